@@ -1,0 +1,1 @@
+"""The frozen language model: loading it, and the one place where a prompt meets it."""

@@ -1,0 +1,158 @@
+"""Turn examples into token ids and rows into padded batches. Knows nothing of models.
+
+Axes: B rows, T text tokens. Rows are padded on the right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from clinprompt.errors import SettingError
+from clinprompt.tasks.example import Example
+
+IGNORED = -100
+_SENTINEL = "\ue000"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One encoded example. ``task`` counts within the run; ``target_ids`` end with end-of-text."""
+
+    task: int
+    input_ids: tuple[int, ...]
+    target_ids: tuple[int, ...] = ()
+    input_was_cut: bool = False
+    target_was_cut: bool = False
+
+    def __len__(self) -> int:
+        return len(self.input_ids) + len(self.target_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows padded to one length; ``labels`` are -100 except at target tokens."""
+
+    input_ids: Int[Tensor, "B T"]
+    attention_mask: Bool[Tensor, "B T"]
+    labels: Int[Tensor, "B T"]
+    tasks: Int[Tensor, " B"]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on another device."""
+        return Batch(
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.labels.to(device),
+            self.tasks.to(device),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Encode examples with one tokenizer, one length limit and, if ``chat``, its chat template.
+
+    The input's middle is cut where it is too long, never the wording or the answer's start.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    max_input_tokens: int
+    max_target_tokens: int
+    chat: bool = False
+
+    def encode(self, example: Example, task: int = 0) -> Row:
+        """Encode one example.
+
+        Raises:
+            SettingError: the wording alone is longer than ``max_input_tokens``.
+        """
+        if self.chat:
+            example = self._as_chat(example)
+        input_ids, input_was_cut = self._encode_input(example)
+        row = Row(task=task, input_ids=input_ids, input_was_cut=input_was_cut)
+        if example.target is None:
+            return row
+        target_ids = self.encode_target(example.target)
+        kept = target_ids[: self.max_target_tokens]
+        return replace(row, target_ids=kept, target_was_cut=len(kept) < len(target_ids))
+
+    def encode_target(self, target: str) -> tuple[int, ...]:
+        """Return an answer's token ids with end-of-text behind them."""
+        text = target if self.chat else f" {target}"
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return (*ids, self.end_id)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of generated ids."""
+        text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        assert isinstance(text, str)
+        return text.strip(" ")
+
+    @property
+    def end_id(self) -> int:
+        """Return the id that ends an answer."""
+        end_id = self.tokenizer.eos_token_id
+        if not isinstance(end_id, int):
+            raise SettingError("the backbone's tokenizer has no end-of-text token; set eos_token")
+        return end_id
+
+    def _encode_input(self, example: Example) -> tuple[tuple[int, ...], bool]:
+        encoded = self.tokenizer(
+            example.input, add_special_tokens=not self.chat, return_offsets_mapping=True
+        )
+        ids: list[int] = encoded["input_ids"]
+        excess = len(ids) - self.max_input_tokens
+        if excess <= 0:
+            return tuple(ids), False
+        first, last = len(example.before), len(example.before) + len(example.body)
+        inside = [
+            index
+            for index, (start, end) in enumerate(encoded["offset_mapping"])
+            if first <= start < end <= last
+        ]
+        if len(inside) < excess:
+            raise SettingError(
+                f"task {example.task}: its wording alone has {len(ids) - len(inside)} tokens, but "
+                f"data.max_input_tokens = {self.max_input_tokens}; raise it or shorten the wording"
+            )
+        cut_from = inside[(len(inside) - excess + 1) // 2]
+        return tuple(ids[:cut_from] + ids[cut_from + excess :]), True
+
+    def _as_chat(self, example: Example) -> Example:
+        shell = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": _SENTINEL}], tokenize=False, add_generation_prompt=True
+        )
+        assert isinstance(shell, str)
+        head, _, tail = shell.partition(_SENTINEL)
+        return replace(example, before=head + example.before, after=example.after + tail)
+
+
+def collate(rows: Sequence[Row], *, pad_id: int) -> Batch:
+    """Pad rows on the right to the longest."""
+    longest = max(len(row) for row in rows)
+    input_ids = torch.full((len(rows), longest), pad_id)
+    labels = torch.full((len(rows), longest), IGNORED)
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        ids = torch.tensor(row.input_ids + row.target_ids)
+        input_ids[index, : len(row)] = ids
+        mask[index, : len(row)] = True
+        labels[index, len(row.input_ids) : len(row)] = ids[len(row.input_ids) :]
+    return Batch(input_ids, mask, labels, torch.tensor([row.task for row in rows]))
+
+
+def micro_batches(rows: Sequence[Row], *, max_tokens: int) -> list[list[int]]:
+    """Group row numbers, longest rows first, so that no group pads to over ``max_tokens`` tokens.
+
+    A row that is longer than that is a group of its own.
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i)):
+        if groups and len(rows[groups[-1][0]]) * (len(groups[-1]) + 1) <= max_tokens:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups

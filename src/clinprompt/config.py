@@ -1,0 +1,191 @@
+"""The settings of a run: TOML plus ``section.key=value``, checked strictly, saved with the run.
+
+Knows nothing of what the settings do. Every number of the method is one of these, with its default
+and unit. The paper publishes neither prompt length, loss weights nor rates: these defaults are this
+project's own.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clinprompt.errors import SettingError, did_you_mean
+
+Routing = Literal["all", "type", "nearest"]
+Method = Literal[
+    "instruction", "metaprompt", "prompt-tuning", "lora", "adapted-metaprompt", "adapted-factors"
+]
+
+
+class Settings(BaseModel):
+    """A frozen group of settings; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(Settings):
+    """How much of each task is used. Lengths count tokens of the backbone's tokenizer."""
+
+    max_input_tokens: int = Field(default=512, ge=8, description="longer inputs lose their middle")
+    max_target_tokens: int = Field(default=128, ge=2, description="longer answers lose their end")
+    train_rows: int = Field(default=2000, ge=1, description="at most, a source task")
+    validation_rows: int = Field(default=32, ge=1, description="at most, a task")
+    test_rows: int = Field(default=200, ge=1, description="at most, a target task")
+    overlap_words: int = Field(default=13, ge=3, description="n of the n-grams of the overlap rule")
+
+
+class PromptSettings(Settings):
+    """The shape of every prompt, and where an untaught one starts."""
+
+    length: int = Field(default=100, ge=1, description="P, positions")
+    rank: int = Field(default=1, ge=1, description="R, rank of the task factors")
+    start: Literal["vocabulary", "text"] = "vocabulary"
+    text: str = Field(default="Read the clinical text and answer.", description="of start = text")
+
+
+class FitSettings(Settings):
+    """How long and how fast something is trained."""
+
+    steps: int = Field(default=300, ge=0)
+    rows: int = Field(default=16, ge=1, description="rows a step, over all tasks")
+    warmup_steps: int = Field(default=10, ge=0)
+    decay: Literal["constant", "linear", "cosine"] = "linear"
+    clip_norm: float = Field(default=1.0, gt=0, description="gradients are scaled to at most this")
+    validate_every: int = Field(default=0, ge=0, description="steps; 0 keeps the last state")
+    checkpoint_every: int = Field(default=25, ge=1, description="steps")
+    micro_batch_tokens: int = Field(default=2048, ge=1, description="padded tokens at a time")
+
+
+class TeacherSettings(FitSettings):
+    """One prompt for each source task, trained alone."""
+
+    learning_rate: float = Field(default=1e-2, gt=0)
+
+
+class DistillSettings(FitSettings):
+    """One shared prompt and rank-R factors for all source tasks, taught by the teachers."""
+
+    steps: int = Field(default=2000, ge=0)
+    shared_rate: float = Field(default=1e-2, gt=0)
+    factor_rate: float = Field(default=5e-3, gt=0)
+    logits_weight: float = Field(default=0.9, ge=0, description="λ of the logit divergence")
+    hidden_weight: float = Field(default=0.9, ge=0, description="λ of the hidden-state error")
+    temperature: float = Field(default=1.0, gt=0, description="τ of the logit divergence")
+    sampling_temperature: float = Field(
+        default=4.0, ge=1, description="1 draws tasks by size; larger is nearer to equal shares"
+    )
+    start: Literal["vocabulary", "text", "teachers"] = "teachers"
+
+
+class AdaptSettings(FitSettings):
+    """The metaprompt fitted to a new task."""
+
+    steps: int = Field(default=60, ge=0)
+    routing: Routing = "type"
+    shared_rate: float = Field(default=3e-3, gt=0)
+    factor_rate: float = Field(default=5e-3, gt=0)
+
+
+class BaselineSettings(Settings):
+    """What the metaprompt is compared with; steps and rows are those of ``adapt``."""
+
+    prompt_rate: float = Field(default=1e-2, gt=0)
+    lora_rate: float = Field(default=1e-3, gt=0)
+    lora_rank: int = Field(default=8, ge=1)
+    lora_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+class CompareSettings(Settings):
+    """The grid of results."""
+
+    methods: tuple[Method, ...] = (
+        "instruction",
+        "metaprompt",
+        "prompt-tuning",
+        "lora",
+        "adapted-metaprompt",
+    )
+    shots: tuple[int, ...] = (16, 64)
+    seeds: tuple[int, ...] = (0,)
+
+
+class RunConfig(Settings):
+    """The whole road: sources → teachers → metaprompt → targets → report."""
+
+    name: str
+    suite: str = "practice"
+    backbone: str = "smollm2-135m"
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    data: DataSettings = DataSettings()
+    prompt: PromptSettings = PromptSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    distill: DistillSettings = DistillSettings()
+    adapt: AdaptSettings = AdaptSettings()
+    baselines: BaselineSettings = BaselineSettings()
+    compare: CompareSettings = CompareSettings()
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's settings from TOML, with ``section.key=value`` overrides on top.
+
+    Raises:
+        SettingError: the file is missing or damaged, or a setting is unknown or out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingError(f"{path}: no such config; the repository's are in configs/") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: not readable as TOML: {error}") from error
+    return check_config(values, source=str(path), overrides=overrides)
+
+
+def check_config(
+    values: dict[str, Any], *, source: str, overrides: Sequence[str] = ()
+) -> RunConfig:
+    """Check plain values, with overrides on top; ``source`` names them in errors.
+
+    Raises:
+        SettingError: a setting is unknown or out of range.
+    """
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise SettingError(f"{source}: {_first_problem(error)}") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *sections, name = key.strip().split(".")
+    if not equals or not name:
+        raise SettingError(f"override {override!r}: write section.key=value")
+    place = values
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise SettingError(f"override {override!r}: {section} is a value, not a section")
+    try:
+        place[name] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        place[name] = text.strip()
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{place}: {first['msg']} (given: {first.get('input')!r})"
+    group: type[BaseModel] = RunConfig
+    for part in first["loc"][:-1]:
+        annotation = group.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        group = annotation
+    hint = did_you_mean(str(first["loc"][-1]), group.model_fields)
+    return f"{place}: unknown setting; {hint}"

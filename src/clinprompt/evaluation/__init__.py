@@ -1,0 +1,1 @@
+"""Turn answers into scores, intervals, cells and reports. Knows nothing of training."""

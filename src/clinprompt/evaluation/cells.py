@@ -1,0 +1,142 @@
+"""Keep results as cells, one line of JSON each. Knows nothing of how a score came about.
+
+A *cell* is one method on one target task at one number of shots with one seed. A line counts once
+it ends in a newline, so a run that was killed while writing loses at most the cell that it was
+writing.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clinprompt.errors import DataError
+
+CellKey = tuple[str, str, int, int]
+
+
+class Cell(BaseModel):
+    """One result. Scores and shares run from 0 to 1; ``shots`` is 0 for zero-shot.
+
+    ``unparseable`` is a share of rows, ``ungrounded`` of mentions or links, ``truncated`` of rows
+    whose input was cut. ``detectable`` is the least difference from another score on as many rows
+    that would be significant. ``extra`` holds further metrics by name (partial F1, exact match).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    target: str
+    task_type: str
+    method: str
+    shots: int = Field(ge=0)
+    seed: int
+    metric: str
+    scorer: str
+    value: float
+    low: float
+    high: float
+    num_rows: int = Field(ge=1)
+    detectable: float = Field(ge=0)
+    trained_numbers: int = Field(default=0, ge=0)
+    artifact_bytes: int = Field(default=0, ge=0)
+    steps: int = Field(default=0, ge=0)
+    train_seconds: float = Field(default=0.0, ge=0)
+    evaluate_seconds: float = Field(default=0.0, ge=0)
+    tokens_per_second: float = Field(default=0.0, ge=0)
+    unparseable: float = Field(default=0.0, ge=0, le=1)
+    ungrounded: float = Field(default=0.0, ge=0, le=1)
+    truncated: float = Field(default=0.0, ge=0, le=1)
+    extra: dict[str, float] = Field(default_factory=dict)
+
+    def key(self) -> CellKey:
+        """Return what tells this cell from every other: target, method, shots, seed."""
+        return (self.target, self.method, self.shots, self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Means over the seeds of one target, method and number of shots, interval ends included."""
+
+    target: str
+    method: str
+    shots: int
+    value: float
+    low: float
+    high: float
+    cells: tuple[Cell, ...]
+
+    @property
+    def num_seeds(self) -> int:
+        """Return how many seeds the means are over."""
+        return len(self.cells)
+
+
+def append_cell(path: Path, cell: Cell) -> None:
+    """Add one cell durably, in place of a half-written last line if there is one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        file.seek(0)
+        whole = file.read()
+        if whole and not whole.endswith(b"\n"):
+            file.truncate(whole.rfind(b"\n") + 1)
+        file.write(cell.model_dump_json().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """Read every cell in order; a missing file has none, a half-written last line is left out.
+
+    Where two lines have one key, the later one counts: it was written by a later run.
+
+    Raises:
+        DataError: a whole line is not a cell.
+    """
+    if not path.exists():
+        return []
+    *lines, _half_written = path.read_bytes().split(b"\n")
+    cells: dict[CellKey, Cell] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            cell = Cell.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "line"
+            raise DataError(
+                f"{path}:{number}: not a result cell: {place}: {first['msg']}; delete this line to "
+                "have it computed again"
+            ) from error
+        cells[cell.key()] = cell
+    return list(cells.values())
+
+
+def summarize(cells: Iterable[Cell]) -> dict[tuple[str, str, int], Summary]:
+    """Return one summary for each target, method and number of shots, in order of appearance."""
+    groups: dict[tuple[str, str, int], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.target, cell.method, cell.shots), []).append(cell)
+    return {
+        key: Summary(
+            *key,
+            value=fmean(cell.value for cell in group),
+            low=fmean(cell.low for cell in group),
+            high=fmean(cell.high for cell in group),
+            cells=tuple(group),
+        )
+        for key, group in groups.items()
+    }
+
+
+def mean_over_targets(summaries: Iterable[Summary]) -> tuple[float, float, float]:
+    """Return mean value, low and high over targets whose test rows are independent of each other.
+
+    The half widths on each side add up as independent errors do: √(Σ half²) / number of targets.
+    """
+    group = list(summaries)
+    value = fmean(one.value for one in group)
+    below = sum((one.value - one.low) ** 2 for one in group) ** 0.5 / len(group)
+    above = sum((one.high - one.value) ** 2 for one in group) ** 0.5 / len(group)
+    return value, value - below, value + above

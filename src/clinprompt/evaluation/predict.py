@@ -1,0 +1,97 @@
+"""Answer examples with a frozen backbone, under prompts or without. Knows nothing of training.
+
+Axes: B rows of a batch, K tasks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clinprompt.backbone.decode import distinct_choices, generate, score_choices
+from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.shared_prefix import Prefix
+from clinprompt.batches.encode import Encoder, Row, micro_batches
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.example import Answer, Example
+from clinprompt.tasks.formats import parse_answer
+
+TOKENS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer to one example: parsed, as text, and whether its input had to be cut."""
+
+    example: Example
+    answer: Answer
+    text: str
+    input_was_cut: bool
+
+
+def predict(
+    backbone: Backbone,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    *,
+    cards: Mapping[str, TaskCard],
+    tasks: Mapping[str, int] | None = None,
+    prefix: Prefix | None = None,
+) -> list[Prediction]:
+    """Answer examples of any mixture of tasks, in the order given.
+
+    Closed label sets are scored by likelihood, everything else is decoded greedily. ``prefix``
+    holds the prompts of K tasks; ``tasks`` tells which of them an example's task uses.
+    """
+    numbers = tasks or {}
+    rows = [encoder.encode(example, numbers.get(example.task, 0)) for example in examples]
+    texts = [""] * len(rows)
+    for is_closed in (True, False):
+        wanted = [i for i, example in enumerate(examples) if bool(example.choices) == is_closed]
+        inputs = [replace(rows[i], target_ids=()) for i in wanted]
+        for group in micro_batches(inputs, max_tokens=TOKENS_AT_ONCE):
+            own_rows = [inputs[g] for g in group]
+            own_examples = [examples[wanted[g]] for g in group]
+            answer = _choose if is_closed else _write
+            for g, text in zip(
+                group, answer(backbone, encoder, own_rows, own_examples, prefix), strict=True
+            ):
+                texts[wanted[g]] = text
+    return [
+        Prediction(
+            example,
+            parse_answer(cards[example.task], example.record, text),
+            text,
+            row.input_was_cut,
+        )
+        for example, text, row in zip(examples, texts, rows, strict=True)
+    ]
+
+
+def _choose(
+    backbone: Backbone,
+    encoder: Encoder,
+    rows: Sequence[Row],
+    examples: Sequence[Example],
+    prefix: Prefix | None,
+) -> list[str]:
+    choices = [
+        distinct_choices(
+            [encoder.encode_target(choice) for choice in example.choices], end_id=encoder.end_id
+        )
+        for example in examples
+    ]
+    scores = score_choices(backbone, rows, choices, prefix)
+    return [
+        example.choices[own.index(max(own))] for example, own in zip(examples, scores, strict=True)
+    ]
+
+
+def _write(
+    backbone: Backbone,
+    encoder: Encoder,
+    rows: Sequence[Row],
+    examples: Sequence[Example],  # noqa: ARG001 - one signature with _choose
+    prefix: Prefix | None,
+) -> list[str]:
+    limit, end_id = encoder.max_target_tokens, encoder.end_id
+    written = generate(backbone, rows, prefix, max_new_tokens=limit, end_id=end_id)
+    return [encoder.decode(ids) for ids in written]

@@ -1,0 +1,175 @@
+"""Write results as a report: Markdown, one self-contained HTML file, figures. Knows no models.
+
+A report names no folder of the machine it was made on: absolute paths are cut to their last part.
+"""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from clinprompt.errors import DataError
+from clinprompt.evaluation.cells import Cell
+from clinprompt.evaluation.tables import Baseline, Table, result_tables, table_rows
+
+__all__ = ["Baseline", "ReportContents", "TaskRow", "table_rows", "write_report"]
+
+_ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~…])/(?:[^\s/\"',;:]+/)+([^\s/\"',;:]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """One task as the report lists it; ``num_truncated`` counts test rows whose input was cut."""
+
+    name: str
+    type: str
+    num_train: int
+    num_validation: int
+    num_test: int
+    license: str
+    num_truncated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContents:
+    """All that a report shows.
+
+    ``dropped`` counts the rows of each source that overlapped with targets; ``curves`` maps
+    ``phase/name`` to (step, loss) pairs; ``environment`` holds versions; ``command`` repeats it.
+    """
+
+    title: str
+    suite: str
+    cells: Sequence[Cell]
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    tasks: Sequence[TaskRow] = ()
+    curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    command: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One figure: its file name below ``figures/``, what it shows, and its PNG bytes."""
+
+    name: str
+    caption: str
+    png: bytes
+
+    @property
+    def data_uri(self) -> str:
+        """Return an address that holds the picture itself."""
+        return f"data:image/png;base64,{b64encode(self.png).decode()}"
+
+
+def write_report(folder: Path, contents: ReportContents) -> None:
+    """Write ``report.md``, ``report.html`` and ``figures/*.png`` into the folder.
+
+    Raises:
+        DataError: there is no cell to report.
+    """
+    if not contents.cells:
+        raise DataError(f"{folder}: no results to report; run the evaluation first")
+    pictures = _draw(contents)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        (folder / "figures" / picture.name).write_bytes(picture.png)
+    for name in ("report.md", "report.html"):
+        (folder / name).write_text(_render(name, contents, pictures), encoding="utf-8")
+
+
+def toml_like(settings: Mapping[str, object], section: str = "") -> str:
+    """Return nested settings in the manner of TOML: plain values, then a section for each group."""
+    lines = [
+        f"{key} = {json.dumps(value, default=str, ensure_ascii=False)}"
+        for key, value in settings.items()
+        if not isinstance(value, Mapping)
+    ]
+    head = [f"[{section}]"] if section and lines else []
+    blocks = ["\n".join(head + lines)]
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            blocks.append(toml_like(value, f"{section}.{key}" if section else key))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def without_paths(text: str) -> str:
+    """Return the text with absolute paths cut to their last part: they name people and machines."""
+    return _ABSOLUTE_PATH.sub(r"…/\1", text)
+
+
+def _draw(contents: ReportContents) -> list[Picture]:
+    from clinprompt.evaluation import plots  # noqa: PLC0415 - matplotlib only when writing
+
+    few_shot = plots.to_png(plots.few_shot_figure(contents.cells))
+    trained = plots.to_png(plots.trained_numbers_figure(contents.cells))
+    pictures = [
+        Picture("few_shot.png", "Score against shots; bars are 95 % intervals.", few_shot),
+        Picture("trained_numbers.png", "Mean score against trained numbers.", trained),
+    ]
+    curves = {name: curve for name, curve in contents.curves.items() if curve}
+    if curves:
+        training = plots.to_png(plots.training_figure(curves))
+        caption = "Training loss by step; thick lines are running means."
+        pictures.append(Picture("training.png", caption, training))
+    return pictures
+
+
+def _render(name: str, contents: ReportContents, pictures: Sequence[Picture]) -> str:
+    environment = Environment(
+        loader=PackageLoader("clinprompt.evaluation"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["in_table"] = _in_table
+    return environment.get_template(name).render(
+        title=contents.title,
+        suite=contents.suite,
+        results=result_tables(contents.cells, contents.baselines),
+        background=_background_tables(contents),
+        pictures=pictures,
+        notes=[without_paths(note) for note in contents.notes],
+        settings=without_paths(toml_like(contents.settings)),
+        command=without_paths(contents.command),
+    )
+
+
+def _in_table(text: str) -> str:
+    """Return text that cannot end a cell or a row of a Markdown table."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _background_tables(contents: ReportContents) -> list[Table]:
+    """Return the tables of tasks, dropped rows and versions, where there is something to show."""
+    versions = [[name, without_paths(text)] for name, text in contents.environment.items()]
+    dropped = [[name, f"{count:,}"] for name, count in contents.dropped.items()]
+    tasks = [
+        [
+            task.name,
+            task.type,
+            f"{task.num_train:,}",
+            f"{task.num_validation:,}",
+            f"{task.num_test:,}",
+            f"{task.num_truncated:,}",
+            task.license,
+        ]
+        for task in contents.tasks
+    ]
+    header = ["task", "type", "train", "validation", "test", "truncated", "license"]
+    overlap = "Source rows left out because they share text with a target's rows."
+    tables = [
+        Table("Tasks", header, tasks, "Truncated: test rows whose input was cut to fit."),
+        Table("Overlap between sources and targets", ["source", "rows dropped"], dropped, overlap),
+        Table("Environment", ["part", "version"], versions),
+    ]
+    return [table for table in tables if table.rows]

@@ -1,0 +1,1 @@
+"""Prompts as trained vectors: plain, decomposed, saved. Never imports a model."""

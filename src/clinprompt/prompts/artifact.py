@@ -1,0 +1,159 @@
+"""Save and load trained prompts: ``prompt.safetensors`` and ``manifest.json`` in one folder.
+
+Knows the name and fingerprint of the backbone a prompt was trained on, never a model.
+
+Three kinds: *prompt* (``vectors`` [P, H]), *metaprompt* (``shared`` [P, H], ``columns`` [K, P, R],
+``rows`` [K, R, H]) and *factors* (``columns`` [P, R], ``rows`` [R, H], with the content hash of the
+metaprompt that they belong to).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from clinprompt import __version__
+from clinprompt.errors import ArtifactError
+from clinprompt.files import new_folder, write_bytes, write_text
+
+Kind = Literal["prompt", "metaprompt", "factors"]
+_TENSORS: dict[Kind, dict[str, str]] = {
+    "prompt": {"vectors": "P H"},
+    "metaprompt": {"shared": "P H", "columns": "K P R", "rows": "K R H"},
+    "factors": {"columns": "P R", "rows": "R H"},
+}
+
+
+class Manifest(BaseModel):
+    """What a saved prompt is, and everything needed to use it again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    kind: Kind
+    name: str
+    method: str
+    backbone: str
+    fingerprint: str
+    length: int = Field(ge=1)
+    hidden_size: int = Field(ge=1)
+    rank: int = 0
+    tasks: tuple[dict[str, Any], ...] = ()
+    metaprompt: str = ""
+    content_hash: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    scores: dict[str, float] = Field(default_factory=dict)
+    code_version: str = __version__
+
+
+class Artifact(BaseModel):
+    """A manifest with its tensors."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    manifest: Manifest
+    tensors: dict[str, Tensor]
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the size of ``prompt.safetensors`` in bytes."""
+        return len(save(self.tensors))
+
+
+def make_artifact(manifest: Manifest, tensors: Mapping[str, Tensor]) -> Artifact:
+    """Return an artifact whose manifest carries the hash of its tensors."""
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = content_hash(stored, manifest.fingerprint)
+    filled = manifest.model_copy(update={"content_hash": content})
+    return Artifact(manifest=filled, tensors=stored)
+
+
+def content_hash(tensors: Mapping[str, Tensor], fingerprint: str) -> str:
+    """Return a sha256 of the tensors' names, shapes and bytes and of their backbone."""
+    digest = hashlib.sha256(fingerprint.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_artifact(folder: Path, artifact: Artifact) -> None:
+    """Save an artifact; the folder is there whole or not at all.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+    with new_folder(folder) as draft:
+        write_bytes(draft / "prompt.safetensors", save(artifact.tensors))
+        write_text(draft / "manifest.json", artifact.manifest.model_dump_json(indent=2) + "\n")
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Load an artifact and check that it is whole.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, or was changed since it was saved.
+    """
+    manifest = _load_manifest(folder)
+    path = folder / "prompt.safetensors"
+    try:
+        tensors = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{path}: missing, cut off or damaged; copy the artifact again or train it again"
+        ) from error
+    _check_shapes(path, manifest, tensors)
+    if content_hash(tensors, manifest.fingerprint) != manifest.content_hash:
+        raise ArtifactError(f"{path}: does not match its manifest; copy the artifact again")
+    return Artifact(manifest=manifest, tensors=tensors)
+
+
+def check_backbone(manifest: Manifest, *, name: str, fingerprint: str, hidden_size: int) -> None:
+    """Check that a prompt was trained on this very backbone.
+
+    Raises:
+        ArtifactError: it was trained on another one.
+    """
+    if manifest.fingerprint == fingerprint:
+        return
+    if manifest.hidden_size != hidden_size:
+        raise ArtifactError(
+            f"prompt {manifest.name} has hidden size {manifest.hidden_size} (backbone "
+            f"{manifest.backbone}), but backbone {name} has {hidden_size}; load the right one"
+        )
+    raise ArtifactError(
+        f"prompt {manifest.name} was trained on {manifest.backbone} "
+        f"({manifest.fingerprint[:20]}…), not on {name} ({fingerprint[:20]}…); load the right one, "
+        "or accept other answers with --allow-backbone"
+    )
+
+
+def _load_manifest(folder: Path) -> Manifest:
+    path = folder / "manifest.json"
+    try:
+        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{folder}: no saved prompt there (manifest.json is missing)"
+        ) from error
+    except (OSError, ValueError, ValidationError) as error:
+        raise ArtifactError(f"{path}: damaged; copy the artifact again") from error
+
+
+def _check_shapes(path: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
+    sizes = {"P": manifest.length, "H": manifest.hidden_size, "R": manifest.rank}
+    sizes["K"] = len(manifest.tasks)
+    expected = {
+        name: tuple(sizes[axis] for axis in axes.split())
+        for name, axes in _TENSORS[manifest.kind].items()
+    }
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if expected != found:
+        raise ArtifactError(f"{path}: holds {found}, but its manifest says {expected}")

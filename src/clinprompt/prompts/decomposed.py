@@ -1,0 +1,65 @@
+"""One shared prompt and rank-R factors for each task: the metaprompt. Knows nothing of models.
+
+Axes: K tasks, P prompt positions, R rank, H hidden size. A task's prompt is
+``shared ∘ (columns · rows)``, element-wise (arXiv 2303.02861, equation 2).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def compose(
+    shared: Float[Tensor, "P H"],
+    columns: Float[Tensor, "K P R"],
+    rows: Float[Tensor, "K R H"],
+) -> Float[Tensor, "K P H"]:
+    """Return every task's prompt."""
+    return shared * (columns @ rows)
+
+
+def neutral_factors(
+    num_tasks: int, *, length: int, hidden_size: int, rank: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "K P R"], Float[Tensor, "K R H"]]:
+    """Return factors whose product is 1 everywhere, so that every task starts as ``shared``.
+
+    The first rank is all ones. Further ranks have small random columns and zero rows: they add
+    nothing at first, and can part from each other when trained.
+    """
+    columns = 0.1 * torch.randn(num_tasks, length, rank, generator=generator)
+    rows = torch.zeros(num_tasks, rank, hidden_size)
+    columns[:, :, 0] = 1.0
+    rows[:, 0, :] = 1.0
+    return columns, rows
+
+
+class DecomposedPrompts(nn.Module):
+    """The metaprompt: ``shared`` with the factors of K tasks.
+
+    ``train_shared`` = False keeps ``shared`` as it is, for tasks that train factors only.
+    """
+
+    def __init__(
+        self,
+        shared: Float[Tensor, "P H"],
+        columns: Float[Tensor, "K P R"],
+        rows: Float[Tensor, "K R H"],
+        *,
+        train_shared: bool = True,
+    ) -> None:
+        super().__init__()
+        self.shared = nn.Parameter(shared.detach().clone().float(), requires_grad=train_shared)
+        self.columns = nn.Parameter(columns.detach().clone().float())
+        self.rows = nn.Parameter(rows.detach().clone().float())
+
+    def forward(self, tasks: Sequence[int]) -> Float[Tensor, "k P H"]:
+        """Return the prompts of the given tasks."""
+        index = torch.as_tensor(tasks, device=self.shared.device)
+        return compose(self.shared, self.columns[index], self.rows[index])
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trained tensors by the name of their learning rate."""
+        groups = {"factors": [self.columns, self.rows]}
+        return {"shared": [self.shared], **groups} if self.shared.requires_grad else groups

@@ -1,0 +1,40 @@
+"""Give a prompt its first values. Knows the embedding table as a tensor, no model.
+
+Axes: V vocabulary, P prompt positions, H hidden size.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clinprompt.errors import SettingError
+
+
+def from_vocabulary(
+    embeddings: Float[Tensor, "V H"], *, length: int, generator: torch.Generator
+) -> Float[Tensor, "P H"]:
+    """Return the embeddings of ``length`` tokens drawn at random, none twice."""
+    chosen = torch.randperm(embeddings.shape[0], generator=generator)[:length]
+    return embeddings.detach()[chosen.to(embeddings.device)].float().clone()
+
+
+def from_text(
+    embeddings: Float[Tensor, "V H"], token_ids: Sequence[int], *, length: int
+) -> Float[Tensor, "P H"]:
+    """Return the embeddings of a text's tokens, repeated or cut to ``length``.
+
+    Raises:
+        SettingError: the text has no token.
+    """
+    if not token_ids:
+        raise SettingError("prompt.text is empty; give some words or use start = 'vocabulary'")
+    repeated = [token_ids[position % len(token_ids)] for position in range(length)]
+    index = torch.tensor(repeated, device=embeddings.device)
+    return embeddings.detach()[index].float().clone()
+
+
+def mean_of_teachers(teachers: Sequence[Float[Tensor, "P H"]]) -> Float[Tensor, "P H"]:
+    """Return the mean of the teachers' prompts, position by position."""
+    return torch.stack([teacher.detach().float() for teacher in teachers]).mean(dim=0)

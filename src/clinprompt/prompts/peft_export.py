@@ -1,0 +1,37 @@
+"""Write one task's prompt as an adapter that PEFT loads. Knows PEFT's file format, not PEFT."""
+
+import json
+from pathlib import Path
+
+from jaxtyping import Float
+from safetensors.torch import save
+from torch import Tensor
+
+from clinprompt.files import new_folder, write_bytes, write_text
+from clinprompt.prompts.artifact import Manifest
+
+
+def export_peft(
+    folder: Path, manifest: Manifest, vectors: Float[Tensor, "P H"], *, base: str
+) -> None:
+    """Save a PEFT prompt-tuning adapter (``PROMPT_TUNING``); ``base`` names the model to load.
+
+    PEFT puts the vectors in front of the embedded input, which is what clinprompt computes.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+    config = {
+        "peft_type": "PROMPT_TUNING",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "inference_mode": True,
+        "num_virtual_tokens": manifest.length,
+        "token_dim": manifest.hidden_size,
+        "num_transformer_submodules": 1,
+        "prompt_tuning_init": "RANDOM",
+    }
+    tensors = {"prompt_embeddings": vectors.detach().float().cpu().contiguous()}
+    with new_folder(folder) as draft:
+        write_bytes(draft / "adapter_model.safetensors", save(tensors))
+        write_text(draft / "adapter_config.json", json.dumps(config, indent=2) + "\n")

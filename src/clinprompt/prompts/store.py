@@ -1,0 +1,96 @@
+"""A folder of saved prompts. Each metaprompt stands in it once; factors refer to it by its hash.
+
+Knows nothing of models. Layout: ``<store>/<name>/`` for prompts and factors and
+``<store>/metaprompts/<first 16 digits of the content hash>/``.
+"""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from clinprompt.errors import ArtifactError, did_you_mean
+from clinprompt.prompts.artifact import Artifact, load_artifact, save_artifact
+from clinprompt.prompts.decomposed import compose
+
+_METAPROMPTS = "metaprompts"
+
+
+class Store:
+    """Prompts by name in one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self) -> list[str]:
+        """Return the names of all prompts and metaprompts."""
+        found = self.root.glob("**/manifest.json")
+        return sorted(str(path.parent.relative_to(self.root)) for path in found)
+
+    def save(self, artifact: Artifact, name: str = "") -> Path:
+        """Save an artifact under its name (a metaprompt under its hash); return its folder."""
+        manifest = artifact.manifest
+        if manifest.kind == "metaprompt":
+            name = f"{_METAPROMPTS}/{manifest.content_hash[:16]}"
+        folder = self.root / (name or manifest.name)
+        save_artifact(folder, artifact)
+        return folder
+
+    def load(self, name: str) -> Artifact:
+        """Load an artifact by name.
+
+        Raises:
+            ArtifactError: there is none of that name, or it is damaged.
+        """
+        folder = self.root / name
+        if not (folder / "manifest.json").is_file():
+            raise ArtifactError(
+                f"{self.root}: no prompt {name!r}; {did_you_mean(name, self.names())}"
+            )
+        return load_artifact(folder)
+
+    def metaprompt(self, content_hash: str) -> Artifact:
+        """Load a metaprompt by its content hash.
+
+        Raises:
+            ArtifactError: the store does not have it.
+        """
+        folder = self.root / _METAPROMPTS / content_hash[:16]
+        if not folder.is_dir():
+            raise ArtifactError(
+                f"{self.root}: metaprompt {content_hash[:16]} is missing; copy its folder from the "
+                "store where the factors were trained"
+            )
+        return load_artifact(folder)
+
+
+def open_prompt(path: Path) -> tuple[Artifact, Tensor]:
+    """Load a single task's prompt from its folder; return it with its vectors [P, H].
+
+    Factors are composed with their metaprompt, looked for in the store around them.
+
+    Raises:
+        ArtifactError: the prompt or its metaprompt is missing, damaged, or not of one task.
+    """
+    artifact = load_artifact(path)
+    match artifact.manifest.kind:
+        case "prompt":
+            return artifact, artifact.tensors["vectors"]
+        case "factors":
+            store = _store_around(path, artifact.manifest.metaprompt)
+            shared = store.metaprompt(artifact.manifest.metaprompt).tensors["shared"]
+            columns, rows = artifact.tensors["columns"], artifact.tensors["rows"]
+            return artifact, compose(shared, columns[None], rows[None])[0]
+        case "metaprompt":
+            raise ArtifactError(
+                f"{path}: a metaprompt holds many tasks; adapt it to one first (clinprompt adapt)"
+            )
+
+
+def _store_around(path: Path, content_hash: str) -> Store:
+    for folder in path.resolve().parents:
+        if (folder / _METAPROMPTS / content_hash[:16]).is_dir():
+            return Store(folder)
+    raise ArtifactError(
+        f"{path}: its metaprompt {content_hash[:16]} is in no folder above; "
+        "keep factors in their store"
+    )

@@ -1,0 +1,156 @@
+"""Fit the metaprompt, a plain prompt or LoRA to one target task from few examples.
+
+Axes: K source tasks, P prompt positions, R rank, H hidden size.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clinprompt.backbone.tuners import LoraTuner, PromptTuner, Tuner, lora, trained_numbers
+from clinprompt.batches.encode import Row
+from clinprompt.config import Method, Routing
+from clinprompt.errors import SettingError
+from clinprompt.prompts.artifact import Artifact, make_artifact
+from clinprompt.prompts.decomposed import DecomposedPrompts
+from clinprompt.prompts.soft import SoftPrompts
+from clinprompt.recipes.context import Run
+from clinprompt.recipes.distill import start_vectors
+from clinprompt.recipes.tune import Exercise, mean_loss, tune
+from clinprompt.tasks.card import TaskCard
+from clinprompt.training.checkpoint import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What to fit: a method to the rows of one task, saved under a name."""
+
+    method: Method
+    card: TaskCard
+    rows: Sequence[Row]
+    name: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """A tuner fitted to one task: how the fit went, and what it takes to keep it."""
+
+    tuner: Tuner
+    progress: Progress
+    trained_numbers: int
+    artifact: Artifact | None
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the size of what one more task adds to a disk (float32 for LoRA)."""
+        return self.artifact.num_bytes if self.artifact else 4 * self.trained_numbers
+
+
+def starting_prompt(
+    run: Run, metaprompt: Artifact, card: TaskCard, *, routing: Routing, rows: Sequence[Row] = ()
+) -> DecomposedPrompts:
+    """Return the metaprompt with the factors that a new task starts from.
+
+    ``all`` averages the factors of all sources, ``type`` those of the task's own type, ``nearest``
+    takes the source whose prompt has the lowest loss on ``rows``.
+
+    Raises:
+        SettingError: ``nearest`` without rows, or ``type`` where no source has the task's type.
+    """
+    tensors = metaprompt.tensors
+    chosen = _routed(run, metaprompt, card, routing, rows)
+    return DecomposedPrompts(
+        tensors["shared"],
+        tensors["columns"][chosen].mean(dim=0, keepdim=True),
+        tensors["rows"][chosen].mean(dim=0, keepdim=True),
+    ).to(run.backbone.device)
+
+
+@contextmanager
+def adapt(run: Run, fit: Fit, metaprompt: Artifact | None) -> Iterator[Adapted]:
+    """Fit one method to the rows of a task, for as long as the block runs (LoRA is in the model).
+
+    Raises:
+        SettingError: the method needs a metaprompt and there is none.
+    """
+    with _tuner(run, fit, metaprompt) as (tuner, rates):
+        exercise = Exercise(run.config.adapt, rates, fit.seed)
+        place = run.place(fit.name)
+        progress = tune(run.backbone, tuner, [fit.rows], exercise=exercise, place=place)
+        artifact = _artifact(run, tuner, fit, metaprompt)
+        yield Adapted(tuner, progress, trained_numbers(tuner), artifact)
+
+
+@contextmanager
+def _tuner(
+    run: Run, fit: Fit, metaprompt: Artifact | None
+) -> Iterator[tuple[Tuner, dict[str, float]]]:
+    settings, baselines = run.config.adapt, run.config.baselines
+    if fit.method == "lora":
+        rank, modules = baselines.lora_rank, baselines.lora_modules
+        with lora(run.backbone, rank=rank, modules=modules, seed=fit.seed) as tuner:
+            yield tuner, {"lora": baselines.lora_rate}
+    elif fit.method == "prompt-tuning":
+        start = start_vectors(run.backbone, run.config.prompt, seed=fit.seed)
+        module = SoftPrompts(start[None]).to(run.backbone.device)
+        yield PromptTuner(module), {"prompt": baselines.prompt_rate}
+    elif metaprompt is None:
+        raise SettingError(f"method {fit.method} needs a metaprompt; distill one first")
+    else:
+        prompts = starting_prompt(
+            run, metaprompt, fit.card, routing=settings.routing, rows=fit.rows
+        )
+        rates = {"factors": settings.factor_rate, "shared": settings.shared_rate}
+        if fit.method == "adapted-factors":
+            prompts.shared.requires_grad_(False)
+            del rates["shared"]
+        yield PromptTuner(prompts), rates
+
+
+def _artifact(run: Run, tuner: Tuner, fit: Fit, metaprompt: Artifact | None) -> Artifact | None:
+    """Return what to save: factors alone where the shared prompt is untouched, else the prompt."""
+    if isinstance(tuner, LoraTuner):
+        return None
+    assert isinstance(tuner, PromptTuner)
+    module = tuner.module
+    if fit.method == "adapted-factors":
+        assert isinstance(module, DecomposedPrompts)
+        assert metaprompt is not None
+        manifest = run.manifest("factors", fit.name, fit.method, [fit.card]).model_copy(
+            update={"metaprompt": metaprompt.manifest.content_hash}
+        )
+        return make_artifact(manifest, {"columns": module.columns[0], "rows": module.rows[0]})
+    with torch.no_grad():
+        vectors: Tensor = module([0])[0]
+    manifest = run.manifest("prompt", fit.name, fit.method, [fit.card])
+    return make_artifact(manifest, {"vectors": vectors})
+
+
+def _routed(
+    run: Run, metaprompt: Artifact, card: TaskCard, routing: Routing, rows: Sequence[Row]
+) -> list[int]:
+    sources = metaprompt.manifest.tasks
+    if routing == "all":
+        return list(range(len(sources)))
+    if routing == "type":
+        same = [k for k, source in enumerate(sources) if source["type"] == card.type]
+        if not same:
+            raise SettingError(
+                f"adapt.routing = 'type', but no source task of the metaprompt has type "
+                f"{card.type}; use 'all' or 'nearest'"
+            )
+        return same
+    if not rows:
+        raise SettingError("adapt.routing = 'nearest' needs examples; use 'type' for zero-shot")
+    losses = []
+    for k in range(len(sources)):
+        tensors = metaprompt.tensors
+        own = DecomposedPrompts(
+            tensors["shared"], tensors["columns"][[k]], tensors["rows"][[k]]
+        ).to(run.backbone.device)
+        losses.append(mean_loss(run.backbone, PromptTuner(own), rows))
+    return [losses.index(min(losses))]

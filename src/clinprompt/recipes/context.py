@@ -1,0 +1,138 @@
+"""One run: its folder, settings, backbone, store and log. Owns what is written there.
+
+A run folder holds ``config.json``, ``environment.json``, ``metrics.jsonl``, ``cells.jsonl``,
+``finished.json`` (what is done, by content hash), ``checkpoints/`` and ``store/``.
+"""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from clinprompt import __version__
+from clinprompt.backbone.load import Backbone, load_backbone
+from clinprompt.batches.encode import Encoder
+from clinprompt.config import RunConfig
+from clinprompt.errors import RunError
+from clinprompt.files import write_text
+from clinprompt.prompts.artifact import Kind, Manifest
+from clinprompt.prompts.store import Store
+from clinprompt.tasks.card import TaskCard
+from clinprompt.training.loop import Place
+from clinprompt.training.progress import Reporter, Silent
+from clinprompt.training.runlog import RunLog
+
+CHAT_ALLOWANCE = 128
+_MAY_CHANGE = {"compare", "device"}
+
+
+@dataclass
+class Run:
+    """A run that can be stopped at any time and goes on where it stopped."""
+
+    folder: Path
+    config: RunConfig
+    backbone: Backbone
+    reporter: Reporter = field(default_factory=Silent)
+    finished: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def store(self) -> Store:
+        """Return the store of everything trained in this run."""
+        return Store(self.folder / "store")
+
+    @cached_property
+    def log(self) -> RunLog:
+        """Return the log of metrics."""
+        return RunLog(self.folder / "metrics.jsonl")
+
+    def encoder(self, *, chat: bool = False) -> Encoder:
+        """Return the encoder; chat template and instruction come on top of the length limit."""
+        data = self.config.data
+        extra = CHAT_ALLOWANCE if chat else 0
+        limit = data.max_input_tokens + extra
+        return Encoder(self.backbone.tokenizer, limit, data.max_target_tokens, chat)
+
+    def place(self, phase: str) -> Place:
+        """Return where a phase is written."""
+        checkpoint = self.folder / "checkpoints" / f"{phase.replace('/', '__')}.safetensors"
+        return Place(phase, self.log, checkpoint, self.reporter)
+
+    def finish(self, name: str, content_hash: str, place: Place) -> None:
+        """Remember that something is done and saved; its checkpoint is not needed any more."""
+        self.finished[name] = content_hash
+        write_text(self.folder / "finished.json", json.dumps(self.finished, indent=2) + "\n")
+        place.checkpoint.unlink(missing_ok=True)
+
+    def manifest(self, kind: Kind, name: str, method: str, cards: Sequence[TaskCard]) -> Manifest:
+        """Return the manifest of a prompt trained in this run; its tensors fill in the hash."""
+        prompt = self.config.prompt
+        return Manifest(
+            kind=kind,
+            name=name,
+            method=method,
+            backbone=self.config.backbone,
+            fingerprint=self.backbone.fingerprint,
+            length=prompt.length,
+            hidden_size=self.backbone.hidden_size,
+            rank=0 if kind == "prompt" else prompt.rank,
+            tasks=tuple(card.model_dump(mode="json") for card in cards),
+            settings=self.config.model_dump(mode="json"),
+            seed=self.config.seed,
+        )
+
+
+def open_run(folder: Path, config: RunConfig, *, reporter: Reporter | None = None) -> Run:
+    """Start a run in a folder, or go on with the one that is there.
+
+    Raises:
+        RunError: the folder holds a run with other settings, or something else.
+        BackboneError: the backbone cannot be loaded.
+    """
+    _check_folder(folder, config)
+    dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16
+    backbone = load_backbone(config.backbone, device=config.device, dtype=dtype)
+    write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
+    write_text(folder / "environment.json", json.dumps(environment(backbone), indent=2) + "\n")
+    done = folder / "finished.json"
+    finished = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {}
+    return Run(folder, config, backbone, reporter or Silent(), finished)
+
+
+def environment(backbone: Backbone) -> dict[str, str]:
+    """Return what a result may depend on: versions, device, backbone. Never a host's name."""
+    packages = ("torch", "transformers", "peft", "safetensors", "numpy")
+    device = backbone.device
+    place = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "clinprompt": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "device": f"{device.type} ({place})",
+        "threads": str(torch.get_num_threads()),
+        "backbone": backbone.fingerprint,
+    }
+
+
+def _check_folder(folder: Path, config: RunConfig) -> None:
+    path = folder / "config.json"
+    if not path.is_file():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise RunError(f"{folder}: not empty and not a run; choose another --out")
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path}: damaged; choose another --out, or delete the folder") from error
+    now = config.model_dump(mode="json")
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if changed := [key for key in changed if key not in _MAY_CHANGE]:
+        raise RunError(
+            f"{folder}: holds a run with other settings ({', '.join(changed)}); go on with its own "
+            "config, or choose another --out"
+        )

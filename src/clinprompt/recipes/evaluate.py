@@ -1,0 +1,102 @@
+"""Answer a task's test rows and score the answers: one cell of a comparison."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clinprompt.backbone.shared_prefix import read_prompts
+from clinprompt.evaluation.cells import Cell
+from clinprompt.evaluation.metrics import partial_entity_f1, rates, score
+from clinprompt.evaluation.predict import predict
+from clinprompt.evaluation.significance import confidence_interval, detectable_difference
+from clinprompt.recipes.context import Run
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.example import Answer, Example
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a method trained for one task, and how long it took."""
+
+    trained_numbers: int = 0
+    artifact_bytes: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    tokens_per_second: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What is scored: a method, how many examples it saw, its prompt [P, H] (if any), its cost."""
+
+    method: str
+    shots: int
+    seed: int
+    prompt: Tensor | None = None
+    cost: Cost | None = None
+
+
+def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Attempt) -> Cell:
+    """Return the scored answers of one method to the examples of one task."""
+    started = perf_counter()
+    with torch.inference_mode():
+        prompt = attempt.prompt
+        prefix = None if prompt is None else read_prompts(run.backbone.model, prompt[None])
+    predictions = predict(
+        run.backbone,
+        run.encoder(chat=attempt.method == "instruction"),
+        examples,
+        cards={card.name: card},
+        prefix=prefix,
+    )
+    seconds = perf_counter() - started
+    answers = [prediction.answer for prediction in predictions]
+    gold = [_gold(example) for example in examples]
+    scores = score(card.metric, answers, gold, labels=tuple(card.labels), positive=card.positive)
+    interval = confidence_interval(scores, np.random.default_rng(run.config.seed))
+    counted, paid = rates(answers), attempt.cost or Cost()
+    return Cell(
+        target=card.name,
+        task_type=card.type,
+        method=attempt.method,
+        shots=attempt.shots,
+        seed=attempt.seed,
+        metric=card.metric,
+        scorer=scores.scorer,
+        value=scores.value,
+        low=interval.low,
+        high=interval.high,
+        num_rows=len(examples),
+        detectable=detectable_difference(interval.standard_error),
+        trained_numbers=paid.trained_numbers,
+        artifact_bytes=paid.artifact_bytes,
+        steps=paid.steps,
+        train_seconds=paid.seconds,
+        evaluate_seconds=seconds,
+        tokens_per_second=paid.tokens_per_second,
+        unparseable=counted.unparseable,
+        ungrounded=counted.ungrounded,
+        truncated=float(np.mean([prediction.input_was_cut for prediction in predictions])),
+        extra=_extra(card, answers, gold),
+    )
+
+
+def _gold(example: Example) -> Answer:
+    assert example.record.answer is not None, "test rows have answers"
+    return example.record.answer
+
+
+def _extra(card: TaskCard, answers: Sequence[Answer], gold: Sequence[Answer]) -> dict[str, float]:
+    if card.answer == "spans":
+        return {"partial_f1": partial_entity_f1(answers, gold, tuple(card.labels))}
+    if card.answer == "label":
+        other = "accuracy" if card.metric != "accuracy" else "macro_f1"
+        return {other: score(other, answers, gold, labels=tuple(card.labels)).value}
+    if card.answer == "text":
+        other = "rouge_l" if card.metric != "rouge_l" else "token_f1"
+        return {other: score(other, answers, gold).value}
+    return {}

@@ -1,0 +1,107 @@
+"""Train, adapt or score one task on its own, outside a suite."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clinprompt.config import Method, RunConfig
+from clinprompt.errors import ArtifactError
+from clinprompt.evaluation.cells import Cell
+from clinprompt.prompts.artifact import Artifact, check_backbone, load_artifact
+from clinprompt.recipes.adapt import Fit, adapt
+from clinprompt.recipes.context import Run, open_run
+from clinprompt.recipes.distill import distill, teach
+from clinprompt.recipes.evaluate import Attempt, evaluate
+from clinprompt.recipes.predict import Annotator
+from clinprompt.recipes.suite import encode_all, examples_of, few_examples, find_mirror, load_suite
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.load import load_task
+from clinprompt.training.progress import Reporter, Silent
+
+
+def tune_task(
+    folder: Path, task: str, config: RunConfig, *, mirror: Path | None, reporter: Reporter
+) -> Path:
+    """Train one task's own prompt on its training rows; return the saved prompt's folder."""
+    data = load_task(find_card(task), find_mirror(mirror))
+    run = open_run(folder, config, reporter=reporter)
+    artifact = teach(run, data)
+    return run.store.root / artifact.manifest.name
+
+
+def distill_suite(
+    folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Reporter
+) -> Path:
+    """Train the teachers and the metaprompt of a suite; return the metaprompt's folder."""
+    suite = load_suite(config.suite, config.data, mirror)
+    run = open_run(folder, config, reporter=reporter)
+    artifact = distill(run, suite.sources)
+    return run.store.save(artifact)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A task to fit a saved metaprompt to, by which method and from how many examples."""
+
+    task: str
+    metaprompt: Path
+    method: Method
+    shots: int
+
+
+def adapt_task(
+    folder: Path, request: Request, config: RunConfig, *, mirror: Path | None, reporter: Reporter
+) -> Path:
+    """Fit a saved metaprompt to a few examples of a task; return the saved prompt's folder.
+
+    Raises:
+        ArtifactError: what was given is no metaprompt, or one of another backbone.
+    """
+    loaded = load_artifact(request.metaprompt)
+    _check_kind(request.metaprompt, loaded)
+    data = load_task(find_card(request.task), find_mirror(mirror))
+    run = open_run(folder, _with_shape(config, loaded), reporter=reporter)
+    _check_backbone(run, loaded)
+    run.store.save(loaded)
+    rows = encode_all(run.encoder(), few_examples(data, request.shots, seed=config.seed))
+    fit = Fit(request.method, data.card, rows, data.card.name, config.seed)
+    with adapt(run, fit, loaded) as fitted:
+        assert fitted.artifact is not None
+        return run.store.save(fitted.artifact)
+
+
+def evaluate_prompt(annotator: Annotator, task: str, *, mirror: Path | None, rows: int) -> Cell:
+    """Score a saved prompt on the test rows of a task (its own one where ``task`` is empty)."""
+    config = RunConfig.model_validate(annotator.artifact.manifest.settings)
+    card = find_card(task) if task else annotator.card
+    data = load_task(card, find_mirror(mirror))
+    examples = examples_of(data, "test", limit=rows, seed=config.seed)
+    run = Run(Path(), config, annotator.backbone, Silent())
+    method = annotator.artifact.manifest.method
+    if annotator.is_foreign:
+        method += " (other backbone)"
+    return evaluate(run, card, examples, Attempt(method, 0, config.seed, annotator.prompt))
+
+
+def _check_kind(path: Path, artifact: Artifact) -> None:
+    if artifact.manifest.kind != "metaprompt":
+        raise ArtifactError(
+            f"{path}: a {artifact.manifest.kind}, not a metaprompt; give the folder that "
+            "'clinprompt distill' printed"
+        )
+
+
+def _check_backbone(run: Run, artifact: Artifact) -> None:
+    backbone = run.backbone
+    check_backbone(
+        artifact.manifest,
+        name=backbone.name,
+        fingerprint=backbone.fingerprint,
+        hidden_size=backbone.hidden_size,
+    )
+
+
+def _with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:
+    """Return the settings with the metaprompt's own length and rank."""
+    manifest = metaprompt.manifest
+    shape = {"length": manifest.length, "rank": manifest.rank}
+    return config.model_copy(update={"prompt": config.prompt.model_copy(update=shape)})

@@ -1,0 +1,160 @@
+"""Annotate new notes with a saved prompt. The notes stay on this machine and in no log."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clinprompt.backbone.load import Backbone, load_backbone
+from clinprompt.backbone.shared_prefix import read_prompts
+from clinprompt.batches.encode import Encoder
+from clinprompt.errors import ArtifactError, DataError
+from clinprompt.evaluation.predict import Prediction, predict
+from clinprompt.files import write_text
+from clinprompt.prompts.artifact import Artifact, check_backbone
+from clinprompt.prompts.store import open_prompt
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.example import (
+    LabelAnswer,
+    Record,
+    RelationsAnswer,
+    Span,
+    SpansAnswer,
+    TextAnswer,
+    Unparseable,
+)
+from clinprompt.tasks.formats import make_example
+
+
+@dataclass(frozen=True, slots=True)
+class Annotator:
+    """A saved prompt with its task and backbone, ready to answer."""
+
+    artifact: Artifact
+    card: TaskCard
+    prompt: Tensor
+    backbone: Backbone
+    is_foreign: bool
+
+    def encoder(self) -> Encoder:
+        """Return the encoder that the prompt was trained with."""
+        data = self.artifact.manifest.settings["data"]
+        return Encoder(self.backbone.tokenizer, data["max_input_tokens"], data["max_target_tokens"])
+
+    def annotate(self, records: Sequence[Record]) -> list[Prediction]:
+        """Return the answers to new records."""
+        with torch.inference_mode():
+            prefix = read_prompts(self.backbone.model, self.prompt[None])
+        examples = [make_example(self.card, record) for record in records]
+        cards = {self.card.name: self.card}
+        return predict(self.backbone, self.encoder(), examples, cards=cards, prefix=prefix)
+
+
+def open_annotator(
+    path: Path, *, backbone: str = "", device: str = "auto", allow_backbone: bool = False
+) -> Annotator:
+    """Load a saved prompt and the backbone that it belongs to (or the one named).
+
+    Raises:
+        ArtifactError: the prompt is damaged, or was trained on another backbone.
+        BackboneError: the backbone cannot be loaded.
+    """
+    artifact, prompt = open_prompt(path)
+    manifest = artifact.manifest
+    loaded = load_backbone(backbone or manifest.backbone, device=device)
+    is_foreign = loaded.fingerprint != manifest.fingerprint
+    if not (allow_backbone and manifest.hidden_size == loaded.hidden_size):
+        check_backbone(
+            manifest,
+            name=loaded.name,
+            fingerprint=loaded.fingerprint,
+            hidden_size=loaded.hidden_size,
+        )
+    if len(manifest.tasks) != 1:
+        raise ArtifactError(f"{path}: its manifest names {len(manifest.tasks)} tasks, not one")
+    card = TaskCard.model_validate(manifest.tasks[0])
+    return Annotator(artifact, card, prompt.to(loaded.device), loaded, is_foreign)
+
+
+def annotate_file(annotator: Annotator, notes: Path, output: Path) -> int:
+    """Annotate a JSON Lines file of notes; write one JSON line a note; return how many.
+
+    A note is an object with the fields that the task's wording names (``text`` for most), and
+    optionally ``id`` and ``options``.
+
+    Raises:
+        DataError: the file is missing, or a line is no such object.
+        RunError: the output cannot be written.
+    """
+    records = list(read_notes(notes))
+    predictions = annotator.annotate(records)
+    lines = (json.dumps(as_json(prediction), ensure_ascii=False) for prediction in predictions)
+    write_text(output, "".join(line + "\n" for line in lines))
+    return len(records)
+
+
+def read_notes(path: Path) -> Iterator[Record]:
+    """Yield the notes of a JSON Lines file.
+
+    Raises:
+        DataError: the file is missing or empty, or a line is not an object of texts.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text; save it as UTF-8") from error
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{path}: holds no notes; write one JSON object a line")
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _note(line, f"{path}:{number}", number)
+
+
+def as_json(prediction: Prediction) -> dict[str, Any]:
+    """Return an answer as plain JSON values; spans carry character offsets and their text."""
+    record, answer = prediction.example.record, prediction.answer
+    row: dict[str, Any] = {"id": record.id, "task": prediction.example.task}
+    match answer:
+        case LabelAnswer(label):
+            row["label"] = label
+        case SpansAnswer(spans, ungrounded):
+            row |= {"entities": [_span(record, s) for s in spans], "ungrounded": ungrounded}
+        case RelationsAnswer(relations, ungrounded):
+            row["relations"] = [
+                {"type": r.type, "head": _span(record, r.head), "tail": _span(record, r.tail)}
+                for r in relations
+            ]
+            row["ungrounded"] = ungrounded
+        case TextAnswer(text):
+            row["text"] = text
+        case Unparseable(text):
+            row["unparseable"] = text
+    if prediction.input_was_cut:
+        row["input_was_cut"] = True
+    return row
+
+
+def _span(record: Record, span: Span) -> dict[str, Any]:
+    text = record.text[span.start : span.end]
+    return {"start": span.start, "end": span.end, "type": span.type, "text": text}
+
+
+def _note(line: str, place: str, number: int) -> Record:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{place}: not JSON; write one object a line") from error
+    if not isinstance(values, dict):
+        raise DataError(f'{place}: not an object; write {{"id": "1", "text": "..."}}')
+    options = values.pop("options", ())
+    identity = str(values.pop("id", number))
+    fields = {name: value for name, value in values.items() if isinstance(value, str)}
+    if not fields:
+        raise DataError(f'{place}: has no text field; write {{"id": "1", "text": "..."}}')
+    return Record(identity, fields, options=tuple(str(option) for option in options))

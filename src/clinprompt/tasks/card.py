@@ -1,0 +1,263 @@
+"""Describe a task as data: what it asks, where its records are, its wording. Knows no models.
+
+A card is one TOML file. Cards of the catalog come with the package; a folder with a ``card.toml``
+is a task too.
+"""
+
+import tomllib
+from collections.abc import Collection
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
+
+TaskType = Literal["ner", "re", "qa", "nli", "summarization"]
+AnswerKind = Literal["label", "choice", "spans", "relations", "text"]
+Split = Literal["train", "validation", "test"]
+Metric = Literal[
+    "entity_f1", "relation_f1", "accuracy", "macro_f1", "positive_f1", "rouge_l", "token_f1"
+]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+_KINDS: dict[TaskType, tuple[AnswerKind, ...]] = {
+    "ner": ("spans",),
+    "re": ("relations", "label"),
+    "qa": ("label", "choice", "text"),
+    "nli": ("label",),
+    "summarization": ("text",),
+}
+_METRICS: dict[AnswerKind, tuple[Metric, ...]] = {
+    "spans": ("entity_f1",),
+    "relations": ("relation_f1",),
+    "label": ("accuracy", "macro_f1", "positive_f1"),
+    "choice": ("accuracy",),
+    "text": ("rouge_l", "token_f1"),
+}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Frozen):
+    """Where the data comes from: enough to fetch the very same files again."""
+
+    repository: str
+    commit: str = ""
+    paths: tuple[str, ...] = ()
+    license: str
+    license_allows: Literal["any", "share-alike", "non-commercial", "unstated"] = "any"
+    note: str = ""
+
+
+class Wording(_Frozen):
+    """How a record is put into words.
+
+    ``template`` is a jinja template over the record's fields (and ``options``, a list of (letter,
+    text) pairs); it ends where the answer begins. ``cut`` names the field whose middle is cut when
+    the input is too long. ``instruction`` is put before the template where an untrained model is
+    asked.
+    """
+
+    version: int = Field(ge=1)
+    template: str
+    cut: str = "text"
+    instruction: str
+
+
+class Files(_Frozen):
+    """The files of each split in the task's folder; ``notes.tar.gz!inner/*.txt`` names members."""
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+
+class Resplit(_Frozen):
+    """Make missing splits: move whole groups out of ``source``, by a hash of ``seed`` and group.
+
+    ``validation`` and ``test`` are the shares of groups to move, about.
+    """
+
+    source: Split = "train"
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    test: float = Field(default=0.0, ge=0, lt=1)
+    seed: int = 0
+
+    def check(self, named: Collection[str]) -> None:
+        """Check that this makes just splits that have no files, from one that has.
+
+        Raises:
+            ValueError: it has no effect, or takes from or adds to the wrong split.
+        """
+        shares = {"validation": self.validation, "test": self.test}
+        made = {split for split, share in shares.items() if share}
+        if not made or self.source not in named:
+            raise ValueError(
+                f"resplit needs a share to move and files.{self.source} to move it from"
+            )
+        if made & set(named):
+            raise ValueError(
+                f"resplit makes {sorted(made & set(named))}, which files names already"
+            )
+        if sum(shares.values()) >= 1:
+            raise ValueError("resplit leaves nothing: validation and test must sum to less than 1")
+
+
+class TaskCard(_Frozen):
+    """Everything clinprompt knows of a task.
+
+    ``labels`` maps each label, span type or relation type of the data to the word shown for it.
+    ``readers`` gives a split a reader of its own where its files have another format.
+    """
+
+    name: str
+    type: TaskType
+    answer: AnswerKind
+    title: str
+    folder: str = ""
+    source: Source
+    reader: Reader
+    readers: dict[Split, FileReader] = Field(default_factory=dict)
+    files: Files = Files()
+    resplit: Resplit | None = None
+    checksums: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+    positive: str = ""
+    wording: Wording
+    metric: Metric
+    path: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.answer not in _KINDS[self.type]:
+            raise ValueError(
+                f"answer = {self.answer!r}, but type {self.type} takes {_KINDS[self.type]}"
+            )
+        if self.metric not in _METRICS[self.answer]:
+            raise ValueError(
+                f"metric = {self.metric!r}, but answer {self.answer} takes {_METRICS[self.answer]}"
+            )
+        if self.answer in ("label", "spans", "relations") and not self.labels:
+            raise ValueError(
+                f"labels is empty, but answer = {self.answer!r} needs every label with its word"
+            )
+        words = [word.strip().casefold() for word in self.labels.values()]
+        if len(set(words)) < len(words) or "" in words:
+            raise ValueError("labels: every label needs a word of its own (case does not count)")
+        if self.metric == "positive_f1" and self.positive not in self.labels:
+            raise ValueError(
+                f"positive = {self.positive!r} is none of the labels {sorted(self.labels)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _splits_fit_together(self) -> Self:
+        if isinstance(self.reader, PracticeReader):
+            if self.resplit or self.readers or self.files != Files():
+                raise ValueError("files, readers and resplit have no effect with reader practice")
+            return self
+        named = {split for split in SPLITS if getattr(self.files, split)}
+        if not named:
+            raise ValueError("files names no file; give files.train, validation or test")
+        if unread := sorted(set(self.readers) - named):
+            raise ValueError(f"readers.{unread[0]} has no effect, as files.{unread[0]} is empty")
+        if self.resplit:
+            self.resplit.check(named)
+        return self
+
+    @property
+    def data_folder(self) -> str:
+        """Return the folder below the mirror that holds the task's files."""
+        return self.folder or self.name
+
+
+def read_card(path: Path) -> TaskCard:
+    """Read one card.
+
+    Raises:
+        DataError: the file is missing, is not TOML, or does not describe a task.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return TaskCard.model_validate({**values, "path": path})
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such card; a task folder holds a card.toml") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not readable as TOML: {error}") from error
+    except ValidationError as error:
+        raise DataError(f"{path}: {_first_problem(error, TaskCard)}") from error
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say what is wrong first, a misspelled key before the key that is missing for it."""
+    problems = error.errors(include_url=False, include_input=False)
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    place = ".".join(str(part) for part in first["loc"])
+    hint = ""
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        hint = f"; {did_you_mean(place, model.model_fields)}"
+    return f"{place or 'card'}: {first['msg'].removeprefix('Value error, ')}{hint}"
+
+
+@cache
+def catalog() -> dict[str, Path]:
+    """Return the path of every card that comes with the package, by task name."""
+    folder = Path(str(files("clinprompt.tasks"))) / "catalog"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find_card(name: str) -> TaskCard:
+    """Find a card by its catalog name, by a task folder, or by the path of a card file.
+
+    A catalog name wins over a folder of that name; write ``./name`` to mean the folder.
+
+    Raises:
+        SettingError: nothing has that name.
+        DataError: the card is damaged.
+    """
+    if name in catalog():
+        return read_card(catalog()[name])
+    path = Path(name)
+    if path.suffix == ".toml" or path.is_dir():
+        return read_card(path / "card.toml" if path.is_dir() else path)
+    raise SettingError(
+        f"unknown task {name!r}: {did_you_mean(name, catalog())} "
+        "(or give a folder with a card.toml)"
+    )
+
+
+class Suite(_Frozen):
+    """A named list of source tasks to learn from and target tasks to adapt to."""
+
+    name: str
+    title: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+
+
+def find_suite(name: str) -> Suite:
+    """Find a suite that comes with the package by name, or read one from a TOML file.
+
+    Raises:
+        SettingError: nothing has that name.
+        DataError: the suite file is damaged.
+    """
+    folder = Path(str(files("clinprompt.tasks"))) / "suites"
+    known = {path.stem: path for path in folder.glob("*.toml")}
+    path = known.get(name, Path(name))
+    if name not in known and not (path.suffix == ".toml" and path.is_file()):
+        raise SettingError(f"unknown suite {name!r}: {did_you_mean(name, known)}")
+    try:
+        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not readable as TOML: {error}") from error
+    except ValidationError as error:
+        raise DataError(f"{path}: not a suite: {_first_problem(error, Suite)}") from error

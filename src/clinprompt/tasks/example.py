@@ -1,0 +1,133 @@
+"""The values that a task is made of. Knows nothing of files, wording or models.
+
+A *record* is one row of a data set with its *answer*. A card's wording turns it into an *example*:
+the text that a language model reads and the text that it should write.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from clinprompt.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A typed stretch of ``record.text``: from character ``start`` up to, not with, ``end``."""
+
+    start: int
+    end: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Relation:
+    """A typed link from ``head`` to ``tail``."""
+
+    type: str
+    head: Span
+    tail: Span
+
+
+@dataclass(frozen=True, slots=True)
+class LabelAnswer:
+    """One label of the card's closed set (for multiple choice: the letter of the option)."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpansAnswer:
+    """Entity mentions in order of appearance; ``ungrounded`` counts those not found in the text."""
+
+    spans: tuple[Span, ...]
+    ungrounded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RelationsAnswer:
+    """Typed links in order of appearance; ``ungrounded`` counts those with an end not in it."""
+
+    relations: tuple[Relation, ...]
+    ungrounded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextAnswer:
+    """Free text. ``text`` holds whitespace runs as single blanks."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unparseable:
+    """Model output that no rule of the format could read; it is counted, never dropped."""
+
+    text: str
+
+
+Answer = LabelAnswer | SpansAnswer | RelationsAnswer | TextAnswer | Unparseable
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of a data set.
+
+    ``fields`` are the values that the wording may name; offsets count characters of
+    ``fields["text"]``. ``options`` are the texts of a multiple-choice question, first is A.
+    Records with one ``group`` stay in one split. ``answer`` is None for a note that is still to be
+    annotated.
+    """
+
+    id: str
+    fields: Mapping[str, str]
+    answer: Answer | None = None
+    options: tuple[str, ...] = ()
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        for span in spans_of(self.answer):
+            if not 0 <= span.start < span.end <= len(self.text):
+                raise DataError(
+                    f"record {self.id}: span {span.start}-{span.end} ({span.type}) lies outside "
+                    f"its text of {len(self.text)} characters; offsets count from 0 and the end "
+                    "is exclusive"
+                )
+
+    @property
+    def text(self) -> str:
+        """Return the text that offsets refer to (empty for tasks without spans)."""
+        return self.fields.get("text", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A record as text: what the model reads (``before + body + after``) and writes (``target``).
+
+    Only ``body`` may be cut when the input is too long. ``choices`` are the only possible targets
+    of a closed label set (empty: the answer is written freely). ``target`` is None when the answer
+    is not known.
+    """
+
+    task: str
+    record: Record
+    before: str
+    body: str
+    after: str
+    target: str | None
+    choices: tuple[str, ...] = field(default=())
+
+    @property
+    def input(self) -> str:
+        """Return the whole input text."""
+        return self.before + self.body + self.after
+
+
+def spans_of(answer: Answer | None) -> tuple[Span, ...]:
+    """Return every span that an answer mentions."""
+    if isinstance(answer, SpansAnswer):
+        return answer.spans
+    if isinstance(answer, RelationsAnswer):
+        return tuple(
+            span for relation in answer.relations for span in (relation.head, relation.tail)
+        )
+    return ()

@@ -1,0 +1,119 @@
+"""Turn records into examples and model output into answers. Knows nothing of tokens or models.
+
+Render and parse stand together, one file for each kind of answer: ``ner`` mentions, ``re`` links,
+``qa`` letters, ``labels`` closed sets (NLI, classification), ``summarization`` free text.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.card import AnswerKind, TaskCard
+from clinprompt.tasks.example import (
+    Answer,
+    Example,
+    LabelAnswer,
+    Record,
+    RelationsAnswer,
+    SpansAnswer,
+    TextAnswer,
+)
+from clinprompt.tasks.formats.labels import label_words, parse_label, render_label
+from clinprompt.tasks.formats.ner import parse_spans, render_spans
+from clinprompt.tasks.formats.qa import letters, parse_choice, render_choice
+from clinprompt.tasks.formats.re import parse_relations, render_relations
+from clinprompt.tasks.formats.summarization import parse_text, render_text
+
+__all__ = ["make_example", "parse_answer", "render_answer"]
+
+
+class _Format(NamedTuple):
+    answer: type[Answer]
+    render: Callable[[TaskCard, Record, Answer], str]
+    parse: Callable[[TaskCard, Record, str], Answer]
+
+
+_FORMATS: dict[AnswerKind, _Format] = {
+    "label": _Format(LabelAnswer, render_label, parse_label),
+    "choice": _Format(LabelAnswer, render_choice, parse_choice),
+    "spans": _Format(SpansAnswer, render_spans, parse_spans),
+    "relations": _Format(RelationsAnswer, render_relations, parse_relations),
+    "text": _Format(TextAnswer, render_text, parse_text),
+}
+# Private-use characters around a word: a filter that would change the text changes this too.
+_CUT = "\ue000Cut\ue001"
+
+
+def make_example(card: TaskCard, record: Record, *, instruct: bool = False) -> Example:
+    """Put a record into the card's words; with ``instruct``, the card's instruction goes first.
+
+    Raises:
+        DataError: the wording does not fit the record, or the answer does not fit the card.
+    """
+    before, after = _around_cut(card, record)
+    if instruct:
+        before = f"{card.wording.instruction.strip()}\n\n{before}"
+    return Example(
+        task=card.name,
+        record=record,
+        before=before,
+        body=record.fields[card.wording.cut],
+        after=after,
+        target=None if record.answer is None else render_answer(card, record),
+        choices=_choices(card, record),
+    )
+
+
+def render_answer(card: TaskCard, record: Record) -> str:
+    """Write the record's answer in the card's form.
+
+    Raises:
+        DataError: the record has no answer, one of another kind, or a label the card lacks.
+    """
+    form = _FORMATS[card.answer]
+    if not isinstance(record.answer, form.answer):
+        raise DataError(
+            f"{card.name}: record {record.id}: the card needs a {form.answer.__name__}, "
+            f"the record has {type(record.answer).__name__}"
+        )
+    return form.render(card, record, record.answer)
+
+
+def parse_answer(card: TaskCard, record: Record, text: str) -> Answer:
+    """Read model output; what no rule can read comes back as Unparseable, never as an error."""
+    return _FORMATS[card.answer].parse(card, record, text)
+
+
+def _choices(card: TaskCard, record: Record) -> tuple[str, ...]:
+    if card.answer == "label":
+        return label_words(card)
+    return letters(record) if card.answer == "choice" else ()
+
+
+def _around_cut(card: TaskCard, record: Record) -> tuple[str, str]:
+    cut = card.wording.cut
+    if cut not in record.fields:
+        raise DataError(f"{card.name}: record {record.id} lacks the field {cut!r} (wording.cut)")
+    options = list(zip(letters(record), record.options, strict=True)) if record.options else []
+    try:
+        template = _compiled(card.wording.template.strip())
+        words = template.render({**record.fields, "options": options, cut: _CUT})
+    except TemplateError as error:
+        raise DataError(f"{card.name}: wording.template: {error.message}") from error
+    parts = words.split(_CUT)
+    if len(parts) != 2:
+        raise DataError(
+            f"{card.name}: wording.template shows the field {cut!r} (wording.cut) "
+            f"{len(parts) - 1} times unchanged; it must do so exactly once"
+        )
+    return parts[0], parts[1]
+
+
+@cache
+def _compiled(template: str) -> Template:
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+    return environment.from_string(template)

@@ -1,0 +1,71 @@
+"""Write and read entity mentions, one a line. Knows nothing of links between them.
+
+::
+
+    aspirin                    a card with one type: the mention
+    drug: aspirin              a card with several types: the type's word and the mention
+    none                       no mention at all
+
+Mentions stand in order of appearance, the longer first. The form cannot carry what
+``grounding`` cannot find again, nor a single mention that reads "none".
+"""
+
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.example import Answer, Record, Span, SpansAnswer, Unparseable
+from clinprompt.tasks.formats.grounding import SpanGrounder, flatten
+from clinprompt.tasks.formats.labels import word_of
+
+NONE = "none"
+
+
+def render_spans(card: TaskCard, record: Record, answer: Answer) -> str:
+    """Return one line for each mention."""
+    assert isinstance(answer, SpansAnswer)
+    lines = []
+    for span in sorted(answer.spans, key=_appearance):
+        word = word_of(card, span.type)
+        mention = flatten(record.text[span.start : span.end])
+        lines.append(f"{word}: {mention}" if len(card.labels) > 1 else mention)
+    return "\n".join(lines) or NONE
+
+
+def parse_spans(card: TaskCard, record: Record, text: str) -> Answer:
+    """Read mentions and find them in the record's text; what is not found is counted."""
+    if says_none(text):
+        return SpansAnswer(())
+    lines = [line for line in map(flatten, text.split("\n")) if line]
+    readable = [found for line in lines if (found := _typed_mention(card, line))]
+    if not readable:
+        return Unparseable(text)
+    grounder = SpanGrounder(record.text)
+    grounded = [grounder.ground(mention, kind) for kind, mention in readable]
+    spans = sorted((span for span in grounded if span is not None), key=_appearance)
+    return SpansAnswer(tuple(spans), ungrounded=len(lines) - len(spans))
+
+
+def says_none(text: str) -> bool:
+    """Return whether the whole output is the word for an empty answer."""
+    return text.strip().rstrip(".").casefold() == NONE
+
+
+def split_type(card: TaskCard, line: str) -> tuple[str, str] | None:
+    """Split ``type word: rest`` into the type and the rest; None when no type's word is there."""
+    said = line.casefold()
+    for label in card.labels:
+        start = f"{word_of(card, label).casefold()}:"
+        # Folding may change lengths, so the rest is cut at the word's own colon.
+        if said.startswith(start):
+            rest = line.split(":", maxsplit=start.count(":"))[-1]
+            return label, flatten(rest)
+    return None
+
+
+def _typed_mention(card: TaskCard, line: str) -> tuple[str, str] | None:
+    if len(card.labels) == 1:
+        return next(iter(card.labels)), line
+    found = split_type(card, line)
+    return found if found and found[1] else None
+
+
+def _appearance(span: Span) -> tuple[int, int, str]:
+    return span.start, -span.end, span.type

@@ -1,0 +1,58 @@
+"""Find source records that share text with target records. Knows nothing of cards or wording.
+
+Two records overlap when they have a run of ``n`` words in common; words are runs of letters and
+digits in lower case. Training on such a source record could show a model the very text that it is
+tested on.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from clinprompt.tasks.example import Record, TextAnswer
+from clinprompt.tasks.load import TaskData, without
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def drop_overlapping(
+    sources: Sequence[TaskData], targets: Sequence[TaskData], n: int = 13
+) -> tuple[tuple[TaskData, ...], dict[str, int]]:
+    """Return the sources without the records that overlap any target record, of any split.
+
+    Fields, options and text answers are compared. Also returns the number of records dropped, by
+    task name.
+    """
+    assert n > 0
+    numbers: dict[str, int] = {}
+    seen = {gram for record in _records(targets) for gram in _grams(record, n, numbers)}
+    kept, num_dropped = [], {}
+    for source in sources:
+        dropped = frozenset(
+            record.id
+            for record in _records([source])
+            if any(gram in seen for gram in _grams(record, n, numbers))
+        )
+        kept.append(without(source, dropped) if dropped else source)
+        num_dropped[source.card.name] = len(dropped)
+    return tuple(kept), num_dropped
+
+
+def _records(tasks: Sequence[TaskData]) -> Iterator[Record]:
+    for task in tasks:
+        for records in task.splits.values():
+            yield from records
+
+
+def _grams(record: Record, n: int, numbers: dict[str, int]) -> Iterator[int]:
+    """Yield a hash of each run of n words; of the words' numbers, as those of texts vary by run."""
+    for text in _texts(record):
+        words = [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())]
+        for start in range(len(words) - n + 1):
+            yield hash(tuple(words[start : start + n]))
+
+
+def _texts(record: Record) -> Iterator[str]:
+    yield from record.fields.values()
+    yield from record.options
+    if isinstance(record.answer, TextAnswer):
+        yield record.answer.text

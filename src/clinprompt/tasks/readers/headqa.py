@@ -1,0 +1,49 @@
+"""Read HEAD-QA's exams. Knows nothing of other question sets."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.example import LabelAnswer, Record
+from clinprompt.tasks.readers.files import DataFile
+from clinprompt.tasks.readers.json_tables import items, load_object, table, text
+from clinprompt.tasks.readers.rows import LETTERS
+
+
+class HeadqaReader(BaseModel):
+    """Read multiple-choice questions; those that need an image are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["headqa"]
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record a question without an image; a question has as many options as it has.
+
+        Raises:
+            DataError: the file is damaged or a right answer is none of the options.
+        """
+        try:
+            for exam, value in table(load_object(file).get("exams"), "exams").items():
+                for question in items(table(value, exam), "data", exam):
+                    values = table(question, f"a question of {exam}")
+                    if not values.get("image"):
+                        yield _record(f"{exam}:{values.get('qid')}", values)
+        except DataError as error:
+            raise file.error(str(error)) from error
+
+
+def _record(name: str, values: Mapping[str, object]) -> Record:
+    answers = [table(answer, name) for answer in items(values, "answers", name)]
+    numbers = [str(answer.get("aid")) for answer in answers]
+    right = str(values.get("ra"))
+    if right not in numbers or len(numbers) > len(LETTERS):
+        raise DataError(f"{name}: right answer {right} is none of the options {numbers}")
+    return Record(
+        id=name,
+        fields={"question": text(values, "qtext", name)},
+        answer=LabelAnswer(LETTERS[numbers.index(right)]),
+        options=tuple(text(answer, "atext", name) for answer in answers),
+    )

@@ -1,0 +1,73 @@
+"""Read JSON Lines: one record a line, with a label, a text, options or spans. Knows no cards."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.example import Record, Span, SpansAnswer
+from clinprompt.tasks.readers.files import DataFile
+from clinprompt.tasks.readers.rows import RowShape
+
+
+class JsonlReader(BaseModel):
+    """Read one JSON object a line; ``row`` says what its values become.
+
+    ``spans`` names a list of ``{"start", "end", "label"}`` over the field ``text``, as Prodigy
+    writes it; a line without it has no mention.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["jsonl"]
+    row: RowShape
+    spans: str = ""
+
+    @model_validator(mode="after")
+    def _spans_need_text(self) -> Self:
+        if self.spans and (self.row.label or self.row.text or "text" not in self.row.fields):
+            raise ValueError("spans needs row.fields.text and neither row.label nor row.text")
+        return self
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record a line; blank lines are passed over.
+
+        Raises:
+            DataError: a line is not a JSON object, lacks a value, or has a span outside the text.
+        """
+        shape = self.row.model_copy(update={"verbatim": True}) if self.spans else self.row
+        for number, line in file.lines():
+            if line.strip():
+                try:
+                    values = _object(line)
+                    record = shape.record(values, f"{file.stem}:{number}")
+                    yield self._with_spans(record, values) if self.spans else record
+                except DataError as error:
+                    raise file.error(str(error), number) from error
+
+    def _with_spans(self, record: Record, values: Mapping[str, object]) -> Record:
+        held = values.get(self.spans)
+        if not isinstance(held, list | None):
+            raise DataError(f"{self.spans} must hold a list of spans")
+        return replace(record, answer=SpansAnswer(tuple(sorted(map(_span, held or ())))))
+
+
+def _object(line: str) -> dict[str, object]:
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        message = f"not JSON: {error.msg} at column {error.colno}; each line holds one object"
+        raise DataError(message) from error
+    if not isinstance(values, dict):
+        raise DataError("not a JSON object; each line holds one")
+    return values
+
+
+def _span(value: object) -> Span:
+    match value:
+        case {"start": int(start), "end": int(end), "label": str(label)}:
+            return Span(start, end, label)
+    raise DataError('a span needs whole numbers "start" and "end" and a text "label"')

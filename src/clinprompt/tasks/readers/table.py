@@ -1,0 +1,69 @@
+"""Read tables of comma- or tab-separated values. Knows nothing of what the columns mean."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.example import Record
+from clinprompt.tasks.readers.files import DataFile
+from clinprompt.tasks.readers.rows import RowShape
+
+_DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
+
+
+class TableReader(BaseModel):
+    """Read one record a row; ``row`` names columns by header, or else by number (first is "0").
+
+    With ``quotes = false`` a quotation mark is a letter like any other.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["table"]
+    row: RowShape
+    delimiter: Literal["comma", "tab", "semicolon", "bar"] = "comma"
+    header: bool = True
+    quotes: bool = True
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record a row; blank rows are passed over.
+
+        Raises:
+            DataError: quoting is broken, a row has another number of columns than the first, or a
+                column is missing.
+        """
+        names: list[str] = []
+        for number, cells in self._rows(file):
+            if not names:
+                names = cells if self.header else [str(index) for index in range(len(cells))]
+                if self.header:
+                    continue
+            if len(cells) != len(names):
+                message = f"{len(cells)} columns where the first row has {len(names)}"
+                raise file.error(f"{message}; mend the row or reader.delimiter", number)
+            try:
+                yield self.row.record(dict(zip(names, cells, strict=True)), f"{file.stem}:{number}")
+            except DataError as error:
+                raise file.error(str(error), number) from error
+
+    def _rows(self, file: DataFile) -> Iterator[tuple[int, list[str]]]:
+        """Yield each row that is not blank with the number of its first line."""
+        rows = csv.reader(
+            io.StringIO(file.text(), newline=""),
+            delimiter=_DELIMITERS[self.delimiter],
+            quoting=csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE,
+            strict=True,
+        )
+        number = 1
+        try:
+            for cells in rows:
+                if cells:
+                    yield number, cells
+                number = rows.line_num + 1
+        except csv.Error as error:
+            remedy = "mend the quotation marks or set reader.quotes = false"
+            raise file.error(f"not a readable row: {error}; {remedy}", number) from error

@@ -1,0 +1,67 @@
+"""Read rows that an XML file holds as elements. Knows nothing of what the elements mean."""
+
+from collections.abc import Iterator
+from typing import Literal, cast
+
+from lxml import etree
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.example import Record
+from clinprompt.tasks.readers.files import DataFile
+from clinprompt.tasks.readers.rows import RowShape
+
+
+class XmlPairsReader(BaseModel):
+    """Read one record an element ``pair``; ``row`` names attributes ``@name`` and child paths."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["xml_pairs"]
+    row: RowShape
+    pair: str = "pair"
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record an element. Entities of the file's own are refused, never resolved.
+
+        Raises:
+            DataError: the file is not XML, has no such element, or one lacks a value.
+        """
+        elements = _parse(file).findall(f".//{self.pair}")
+        if not elements:
+            raise file.error(f"no element named {self.pair!r}; mend reader.pair")
+        for number, element in enumerate(elements, start=1):
+            try:
+                yield self.row.record(self._row(element), f"{file.stem}:{number}")
+            except DataError as error:
+                raise file.error(str(error), _line(element)) from error
+
+    def _row(self, element: etree._Element) -> dict[str, object]:
+        values: dict[str, object] = {
+            "@" + str(name): element.get(str(name)) for name in element.attrib
+        }
+        for name in self.row.names():
+            child = None if name.startswith("@") else element.find(name)
+            if child is not None:
+                values[name] = "".join(cast("Iterator[str]", child.itertext()))
+        return values
+
+
+def _parse(file: DataFile) -> etree._Element:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        root = etree.fromstring(file.content(), parser)
+    except etree.XMLSyntaxError as error:
+        # libxml2's own words may quote the text of the file
+        raise file.error("not well-formed XML; mend the line", error.lineno) from error
+    for node in root.iter():
+        if isinstance(node, etree._Entity):
+            raise file.error(
+                "entities of the file's own are not read; write them out", _line(node.getparent())
+            )
+    return root
+
+
+def _line(element: etree._Element | None) -> int | None:
+    # lxml-stubs gives sourceline no type
+    return None if element is None else cast("int | None", element.sourceline)

@@ -1,0 +1,104 @@
+"""Cards are found by name, folder or file, and say what does not fit together."""
+
+import pytest
+
+from clinprompt.errors import DataError, SettingError
+from clinprompt.tasks.card import catalog, find_card, find_suite, read_card
+
+CARD = """
+name = "mine"
+type = "nli"
+answer = "label"
+title = "Mine"
+metric = "accuracy"
+source = { repository = "here", license = "none stated", license_allows = "unstated" }
+reader = { name = "table", row = { fields = { text = "t" }, label = "l" } }
+files = { train = ["a.csv"] }
+labels = { 1 = "yes", 0 = "no" }
+[wording]
+version = 1
+template = "{{ text }} yes or no:"
+instruction = "Write yes or no."
+"""
+
+
+def refusal(folder, old, new):
+    assert old in CARD
+    (folder / "card.toml").write_text(CARD.replace(old, new, 1))
+    with pytest.raises(DataError) as caught:
+        find_card(str(folder))
+    assert str(caught.value).startswith(f"{folder / 'card.toml'}: ")
+    return str(caught.value)
+
+
+def test_card_is_found_by_name_folder_or_file(tmp_path):
+    (tmp_path / "card.toml").write_text(CARD)
+    by_folder = find_card(str(tmp_path))
+    assert by_folder == find_card(str(tmp_path / "card.toml"))
+    assert by_folder.path == tmp_path / "card.toml"
+    assert find_card("nli-mqp").name == "nli-mqp"
+
+
+def test_every_card_of_the_catalog_bears_its_file_name():
+    for name, path in catalog().items():
+        assert read_card(path).name == name
+
+
+def test_every_card_of_the_catalog_says_where_it_comes_from():
+    for name in catalog():
+        card = find_card(name)
+        if not name.startswith("practice-"):
+            assert card.source.repository.startswith("https://github.com/")
+            assert len(card.source.commit) == 40
+            named = {a.partition("!")[0] for files in dict(card.files).values() for a in files}
+            assert named <= set(card.checksums)
+
+
+def test_unknown_task_offers_the_nearest_names():
+    with pytest.raises(SettingError, match="unknown task 'nli-mpq': did you mean nli-mqp"):
+        find_card("nli-mpq")
+
+
+def test_folder_without_card_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"no such card; a task folder holds a card\.toml"):
+        find_card(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("name", "= name", "not readable as TOML"),
+        ("title", "titel", "titel: Extra inputs are not permitted; did you mean title"),
+        ('"label"', '"spans"', "takes ('label',)"),
+        ('"accuracy"', '"rouge_l"', "metric = 'rouge_l'"),
+        ('{ 1 = "yes", 0 = "no" }', "{}", "labels is empty"),
+        ('"no" }', '"Yes" }', "a word of its own"),
+        ('"accuracy"', '"positive_f1"\npositive = "2"', "none of the labels"),
+        ('"table"', '"tabel"', "reader"),
+        ('{ train = ["a.csv"] }', "{}", "files names no file"),
+        ("files", "resplit = { test = 0.1, source = 'test' }\nfiles", "a share to move"),
+        ("files", "resplit = { seed = 3 }\nfiles", "a share to move"),
+        ("files", "resplit = { test = 0.5, validation = 0.5 }\nfiles", "leaves nothing"),
+        ('"a.csv"] ', '"a.csv"], test = ["b"] }\nresplit = { test = 0.1 ', "names already"),
+        ("files", "readers = { test = { name = 'conll' } }\nfiles", "readers.test has no effect"),
+    ],
+)
+def test_card_that_does_not_fit_together_is_refused(tmp_path, old, new, says):
+    assert says in refusal(tmp_path, old, new)
+
+
+def test_suites_name_tasks_of_the_catalog():
+    for name in ("open-mini", "open-mini-smoke"):
+        suite = find_suite(name)
+        assert suite.name == name
+        assert {*suite.sources, *suite.targets} <= set(catalog())
+        assert not set(suite.sources) & set(suite.targets)
+
+
+def test_unknown_or_damaged_suite_is_refused(tmp_path):
+    with pytest.raises(SettingError, match="did you mean open-mini"):
+        find_suite("open-minn")
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"')
+    with pytest.raises(DataError, match=r"mine\.toml: not a suite: title"):
+        find_suite(str(path))

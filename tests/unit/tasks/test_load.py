@@ -1,0 +1,148 @@
+"""A task loads whole and checked: files, checksums, labels, ids and splits."""
+
+import hashlib
+
+import pytest
+
+from clinprompt.errors import DataError, SettingError
+from clinprompt.tasks.card import Resplit, find_card
+from clinprompt.tasks.example import LabelAnswer, Record
+from clinprompt.tasks.load import load_task, move_groups
+
+CARD = """
+name = "mine"
+type = "nli"
+answer = "label"
+title = "Mine"
+metric = "accuracy"
+source = { repository = "here", license = "none stated", license_allows = "unstated" }
+reader = { name = "table", row = { id = "n", fields = { text = "t" }, label = "l" } }
+files = { train = ["a.csv"] }
+labels = { 1 = "yes", 0 = "no" }
+[wording]
+version = 1
+template = "{{ text }} yes or no:"
+instruction = "Write yes or no."
+"""
+
+
+def load(folder, rows="n,t,l\n1,a,1\n2,b,0\n", card=CARD, **options):
+    (folder / "card.toml").write_text(card)
+    (folder / "a.csv").write_text(rows)
+    return load_task(find_card(str(folder)), None, **options)
+
+
+def with_setting(line):
+    return CARD.replace("files =", f"{line}\nfiles =")
+
+
+def test_user_folder_loads_without_a_mirror(tmp_path):
+    data = load(tmp_path)
+    assert [record.answer for record in data.splits["train"]] == [
+        LabelAnswer("1"),
+        LabelAnswer("0"),
+    ]
+    assert data.splits["validation"] == data.splits["test"] == ()
+
+
+def test_practice_task_loads_without_files():
+    data = load_task(find_card("practice-ner-drugs"), None)
+    assert all(data.splits.values())
+
+
+def test_catalog_task_without_mirror_says_how_to_set_one(tmp_path):
+    with pytest.raises(SettingError, match=r"--mirror DIR or CLINPROMPT_MIRROR"):
+        load_task(find_card("nli-mqp"), None)
+    with pytest.raises(DataError, match=r"nli-mqp: no such folder.*--mirror DIR"):
+        load_task(find_card("nli-mqp"), tmp_path)
+    (tmp_path / "nli-mqp").mkdir()
+    with pytest.raises(DataError, match=r"mqp\.csv: no such file.*--mirror DIR"):
+        load_task(find_card("nli-mqp"), tmp_path)
+
+
+def test_checksums_are_verified_unless_asked_not_to(tmp_path):
+    right = hashlib.sha256(b"n,t,l\n1,a,1\n").hexdigest()
+    rows = "n,t,l\n1,a,1\n"
+    load(tmp_path, rows, with_setting(f'checksums = {{ "a.csv" = "{right}" }}'))
+    wrong = with_setting('checksums = { "a.csv" = "00" }')
+    with pytest.raises(DataError, match=rf"a\.csv: sha256 is {right}, but the card has 00; fetch"):
+        load(tmp_path, rows, wrong)
+    load(tmp_path, rows, wrong, verify_checksums=False)
+
+
+def test_label_that_the_card_lacks_is_named_with_the_known_ones(tmp_path):
+    with pytest.raises(DataError, match=r"record 2: label 'no' is not in the card; known: 0, 1"):
+        load(tmp_path, "n,t,l\n1,a,1\n2,b,no\n")
+
+
+def test_letter_beyond_the_options_is_refused(tmp_path):
+    card = CARD.replace('"nli"', '"qa"').replace('"label"', '"choice"')
+    card = card.replace('label = "l"', 'label = "l", options = ["t", "n"]')
+    assert load(tmp_path, "n,t,l\n1,a,B\n", card).splits["train"][0].options == ("a", "1")
+    with pytest.raises(DataError, match="label 'C' is not in the card; known: A, B"):
+        load(tmp_path, "n,t,l\n1,a,C\n", card)
+
+
+def test_answer_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(DataError, match="reader gives a TextAnswer, but the card has answer"):
+        load(tmp_path, card=CARD.replace('label = "l"', 'text = "l"'))
+
+
+def test_repeated_ids_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"1 record ids stand more than once \('1' 2 times\)"):
+        load(tmp_path, "n,t,l\n1,a,1\n1,b,0\n")
+
+
+def test_empty_split_is_refused(tmp_path):
+    with pytest.raises(DataError, match="mine: split train is empty"):
+        load(tmp_path, "n,t,l\n")
+    with pytest.raises(DataError, match="mine: split test is empty"):
+        load(tmp_path, card=with_setting("resplit = { test = 0.000001 }"))
+
+
+def test_split_may_have_a_reader_of_its_own(tmp_path):
+    (tmp_path / "b.csv").write_text("3;c;1\n")
+    shape = '{ id = "0", fields = { text = "1" }, label = "2" }'
+    own = f'{{ name = "table", header = false, delimiter = "semicolon", row = {shape} }}'
+    card = with_setting(f"readers.test = {own}").replace('["a.csv"]', '["a.csv"], test = ["b.csv"]')
+    assert load(tmp_path, card=card).splits["test"][0].text == "c"
+
+
+def records(num_groups, group_size):
+    return tuple(
+        Record(f"{group}-{row}", {"text": f"{group} {row}"}, group=f"group {group}")
+        for group in range(num_groups)
+        for row in range(group_size)
+    )
+
+
+def test_resplit_keeps_groups_whole_and_is_deterministic():
+    splits = {"train": records(1000, 3), "validation": (), "test": ()}
+    resplit = Resplit(validation=0.1, test=0.2)
+    moved = move_groups(splits, resplit)
+    groups = {split: {record.group for record in rows} for split, rows in moved.items()}
+    assert sum(len(found) for found in groups.values()) == 1000
+    assert all(len(rows) == 3 * len(groups[split]) for split, rows in moved.items())
+    # binomial, 1000 draws: standard deviations of 9.5 and 12.6 groups
+    assert abs(len(groups["validation"]) - 100) < 40
+    assert abs(len(groups["test"]) - 200) < 52
+    assert move_groups(splits, resplit) == moved
+    assert move_groups(splits, Resplit(validation=0.1, test=0.2, seed=1)) != moved
+
+
+def test_resplit_does_not_depend_on_the_other_rows():
+    resplit = Resplit(test=0.5)
+    splits = {"train": records(50, 1), "validation": (), "test": ()}
+    fewer = {**splits, "train": splits["train"][:20]}
+    moved = move_groups(splits, resplit)["test"]
+    expected = tuple(record for record in moved if record in fewer["train"])
+    assert move_groups(fewer, resplit)["test"] == expected
+    assert expected
+
+
+def test_rows_of_the_same_text_stay_together_without_a_group():
+    rows = tuple(Record(str(n), {"text": f"same {n // 2}"}) for n in range(200))
+    moved = move_groups({"train": rows, "validation": (), "test": ()}, Resplit(test=0.5))
+    texts = {split: {record.text for record in found} for split, found in moved.items()}
+    assert not texts["train"] & texts["test"]
+    assert texts["test"]
