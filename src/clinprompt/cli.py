@@ -4,6 +4,7 @@ Heavy parts are imported inside the commands, so that ``--help`` answers at once
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from clinprompt import __version__
@@ -54,7 +56,8 @@ def main() -> None:
     try:
         app()
     except ClinpromptError as error:
-        complaints.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        words = f"[red]error:[/red] {escape(str(error))}"
+        complaints.print(words, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -79,7 +82,7 @@ def run(
 
     settings = load_config(config, overrides or ())
     command = _repeat(f"clinprompt run {config.name}", mirror, overrides)
-    _road(settings, out or Path("runs") / settings.name, mirror, command, f"run {config}")
+    _road(settings, out or Path("runs") / settings.name, mirror, command)
 
 
 @app.command()
@@ -92,7 +95,7 @@ def quickstart(out: Out = None, overrides: Overrides = None) -> None:
     path = Path(str(files("clinprompt.recipes"))) / "practice.toml"
     settings = load_config(path, overrides or ())
     command = _repeat("clinprompt quickstart", None, overrides)
-    _road(settings, out or Path("runs") / settings.name, None, command, "quickstart")
+    _road(settings, out or Path("runs") / settings.name, None, command)
 
 
 @app.command()
@@ -108,9 +111,9 @@ def tune(
 
     folder = out or Path("runs") / f"tune-{Path(task).name}"
     settings = _settings(config, overrides, name=folder.name)
-    with _reporter(f"tune {task}", folder) as reporter:
+    with _reporter(folder) as reporter:
         saved = tune_task(folder, task, settings, mirror=mirror, reporter=reporter)
-    console.print(f"prompt: {saved}", soft_wrap=True)
+    console.print(f"prompt: {saved}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -126,9 +129,9 @@ def distill(
 
     settings = load_config(config, overrides or ())
     folder = out or Path("runs") / settings.name
-    with _reporter(f"distill {config}", folder) as reporter:
+    with _reporter(folder) as reporter:
         saved = distill_suite(folder, settings, mirror=mirror, reporter=reporter)
-    console.print(f"metaprompt: {saved}", soft_wrap=True)
+    console.print(f"metaprompt: {saved}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -151,9 +154,9 @@ def adapt(
     request = Request(task, metaprompt, method, shots)
     folder = out or Path("runs") / f"adapt-{Path(task).name}"
     settings = _settings(config, overrides, name=folder.name)
-    with _reporter(f"adapt {task}", folder) as reporter:
+    with _reporter(folder) as reporter:
         saved = adapt_task(folder, request, settings, mirror=mirror, reporter=reporter)
-    console.print(f"prompt: {saved}", soft_wrap=True)
+    console.print(f"prompt: {saved}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -198,7 +201,8 @@ def predict(
         prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
     )
     count = annotate_file(annotator, notes, output)
-    console.print(f"{count} notes annotated for {annotator.card.name}: {output}", soft_wrap=True)
+    done = f"{count} notes annotated for {annotator.card.name}: {output}"
+    console.print(done, markup=False, soft_wrap=True)
 
 
 @tasks_app.command("list")
@@ -308,20 +312,17 @@ def prompts_export(
 
     artifact, vectors = open_prompt(prompt)
     export_peft(folder, artifact.manifest, vectors, base=base or artifact.manifest.backbone)
-    console.print(f"PEFT adapter: {folder}", soft_wrap=True)
+    console.print(f"PEFT adapter: {folder}", markup=False, soft_wrap=True)
 
 
-def _road(
-    settings: "RunConfig", folder: Path, mirror: Path | None, command: str, again: str
-) -> None:
+def _road(settings: "RunConfig", folder: Path, mirror: Path | None, command: str) -> None:
     from clinprompt.recipes.road import run_road
 
-    with _reporter(again, folder) as reporter:
+    with _reporter(folder) as reporter:
         cells, table = run_road(folder, settings, mirror=mirror, command=command, reporter=reporter)
     _print_table(*table)
-    console.print(
-        f"{len(cells)} results; report: {folder / 'report' / 'report.html'}", soft_wrap=True
-    )
+    done = f"{len(cells)} results; report: {folder / 'report' / 'report.html'}"
+    console.print(done, markup=False, soft_wrap=True)
 
 
 def _settings(config: Path | None, overrides: list[str] | None, *, name: str) -> "RunConfig":
@@ -333,7 +334,7 @@ def _settings(config: Path | None, overrides: list[str] | None, *, name: str) ->
 
 
 @contextmanager
-def _reporter(command: str, folder: Path) -> Iterator["Reporter"]:
+def _reporter(folder: Path) -> Iterator["Reporter"]:
     """Show progress; on Ctrl-C, say how to go on."""
     from clinprompt.training.progress import Bar
 
@@ -341,9 +342,13 @@ def _reporter(command: str, folder: Path) -> Iterator["Reporter"]:
         with Bar(console) as bar:
             yield bar
     except KeyboardInterrupt:
+        typed = sys.argv[1:]
+        named = any(word.partition("=")[0] == "--out" for word in typed)
+        again = shlex.join(["clinprompt", *typed, *([] if named else ["--out", str(folder)])])
         complaints.print(
-            f"stopped; what is finished is in {folder}. "
-            f"Go on with: clinprompt {command} --out {folder}",
+            f"stopped; what is finished is in {folder}. Go on with: {again}",
+            markup=False,
+            highlight=False,
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
@@ -358,7 +363,7 @@ def _repeat(command: str, mirror: Path | None, overrides: list[str] | None) -> s
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
     table = Table(*header)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console.print(table)
 
 

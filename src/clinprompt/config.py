@@ -54,23 +54,28 @@ class FitSettings(Settings):
     warmup_steps: int = Field(default=10, ge=0)
     decay: Literal["constant", "linear", "cosine"] = "linear"
     clip_norm: float = Field(default=1.0, gt=0, description="gradients are scaled to at most this")
-    validate_every: int = Field(default=0, ge=0, description="steps; 0 keeps the last state")
     checkpoint_every: int = Field(default=25, ge=1, description="steps")
     micro_batch_tokens: int = Field(default=2048, ge=1, description="padded tokens at a time")
 
 
-class TeacherSettings(FitSettings):
+class SourceFitSettings(FitSettings):
+    """A fit on source tasks, whose validation rows may choose the best state."""
+
+    validate_every: int = Field(default=0, ge=0, description="steps; 0 keeps the last state")
+
+
+class TeacherSettings(SourceFitSettings):
     """One prompt for each source task, trained alone."""
 
-    learning_rate: float = Field(default=1e-2, gt=0)
+    learning_rate: float = Field(default=0.1, gt=0)
 
 
-class DistillSettings(FitSettings):
+class DistillSettings(SourceFitSettings):
     """One shared prompt and rank-R factors for all source tasks, taught by the teachers."""
 
     steps: int = Field(default=2000, ge=0)
-    shared_rate: float = Field(default=1e-2, gt=0)
-    factor_rate: float = Field(default=5e-3, gt=0)
+    shared_rate: float = Field(default=0.03, gt=0)
+    factor_rate: float = Field(default=0.03, gt=0)
     logits_weight: float = Field(default=0.9, ge=0, description="λ of the logit divergence")
     hidden_weight: float = Field(default=0.9, ge=0, description="λ of the hidden-state error")
     temperature: float = Field(default=1.0, gt=0, description="τ of the logit divergence")
@@ -81,19 +86,19 @@ class DistillSettings(FitSettings):
 
 
 class AdaptSettings(FitSettings):
-    """The metaprompt fitted to a new task."""
+    """The metaprompt fitted to a new task. Its few examples are all it may see: no validation."""
 
     steps: int = Field(default=60, ge=0)
     routing: Routing = "type"
-    shared_rate: float = Field(default=3e-3, gt=0)
-    factor_rate: float = Field(default=5e-3, gt=0)
+    shared_rate: float = Field(default=0.01, gt=0)
+    factor_rate: float = Field(default=0.01, gt=0)
 
 
 class BaselineSettings(Settings):
     """What the metaprompt is compared with; steps and rows are those of ``adapt``."""
 
-    prompt_rate: float = Field(default=1e-2, gt=0)
-    lora_rate: float = Field(default=1e-3, gt=0)
+    prompt_rate: float = Field(default=0.1, gt=0)
+    lora_rate: float = Field(default=3e-3, gt=0)
     lora_rank: int = Field(default=8, ge=1)
     lora_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
@@ -140,6 +145,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SettingError(f"{path}: no such config; the repository's are in configs/") from error
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: not readable as TOML: {error}") from error
     return check_config(values, source=str(path), overrides=overrides)

@@ -85,7 +85,12 @@ def _swap(draft: Path, path: Path) -> None:
     old = path.with_name(f".{path.name}.old.{os.getpid()}")
     if path.exists():
         path.rename(old)
-    draft.rename(path)
+    try:
+        draft.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

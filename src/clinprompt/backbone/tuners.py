@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clinprompt.backbone.load import Backbone
+from clinprompt.errors import SettingError
 from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.prompts.soft import SoftPrompts
 
@@ -62,6 +63,9 @@ def lora(
     """Put fresh adapters into the backbone for as long as the block runs.
 
     The scale is alpha / rank with alpha = 2 · rank; B starts at zero, so the model starts as it is.
+
+    Raises:
+        SettingError: the backbone has no linear layer of one of the names.
     """
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow, and only LoRA needs it
 
@@ -70,7 +74,13 @@ def lora(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        wrapped = get_peft_model(backbone.model, config)
+        try:
+            wrapped = get_peft_model(backbone.model, config)
+        except ValueError as error:
+            raise SettingError(
+                f"baselines.lora_modules = {list(modules)}: {str(error).partition('. ')[0]}; "
+                f"name linear layers of backbone {backbone.name}"
+            ) from error
     try:
         yield LoraTuner([p for p in wrapped.parameters() if p.requires_grad])
     finally:

@@ -15,7 +15,16 @@ from clinprompt.errors import SettingError
 def from_vocabulary(
     embeddings: Float[Tensor, "V H"], *, length: int, generator: torch.Generator
 ) -> Float[Tensor, "P H"]:
-    """Return the embeddings of ``length`` tokens drawn at random, none twice."""
+    """Return the embeddings of ``length`` tokens drawn at random, none twice.
+
+    Raises:
+        SettingError: the vocabulary is smaller than that.
+    """
+    if length > embeddings.shape[0]:
+        raise SettingError(
+            f"prompt.length = {length}, but the vocabulary has {embeddings.shape[0]} tokens; "
+            "lower it or use start = 'text'"
+        )
     chosen = torch.randperm(embeddings.shape[0], generator=generator)[:length]
     return embeddings.detach()[chosen.to(embeddings.device)].float().clone()
 

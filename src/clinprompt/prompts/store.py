@@ -24,7 +24,8 @@ class Store:
     def names(self) -> list[str]:
         """Return the names of all prompts and metaprompts."""
         found = self.root.glob("**/manifest.json")
-        return sorted(str(path.parent.relative_to(self.root)) for path in found)
+        names = (path.parent.relative_to(self.root) for path in found)
+        return sorted(str(name) for name in names if not name.name.startswith("."))
 
     def save(self, artifact: Artifact, name: str = "") -> Path:
         """Save an artifact under its name (a metaprompt under its hash); return its folder."""

@@ -54,6 +54,7 @@ def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
             run.config.seed,
             distillation_objective(run.backbone, prefix, settings),
             settings.sampling_temperature,
+            settings.validate_every,
         ),
         place=place,
         validation=[row for k, data in enumerate(sources) for row in _validation(run, data, k)],
@@ -77,7 +78,12 @@ def teach(run: Run, data: TaskData) -> Artifact:
         run.backbone,
         PromptTuner(module),
         [_source_rows(run, data, 0)],
-        exercise=Exercise(settings, {"prompt": settings.learning_rate}, run.config.seed),
+        exercise=Exercise(
+            settings,
+            {"prompt": settings.learning_rate},
+            run.config.seed,
+            validate_every=settings.validate_every,
+        ),
         place=place,
         validation=_validation(run, data, 0),
     )

@@ -63,10 +63,13 @@ def adapt_task(
     _check_backbone(run, loaded)
     run.store.save(loaded)
     rows = encode_all(run.encoder(), few_examples(data, request.shots, seed=config.seed))
-    fit = Fit(request.method, data.card, rows, data.card.name, config.seed)
+    which = f"{request.method}-k{request.shots}-{loaded.manifest.content_hash[:16]}"
+    fit = Fit(request.method, data.card, rows, f"{data.card.name}/{which}", config.seed)
     with adapt(run, fit, loaded) as fitted:
         assert fitted.artifact is not None
-        return run.store.save(fitted.artifact)
+        saved = run.store.save(fitted.artifact, data.card.name)
+    run.place(fit.name).checkpoint.unlink(missing_ok=True)
+    return saved
 
 
 def evaluate_prompt(annotator: Annotator, task: str, *, mirror: Path | None, rows: int) -> Cell:

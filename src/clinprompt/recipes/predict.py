@@ -152,7 +152,9 @@ def _note(line: str, place: str, number: int) -> Record:
         raise DataError(f"{place}: not JSON; write one object a line") from error
     if not isinstance(values, dict):
         raise DataError(f'{place}: not an object; write {{"id": "1", "text": "..."}}')
-    options = values.pop("options", ())
+    options = values.pop("options", [])
+    if not isinstance(options, list):
+        raise DataError(f'{place}: options is not a list; write "options": ["...", "..."]')
     identity = str(values.pop("id", number))
     fields = {name: value for name, value in values.items() if isinstance(value, str)}
     if not fields:

@@ -3,8 +3,9 @@
 Every part that is finished is saved; the same command goes on after a stop.
 """
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from clinprompt.evaluation.cells import Cell, append_cell, read_cells
 from clinprompt.evaluation.report import ReportContents, TaskRow, write_report
 from clinprompt.evaluation.significance import chance, majority
 from clinprompt.evaluation.tables import Baseline, table_rows
+from clinprompt.files import write_text
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.adapt import Adapted, Fit, adapt, starting_prompt
 from clinprompt.recipes.context import Run, environment, open_run
@@ -77,6 +79,8 @@ def run_road(
     cells = read_cells(path)
     contents = _contents(run, suite, cells, command)
     write_report(folder / "report", contents)
+    baselines = {name: asdict(baseline) for name, baseline in contents.baselines.items()}
+    write_text(folder / "report" / "baselines.json", json.dumps(baselines, indent=2) + "\n")
     return cells, table_rows(cells, contents.baselines)
 
 

@@ -50,6 +50,7 @@ class Exercise:
     seed: int
     objective: Objective = task_objective
     sampling_temperature: float = 1.0
+    validate_every: int = 0
 
 
 def tune(
@@ -91,7 +92,7 @@ def tune(
         warmup_steps=settings.warmup_steps,
         decay=settings.decay,
         clip_norm=settings.clip_norm,
-        validate_every=settings.validate_every if validation else 0,
+        validate_every=exercise.validate_every if validation else 0,
         checkpoint_every=settings.checkpoint_every,
     )
     return fit(

@@ -70,6 +70,9 @@ def _restore(
     optimizer: Optimizer,
     progress: Progress,
 ) -> None:
+    stored = {name: t.shape for name, t in tensors.items() if name.startswith("parameter.")}
+    if stored != {f"parameter.{i}": p.shape for i, p in enumerate(parameters)}:
+        raise ValueError("other parameters")
     with torch.no_grad():
         for i, parameter in enumerate(parameters):
             parameter.copy_(tensors[f"parameter.{i}"])

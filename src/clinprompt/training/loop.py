@@ -82,8 +82,7 @@ def fit(
     place.reporter.begin(place.phase, total=plan.steps, done=progress.step)
     trainer = _Trainer(parameters, optimizer, progress)
     while progress.step < plan.steps:
-        values = trainer.take(step, plan)
-        _check_finite(values["loss"], place.phase, progress.step)
+        values = trainer.take(step, plan, place.phase)
         place.log.add(place.phase, progress.step, values)
         speed = values["tokens"] / values["seconds"]
         place.reporter.advance(loss=values["loss"], tokens_per_second=speed)
@@ -103,8 +102,8 @@ class _Trainer:
     optimizer: torch.optim.Optimizer
     progress: Progress
 
-    def take(self, step: Step, plan: Plan) -> dict[str, float]:
-        """Take one step; return what it measured."""
+    def take(self, step: Step, plan: Plan, phase: str) -> dict[str, float]:
+        """Take one step; return what it measured. No number but a finite one changes anything."""
         started, number = perf_counter(), self.progress.step
         factor = rate_factor(
             number, steps=plan.steps, warmup_steps=plan.warmup_steps, decay=plan.decay
@@ -113,6 +112,7 @@ class _Trainer:
         self.optimizer.zero_grad()
         result = step(number)
         norm = float(clip_grad_norm_(self.parameters, plan.clip_norm))
+        _check_finite(result.loss, norm, phase, number + 1)
         self.optimizer.step()
         seconds = perf_counter() - started
         self.progress.step += 1
@@ -123,9 +123,12 @@ class _Trainer:
         return {"loss": result.loss, **result.terms, **measured}
 
 
-def _check_finite(loss: float, phase: str, step: int) -> None:
-    if not math.isfinite(loss):
-        raise RunError(f"{phase}: the loss is {loss} at step {step}; lower the learning rate")
+def _check_finite(loss: float, norm: float, phase: str, step: int) -> None:
+    for name, value in (("loss", loss), ("gradient", norm)):
+        if not math.isfinite(value):
+            raise RunError(
+                f"{phase}: the {name} is {value} at step {step}; lower the learning rate"
+            )
 
 
 def _is_due(step: int, every: int, steps: int) -> bool:

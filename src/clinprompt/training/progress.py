@@ -77,4 +77,4 @@ class Bar:
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(message, highlight=False)
+        self._bar.console.print(message, highlight=False, markup=False)

@@ -292,3 +292,10 @@ def test_long_repetitive_output_is_read_quickly(card, mentions, text):
     start = time.perf_counter()
     parse_answer(card, record(text), "\n".join(lines)[:5000])
     assert time.perf_counter() - start < 5  # a quadratic rescan takes far longer
+
+
+def test_list_marks_before_a_mention_are_read_over():
+    answer = parse_answer(NER, record("aspirin, 2. heparin"), "- aspirin\n2. heparin")
+    assert answer == SpansAnswer((Span(0, 7, "DRUG"), Span(9, 19, "DRUG")))
+    typed = parse_answer(NER2, record("aspirin"), "1. drug: aspirin")
+    assert typed == SpansAnswer((Span(0, 7, "DRUG"),))

@@ -6,9 +6,12 @@
     drug: aspirin              a card with several types: the type's word and the mention
     none                       no mention at all
 
-Mentions stand in order of appearance, the longer first. The form cannot carry what
+Mentions stand in order of appearance, the longer first. Reading also takes lines that begin with a
+list mark, where the mark is not part of the mention. The form cannot carry what
 ``grounding`` cannot find again, nor a single mention that reads "none".
 """
+
+import re
 
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import Answer, Record, Span, SpansAnswer, Unparseable
@@ -16,6 +19,7 @@ from clinprompt.tasks.formats.grounding import SpanGrounder, flatten
 from clinprompt.tasks.formats.labels import word_of
 
 NONE = "none"
+_BULLET = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 
 
 def render_spans(card: TaskCard, record: Record, answer: Answer) -> str:
@@ -38,7 +42,10 @@ def parse_spans(card: TaskCard, record: Record, text: str) -> Answer:
     if not readable:
         return Unparseable(text)
     grounder = SpanGrounder(record.text)
-    grounded = [grounder.ground(mention, kind) for kind, mention in readable]
+    grounded = [
+        grounder.ground(mention, kind) or grounder.ground(without_bullet(mention), kind)
+        for kind, mention in readable
+    ]
     spans = sorted((span for span in grounded if span is not None), key=_appearance)
     return SpansAnswer(tuple(spans), ungrounded=len(lines) - len(spans))
 
@@ -46,6 +53,11 @@ def parse_spans(card: TaskCard, record: Record, text: str) -> Answer:
 def says_none(text: str) -> bool:
     """Return whether the whole output is the word for an empty answer."""
     return text.strip().rstrip(".").casefold() == NONE
+
+
+def without_bullet(line: str) -> str:
+    """Return a line without the list mark or number that chat models like to begin it with."""
+    return _BULLET.sub("", line)
 
 
 def split_type(card: TaskCard, line: str) -> tuple[str, str] | None:
@@ -63,7 +75,7 @@ def split_type(card: TaskCard, line: str) -> tuple[str, str] | None:
 def _typed_mention(card: TaskCard, line: str) -> tuple[str, str] | None:
     if len(card.labels) == 1:
         return next(iter(card.labels)), line
-    found = split_type(card, line)
+    found = split_type(card, line) or split_type(card, without_bullet(line))
     return found if found and found[1] else None
 
 

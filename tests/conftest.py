@@ -1,0 +1,65 @@
+"""Shared by all tests: shape checks on, no network, one thread, tiny backbones."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from jaxtyping import install_import_hook
+
+# Every module whose signatures hold shapes; modules with protocols in signatures cannot be checked.
+install_import_hook(
+    [
+        "clinprompt.batches",
+        "clinprompt.prompts",
+        "clinprompt.backbone.shared_prefix",
+        "clinprompt.backbone.decode",
+        "clinprompt.backbone.load",
+        "clinprompt.training.losses",
+    ],
+    "beartype.beartype",
+)
+
+import pytest  # noqa: E402 - after the hook
+import torch  # noqa: E402 - after the hook
+from tiny import save_tiny  # noqa: E402 - after the hook
+
+from clinprompt.backbone.load import load_backbone  # noqa: E402 - after the hook
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep the tests away from the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLINPROMPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("CLINPROMPT_MIRROR", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_folder(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-llama", "llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt_oss_folder(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-gpt-oss", "gpt-oss")
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tiny_llama_folder):
+    return load_backbone(str(tiny_llama_folder), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt_oss(tiny_gpt_oss_folder):
+    return load_backbone(str(tiny_gpt_oss_folder), device="cpu")
+
+
+@pytest.fixture(params=["tiny_llama", "tiny_gpt_oss"])
+def backbone(request):
+    """Each architecture in turn."""
+    return request.getfixturevalue(request.param)

@@ -1,0 +1,298 @@
+"""The whole road on a tiny model and made-up notes: run, stop, go on, report, annotate."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import KillAfter, Killed
+
+from clinprompt.config import check_config
+from clinprompt.errors import ArtifactError, RunError
+from clinprompt.evaluation.cells import read_cells
+from clinprompt.prompts.store import Store
+from clinprompt.recipes.one_task import Request, adapt_task, evaluate_prompt, tune_task
+from clinprompt.recipes.predict import annotate_file, open_annotator
+from clinprompt.recipes.road import run_road
+from clinprompt.training.progress import Silent
+
+METHODS = (
+    "instruction",
+    "metaprompt",
+    "prompt-tuning",
+    "lora",
+    "adapted-metaprompt",
+    "adapted-factors",
+)
+MEASURED_TIMES = {"train_seconds", "evaluate_seconds", "tokens_per_second"}
+FIT = {"steps": 3, "rows": 2, "warmup_steps": 1, "checkpoint_every": 2}
+SUITE = """
+name = "small"
+title = "Two made-up sources, two made-up targets"
+sources = ["practice-ner-labs", "practice-nli-history"]
+targets = ["practice-ner-drugs", "practice-nli-social"]
+"""
+
+
+def config_of(folder, model, **sections):
+    """Return settings so small that a road takes seconds; a token is a byte."""
+    suite = folder / "small.toml"
+    suite.write_text(SUITE)
+    values = {
+        "name": "tiny",
+        "suite": str(suite),
+        "backbone": str(model),
+        "device": "cpu",
+        "data": {
+            "max_input_tokens": 400,
+            "max_target_tokens": 6,
+            "train_rows": 6,
+            "validation_rows": 2,
+            "test_rows": 3,
+        },
+        "prompt": {"length": 4},
+        "teacher": FIT,
+        "distill": {**FIT, "steps": 5},
+        "adapt": FIT,
+        "baselines": {"lora_rank": 2},
+        "compare": {"methods": METHODS, "shots": [2]},
+    }
+    return check_config({**values, **sections}, source="test")
+
+
+def walk(folder, config, reporter=None):
+    cells, _ = run_road(
+        folder,
+        config,
+        mirror=None,
+        command="clinprompt run tiny.toml",
+        reporter=reporter or Silent(),
+    )
+    return cells
+
+
+def without_times(cells):
+    return [cell.model_dump(exclude=MEASURED_TIMES) for cell in cells]
+
+
+def artifacts(folder):
+    """Return every stored tensor file by its path in the store."""
+    store = folder / "store"
+    files = store.rglob("prompt.safetensors")
+    return {str(path.relative_to(store)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory, tiny_llama_folder):
+    """Walk the road once, unbroken."""
+    base = tmp_path_factory.mktemp("road")
+    config = config_of(base, tiny_llama_folder)
+    return base / "run", config, walk(base / "run", config)
+
+
+def test_the_road_gives_every_cell_and_a_report(walked):
+    folder, _, cells = walked
+    # Two targets, two methods without shots and four at two shots.
+    assert len(cells) == 2 * 6
+    assert {cell.method for cell in cells} == set(METHODS)
+    assert without_times(read_cells(folder / "cells.jsonl")) == without_times(cells)
+    assert all(cell.num_rows == 3 for cell in cells)
+    assert (folder / "report" / "report.md").is_file()
+    assert (folder / "report" / "report.html").is_file()
+    assert json.loads((folder / "config.json").read_text())["name"] == "tiny"
+
+
+def test_the_cells_count_what_was_trained(walked):
+    _, _, cells = walked
+    length, hidden, rank = 4, 32, 1
+    counts = {cell.method: cell.trained_numbers for cell in cells}
+    factors = length * rank + rank * hidden
+    assert counts == {
+        "instruction": 0,
+        "metaprompt": 0,
+        "prompt-tuning": length * hidden,
+        "adapted-factors": factors,
+        "adapted-metaprompt": length * hidden + factors,
+        # Two layers, rank 2: q 32→32, k and v 32→16, o 32→32.
+        "lora": 2 * 2 * (64 + 48 + 48 + 64),
+    }
+
+
+def test_nothing_is_left_over_when_the_road_is_done(walked):
+    folder, _, _ = walked
+    assert list((folder / "checkpoints").iterdir()) == []
+    assert list(folder.rglob(".*")) == []
+
+
+def test_walking_again_trains_nothing(walked):
+    folder, config, cells = walked
+    assert walk(folder, config, KillAfter(1)) == cells
+
+
+def test_a_lost_report_is_written_again(walked):
+    folder, config, _ = walked
+    (folder / "report" / "report.md").unlink()
+    walk(folder, config, KillAfter(1))
+    assert (folder / "report" / "report.md").is_file()
+
+
+# 2 teachers of 3 steps, 5 steps of distillation, 8 adaptations of 3 steps: 35 in all.
+@pytest.mark.parametrize("kills", [(2, 3, 4), (9, 5), (13, 8), (35,)])
+def test_a_road_that_was_killed_and_goes_on_equals_an_unbroken_one(walked, tmp_path, kills):
+    folder, config, cells = walked
+    for steps in kills:
+        with pytest.raises(Killed):
+            walk(tmp_path / "run", config, KillAfter(steps))
+    assert without_times(walk(tmp_path / "run", config)) == without_times(cells)
+    assert artifacts(tmp_path / "run") == artifacts(folder)
+
+
+def test_a_half_written_cell_is_made_again(walked, tmp_path):
+    _, config, cells = walked
+    with pytest.raises(Killed):
+        walk(tmp_path / "run", config, KillAfter(20))
+    path = tmp_path / "run" / "cells.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    assert without_times(walk(tmp_path / "run", config)) == without_times(cells)
+
+
+def test_more_cells_may_be_asked_for_later(walked, tmp_path, tiny_llama_folder):
+    _, config, cells = walked
+    methods = {"methods": ["metaprompt"], "shots": []}
+    walk(
+        tmp_path / "run",
+        config_of(tmp_path, tiny_llama_folder, compare=methods, suite=config.suite),
+    )
+    later = walk(tmp_path / "run", config)
+    assert sorted(map(str, without_times(later))) == sorted(map(str, without_times(cells)))
+
+
+def test_other_settings_in_the_same_folder_are_refused(walked):
+    folder, config, _ = walked
+    other = config.model_copy(update={"seed": 1})
+    with pytest.raises(RunError, match=r"other settings \(seed\)"):
+        walk(folder, other)
+
+
+def test_a_folder_that_is_no_run_is_refused(walked, tmp_path):
+    _, config, _ = walked
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="not empty and not a run"):
+        walk(tmp_path, config)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_the_report_holds_no_absolute_path(walked, tiny_llama_folder):
+    folder, _, _ = walked
+    for path in (folder / "report").rglob("*.*"):
+        content = path.read_bytes().decode(errors="ignore")
+        assert str(folder.parent) not in content, path.name
+        assert str(tiny_llama_folder.parent) not in content, path.name
+        assert not re.search(r"[\s\"'(](/tmp|/home|/root|/work)/", content), path.name
+
+
+def test_the_log_holds_numbers_only(walked):
+    folder, _, _ = walked
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        phase = row.pop("phase")
+        assert re.fullmatch(r"[\w/-]+", phase)
+        assert all(isinstance(value, int | float) for value in row.values())
+
+
+def test_a_saved_prompt_annotates_a_file(walked, tmp_path):
+    folder, _, _ = walked
+    notes, output = tmp_path / "notes.jsonl", tmp_path / "out.jsonl"
+    notes.write_text('{"id": "a", "text": "Takes aspirin."}\n\n{"text": "No drugs — none."}\n')
+    annotator = open_annotator(
+        folder / "store" / "practice-ner-drugs" / "adapted-factors-k2-seed0", device="cpu"
+    )
+    assert annotate_file(annotator, notes, output) == 2
+    rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert [row["id"] for row in rows] == ["a", "3"]
+    assert all(row["task"] == "practice-ner-drugs" for row in rows)
+    assert all({"entities", "unparseable"} & row.keys() for row in rows)
+
+
+def test_a_saved_prompt_scores_as_it_did_in_the_road(walked):
+    folder, _, cells = walked
+    name = "practice-nli-social"
+    saved = folder / "store" / name / "adapted-metaprompt-k2-seed0"
+    found = evaluate_prompt(open_annotator(saved, device="cpu"), "", mirror=None, rows=3)
+    [cell] = [c for c in cells if c.target == name and c.method == "adapted-metaprompt"]
+    assert (found.value, found.low, found.high) == (cell.value, cell.low, cell.high)
+
+
+def test_a_prompt_of_another_backbone_is_refused_or_marked(walked, tiny_gpt_oss_folder):
+    folder, _, _ = walked
+    saved = folder / "store" / "teachers" / "practice-ner-labs"
+    other = str(tiny_gpt_oss_folder)
+    with pytest.raises(ArtifactError, match="--allow-backbone"):
+        open_annotator(saved, backbone=other, device="cpu")
+    annotator = open_annotator(saved, backbone=other, device="cpu", allow_backbone=True)
+    cell = evaluate_prompt(annotator, "", mirror=None, rows=2)
+    assert cell.method == "teacher (other backbone)"
+
+
+def adapt_once(folder, walked, *, method="adapted-metaprompt", shots=2, reporter=None):
+    run, config, _ = walked
+    [metaprompt] = (run / "store" / "metaprompts").iterdir()
+    request = Request("practice-nli-social", metaprompt, method, shots)
+    saved = adapt_task(folder, request, config, mirror=None, reporter=reporter or Silent())
+    return load_file(saved / "prompt.safetensors")
+
+
+def test_adapting_alone_equals_adapting_on_the_road(walked, tmp_path):
+    run, _, _ = walked
+    on_road = run / "store" / "practice-nli-social" / "adapted-metaprompt-k2-seed0"
+    expected = load_file(on_road / "prompt.safetensors")["vectors"]
+    assert torch.equal(adapt_once(tmp_path / "alone", walked)["vectors"], expected)
+
+
+def test_a_killed_adaptation_goes_on(walked, tmp_path):
+    with pytest.raises(Killed):
+        adapt_once(tmp_path / "run", walked, reporter=KillAfter(3))
+    again = adapt_once(tmp_path / "run", walked)["vectors"]
+    assert torch.equal(again, adapt_once(tmp_path / "fresh", walked)["vectors"])
+
+
+def test_adapting_again_with_other_shots_starts_afresh(walked, tmp_path):
+    adapt_once(tmp_path / "run", walked, shots=2)
+    again = adapt_once(tmp_path / "run", walked, shots=4)["vectors"]
+    assert torch.equal(again, adapt_once(tmp_path / "fresh", walked, shots=4)["vectors"])
+
+
+def test_adapting_by_another_method_after_a_kill_starts_afresh(walked, tmp_path):
+    with pytest.raises(Killed):
+        adapt_once(tmp_path / "run", walked, reporter=KillAfter(3))
+    again = adapt_once(tmp_path / "run", walked, method="adapted-factors")
+    fresh = adapt_once(tmp_path / "fresh", walked, method="adapted-factors")
+    assert torch.equal(again["columns"], fresh["columns"])
+
+
+def test_tuning_one_task_gives_the_roads_teacher(walked, tmp_path):
+    run, config, _ = walked
+    saved = tune_task(
+        tmp_path / "tune", "practice-ner-labs", config, mirror=None, reporter=Silent()
+    )
+    expected = run / "store" / "teachers" / "practice-ner-labs" / "prompt.safetensors"
+    assert (saved / "prompt.safetensors").read_bytes() == expected.read_bytes()
+
+
+def test_a_teacher_is_not_a_metaprompt(walked, tmp_path):
+    run, config, _ = walked
+    request = Request(
+        "practice-nli-social",
+        run / "store" / "teachers" / "practice-ner-labs",
+        "adapted-metaprompt",
+        2,
+    )
+    with pytest.raises(ArtifactError, match="not a metaprompt"):
+        adapt_task(tmp_path / "run", request, config, mirror=None, reporter=Silent())
+
+
+def test_the_store_lists_everything_that_was_trained(walked):
+    folder, _, _ = walked
+    # Two teachers, a metaprompt, and three methods of two targets that leave a prompt.
+    assert len(Store(folder / "store").names()) == 2 + 1 + 3 * 2

@@ -1,0 +1,53 @@
+"""An exported prompt is a PEFT adapter that computes what clinprompt computes."""
+
+import json
+
+import torch
+from peft import PeftModel
+from tiny import random_prompts, random_rows
+from transformers import AutoModelForCausalLM
+
+from clinprompt.backbone.shared_prefix import logits_of, read_prompts, read_text
+from clinprompt.prompts.artifact import Manifest
+from clinprompt.prompts.peft_export import export_peft
+
+
+def test_peft_gives_the_same_logits(tiny_llama, tiny_llama_folder, tmp_path):
+    manifest = Manifest(
+        kind="prompt",
+        name="mine",
+        method="teacher",
+        backbone="tiny",
+        fingerprint=tiny_llama.fingerprint,
+        length=5,
+        hidden_size=32,
+    )
+    [vectors] = random_prompts(1, 5)
+    export_peft(tmp_path / "adapter", manifest, vectors, base=str(tiny_llama_folder))
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama_folder, dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(model, tmp_path / "adapter").eval()
+    prefix = read_prompts(tiny_llama.model, vectors[None])
+    for row in random_rows([(1, 0), (7, 0), (20, 0)]):
+        ids = torch.tensor([row.input_ids])
+        with torch.no_grad():
+            expected = adapted(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+            is_real = torch.ones_like(ids, dtype=torch.bool)
+            hidden, _ = read_text(tiny_llama.model, ids, is_real, prefix)
+            found = logits_of(tiny_llama.model, hidden)
+        torch.testing.assert_close(found, expected[:, -ids.shape[1] :], rtol=1e-4, atol=1e-4)
+
+
+def test_the_adapter_names_its_base(tiny_llama_folder, tmp_path):
+    manifest = Manifest(
+        kind="prompt",
+        name="mine",
+        method="teacher",
+        backbone="tiny",
+        fingerprint="tensors:1",
+        length=5,
+        hidden_size=32,
+    )
+    export_peft(tmp_path / "adapter", manifest, random_prompts(1, 5)[0], base="some/model")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "some/model"
+    assert config["num_virtual_tokens"] == 5

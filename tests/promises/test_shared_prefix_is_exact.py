@@ -1,0 +1,172 @@
+"""The shared prefix computes what plain concatenation computes, row by row without padding."""
+
+import pytest
+import torch
+from tiny import random_prompts, random_rows
+from torch.nn.functional import cross_entropy, log_softmax
+
+from clinprompt.backbone.decode import distinct_choices, generate, score_choices
+from clinprompt.backbone.shared_prefix import accumulate_gradients, read_prompts
+from clinprompt.batches.encode import Row, collate, micro_batches
+from clinprompt.recipes.tune import task_objective
+
+TASKS = (1, 4)
+LENGTHS = [(3, 2), (17, 4), (8, 1), (12, 3), (5, 6), (1, 1)]
+END = 257
+
+
+def plain_logits(backbone, prompt, ids):
+    """Return the logits at the positions of ``ids``, prompt and text joined as embeddings."""
+    text = backbone.model.get_input_embeddings()(torch.tensor(ids))
+    embeds = text if prompt is None else torch.cat([prompt, text])
+    return backbone.model(inputs_embeds=embeds[None]).logits[0, -len(ids) :]
+
+
+def plain_loss(backbone, prompts, rows):
+    """Return the mean over rows of the mean cross-entropy of their target tokens."""
+    losses = []
+    for row in rows:
+        prompt = None if prompts is None else prompts[TASKS.index(row.task)]
+        logits = plain_logits(backbone, prompt, row.input_ids + row.target_ids)
+        predicted = logits[len(row.input_ids) - 1 : -1]
+        losses.append(cross_entropy(predicted, torch.tensor(row.target_ids)))
+    return torch.stack(losses).mean()
+
+
+def shared_prefix_loss(backbone, prompts, rows, *, max_tokens):
+    groups = micro_batches(rows, max_tokens=max_tokens)
+    batches = [collate([rows[i] for i in group], pad_id=backbone.pad_id) for group in groups]
+    loss = task_objective(len(rows), {})
+    return accumulate_gradients(backbone.model, prompts, TASKS, batches, loss)
+
+
+@pytest.mark.parametrize("length", [1, 4, 9])
+def test_a_step_equals_plain_concatenation_in_loss_and_gradients(backbone, length):
+    rows = random_rows(LENGTHS, tasks=TASKS)
+    plain = random_prompts(2, length).requires_grad_()
+    shared = plain.detach().clone().requires_grad_()
+    expected = plain_loss(backbone, plain, rows)
+    expected.backward()
+    found = shared_prefix_loss(backbone, shared, rows, max_tokens=40)
+    assert found == pytest.approx(expected.item(), rel=1e-5)
+    error = (shared.grad - plain.grad).norm() / plain.grad.norm()
+    assert plain.grad.norm() > 0
+    assert error < 1e-5
+
+
+@pytest.mark.parametrize("max_tokens", [1, 25, 1000])
+def test_the_size_of_micro_batches_does_not_matter(backbone, max_tokens):
+    rows, prompts = random_rows(LENGTHS, tasks=TASKS, seed=1), random_prompts(2, 3)
+    first, other = prompts.clone().requires_grad_(), prompts.clone().requires_grad_()
+    expected = shared_prefix_loss(backbone, first, rows, max_tokens=60)
+    assert shared_prefix_loss(backbone, other, rows, max_tokens=max_tokens) == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert (first.grad - other.grad).norm() / first.grad.norm() < 1e-5
+
+
+def test_gradients_add_up_over_calls(tiny_llama):
+    rows, prompts = random_rows(LENGTHS, tasks=TASKS), random_prompts(2, 3).requires_grad_()
+    shared_prefix_loss(tiny_llama, prompts, rows, max_tokens=60)
+    once = prompts.grad.clone()
+    shared_prefix_loss(tiny_llama, prompts, rows, max_tokens=60)
+    torch.testing.assert_close(prompts.grad, 2 * once)
+
+
+CHOICES = (
+    ((10, 11, 12), (10, 11), (40,), (41, 9, 8, 7)),
+    ((5,), (6,)),
+    ((10, 11, END), (10, END), (200, 201, END)),
+    ((1, 2), (3, 4), (1, 3)),
+)
+
+
+def plain_score(backbone, prompt, row, ids):
+    with torch.no_grad():
+        logits = plain_logits(backbone, prompt, row.input_ids + ids)[len(row.input_ids) - 1 : -1]
+    return log_softmax(logits, dim=-1)[range(len(ids)), list(ids)].sum().item()
+
+
+@pytest.mark.parametrize("has_prompt", [True, False])
+def test_choices_score_as_plain_concatenation_alone_and_in_a_mixed_batch(backbone, has_prompt):
+    rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=2)
+    prompts = random_prompts(2, 4)
+    prefix = read_prompts(backbone.model, prompts) if has_prompt else None
+    together = score_choices(backbone, rows, CHOICES, prefix)
+    for row, choices, found in zip(rows, CHOICES, together, strict=True):
+        [alone] = score_choices(backbone, [row], [choices], prefix)
+        prompt = prompts[row.task] if has_prompt else None
+        expected = [plain_score(backbone, prompt, row, ids) for ids in choices]
+        assert alone == pytest.approx(expected, rel=1e-5, abs=1e-4)
+        assert found == pytest.approx(alone, rel=1e-5, abs=1e-4)
+
+
+def test_a_target_does_not_change_how_choices_score(tiny_llama):
+    bare = random_rows([(9, 0)])[0]
+    with_target = Row(0, bare.input_ids, (1, 2, 3))
+    scores = [score_choices(tiny_llama, [row], [CHOICES[0]], None) for row in (bare, with_target)]
+    assert scores[0] == scores[1]
+
+
+def test_choices_keep_the_end_token_only_where_one_begins_another():
+    assert distinct_choices([(1, 2, END), (3, END)], end_id=END) == ((1, 2), (3,))
+    clash = ((1, 2, END), (1, END), (3, END))
+    assert distinct_choices(clash, end_id=END) == clash
+
+
+def test_text_is_the_same_alone_and_in_a_mixed_batch(backbone):
+    rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0), (1, 0)], tasks=(0, 1), seed=3)
+    prefix = read_prompts(backbone.model, random_prompts(2, 4))
+    together = generate(backbone, rows, prefix, max_new_tokens=12, end_id=END)
+    alone = [generate(backbone, [row], prefix, max_new_tokens=12, end_id=END)[0] for row in rows]
+    assert together == alone
+
+
+def test_rows_that_end_early_leave_the_others_as_they_are(backbone):
+    rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
+    prefix = read_prompts(backbone.model, random_prompts(2, 4))
+    free = generate(backbone, rows, prefix, max_new_tokens=10, end_id=END)
+    end_id = free[0][1]  # the first row now ends before its second token, others elsewhere
+    cut = [ids[: ids.index(end_id)] if end_id in ids else ids for ids in free]
+    assert generate(backbone, rows, prefix, max_new_tokens=10, end_id=end_id) == cut
+    assert len({len(ids) for ids in cut}) > 1
+
+
+@pytest.mark.parametrize("has_prompt", [True, False])
+def test_greedy_text_equals_what_transformers_generates(backbone, has_prompt):
+    prompts = random_prompts(1, 4)
+    prefix = read_prompts(backbone.model, prompts) if has_prompt else None
+    for row in random_rows([(3, 0), (11, 0), (20, 0)], seed=5):
+        text = backbone.model.get_input_embeddings()(torch.tensor(row.input_ids))
+        embeds = torch.cat([prompts[0], text])[None] if has_prompt else text[None]
+        expected = backbone.model.generate(
+            inputs_embeds=embeds,
+            attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long),
+            do_sample=False,
+            max_new_tokens=15,
+            eos_token_id=END,
+            pad_token_id=backbone.pad_id,
+        )[0].tolist()
+        [found] = generate(backbone, [row], prefix, max_new_tokens=15, end_id=END)
+        assert list(found) == [token for token in expected if token != END]
+
+
+def test_the_window_of_the_tiny_gpt_oss_bites(tiny_gpt_oss, monkeypatch):
+    """Without this, the tests above would not see a missing sliding-window mask."""
+    [row] = random_rows([(20, 3)], tasks=TASKS)
+    prompts = random_prompts(2, 4)
+    right = shared_prefix_loss(tiny_gpt_oss, prompts.clone().requires_grad_(), [row], max_tokens=99)
+    monkeypatch.setattr(tiny_gpt_oss.model.config, "sliding_window", 1000)
+    wide = shared_prefix_loss(tiny_gpt_oss, prompts.clone().requires_grad_(), [row], max_tokens=99)
+    assert abs(right - wide) > 1e-2
+
+
+def test_the_prompt_matters(backbone):
+    rows = random_rows([(6, 3)], tasks=TASKS)
+    losses = {
+        shared_prefix_loss(
+            backbone, random_prompts(2, 3, seed=seed).requires_grad_(), rows, max_tokens=99
+        )
+        for seed in range(3)
+    }
+    assert max(losses) - min(losses) > 1e-2

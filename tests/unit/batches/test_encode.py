@@ -1,0 +1,143 @@
+"""Encoding cuts the right part, and batches hold every row once."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import byte_tokenizer
+
+from clinprompt.batches.encode import IGNORED, Encoder, Row, collate, micro_batches
+from clinprompt.errors import SettingError
+from clinprompt.tasks.example import Example, Record
+
+TOKENIZER = byte_tokenizer()
+END = TOKENIZER.eos_token_id
+
+
+def example_of(before="Text: ", body="abcdefghij", after="\nAnswer:", target="yes"):
+    return Example("mine", Record("1", {"text": body}), before, body, after, target)
+
+
+def encode(example, *, limit=1000, target_limit=100, chat=False):
+    return Encoder(TOKENIZER, limit, target_limit, chat).encode(example, task=3)
+
+
+def words_of(ids):
+    return TOKENIZER.decode(list(ids))
+
+
+def test_an_example_is_input_then_target_with_end_of_text():
+    row = encode(example_of())
+    assert words_of(row.input_ids) == "Text: abcdefghij\nAnswer:"
+    assert words_of(row.target_ids) == " yes<|im_end|>"
+    assert (row.task, row.input_was_cut, row.target_was_cut) == (3, False, False)
+
+
+def test_the_middle_of_the_body_is_cut_and_nothing_else():
+    row = encode(example_of(), limit=6 + 4 + 8)
+    assert row.input_was_cut
+    assert words_of(row.input_ids) == "Text: abij\nAnswer:"
+
+
+def test_an_input_of_just_the_limit_is_not_cut():
+    row = encode(example_of(), limit=6 + 10 + 8)
+    assert not row.input_was_cut
+    assert len(row.input_ids) == 24
+
+
+def test_the_whole_body_may_go_but_never_the_wording():
+    assert words_of(encode(example_of(), limit=14).input_ids) == "Text: \nAnswer:"
+    with pytest.raises(SettingError, match=r"mine.* 14 tokens.*max_input_tokens = 13"):
+        encode(example_of(), limit=13)
+
+
+@given(
+    before=st.text(max_size=8),
+    body=st.text(max_size=30),
+    after=st.text(max_size=8),
+    limit=st.integers(1, 80),
+)
+def test_a_cut_keeps_wording_and_limit_for_any_text(before, body, after, limit):
+    wording = len(before.encode()) + len(after.encode())
+    whole = (before + body + after).encode()
+    example = example_of(before, body, after)
+    if wording > limit:
+        with pytest.raises(SettingError):
+            encode(example, limit=limit)
+        return
+    ids = encode(example, limit=limit).input_ids
+    assert len(ids) == min(limit, len(whole))
+    full = encode(example).input_ids
+    head, tail = len(before.encode()), len(after.encode())
+    assert ids[:head] == full[:head]
+    assert ids[len(ids) - tail :] == full[len(full) - tail :]
+
+
+def test_a_long_target_loses_its_end():
+    row = encode(example_of(target="abcdef"), target_limit=4)
+    assert row.target_was_cut
+    assert words_of(row.target_ids) == " abc"
+
+
+def test_a_target_of_just_the_limit_keeps_its_end_of_text():
+    row = encode(example_of(target="abc"), target_limit=5)
+    assert not row.target_was_cut
+    assert row.target_ids[-1] == END
+
+
+def test_a_note_without_an_answer_has_no_target():
+    assert encode(example_of(target=None)).target_ids == ()
+
+
+def test_chat_wraps_the_input_and_cuts_inside_it_only():
+    head, tail = "<|im_start|>user\nText: ", "\nAnswer:<|im_end|>\n<|im_start|>assistant\n"
+    row = encode(example_of(), chat=True)
+    assert words_of(row.input_ids) == f"{head}abcdefghij{tail}"
+    assert words_of(row.target_ids) == "yes<|im_end|>"
+    cut = encode(example_of(), limit=len(row.input_ids) - 8, chat=True)
+    assert words_of(cut.input_ids) == f"{head}aj{tail}"
+
+
+def test_a_generated_answer_reads_without_specials_and_outer_blanks():
+    encoder = Encoder(TOKENIZER, 10, 10)
+    assert encoder.decode(encoder.encode_target("yes")) == "yes"
+
+
+def test_a_tokenizer_without_end_of_text_is_refused():
+    tokenizer = byte_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(SettingError, match="eos_token"):
+        Encoder(tokenizer, 100, 10).encode(example_of())
+
+
+def test_collate_pads_on_the_right_and_labels_targets_only():
+    batch = collate([Row(4, (1, 2), (3,)), Row(5, (6,), (7, 8, 9))], pad_id=0)
+    assert batch.input_ids.tolist() == [[1, 2, 3, 0], [6, 7, 8, 9]]
+    assert batch.attention_mask.tolist() == [[True, True, True, False], [True] * 4]
+    assert batch.labels.tolist() == [[IGNORED, IGNORED, 3, IGNORED], [IGNORED, 7, 8, 9]]
+    assert batch.tasks.tolist() == [4, 5]
+    assert batch.input_ids.dtype == torch.long
+
+
+lengths_of_rows = st.lists(st.integers(1, 40), max_size=30)
+
+
+def rows_of(lengths):
+    return [Row(0, tuple(range(length))) for length in lengths]
+
+
+@given(lengths_of_rows, st.integers(1, 120))
+def test_micro_batches_hold_every_row_once_within_the_limit(lengths, max_tokens):
+    rows = rows_of(lengths)
+    groups = micro_batches(rows, max_tokens=max_tokens)
+    assert sorted(index for group in groups for index in group) == list(range(len(rows)))
+    for group in groups:
+        padded = max(len(rows[index]) for index in group) * len(group)
+        assert padded <= max_tokens or len(group) == 1
+
+
+@given(lengths_of_rows, st.integers(1, 120))
+def test_micro_batches_go_from_long_to_short(lengths, max_tokens):
+    rows = rows_of(lengths)
+    order = [len(rows[i]) for group in micro_batches(rows, max_tokens=max_tokens) for i in group]
+    assert order == sorted(order, reverse=True)

@@ -1,0 +1,79 @@
+"""Which rows a step sees is a function of the seed."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clinprompt.batches.mixture import sample, schedule, shots, task_weights
+
+sizes_of_tasks = st.lists(st.integers(1, 12), min_size=1, max_size=5)
+
+
+def test_weights_are_sizes_at_temperature_1_and_near_equal_at_a_high_one():
+    assert task_weights([1, 3], temperature=1.0).tolist() == [0.25, 0.75]
+    # Square roots of 1 and 9: 1 and 3.
+    assert task_weights([1, 9], temperature=2.0).tolist() == [0.25, 0.75]
+    assert task_weights([1, 1000], temperature=1e6) == pytest.approx([0.5, 0.5], abs=1e-4)
+
+
+def test_tasks_are_drawn_by_their_weights():
+    drawn = schedule([10, 30], steps=500, rows=8, temperature=1.0, seed=0)
+    share = np.mean([task for step in drawn for task, _ in step])
+    # 4,000 draws at 0.75: a standard error of 0.007.
+    assert share == pytest.approx(0.75, abs=0.03)
+
+
+@given(sizes_of_tasks, st.integers(0, 20), st.integers(0, 20), st.integers(0, 5))
+def test_a_longer_schedule_begins_like_a_shorter_one(sizes, steps, more, seed):
+    def course(length):
+        return schedule(sizes, steps=length, rows=3, temperature=2.0, seed=seed)
+
+    assert course(steps + more)[:steps] == course(steps)
+
+
+@given(sizes_of_tasks, st.integers(0, 5))
+def test_no_row_comes_again_before_all_others_of_its_task(sizes, seed):
+    course = schedule(sizes, steps=20, rows=4, temperature=3.0, seed=seed)
+    for task, size in enumerate(sizes):
+        seen = [index for step in course for drawn, index in step if drawn == task]
+        for start in range(0, len(seen) - size + 1, size):
+            assert sorted(seen[start : start + size]) == list(range(size))
+
+
+def test_epochs_and_seeds_shuffle_differently():
+    def course(seed):
+        return [
+            i
+            for step in schedule([20], steps=4, rows=10, temperature=1.0, seed=seed)
+            for _, i in step
+        ]
+
+    assert course(0)[:20] != course(0)[20:]
+    assert course(0) != course(1)
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 5))
+def test_a_sample_has_no_repeats_and_keeps_the_order(size, count, seed):
+    drawn = sample(range(size), count, seed=seed)
+    assert len(drawn) == min(size, count)
+    assert list(drawn) == sorted(set(drawn))
+    assert drawn == sample(range(size), count, seed=seed)
+
+
+@given(st.lists(st.sampled_from("abc")), st.integers(0, 20), st.integers(0, 5))
+def test_shots_are_balanced_as_far_as_rows_allow(groups, count, seed):
+    chosen = shots(groups, count, seed=seed)
+    assert len(set(chosen)) == len(chosen) == min(count, len(groups))
+    have, got = Counter(groups), Counter(groups[index] for index in chosen)
+    for group in have:
+        # A group has fewer than another by two or more only when all of it was taken.
+        assert got[group] == have[group] or got[group] >= max(got.values(), default=0) - 1
+
+
+def test_shots_depend_on_the_seed_alone():
+    groups = ["a", "b"] * 20
+    assert shots(groups, 8, seed=0) == shots(groups, 8, seed=0)
+    assert shots(groups, 8, seed=0) != shots(groups, 8, seed=1)

@@ -1,0 +1,146 @@
+"""The command as a user meets it: quick help, one sentence for a mistake."""
+
+import json
+import os
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clinprompt import __version__
+
+COMMAND = Path(sys.executable).parent / "clinprompt"
+
+
+def call(*arguments, folder=None):
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+        env={**os.environ, "TERM": "dumb", "COLUMNS": "100", "NO_COLOR": "1"},
+    )
+
+
+def seconds_of(action):
+    """Return the processor seconds that a child process took: a busy machine does not count."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    action()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_answers_within_one_and_a_half_seconds():
+    assert min(seconds_of(lambda: call("--help")) for _ in range(2)) < 1.5
+
+
+@pytest.mark.parametrize("module", ["torch", "transformers", "scipy", "matplotlib"])
+def test_the_command_line_loads_nothing_heavy(module):
+    code = f"import sys, clinprompt.cli; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_command_has_help():
+    for words in (["tasks"], ["prompts"], ["run"], ["quickstart"], ["predict"]):
+        result = call(*words, "--help")
+        assert result.returncode == 0
+        assert "Usage: clinprompt" in result.stdout
+
+
+def test_version_is_printed():
+    assert call("--version").stdout.strip() == f"clinprompt {__version__}"
+
+
+def assert_one_sentence(result, *words):
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert all(word in result.stderr for word in words), result.stderr
+    assert result.stdout == ""
+
+
+def test_an_unknown_task_is_one_sentence_and_exit_code_2():
+    result = call("tasks", "show", "practice-ner-drug", "--examples", "0")
+    assert_one_sentence(result, "practice-ner-drug", "did you mean practice-ner-drugs")
+
+
+def test_an_unknown_setting_is_one_sentence_and_exit_code_2(tmp_path):
+    result = call("quickstart", "--set", "prompt.lenght=3", folder=tmp_path)
+    assert_one_sentence(result, "prompt.lenght", "did you mean length")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_prompt_is_one_sentence_and_exit_code_2(tmp_path):
+    assert_one_sentence(call("prompts", "show", tmp_path / "none"), "no saved prompt there")
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "[/red]", "[bold]"])
+def test_a_mistake_with_brackets_is_shown_as_it_was_typed(name):
+    assert_one_sentence(call("tasks", "show", name, "--examples", "0"), name)
+
+
+def test_a_prompt_in_a_folder_with_brackets_is_shown_as_it_is_named(tmp_path, tiny_llama_folder):
+    folder = tmp_path / "[bold]run"
+    result = call(
+        "tune",
+        "practice-nli-social",
+        "--out",
+        folder,
+        "--set",
+        f"backbone={tiny_llama_folder}",
+        "--set",
+        "teacher.steps=0",
+        "--set",
+        "prompt.length=2",
+    )
+    assert result.returncode == 0, result.stderr
+    assert str(folder) in result.stdout
+
+
+def test_tasks_are_listed_as_json():
+    rows = json.loads(call("tasks", "list", "--json").stdout)
+    assert {"name", "type", "metric", "license"} == rows[0].keys()
+    assert "practice-ner-drugs" in {row["name"] for row in rows}
+
+
+def test_tasks_show_renders_examples():
+    result = call("tasks", "show", "practice-nli-social", "--examples", "1")
+    assert result.returncode == 0
+    assert "practice-nli-social" in result.stdout
+
+
+def test_tasks_check_says_what_survives():
+    [row] = json.loads(call("tasks", "check", "practice-nli-social", "--json").stdout)
+    assert row["survive_as_text"] == 1.0
+
+
+def test_ctrl_c_names_a_command_that_goes_on(tmp_path, tiny_llama_folder):
+    """The command that is printed, typed as it stands, takes up the run instead of refusing it."""
+    settings = [
+        f"backbone={tiny_llama_folder}",
+        "teacher.steps=100000",
+        "data.max_input_tokens=600",
+    ]
+    options = [part for setting in settings for part in ("--set", setting)]
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [COMMAND, "quickstart", "--out", folder, *options],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    while process.poll() is None and not (folder / "metrics.jsonl").exists():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130, complaint
+    typed = shlex.split(complaint.partition("Go on with: ")[2])
+    assert typed[:2] == ["clinprompt", "quickstart"]
+    assert [typed[i + 1] for i, word in enumerate(typed) if word == "--set"] == settings

@@ -1,0 +1,91 @@
+"""The loop takes functions: here, the loss is a parabola."""
+
+import pytest
+import torch
+from tiny import place_in
+from torch import nn
+
+from clinprompt.errors import RunError
+from clinprompt.training.loop import Plan, StepResult, fit
+
+
+def descent(parameter, numbers=None):
+    def step(number):
+        if numbers is not None:
+            numbers.append(number)
+        loss = (parameter - 3.0).square().sum()
+        loss.backward()
+        return StepResult(loss.item(), tokens=7)
+
+    return step
+
+
+def test_the_loop_descends_and_counts(tmp_path):
+    parameter, numbers = nn.Parameter(torch.zeros(1)), []
+    plan = Plan(steps=60, rates={"all": 0.3})
+    progress = fit({"all": [parameter]}, descent(parameter, numbers), plan, place_in(tmp_path))
+    assert parameter.item() == pytest.approx(3, abs=0.1)
+    assert numbers == list(range(60))
+    assert (progress.step, progress.tokens) == (60, 60 * 7)
+
+
+def test_no_steps_leave_everything_as_it_was(tmp_path):
+    parameter = nn.Parameter(torch.zeros(1))
+    plan = Plan(steps=0, rates={"all": 0.3})
+    fit({"all": [parameter]}, descent(parameter), plan, place_in(tmp_path))
+    assert parameter.item() == 0
+
+
+def test_the_best_state_is_put_back(tmp_path):
+    parameter, losses = nn.Parameter(torch.zeros(1)), iter([5.0, 1.0, 2.0, 3.0])
+    seen = []
+
+    def validate():
+        seen.append(parameter.item())
+        return next(losses)
+
+    plan = Plan(steps=4, rates={"all": 0.3}, validate_every=1)
+    place = place_in(tmp_path)
+    progress = fit({"all": [parameter]}, descent(parameter), plan, place, validate=validate)
+    assert progress.best_step == 2
+    assert parameter.item() == seen[1]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path, loss):
+    parameter = nn.Parameter(torch.zeros(1))
+
+    def step(number):
+        parameter.grad = torch.ones(1)
+        return StepResult(loss, tokens=1)
+
+    plan = Plan(steps=3, rates={"all": 0.1}, checkpoint_every=1)
+    with pytest.raises(RunError, match=r"phase: the loss is .* at step 1; lower the learning rate"):
+        fit({"all": [parameter]}, step, plan, place_in(tmp_path))
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_a_gradient_that_is_no_number_never_reaches_a_checkpoint(tmp_path):
+    parameter = nn.Parameter(torch.zeros(1))
+
+    def step(number):
+        parameter.grad = torch.tensor([float("inf")])
+        return StepResult(0.5, tokens=1)
+
+    plan = Plan(steps=1, rates={"all": 0.1}, checkpoint_every=1)
+    with pytest.raises(RunError, match="lower the learning rate"):
+        fit({"all": [parameter]}, step, plan, place_in(tmp_path))
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_a_large_gradient_is_clipped(tmp_path):
+    parameter = nn.Parameter(torch.zeros(2))
+
+    def step(number):
+        parameter.grad = torch.tensor([30.0, 40.0])
+        return StepResult(1.0, tokens=1)
+
+    place = place_in(tmp_path)
+    fit({"all": [parameter]}, step, Plan(steps=1, rates={"all": 0.1}, clip_norm=1.0), place)
+    assert place.log.rows()[0]["gradient_norm"] == pytest.approx(50)
+    torch.testing.assert_close(parameter.grad, torch.tensor([0.6, 0.8]), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,34 @@
+"""The log keeps each step once."""
+
+from clinprompt.training.runlog import RunLog
+
+
+def test_rows_come_back_in_order(tmp_path):
+    log = RunLog(tmp_path / "deep" / "metrics.jsonl")
+    assert log.rows() == []
+    log.add("a", 1, {"loss": 0.5})
+    log.add("b", 1, {"loss": 0.25})
+    assert log.rows() == [
+        {"phase": "a", "step": 1, "loss": 0.5},
+        {"phase": "b", "step": 1, "loss": 0.25},
+    ]
+
+
+def test_forget_drops_later_rows_of_one_phase_only(tmp_path):
+    log = RunLog(tmp_path / "metrics.jsonl")
+    for phase in ("a", "b"):
+        for step in (1, 2, 3):
+            log.add(phase, step, {})
+    log.forget("a", after=1)
+    left = [(row["phase"], row["step"]) for row in log.rows()]
+    assert left == [("a", 1), ("b", 1), ("b", 2), ("b", 3)]
+
+
+def test_a_half_written_line_is_left_out_and_written_over(tmp_path):
+    log = RunLog(tmp_path / "metrics.jsonl")
+    log.add("a", 1, {})
+    with log.path.open("a") as stream:
+        stream.write('{"phase": "a", "st')
+    assert [row["step"] for row in log.rows()] == [1]
+    log.add("a", 2, {})
+    assert [row["step"] for row in log.rows()] == [1, 2]
