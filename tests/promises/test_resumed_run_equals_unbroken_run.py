@@ -33,7 +33,6 @@ def train(backbone, folder, reporter=None, *, made=None, steps=STEPS, seed=0, ev
         rows=3,
         warmup_steps=2,
         decay="cosine",
-        validate_every=3,
         checkpoint_every=every,
         micro_batch_tokens=20,
     )
@@ -41,7 +40,7 @@ def train(backbone, folder, reporter=None, *, made=None, steps=STEPS, seed=0, ev
         backbone,
         tuner,
         ROWS,
-        exercise=Exercise(settings, rates, seed, sampling_temperature=2.0),
+        exercise=Exercise(settings, rates, seed, sampling_temperature=2.0, validate_every=3),
         place=place_in(folder, reporter=reporter),
         validation=random_rows([(5, 2), (6, 1)], tasks=(0, 1), seed=2),
     )

@@ -99,9 +99,7 @@ def open_run(folder: Path, config: RunConfig, *, reporter: Reporter | None = Non
     backbone = load_backbone(config.backbone, device=config.device, dtype=dtype)
     write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
     write_text(folder / "environment.json", json.dumps(environment(backbone), indent=2) + "\n")
-    done = folder / "finished.json"
-    finished = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {}
-    return Run(folder, config, backbone, reporter or Silent(), finished)
+    return Run(folder, config, backbone, reporter or Silent(), _finished(folder))
 
 
 def environment(backbone: Backbone) -> dict[str, str]:
@@ -117,6 +115,16 @@ def environment(backbone: Backbone) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "backbone": backbone.fingerprint,
     }
+
+
+def _finished(folder: Path) -> dict[str, str]:
+    path = folder / "finished.json"
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path}: damaged; delete it to train everything again") from error
 
 
 def _check_folder(folder: Path, config: RunConfig) -> None:

@@ -1,5 +1,8 @@
 """The log keeps each step once."""
 
+import pytest
+
+from clinprompt.errors import RunError
 from clinprompt.training.runlog import RunLog
 
 
@@ -32,3 +35,10 @@ def test_a_half_written_line_is_left_out_and_written_over(tmp_path):
     assert [row["step"] for row in log.rows()] == [1]
     log.add("a", 2, {})
     assert [row["step"] for row in log.rows()] == [1, 2]
+
+
+def test_damaged_line_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"phase": "a", "step": 1}\n{"phase": \n{"phase": "a", "step": 2}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl:2: damaged"):
+        RunLog(path).rows()

@@ -1,0 +1,62 @@
+"""Commands and results that the documents show must be real."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from clinprompt.cli import app
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+COMMANDS = sorted(
+    {
+        line.partition("#")[0].strip()
+        for path in DOCUMENTS
+        for block in _BLOCK.findall(path.read_text(encoding="utf-8"))
+        for line in block.splitlines()
+        if line.startswith("clinprompt ")
+    }
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_in_the_documents_is_one_that_exists(command):
+    """Parse the whole line: an unknown command, option or missing argument raises."""
+    group = typer.main.get_command(app)
+    arguments = shlex.split(command)[1:]
+    context = group.make_context("clinprompt", arguments)
+    while hasattr(group, "commands"):
+        name, group, rest = group.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+        context = group.make_context(name, rest, parent=context)
+
+
+def test_make_targets_of_the_readme_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert f"\n{target}:" in makefile, target
+
+
+def test_results_table_of_the_readme_is_made_from_the_committed_cells():
+    if not (ROOT / "docs" / "results" / "open-mini" / "cells.jsonl").is_file():
+        pytest.skip("no committed results of open-mini")
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from insert_results import BEGIN, END, results_text  # noqa: PLC0415
+    finally:
+        sys.path.pop(0)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.split(BEGIN)[1].split(END)[0].strip() == results_text().strip()
+
+
+def test_committed_results_hold_no_absolute_path():
+    for path in (ROOT / "docs" / "results").rglob("*"):
+        if path.suffix in {".md", ".json", ".jsonl", ".html", ".toml"}:
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"(?<![\w.:/])/(?:home|root|work|tmp|Users)/", text), path
