@@ -21,6 +21,7 @@ install_import_hook(
     "beartype.beartype",
 )
 
+import hypothesis  # noqa: E402 - after the hook
 import pytest  # noqa: E402 - after the hook
 import torch  # noqa: E402 - after the hook
 from tiny import save_tiny  # noqa: E402 - after the hook
@@ -28,6 +29,8 @@ from tiny import save_tiny  # noqa: E402 - after the hook
 from clinprompt.backbone.load import load_backbone  # noqa: E402 - after the hook
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("clinprompt", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("clinprompt")
 
 
 @pytest.fixture(scope="session", autouse=True)

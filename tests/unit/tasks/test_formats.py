@@ -87,7 +87,7 @@ def spaced(draw):
 
 
 @given(spaced(), st.data())
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(max_examples=100)
 @pytest.mark.parametrize("card", [NER, NER2])
 def test_spans_come_back(card, made, data):
     text, places = made
@@ -103,7 +103,7 @@ def test_spans_come_back(card, made, data):
 
 
 @given(spaced(), st.data())
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(max_examples=100)
 def test_relations_come_back(made, data):
     text, places = made
     at = st.integers(0, len(places) - 1)
@@ -125,7 +125,6 @@ def test_labels_come_back(label):
 
 
 @given(st.lists(st.text(), min_size=1, max_size=26), st.data())
-@settings(deadline=None, derandomize=True)
 def test_choices_come_back(options, data):
     letter = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[data.draw(st.integers(0, len(options) - 1))]
     row = record("x", LabelAnswer(letter), tuple(options))
@@ -133,7 +132,6 @@ def test_choices_come_back(options, data):
 
 
 @given(st.text().map(lambda text: " ".join(text.split())).filter(bool))
-@settings(deadline=None, derandomize=True)
 def test_texts_come_back(text):
     row = record("x", TextAnswer(text))
     assert round_trip(SUM, row) == row.answer
@@ -145,7 +143,7 @@ shaped = st.lists(
 
 
 @given(st.text(), st.text() | shaped)
-@settings(deadline=None, derandomize=True, max_examples=200)
+@settings(max_examples=200)
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.type)
 def test_no_string_makes_a_parser_raise(card, text, output):
     parse_answer(card, record(text, options=("a", "b")), output)
@@ -291,7 +289,7 @@ def test_long_repetitive_output_is_read_quickly(card, mentions, text):
     lines = [f"dose: {mention} | {mention}" for mention in mentions] if card is RE else mentions
     start = time.perf_counter()
     parse_answer(card, record(text), "\n".join(lines)[:5000])
-    assert time.perf_counter() - start < 5  # a quadratic rescan takes far longer
+    assert time.perf_counter() - start < 60  # no stopwatch: a rescan of every pair takes hours
 
 
 def test_list_marks_before_a_mention_are_read_over():
