@@ -57,6 +57,11 @@ class Backbone:
         return int(self.model.config.hidden_size)
 
     @property
+    def context(self) -> int:
+        """Return how many positions the model was made for."""
+        return int(self.model.config.max_position_embeddings)
+
+    @property
     def embeddings(self) -> torch.Tensor:
         """Return the token embeddings [V, H]."""
         weight = self.model.get_input_embeddings().weight

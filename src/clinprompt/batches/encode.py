@@ -5,6 +5,7 @@ Axes: B rows, T text tokens. Rows are padded on the right.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 
 import torch
 from jaxtyping import Bool, Int
@@ -55,19 +56,22 @@ class Batch:
 class Encoder:
     """Encode examples with one tokenizer, one length limit and, if ``chat``, its chat template.
 
-    The input's middle is cut where it is too long, never the wording or the answer's start.
+    Where an input is too long, the middles of its fields are cut, never the wording or the options
+    of a question: with long options it stays above ``max_input_tokens``, but never above
+    ``context``, the positions that the backbone has for input and answer.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_input_tokens: int
     max_target_tokens: int
+    context: int = 1 << 30
     chat: bool = False
 
     def encode(self, example: Example, task: int = 0) -> Row:
         """Encode one example.
 
         Raises:
-            SettingError: the wording alone is longer than ``max_input_tokens``.
+            SettingError: wording, options and answer are longer than ``context``.
         """
         if self.chat:
             example = self._as_chat(example)
@@ -104,30 +108,54 @@ class Encoder:
             example.input, add_special_tokens=not self.chat, return_offsets_mapping=True
         )
         ids: list[int] = encoded["input_ids"]
-        excess = len(ids) - self.max_input_tokens
-        if excess <= 0:
+        if len(ids) <= self.max_input_tokens:
             return tuple(ids), False
-        first, last = len(example.before), len(example.before) + len(example.body)
-        inside = [
-            index
-            for index, (start, end) in enumerate(encoded["offset_mapping"])
-            if first <= start < end <= last
-        ]
-        if len(inside) < excess:
+        fields = _tokens_of_fields(example, encoded["offset_mapping"])
+        lost = set(chain.from_iterable(_middles(fields, len(ids) - self.max_input_tokens)))
+        kept = tuple(id_ for index, id_ in enumerate(ids) if index not in lost)
+        if len(kept) + self.max_target_tokens > self.context:
             raise SettingError(
-                f"task {example.task}: its wording alone has {len(ids) - len(inside)} tokens, but "
-                f"data.max_input_tokens = {self.max_input_tokens}; raise it or shorten the wording"
+                f"task {example.task}: wording and options alone have {len(kept)} tokens; with "
+                f"prompt and answer that is more than the backbone can read; shorten the wording"
             )
-        cut_from = inside[(len(inside) - excess + 1) // 2]
-        return tuple(ids[:cut_from] + ids[cut_from + excess :]), True
+        return kept, True
 
     def _as_chat(self, example: Example) -> Example:
-        shell = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": _SENTINEL}], tokenize=False, add_generation_prompt=True
-        )
-        assert isinstance(shell, str)
-        head, _, tail = shell.partition(_SENTINEL)
-        return replace(example, before=head + example.before, after=example.after + tail)
+        head, tail = chat_shell(self.tokenizer)
+        first, *middle, last = example.pieces if len(example.pieces) > 1 else (*example.pieces, "")
+        return replace(example, pieces=(head + first, *middle, last + tail))
+
+
+def chat_shell(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """Return what the tokenizer's chat template puts before and after a user's message."""
+    shell = tokenizer.apply_chat_template(
+        [{"role": "user", "content": _SENTINEL}], tokenize=False, add_generation_prompt=True
+    )
+    assert isinstance(shell, str)
+    head, _, tail = shell.partition(_SENTINEL)
+    return head, tail
+
+
+def _tokens_of_fields(example: Example, offsets: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return, for each cuttable field, the numbers of the tokens that lie wholly inside it."""
+    ends = list(accumulate(len(piece) for piece in example.pieces))
+    bounds = [(ends[i - 1], ends[i]) for i in range(1, len(ends), 2)]
+    return [
+        [index for index, (start, end) in enumerate(offsets) if first <= start < end <= last]
+        for first, last in bounds
+    ]
+
+
+def _middles(fields: Sequence[list[int]], excess: int) -> list[list[int]]:
+    """Return ``excess`` token numbers to leave out: from the middles, the longest field first."""
+    kept = [len(own) for own in fields]
+    for _ in range(min(excess, sum(kept))):
+        kept[kept.index(max(kept))] -= 1
+    halves = [(left + 1) // 2 for left in kept]
+    return [
+        own[half : half + len(own) - left]
+        for own, left, half in zip(fields, kept, halves, strict=True)
+    ]
 
 
 def collate(rows: Sequence[Row], *, pad_id: int) -> Batch:

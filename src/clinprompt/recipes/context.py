@@ -16,7 +16,7 @@ import torch
 
 from clinprompt import __version__
 from clinprompt.backbone.load import Backbone, load_backbone
-from clinprompt.batches.encode import Encoder
+from clinprompt.batches.encode import Encoder, chat_shell
 from clinprompt.config import RunConfig
 from clinprompt.errors import RunError
 from clinprompt.files import write_text
@@ -27,7 +27,6 @@ from clinprompt.training.loop import Place
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog
 
-CHAT_ALLOWANCE = 128
 _MAY_CHANGE = {"compare", "device"}
 
 
@@ -51,12 +50,23 @@ class Run:
         """Return the log of metrics."""
         return RunLog(self.folder / "metrics.jsonl")
 
-    def encoder(self, *, chat: bool = False) -> Encoder:
-        """Return the encoder; chat template and instruction come on top of the length limit."""
-        data = self.config.data
-        extra = CHAT_ALLOWANCE if chat else 0
-        limit = data.max_input_tokens + extra
-        return Encoder(self.backbone.tokenizer, limit, data.max_target_tokens, chat)
+    def encoder(self, *, instruction: str = "") -> Encoder:
+        """Return the encoder; with an instruction, that of the backbone's chat template (if any).
+
+        Instruction and chat template come on top of the length limit, so that every method reads
+        the same share of a note.
+        """
+        data, tokenizer = self.config.data, self.backbone.tokenizer
+        is_chat = bool(instruction) and tokenizer.chat_template is not None
+        shell = "".join(chat_shell(tokenizer)) if is_chat else ""
+        added = tokenizer(shell + instruction, add_special_tokens=False)["input_ids"]
+        return Encoder(
+            tokenizer,
+            data.max_input_tokens + len(added),
+            data.max_target_tokens,
+            self.backbone.context - self.config.prompt.length,
+            is_chat,
+        )
 
     def place(self, phase: str) -> Place:
         """Return where a phase is written."""

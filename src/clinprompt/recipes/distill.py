@@ -24,7 +24,7 @@ from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.initializers import from_text, from_vocabulary, mean_of_teachers
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.recipes.context import Run
-from clinprompt.recipes.suite import encode_all, examples_of
+from clinprompt.recipes.suite import encode_all, examples_of, training_rows
 from clinprompt.recipes.tune import Exercise, Objective, Terms, tune
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.losses import hidden_loss, logits_loss, task_loss, token_weights
@@ -155,9 +155,8 @@ def _student(run: Run, teachers: Sequence[Tensor]) -> DecomposedPrompts:
 
 
 def _source_rows(run: Run, data: TaskData, task: int) -> tuple[Row, ...]:
-    settings = run.config.data
-    examples = examples_of(data, "train", limit=settings.train_rows, seed=run.config.seed)
-    return encode_all(run.encoder(), examples, task)
+    limit, seed = run.config.data.train_rows, run.config.seed
+    return training_rows(run.encoder(), data, limit=limit, seed=seed, task=task)
 
 
 def _validation(run: Run, data: TaskData, task: int) -> tuple[Row, ...]:

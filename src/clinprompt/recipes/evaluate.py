@@ -46,9 +46,10 @@ def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Att
     with torch.inference_mode():
         prompt = attempt.prompt
         prefix = None if prompt is None else read_prompts(run.backbone.model, prompt[None])
+    instruction = card.wording.instruction if attempt.method == "instruction" else ""
     predictions = predict(
         run.backbone,
-        run.encoder(chat=attempt.method == "instruction"),
+        run.encoder(instruction=instruction),
         examples,
         cards={card.name: card},
         prefix=prefix,

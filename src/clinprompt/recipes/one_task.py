@@ -12,7 +12,7 @@ from clinprompt.recipes.context import Run, open_run
 from clinprompt.recipes.distill import distill, teach
 from clinprompt.recipes.evaluate import Attempt, evaluate
 from clinprompt.recipes.predict import Annotator
-from clinprompt.recipes.suite import encode_all, examples_of, few_examples, find_mirror, load_suite
+from clinprompt.recipes.suite import examples_of, few_rows, find_mirror, load_suite
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task
 from clinprompt.training.progress import Reporter, Silent
@@ -62,7 +62,7 @@ def adapt_task(
     run = open_run(folder, _with_shape(config, loaded), reporter=reporter)
     _check_backbone(run, loaded)
     run.store.save(loaded)
-    rows = encode_all(run.encoder(), few_examples(data, request.shots, seed=config.seed))
+    rows = few_rows(run.encoder(), data, request.shots, seed=config.seed)
     which = f"{request.method}-k{request.shots}-{loaded.manifest.content_hash[:16]}"
     fit = Fit(request.method, data.card, rows, f"{data.card.name}/{which}", config.seed)
     with adapt(run, fit, loaded) as fitted:

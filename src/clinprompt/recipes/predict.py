@@ -43,7 +43,12 @@ class Annotator:
     def encoder(self) -> Encoder:
         """Return the encoder that the prompt was trained with."""
         data = self.artifact.manifest.settings["data"]
-        return Encoder(self.backbone.tokenizer, data["max_input_tokens"], data["max_target_tokens"])
+        return Encoder(
+            self.backbone.tokenizer,
+            data["max_input_tokens"],
+            data["max_target_tokens"],
+            self.backbone.context - self.artifact.manifest.length,
+        )
 
     def annotate(self, records: Sequence[Record]) -> list[Prediction]:
         """Return the answers to new records."""

@@ -23,9 +23,8 @@ from clinprompt.recipes.distill import distill
 from clinprompt.recipes.evaluate import Attempt, Cost, evaluate
 from clinprompt.recipes.suite import (
     SuiteData,
-    encode_all,
     examples_of,
-    few_examples,
+    few_rows,
     load_suite,
 )
 from clinprompt.tasks.card import SPLITS
@@ -68,6 +67,9 @@ def run_road(
     for name, count in suite.dropped.items():
         if count:
             reporter.say(f"{name}: {count} rows dropped, they overlap a target")
+    for name, count in suite.copies.items():
+        if count:
+            reporter.say(f"{name}: {count} training rows dropped, they are test rows too")
     metaprompt = distill(run, suite.sources)
     path = folder / "cells.jsonl"
     done = {cell.key() for cell in read_cells(path)}
@@ -106,7 +108,7 @@ def _cell(run: Run, wanted: Wanted, metaprompt: Artifact) -> Cell:
         start = starting_prompt(run, metaprompt, data.card, routing=routing)
         return evaluate(run, data.card, examples, Attempt(method, 0, wanted.seed, start([0])[0]))
     name = f"{data.card.name}/{method}-k{wanted.shots}-seed{wanted.seed}"
-    rows = encode_all(run.encoder(), few_examples(data, wanted.shots, seed=wanted.seed))
+    rows = few_rows(run.encoder(), data, wanted.shots, seed=wanted.seed)
     fit = Fit(method, data.card, rows, name, wanted.seed)
     with adapt(run, fit, metaprompt) as fitted:
         prompts = fitted.tuner.prompts([0])

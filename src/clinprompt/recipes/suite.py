@@ -8,11 +8,12 @@ from pathlib import Path
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.mixture import sample, shots
 from clinprompt.config import DataSettings
+from clinprompt.errors import DataError
 from clinprompt.tasks.card import Split, TaskCard, find_card, find_suite
-from clinprompt.tasks.example import Example, LabelAnswer, Record, RelationsAnswer, SpansAnswer
+from clinprompt.tasks.example import Example, LabelAnswer, Record
 from clinprompt.tasks.formats import make_example
 from clinprompt.tasks.load import TaskData, load_task
-from clinprompt.tasks.overlap import drop_overlapping
+from clinprompt.tasks.overlap import drop_copies_of_test, drop_overlapping
 
 MIRROR_VARIABLE = "CLINPROMPT_MIRROR"
 _SPLIT_SEEDS: Mapping[Split, int] = {"train": 1, "validation": 2, "test": 3}
@@ -20,12 +21,17 @@ _SPLIT_SEEDS: Mapping[Split, int] = {"train": 1, "validation": 2, "test": 3}
 
 @dataclass(frozen=True, slots=True)
 class SuiteData:
-    """The tasks of a suite; ``dropped`` counts source rows that overlapped a target."""
+    """The tasks of a suite.
+
+    ``dropped`` counts source rows that overlapped a target, ``copies`` the training rows of a
+    target that were the same as one of its test rows.
+    """
 
     name: str
     sources: tuple[TaskData, ...]
     targets: tuple[TaskData, ...]
     dropped: Mapping[str, int]
+    copies: Mapping[str, int]
 
     def source_cards(self) -> tuple[TaskCard, ...]:
         """Return the cards of the source tasks."""
@@ -39,7 +45,10 @@ def find_mirror(mirror: Path | None) -> Path | None:
 
 
 def load_suite(name: str, settings: DataSettings, mirror: Path | None) -> SuiteData:
-    """Load every task of a suite and drop source rows that share an n-gram with a target row.
+    """Load every task of a suite, without training rows that show what targets are tested on.
+
+    Source rows that share an n-gram with a target row are dropped, and training rows of a target
+    that are the same as one of its test rows.
 
     Raises:
         SettingError: the suite or a task in it is unknown.
@@ -50,7 +59,9 @@ def load_suite(name: str, settings: DataSettings, mirror: Path | None) -> SuiteD
     sources = [load_task(find_card(task), place) for task in suite.sources]
     targets = [load_task(find_card(task), place) for task in suite.targets]
     kept, dropped = drop_overlapping(sources, targets, settings.overlap_words)
-    return SuiteData(suite.name, tuple(kept), tuple(targets), dropped)
+    cleaned = [drop_copies_of_test(data) for data in targets]
+    copies = {data.card.name: count for data, count in cleaned}
+    return SuiteData(suite.name, kept, tuple(data for data, _ in cleaned), dropped, copies)
 
 
 def examples_of(
@@ -61,24 +72,53 @@ def examples_of(
     return tuple(make_example(data.card, record, instruct=instruct) for record in records)
 
 
-def few_examples(data: TaskData, count: int, *, seed: int) -> tuple[Example, ...]:
-    """Return ``count`` training examples, labels (or answers with and without content) balanced."""
-    records = data.splits["train"]
-    chosen = shots([_group(record) for record in records], count, seed=seed)
-    return tuple(make_example(data.card, records[index]) for index in chosen)
-
-
 def encode_all(encoder: Encoder, examples: Sequence[Example], task: int = 0) -> tuple[Row, ...]:
     """Encode the examples of one task."""
     return tuple(encoder.encode(example, task) for example in examples)
 
 
-def _group(record: Record) -> str:
-    match record.answer:
-        case LabelAnswer(label):
-            return label
-        case SpansAnswer(spans):
-            return "some" if spans else "none"
-        case RelationsAnswer(relations):
-            return "some" if relations else "none"
-    return ""
+def training_rows(
+    encoder: Encoder, data: TaskData, *, limit: int, seed: int, task: int = 0
+) -> tuple[Row, ...]:
+    """Return at most ``limit`` encoded training rows, without those whose answer is too long.
+
+    An answer is never cut: a model taught on cut answers learns not to stop.
+
+    Raises:
+        DataError: no row is left.
+    """
+    rows = encode_all(encoder, examples_of(data, "train", limit=limit, seed=seed), task)
+    return _with_whole_answers(data, encoder, rows)
+
+
+def few_rows(encoder: Encoder, data: TaskData, count: int, *, seed: int) -> tuple[Row, ...]:
+    """Return ``count`` encoded training rows: closed labels equally often, else simply at random.
+
+    Raises:
+        DataError: there are not so many whose answer fits.
+    """
+    examples = [make_example(data.card, record) for record in data.splits["train"]]
+    encoded = encode_all(encoder, examples)
+    fitting = [i for i, row in enumerate(encoded) if not row.target_was_cut]
+    if len(fitting) < count:
+        raise DataError(
+            f"{data.card.name}: {count} examples wanted, but only {len(fitting)} training rows "
+            "have an answer that fits data.max_target_tokens; ask for fewer or raise it"
+        )
+    chosen = shots([_label(examples[i].record) for i in fitting], count, seed=seed)
+    return tuple(encoded[fitting[index]] for index in chosen)
+
+
+def _with_whole_answers(data: TaskData, encoder: Encoder, rows: Sequence[Row]) -> tuple[Row, ...]:
+    kept = tuple(row for row in rows if not row.target_was_cut)
+    if not kept:
+        raise DataError(
+            f"{data.card.name}: no training row is left ({len(rows)} were read); it has none, all "
+            f"overlap a target, or no answer fits data.max_target_tokens = "
+            f"{encoder.max_target_tokens}"
+        )
+    return kept
+
+
+def _label(record: Record) -> str:
+    return record.answer.label if isinstance(record.answer, LabelAnswer) else ""

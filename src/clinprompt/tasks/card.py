@@ -9,9 +9,16 @@ from collections.abc import Collection
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
@@ -55,18 +62,22 @@ class Source(_Frozen):
     note: str = ""
 
 
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 class Wording(_Frozen):
     """How a record is put into words.
 
     ``template`` is a jinja template over the record's fields (and ``options``, a list of (letter,
-    text) pairs); it ends where the answer begins. ``cut`` names the field whose middle is cut when
-    the input is too long. ``instruction`` is put before the template where an untrained model is
-    asked.
+    text) pairs); it ends where the answer begins. ``cut`` names the field (or fields) whose middle
+    is cut when the input is too long. ``instruction`` is put before the template where an untrained
+    model is asked.
     """
 
     version: int = Field(ge=1)
     template: str
-    cut: str = "text"
+    cut: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("text",)
     instruction: str
 
 

@@ -101,25 +101,24 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A record as text: what the model reads (``before + body + after``) and writes (``target``).
+    """A record as text: what the model reads (``input``) and what it should write (``target``).
 
-    Only ``body`` may be cut when the input is too long. ``choices`` are the only possible targets
+    ``pieces`` are the input in order: wording, field, wording, field, ..., wording. Only fields,
+    the odd ones, may be cut when the input is too long. ``choices`` are the only possible targets
     of a closed label set (empty: the answer is written freely). ``target`` is None when the answer
     is not known.
     """
 
     task: str
     record: Record
-    before: str
-    body: str
-    after: str
+    pieces: tuple[str, ...]
     target: str | None
     choices: tuple[str, ...] = field(default=())
 
     @property
     def input(self) -> str:
         """Return the whole input text."""
-        return self.before + self.body + self.after
+        return "".join(self.pieces)
 
 
 def spans_of(answer: Answer | None) -> tuple[Span, ...]:

@@ -37,6 +37,22 @@ def drop_overlapping(
     return tuple(kept), num_dropped
 
 
+def drop_copies_of_test(data: TaskData) -> tuple[TaskData, int]:
+    """Return a task without the training records that read like one of its test records.
+
+    Answers do not count, nor do case, punctuation and white space. Also returns how many were
+    dropped.
+    """
+    tested = {_question(record) for record in data.splits["test"]}
+    copies = frozenset(r.id for r in data.splits["train"] if _question(r) in tested)
+    return (without(data, copies) if copies else data), len(copies)
+
+
+def _question(record: Record) -> tuple[tuple[str, ...], ...]:
+    texts = (*record.fields.values(), *record.options)
+    return tuple(tuple(_WORD.findall(text.lower())) for text in texts)
+
+
 def _records(tasks: Sequence[TaskData]) -> Iterator[Record]:
     for task in tasks:
         for records in task.splits.values():

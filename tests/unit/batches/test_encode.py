@@ -15,11 +15,11 @@ END = TOKENIZER.eos_token_id
 
 
 def example_of(before="Text: ", body="abcdefghij", after="\nAnswer:", target="yes"):
-    return Example("mine", Record("1", {"text": body}), before, body, after, target)
+    return Example("mine", Record("1", {"text": body}), (before, body, after), target)
 
 
 def encode(example, *, limit=1000, target_limit=100, chat=False):
-    return Encoder(TOKENIZER, limit, target_limit, chat).encode(example, task=3)
+    return Encoder(TOKENIZER, limit, target_limit, chat=chat).encode(example, task=3)
 
 
 def words_of(ids):
@@ -47,8 +47,24 @@ def test_an_input_of_just_the_limit_is_not_cut():
 
 def test_the_whole_body_may_go_but_never_the_wording():
     assert words_of(encode(example_of(), limit=14).input_ids) == "Text: \nAnswer:"
-    with pytest.raises(SettingError, match=r"mine.* 14 tokens.*max_input_tokens = 13"):
-        encode(example_of(), limit=13)
+    assert words_of(encode(example_of(), limit=3).input_ids) == "Text: \nAnswer:"
+
+
+def test_wording_that_the_backbone_cannot_read_is_named():
+    """Wording has 14 tokens; with room for 10 answer tokens that is over a context of 23."""
+    encoder = Encoder(TOKENIZER, 5, 10, context=23)
+    with pytest.raises(SettingError, match=r"mine.* 14 tokens"):
+        encoder.encode(example_of())
+    assert len(Encoder(TOKENIZER, 5, 10, context=24).encode(example_of()).input_ids) == 14
+
+
+def test_the_longest_field_is_cut_first():
+    pieces = ("1: ", "abcdefgh", "\n2: ", "xyz", "\nSame?")
+    example = Example("mine", Record("1", {"text": ""}), pieces, "yes")
+    cut = {limit: words_of(encode(example, limit=limit).input_ids) for limit in (24, 20, 17)}
+    assert cut[24] == example.input
+    assert cut[20] == "1: abgh\n2: xyz\nSame?"
+    assert cut[17] == "1: ah\n2: xz\nSame?"
 
 
 @given(
@@ -58,15 +74,11 @@ def test_the_whole_body_may_go_but_never_the_wording():
     limit=st.integers(1, 80),
 )
 def test_a_cut_keeps_wording_and_limit_for_any_text(before, body, after, limit):
-    wording = len(before.encode()) + len(after.encode())
     whole = (before + body + after).encode()
     example = example_of(before, body, after)
-    if wording > limit:
-        with pytest.raises(SettingError):
-            encode(example, limit=limit)
-        return
+    wording = len(before.encode()) + len(after.encode())
     ids = encode(example, limit=limit).input_ids
-    assert len(ids) == min(limit, len(whole))
+    assert len(ids) == max(wording, min(limit, len(whole)))
     full = encode(example).input_ids
     head, tail = len(before.encode()), len(after.encode())
     assert ids[:head] == full[:head]

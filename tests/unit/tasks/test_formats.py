@@ -229,9 +229,9 @@ def test_example_keeps_the_body_untouched_and_offers_choices():
     card = make_card("nli", "label", {"e": "yes", "c": "no"}, "\nA {{ text }} B {{ claim }}:\n")
     row = record(" x\n y ", LabelAnswer("c"), claim="z")
     example = make_example(card, row, instruct=True)
-    assert (example.before, example.body, example.after) == ("Do it.\n\nA ", " x\n y ", " B z:")
+    assert example.pieces == ("Do it.\n\nA ", " x\n y ", " B z:")
     assert (example.target, example.choices) == ("no", ("yes", "no"))
-    assert make_example(card, row).before == "A "
+    assert make_example(card, row).pieces[0] == "A "
 
 
 def test_example_shows_options_and_offers_their_letters():

@@ -86,7 +86,7 @@ def test_every_card_renders_and_every_answer_comes_back(task):
     for split in SPLITS:
         for row in card.reader.read_split(split):
             example = make_example(card, row)
-            assert example.body == row.text
+            assert example.pieces[1] == row.text
             assert not example.choices or example.target in example.choices
             assert parse_answer(card, row, example.target) == row.answer
 

@@ -4,6 +4,7 @@ Render and parse stand together, one file for each kind of answer: ``ner`` menti
 ``qa`` letters, ``labels`` closed sets (NLI, classification), ``summarization`` free text.
 """
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from clinprompt.tasks.example import (
 from clinprompt.tasks.formats.labels import label_words, parse_label, render_label
 from clinprompt.tasks.formats.ner import parse_spans, render_spans
 from clinprompt.tasks.formats.qa import letters, parse_choice, render_choice
-from clinprompt.tasks.formats.re import parse_relations, render_relations
+from clinprompt.tasks.formats.relations import parse_relations, render_relations
 from clinprompt.tasks.formats.summarization import parse_text, render_text
 
 __all__ = ["make_example", "parse_answer", "render_answer"]
@@ -45,7 +46,7 @@ _FORMATS: dict[AnswerKind, _Format] = {
     "text": _Format(TextAnswer, render_text, parse_text),
 }
 # Private-use characters around a word: a filter that would change the text changes this too.
-_CUT = "\ue000Cut\ue001"
+_CUT = "\ue000Cut{}\ue001"
 
 
 def make_example(card: TaskCard, record: Record, *, instruct: bool = False) -> Example:
@@ -54,15 +55,13 @@ def make_example(card: TaskCard, record: Record, *, instruct: bool = False) -> E
     Raises:
         DataError: the wording does not fit the record, or the answer does not fit the card.
     """
-    before, after = _around_cut(card, record)
+    pieces = _pieces(card, record)
     if instruct:
-        before = f"{card.wording.instruction.strip()}\n\n{before}"
+        pieces = (f"{card.wording.instruction.strip()}\n\n{pieces[0]}", *pieces[1:])
     return Example(
         task=card.name,
         record=record,
-        before=before,
-        body=record.fields[card.wording.cut],
-        after=after,
+        pieces=pieces,
         target=None if record.answer is None else render_answer(card, record),
         choices=_choices(card, record),
     )
@@ -94,23 +93,28 @@ def _choices(card: TaskCard, record: Record) -> tuple[str, ...]:
     return letters(record) if card.answer == "choice" else ()
 
 
-def _around_cut(card: TaskCard, record: Record) -> tuple[str, str]:
-    cut = card.wording.cut
-    if cut not in record.fields:
-        raise DataError(f"{card.name}: record {record.id} lacks the field {cut!r} (wording.cut)")
+def _pieces(card: TaskCard, record: Record) -> tuple[str, ...]:
+    """Return wording and cuttable fields in turn, in the order in which the template shows them."""
+    marks = {name: _CUT.format(number) for number, name in enumerate(card.wording.cut)}
+    if missing := sorted(set(marks) - set(record.fields)):
+        raise DataError(
+            f"{card.name}: record {record.id} lacks the field {missing[0]!r} (wording.cut)"
+        )
     options = list(zip(letters(record), record.options, strict=True)) if record.options else []
     try:
         template = _compiled(card.wording.template.strip())
-        words = template.render({**record.fields, "options": options, cut: _CUT})
+        words = template.render({**record.fields, "options": options, **marks})
     except TemplateError as error:
         raise DataError(f"{card.name}: wording.template: {error.message}") from error
-    parts = words.split(_CUT)
-    if len(parts) != 2:
-        raise DataError(
-            f"{card.name}: wording.template shows the field {cut!r} (wording.cut) "
-            f"{len(parts) - 1} times unchanged; it must do so exactly once"
-        )
-    return parts[0], parts[1]
+    for name, mark in marks.items():
+        if words.count(mark) != 1:
+            raise DataError(
+                f"{card.name}: wording.template shows the field {name!r} (wording.cut) "
+                f"{words.count(mark)} times unchanged; it must do so exactly once"
+            )
+    shown = {mark: record.fields[name] for name, mark in marks.items()}
+    parts = re.split(f"({'|'.join(map(re.escape, shown))})", words)
+    return tuple(shown.get(part, part) for part in parts)
 
 
 @cache
