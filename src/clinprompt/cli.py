@@ -72,16 +72,18 @@ def _version(
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="TOML file, for instance configs/practice.toml.")],
+    config: Annotated[Path, typer.Argument(help="TOML file, for instance configs/open-mini.toml.")],
     out: Out = None,
     mirror: Mirror = None,
     overrides: Overrides = None,
 ) -> None:
     """Walk the whole road: teachers, metaprompt, adaptation, baselines, report."""
     from clinprompt.config import load_config
+    from clinprompt.recipes.suite import find_mirror
 
     settings = load_config(config, overrides or ())
-    command = _repeat(f"clinprompt run {config.name}", mirror, overrides)
+    shown = config.name if config.is_absolute() else str(config)
+    command = _repeat(["run", shown], mirror or find_mirror(None), overrides)
     _road(settings, out or Path("runs") / settings.name, mirror, command)
 
 
@@ -94,7 +96,7 @@ def quickstart(out: Out = None, overrides: Overrides = None) -> None:
 
     path = Path(str(files("clinprompt.recipes"))) / "practice.toml"
     settings = load_config(path, overrides or ())
-    command = _repeat("clinprompt quickstart", None, overrides)
+    command = _repeat(["quickstart"], None, overrides)
     _road(settings, out or Path("runs") / settings.name, None, command)
 
 
@@ -110,7 +112,7 @@ def tune(
     from clinprompt.recipes.one_task import tune_task
 
     folder = out or Path("runs") / f"tune-{Path(task).name}"
-    settings = _settings(config, overrides, name=folder.name)
+    settings = _settings(config, overrides, name="tune")
     with _reporter(folder) as reporter:
         saved = tune_task(folder, task, settings, mirror=mirror, reporter=reporter)
     console.print(f"prompt: {saved}", markup=False, soft_wrap=True)
@@ -148,12 +150,17 @@ def adapt(
     overrides: Overrides = None,
 ) -> None:
     """Fit a metaprompt to a new task from a few examples."""
-    from clinprompt.recipes.one_task import Request, adapt_task
+    from clinprompt.config import check_config
+    from clinprompt.recipes.one_task import Request, adapt_task, settings_of
 
     method: Method = "adapted-factors" if factors_only else "adapted-metaprompt"
     request = Request(task, metaprompt, method, shots)
     folder = out or Path("runs") / f"adapt-{Path(task).name}"
-    settings = _settings(config, overrides, name=folder.name)
+    if config:
+        settings = _settings(config, overrides, name="adapt")
+    else:
+        values = settings_of(metaprompt) | {"name": "adapt"}
+        settings = check_config(values, source="settings", overrides=overrides or ())
     with _reporter(folder) as reporter:
         saved = adapt_task(folder, request, settings, mirror=mirror, reporter=reporter)
     console.print(f"prompt: {saved}", markup=False, soft_wrap=True)
@@ -165,6 +172,7 @@ def evaluate(
     task: Annotated[str, typer.Option(help="Another task than the prompt's own.")] = "",
     rows: Annotated[int, typer.Option(min=1, help="Test rows at most.")] = 200,
     mirror: Mirror = None,
+    backbone: Annotated[str, typer.Option(help="Another backbone than the prompt's own.")] = "",
     device: Device = "auto",
     allow_backbone: AllowBackbone = False,
     as_json: Json = False,
@@ -173,7 +181,9 @@ def evaluate(
     from clinprompt.recipes.one_task import evaluate_prompt
     from clinprompt.recipes.predict import open_annotator
 
-    annotator = open_annotator(prompt, device=device, allow_backbone=allow_backbone)
+    annotator = open_annotator(
+        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
+    )
     cell = evaluate_prompt(annotator, task, mirror=mirror, rows=rows)
     if as_json:
         console.print_json(cell.model_dump_json())
@@ -354,10 +364,12 @@ def _reporter(folder: Path) -> Iterator["Reporter"]:
         raise typer.Exit(130) from None
 
 
-def _repeat(command: str, mirror: Path | None, overrides: list[str] | None) -> str:
+def _repeat(command: list[str], mirror: Path | None, overrides: list[str] | None) -> str:
     """Return the command that repeats a run, without the user's own paths."""
-    parts = [command, *(f"--set {override}" for override in overrides or ())]
-    return " ".join([*parts, "--mirror MIRROR"] if mirror else parts)
+    changed = [word for override in overrides or () for word in ("--set", override)]
+    return shlex.join(
+        ["clinprompt", *command, *changed, *(["--mirror", "MIRROR"] if mirror else [])]
+    )
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:

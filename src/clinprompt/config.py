@@ -8,12 +8,13 @@ project's own.
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clinprompt.errors import SettingError, did_you_mean
 
+NAME_PATTERN = r"^[A-Za-z0-9][\w.-]*$"  # a name becomes a folder, and must stay one
 Routing = Literal["all", "type", "nearest"]
 Method = Literal[
     "instruction", "metaprompt", "prompt-tuning", "lora", "adapted-metaprompt", "adapted-factors"
@@ -113,19 +114,27 @@ class CompareSettings(Settings):
         "lora",
         "adapted-metaprompt",
     )
-    shots: tuple[int, ...] = (16, 64)
-    seeds: tuple[int, ...] = (0,)
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = (16, 64)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+
+    @model_validator(mode="after")
+    def _names_each_cell_once(self) -> Self:
+        for name in ("methods", "shots", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names one value twice: {values}")
+        return self
 
 
 class RunConfig(Settings):
     """The whole road: sources → teachers → metaprompt → targets → report."""
 
-    name: str
+    name: str = Field(pattern=NAME_PATTERN)
     suite: str = "practice"
     backbone: str = "smollm2-135m"
     device: str = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     data: DataSettings = DataSettings()
     prompt: PromptSettings = PromptSettings()
     teacher: TeacherSettings = TeacherSettings()
@@ -133,6 +142,15 @@ class RunConfig(Settings):
     adapt: AdaptSettings = AdaptSettings()
     baselines: BaselineSettings = BaselineSettings()
     compare: CompareSettings = CompareSettings()
+
+    @model_validator(mode="after")
+    def _routes_zero_shot(self) -> Self:
+        if self.adapt.routing == "nearest" and "metaprompt" in self.compare.methods:
+            raise ValueError(
+                "adapt.routing = 'nearest' needs examples, but compare.methods has the zero-shot "
+                "'metaprompt'; leave it out or use 'type'"
+            )
+        return self
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

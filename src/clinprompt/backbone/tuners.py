@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clinprompt.backbone.load import Backbone
-from clinprompt.errors import SettingError
+from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.prompts.soft import SoftPrompts
 
@@ -67,6 +67,12 @@ def lora(
     Raises:
         SettingError: the backbone has no linear layer of one of the names.
     """
+    last_names = {name.rpartition(".")[2] for name, _ in backbone.model.named_modules()}
+    if unknown := sorted(set(modules) - last_names):
+        hint = did_you_mean(unknown[0], last_names)
+        raise SettingError(
+            f"baselines.lora_modules: backbone {backbone.name} has no {unknown[0]!r}; {hint}"
+        )
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow, and only LoRA needs it
 
     config = LoraConfig(
@@ -74,13 +80,7 @@ def lora(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            wrapped = get_peft_model(backbone.model, config)
-        except ValueError as error:
-            raise SettingError(
-                f"baselines.lora_modules = {list(modules)}: {str(error).partition('. ')[0]}; "
-                f"name linear layers of backbone {backbone.name}"
-            ) from error
+        wrapped = get_peft_model(backbone.model, config)
     try:
         yield LoraTuner([p for p in wrapped.parameters() if p.requires_grad])
     finally:

@@ -5,7 +5,6 @@ it ends in a newline, so a run that was killed while writing loses at most the c
 writing.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from statistics import fmean
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clinprompt.errors import DataError
+from clinprompt.files import append_line
 
 CellKey = tuple[str, str, int, int]
 
@@ -75,16 +75,12 @@ class Summary:
 
 
 def append_cell(path: Path, cell: Cell) -> None:
-    """Add one cell durably, in place of a half-written last line if there is one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        file.seek(0)
-        whole = file.read()
-        if whole and not whole.endswith(b"\n"):
-            file.truncate(whole.rfind(b"\n") + 1)
-        file.write(cell.model_dump_json().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Add one cell durably, in place of a half-written last line if there is one.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+    append_line(path, cell.model_dump_json())
 
 
 def read_cells(path: Path) -> list[Cell]:

@@ -14,16 +14,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from clinprompt.errors import DataError
 from clinprompt.evaluation.cells import Cell
-from clinprompt.evaluation.tables import Baseline, Table, result_tables, table_rows
+from clinprompt.evaluation.tables import Baseline, Table, result_tables
+from clinprompt.files import write_bytes, write_text
 
-__all__ = ["Baseline", "ReportContents", "TaskRow", "table_rows", "write_report"]
-
+TASK_NOTE = (
+    "Truncated: rows in use (sources: training, targets: test) whose input was cut to fit. "
+    "Left out: training rows not used because their answer is longer than data.max_target_tokens."
+)
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~…])/(?:[^\s/\"',;:]+/)+([^\s/\"',;:]*)")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """One task as the report lists it; ``num_truncated`` counts test rows whose input was cut."""
+    """One task as the report lists it.
+
+    ``truncated`` is the share of the rows in use (sources: training, targets: test) whose input
+    was cut; ``left_out`` the share of training rows whose answer is too long to train on.
+    """
 
     name: str
     type: str
@@ -31,7 +38,8 @@ class TaskRow:
     num_validation: int
     num_test: int
     license: str
-    num_truncated: int = 0
+    truncated: float = 0.0
+    left_out: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +82,15 @@ def write_report(folder: Path, contents: ReportContents) -> None:
 
     Raises:
         DataError: there is no cell to report.
+        RunError: the disk is full or the place cannot be written.
     """
     if not contents.cells:
         raise DataError(f"{folder}: no results to report; run the evaluation first")
     pictures = _draw(contents)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        (folder / "figures" / picture.name).write_bytes(picture.png)
+        write_bytes(folder / "figures" / picture.name, picture.png)
     for name in ("report.md", "report.html"):
-        (folder / name).write_text(_render(name, contents, pictures), encoding="utf-8")
+        write_text(folder / name, _render(name, contents, pictures))
 
 
 def toml_like(settings: Mapping[str, object], section: str = "") -> str:
@@ -160,16 +168,20 @@ def _background_tables(contents: ReportContents) -> list[Table]:
             f"{task.num_train:,}",
             f"{task.num_validation:,}",
             f"{task.num_test:,}",
-            f"{task.num_truncated:,}",
+            f"{task.truncated:.1%}",
+            f"{task.left_out:.1%}",
             task.license,
         ]
         for task in contents.tasks
     ]
-    header = ["task", "type", "train", "validation", "test", "truncated", "license"]
-    overlap = "Source rows left out because they share text with a target's rows."
+    header = ["task", "type", "train", "validation", "test", "truncated", "left out", "license"]
+    overlap = (
+        "Source rows left out because they share text with a target's rows, and training rows of a "
+        "target that are the same as one of its test rows."
+    )
     tables = [
-        Table("Tasks", header, tasks, "Truncated: test rows whose input was cut to fit."),
-        Table("Overlap between sources and targets", ["source", "rows dropped"], dropped, overlap),
+        Table("Tasks", header, tasks, TASK_NOTE),
+        Table("Rows dropped to keep test rows unseen", ["task", "rows dropped"], dropped, overlap),
         Table("Environment", ["part", "version"], versions),
     ]
     return [table for table in tables if table.rows]

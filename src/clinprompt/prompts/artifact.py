@@ -50,6 +50,7 @@ class Manifest(BaseModel):
     content_hash: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
+    shots: int = Field(default=0, ge=0, description="training examples; 0: all that were read")
     scores: dict[str, float] = Field(default_factory=dict)
     code_version: str = __version__
 

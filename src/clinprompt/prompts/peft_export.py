@@ -7,6 +7,7 @@ from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor
 
+from clinprompt.errors import ArtifactError
 from clinprompt.files import new_folder, write_bytes, write_text
 from clinprompt.prompts.artifact import Manifest
 
@@ -19,6 +20,7 @@ def export_peft(
     PEFT puts the vectors in front of the embedded input, which is what clinprompt computes.
 
     Raises:
+        ArtifactError: the folder holds something else.
         RunError: the disk is full or the place cannot be written.
     """
     config = {
@@ -32,6 +34,8 @@ def export_peft(
         "prompt_tuning_init": "RANDOM",
     }
     tensors = {"prompt_embeddings": vectors.detach().float().cpu().contiguous()}
-    with new_folder(folder) as draft:
+    if folder.exists() and not (folder / "adapter_config.json").is_file():
+        raise ArtifactError(f"{folder}: exists and is no adapter; choose a new folder")
+    with new_folder(folder.resolve()) as draft:
         write_bytes(draft / "adapter_model.safetensors", save(tensors))
         write_text(draft / "adapter_config.json", json.dumps(config, indent=2) + "\n")

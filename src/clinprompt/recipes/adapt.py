@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clinprompt.backbone.tuners import LoraTuner, PromptTuner, Tuner, lora, trained_numbers
 from clinprompt.batches.encode import Row
-from clinprompt.config import Method, Routing
+from clinprompt.config import Method
 from clinprompt.errors import SettingError
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts
@@ -51,9 +51,14 @@ class Adapted:
 
 
 def starting_prompt(
-    run: Run, metaprompt: Artifact, card: TaskCard, *, routing: Routing, rows: Sequence[Row] = ()
+    run: Run,
+    metaprompt: Artifact,
+    card: TaskCard,
+    *,
+    rows: Sequence[Row] = (),
+    train_shared: bool = True,
 ) -> DecomposedPrompts:
-    """Return the metaprompt with the factors that a new task starts from.
+    """Return the metaprompt with the factors that a new task starts from, as the run routes.
 
     ``all`` averages the factors of all sources, ``type`` those of the task's own type, ``nearest``
     takes the source whose prompt has the lowest loss on ``rows``.
@@ -62,11 +67,12 @@ def starting_prompt(
         SettingError: ``nearest`` without rows, or ``type`` where no source has the task's type.
     """
     tensors = metaprompt.tensors
-    chosen = _routed(run, metaprompt, card, routing, rows)
+    chosen = _routed(run, metaprompt, card, rows)
     return DecomposedPrompts(
         tensors["shared"],
         tensors["columns"][chosen].mean(dim=0, keepdim=True),
         tensors["rows"][chosen].mean(dim=0, keepdim=True),
+        train_shared=train_shared,
     ).to(run.backbone.device)
 
 
@@ -101,14 +107,12 @@ def _tuner(
     elif metaprompt is None:
         raise SettingError(f"method {fit.method} needs a metaprompt; distill one first")
     else:
+        train_shared = fit.method != "adapted-factors"
         prompts = starting_prompt(
-            run, metaprompt, fit.card, routing=settings.routing, rows=fit.rows
+            run, metaprompt, fit.card, rows=fit.rows, train_shared=train_shared
         )
-        rates = {"factors": settings.factor_rate, "shared": settings.shared_rate}
-        if fit.method == "adapted-factors":
-            prompts.shared.requires_grad_(False)
-            del rates["shared"]
-        yield PromptTuner(prompts), rates
+        rates = {"shared": settings.shared_rate} if train_shared else {}
+        yield PromptTuner(prompts), rates | {"factors": settings.factor_rate}
 
 
 def _artifact(run: Run, tuner: Tuner, fit: Fit, metaprompt: Artifact | None) -> Artifact | None:
@@ -117,22 +121,22 @@ def _artifact(run: Run, tuner: Tuner, fit: Fit, metaprompt: Artifact | None) -> 
         return None
     assert isinstance(tuner, PromptTuner)
     module = tuner.module
+    known: dict[str, object] = {"seed": fit.seed, "shots": len(fit.rows)}
     if fit.method == "adapted-factors":
         assert isinstance(module, DecomposedPrompts)
         assert metaprompt is not None
-        manifest = run.manifest("factors", fit.name, fit.method, [fit.card]).model_copy(
-            update={"metaprompt": metaprompt.manifest.content_hash}
-        )
-        return make_artifact(manifest, {"columns": module.columns[0], "rows": module.rows[0]})
+        known["metaprompt"] = metaprompt.manifest.content_hash
+        manifest = run.manifest("factors", fit.name, fit.method, [fit.card])
+        tensors = {"columns": module.columns[0], "rows": module.rows[0]}
+        return make_artifact(manifest.model_copy(update=known), tensors)
     with torch.no_grad():
         vectors: Tensor = module([0])[0]
     manifest = run.manifest("prompt", fit.name, fit.method, [fit.card])
-    return make_artifact(manifest, {"vectors": vectors})
+    return make_artifact(manifest.model_copy(update=known), {"vectors": vectors})
 
 
-def _routed(
-    run: Run, metaprompt: Artifact, card: TaskCard, routing: Routing, rows: Sequence[Row]
-) -> list[int]:
+def _routed(run: Run, metaprompt: Artifact, card: TaskCard, rows: Sequence[Row]) -> list[int]:
+    routing = run.config.adapt.routing
     sources = metaprompt.manifest.tasks
     if routing == "all":
         return list(range(len(sources)))

@@ -1,9 +1,11 @@
 """One run: its folder, settings, backbone, store and log. Owns what is written there.
 
 A run folder holds ``config.json``, ``environment.json``, ``metrics.jsonl``, ``cells.jsonl``,
-``finished.json`` (what is done, by content hash), ``checkpoints/`` and ``store/``.
+``finished.json`` (what is done, by content hash), ``tasks.json`` (what the tasks hold),
+``checkpoints/`` and ``store/``.
 """
 
+import hashlib
 import json
 import platform
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +25,8 @@ from clinprompt.errors import RunError
 from clinprompt.files import write_text
 from clinprompt.prompts.artifact import Kind, Manifest
 from clinprompt.prompts.store import Store
-from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.card import SPLITS, TaskCard
+from clinprompt.tasks.load import TaskData
 from clinprompt.training.loop import Place
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog
@@ -49,6 +53,11 @@ class Run:
     def log(self) -> RunLog:
         """Return the log of metrics."""
         return RunLog(self.folder / "metrics.jsonl")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as plain values that name no folder of this machine."""
+        values = self.config.model_dump(mode="json")
+        return values | {name: _without_folder(values[name]) for name in ("backbone", "suite")}
 
     def encoder(self, *, instruction: str = "") -> Encoder:
         """Return the encoder; with an instruction, that of the backbone's chat template (if any).
@@ -79,6 +88,23 @@ class Run:
         write_text(self.folder / "finished.json", json.dumps(self.finished, indent=2) + "\n")
         place.checkpoint.unlink(missing_ok=True)
 
+    def claim(self, tasks: Sequence[TaskData]) -> None:
+        """Remember what the tasks of this run hold, or check that they still hold it.
+
+        Raises:
+            RunError: a task's card or records have changed since the run began.
+        """
+        path = self.folder / "tasks.json"
+        now = {data.card.name: digest_of(data) for data in tasks}
+        before = _read_json(path) if path.is_file() else {}
+        changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
+        if changed:
+            raise RunError(
+                f"{self.folder}: card or records of {', '.join(changed)} have changed since this "
+                "run began; choose another --out"
+            )
+        write_text(path, json.dumps(before | now, indent=2) + "\n")
+
     def manifest(self, kind: Kind, name: str, method: str, cards: Sequence[TaskCard]) -> Manifest:
         """Return the manifest of a prompt trained in this run; its tensors fill in the hash."""
         prompt = self.config.prompt
@@ -86,13 +112,13 @@ class Run:
             kind=kind,
             name=name,
             method=method,
-            backbone=self.config.backbone,
+            backbone=_without_folder(self.config.backbone),
             fingerprint=self.backbone.fingerprint,
             length=prompt.length,
             hidden_size=self.backbone.hidden_size,
             rank=0 if kind == "prompt" else prompt.rank,
             tasks=tuple(card.model_dump(mode="json") for card in cards),
-            settings=self.config.model_dump(mode="json"),
+            settings=self.settings(),
             seed=self.config.seed,
         )
 
@@ -107,9 +133,12 @@ def open_run(folder: Path, config: RunConfig, *, reporter: Reporter | None = Non
     _check_folder(folder, config)
     dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16
     backbone = load_backbone(config.backbone, device=config.device, dtype=dtype)
+    _check_environment(folder, backbone)
     write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
     write_text(folder / "environment.json", json.dumps(environment(backbone), indent=2) + "\n")
-    return Run(folder, config, backbone, reporter or Silent(), _finished(folder))
+    done = folder / "finished.json"
+    finished = _read_json(done) if done.is_file() else {}
+    return Run(folder, config, backbone, reporter or Silent(), finished)
 
 
 def environment(backbone: Backbone) -> dict[str, str]:
@@ -127,14 +156,33 @@ def environment(backbone: Backbone) -> dict[str, str]:
     }
 
 
-def _finished(folder: Path) -> dict[str, str]:
-    path = folder / "finished.json"
-    if not path.is_file():
-        return {}
+def digest_of(data: TaskData) -> str:
+    """Return a sha256 of a task's card and records."""
+    digest = hashlib.sha256(data.card.model_dump_json().encode())
+    for split in SPLITS:
+        for record in data.splits[split]:
+            digest.update(repr(record).encode())
+    return digest.hexdigest()
+
+
+def _without_folder(name: str) -> str:
+    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a file that this run wrote."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise RunError(f"{path}: damaged; delete it to train everything again") from error
+        raise RunError(f"{path}: damaged; choose another --out, or delete the folder") from error
+
+
+def _check_environment(folder: Path, backbone: Backbone) -> None:
+    path = folder / "environment.json"
+    if path.is_file() and _read_json(path).get("backbone") != backbone.fingerprint:
+        raise RunError(
+            f"{folder}: began with another backbone than {backbone.name}; choose another --out"
+        )
 
 
 def _check_folder(folder: Path, config: RunConfig) -> None:
@@ -143,10 +191,7 @@ def _check_folder(folder: Path, config: RunConfig) -> None:
         if folder.is_dir() and any(folder.iterdir()):
             raise RunError(f"{folder}: not empty and not a run; choose another --out")
         return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path}: damaged; choose another --out, or delete the folder") from error
+    before = _read_json(path)
     now = config.model_dump(mode="json")
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed := [key for key in changed if key not in _MAY_CHANGE]:

@@ -98,6 +98,6 @@ def _extra(card: TaskCard, answers: Sequence[Answer], gold: Sequence[Answer]) ->
         other = "accuracy" if card.metric != "accuracy" else "macro_f1"
         return {other: score(other, answers, gold, labels=tuple(card.labels)).value}
     if card.answer == "text":
-        other = "rouge_l" if card.metric != "rouge_l" else "token_f1"
-        return {other: score(other, answers, gold).value}
+        others = {"rouge_l", "token_f1", "exact_match"} - {card.metric}
+        return {other: score(other, answers, gold).value for other in sorted(others)}
     return {}

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clinprompt.config import Method, RunConfig
-from clinprompt.errors import ArtifactError
+from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.prompts.artifact import Artifact, check_backbone, load_artifact
 from clinprompt.recipes.adapt import Fit, adapt
@@ -13,7 +14,7 @@ from clinprompt.recipes.distill import distill, teach
 from clinprompt.recipes.evaluate import Attempt, evaluate
 from clinprompt.recipes.predict import Annotator
 from clinprompt.recipes.suite import examples_of, few_rows, find_mirror, load_suite
-from clinprompt.tasks.card import find_card
+from clinprompt.tasks.card import catalog, find_card
 from clinprompt.tasks.load import load_task
 from clinprompt.training.progress import Reporter, Silent
 
@@ -24,6 +25,7 @@ def tune_task(
     """Train one task's own prompt on its training rows; return the saved prompt's folder."""
     data = load_task(find_card(task), find_mirror(mirror))
     run = open_run(folder, config, reporter=reporter)
+    run.claim([data])
     artifact = teach(run, data)
     return run.store.root / artifact.manifest.name
 
@@ -34,6 +36,7 @@ def distill_suite(
     """Train the teachers and the metaprompt of a suite; return the metaprompt's folder."""
     suite = load_suite(config.suite, config.data, mirror)
     run = open_run(folder, config, reporter=reporter)
+    run.claim(suite.sources)
     artifact = distill(run, suite.sources)
     return run.store.save(artifact)
 
@@ -48,6 +51,17 @@ class Request:
     shots: int
 
 
+def settings_of(metaprompt: Path) -> dict[str, Any]:
+    """Return the settings that a metaprompt was trained with, as plain values.
+
+    Raises:
+        ArtifactError: what was given is no metaprompt.
+    """
+    artifact = load_artifact(metaprompt)
+    _check_kind(metaprompt, artifact)
+    return artifact.manifest.settings
+
+
 def adapt_task(
     folder: Path, request: Request, config: RunConfig, *, mirror: Path | None, reporter: Reporter
 ) -> Path:
@@ -60,6 +74,7 @@ def adapt_task(
     _check_kind(request.metaprompt, loaded)
     data = load_task(find_card(request.task), find_mirror(mirror))
     run = open_run(folder, _with_shape(config, loaded), reporter=reporter)
+    run.claim([data])
     _check_backbone(run, loaded)
     run.store.save(loaded)
     rows = few_rows(run.encoder(), data, request.shots, seed=config.seed)
@@ -73,16 +88,28 @@ def adapt_task(
 
 
 def evaluate_prompt(annotator: Annotator, task: str, *, mirror: Path | None, rows: int) -> Cell:
-    """Score a saved prompt on the test rows of a task (its own one where ``task`` is empty)."""
+    """Score a saved prompt on the test rows of a task (its own one where ``task`` is empty).
+
+    Raises:
+        SettingError: the prompt's task is not in the catalog, so its folder must be named.
+    """
     config = RunConfig.model_validate(annotator.artifact.manifest.settings)
-    card = find_card(task) if task else annotator.card
+    card = annotator.card
+    if task:
+        card = find_card(task)
+    elif card.name in catalog():
+        card = card.model_copy(update={"path": catalog()[card.name]})
+    else:
+        raise SettingError(f"{card.name}: a task of your own; name its folder with --task FOLDER")
     data = load_task(card, find_mirror(mirror))
     examples = examples_of(data, "test", limit=rows, seed=config.seed)
     run = Run(Path(), config, annotator.backbone, Silent())
     method = annotator.artifact.manifest.method
     if annotator.is_foreign:
         method += " (other backbone)"
-    return evaluate(run, card, examples, Attempt(method, 0, config.seed, annotator.prompt))
+    manifest = annotator.artifact.manifest
+    attempt = Attempt(method, manifest.shots, manifest.seed, annotator.prompt)
+    return evaluate(run, card, examples, attempt)
 
 
 def _check_kind(path: Path, artifact: Artifact) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.backbone.shared_prefix import read_prompts
 from clinprompt.batches.encode import Encoder
-from clinprompt.errors import ArtifactError, DataError
+from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.predict import Prediction, predict
 from clinprompt.files import write_text
 from clinprompt.prompts.artifact import Artifact, check_backbone
@@ -92,9 +92,12 @@ def annotate_file(annotator: Annotator, notes: Path, output: Path) -> int:
     optionally ``id`` and ``options``.
 
     Raises:
+        SettingError: the output is the file of notes.
         DataError: the file is missing, or a line is no such object.
         RunError: the output cannot be written.
     """
+    if output.resolve() == notes.resolve():
+        raise SettingError(f"{output}: is the file of notes itself; name another output")
     records = list(read_notes(notes))
     predictions = annotator.annotate(records)
     lines = (json.dumps(as_json(prediction), ensure_ascii=False) for prediction in predictions)

@@ -23,11 +23,12 @@ from clinprompt.recipes.distill import distill
 from clinprompt.recipes.evaluate import Attempt, Cost, evaluate
 from clinprompt.recipes.suite import (
     SuiteData,
+    encode_all,
     examples_of,
     few_rows,
     load_suite,
 )
-from clinprompt.tasks.card import SPLITS
+from clinprompt.tasks.card import SPLITS, Split
 from clinprompt.tasks.example import Answer, Record
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.progress import Reporter
@@ -64,6 +65,7 @@ def run_road(
     """
     suite = load_suite(config.suite, config.data, mirror)
     run = open_run(folder, config, reporter=reporter)
+    run.claim([*suite.sources, *suite.targets])
     for name, count in suite.dropped.items():
         if count:
             reporter.say(f"{name}: {count} rows dropped, they overlap a target")
@@ -93,7 +95,8 @@ def _grid(config: RunConfig, suite: SuiteData) -> Iterator[Wanted]:
         for shots in (0, *compare.shots):
             for data in suite.targets:
                 for method in compare.methods:
-                    if (shots == 0) == (method in ZERO_SHOT):
+                    is_zero_shot = method in ZERO_SHOT
+                    if is_zero_shot == (shots == 0) and (shots or seed == compare.seeds[0]):
                         yield Wanted(data, method, shots, seed)
 
 
@@ -104,8 +107,7 @@ def _cell(run: Run, wanted: Wanted, metaprompt: Artifact) -> Cell:
     if method == "instruction":
         return evaluate(run, data.card, examples, Attempt(method, 0, wanted.seed))
     if method == "metaprompt":
-        routing = "all" if config.adapt.routing == "nearest" else config.adapt.routing
-        start = starting_prompt(run, metaprompt, data.card, routing=routing)
+        start = starting_prompt(run, metaprompt, data.card)
         return evaluate(run, data.card, examples, Attempt(method, 0, wanted.seed, start([0])[0]))
     name = f"{data.card.name}/{method}-k{wanted.shots}-seed{wanted.seed}"
     rows = few_rows(run.encoder(), data, wanted.shots, seed=wanted.seed)
@@ -150,9 +152,12 @@ def _contents(run: Run, suite: SuiteData, cells: Sequence[Cell], command: str) -
         suite=suite.name,
         cells=cells,
         baselines={data.card.name: _baseline(run, data) for data in suite.targets},
-        settings=config.model_dump(mode="json"),
-        dropped=suite.dropped,
-        tasks=[_task_row(data, cells) for data in (*suite.sources, *suite.targets)],
+        settings=run.settings(),
+        dropped=suite.dropped | {f"{name} (training)": n for name, n in suite.copies.items() if n},
+        tasks=[
+            *(_task_row(run, data, "train") for data in suite.sources),
+            *(_task_row(run, data, "test") for data in suite.targets),
+        ],
         curves=curves,
         command=command,
         environment=environment(run.backbone),
@@ -192,13 +197,13 @@ def _answer(record: Record) -> Answer:
     return record.answer
 
 
-def _task_row(data: TaskData, cells: Sequence[Cell]) -> TaskRow:
-    cut = [
-        round(cell.truncated * cell.num_rows)
-        for cell in cells
-        if cell.target == data.card.name and cell.method != "instruction"
-    ]
-    train, validation, test = (len(data.splits[split]) for split in SPLITS)
+def _task_row(run: Run, data: TaskData, split: Split) -> TaskRow:
+    settings, seed = run.config.data, run.config.seed
+    limit = settings.train_rows if split == "train" else settings.test_rows
+    encoder = run.encoder()
+    used = encode_all(encoder, examples_of(data, split, limit=limit, seed=seed))
+    taught = encode_all(encoder, examples_of(data, "train", limit=settings.train_rows, seed=seed))
+    train, validation, test = (len(data.splits[name]) for name in SPLITS)
     return TaskRow(
         name=data.card.name,
         type=data.card.type,
@@ -206,5 +211,6 @@ def _task_row(data: TaskData, cells: Sequence[Cell]) -> TaskRow:
         num_validation=validation,
         num_test=test,
         license=data.card.source.license,
-        num_truncated=max(cut, default=0),
+        truncated=float(np.mean([row.input_was_cut for row in used])),
+        left_out=float(np.mean([row.target_was_cut for row in taught])),
     )

@@ -30,8 +30,8 @@ class SuiteData:
     name: str
     sources: tuple[TaskData, ...]
     targets: tuple[TaskData, ...]
-    dropped: Mapping[str, int]
-    copies: Mapping[str, int]
+    dropped: dict[str, int]
+    copies: dict[str, int]
 
     def source_cards(self) -> tuple[TaskCard, ...]:
         """Return the cards of the source tasks."""

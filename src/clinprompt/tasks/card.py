@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from clinprompt.config import NAME_PATTERN
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
 
@@ -127,7 +128,7 @@ class TaskCard(_Frozen):
     ``readers`` gives a split a reader of its own where its files have another format.
     """
 
-    name: str
+    name: str = Field(pattern=NAME_PATTERN)
     type: TaskType
     answer: AnswerKind
     title: str
@@ -250,8 +251,14 @@ class Suite(_Frozen):
 
     name: str
     title: str
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
+    sources: tuple[str, ...] = Field(min_length=1)
+    targets: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _keeps_targets_unseen(self) -> Self:
+        if both := sorted(set(self.sources) & set(self.targets)):
+            raise ValueError(f"{both[0]} is a source and a target; a target must be unseen")
+        return self
 
 
 def find_suite(name: str) -> Suite:

@@ -128,10 +128,9 @@ def _check(card: TaskCard, splits: Splits) -> None:
     counts = Counter(record.id for records in splits.values() for record in records)
     repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
-        example = f"{repeated[0][:40]!r} {counts[repeated[0]]} times"
         raise DataError(
-            f"{card.name}: {len(repeated)} record ids stand more than once ({example}); "
-            "make them unique or leave reader.row.id out"
+            f"{card.name}: {len(repeated)} record ids stand more than once; make them unique or "
+            "leave reader.row.id out"
         )
 
 
@@ -155,9 +154,15 @@ def _check_record(card: TaskCard, record: Record) -> None:
     for label in _labels(record.answer):
         if label not in tuple(known):
             raise DataError(
-                f"{card.name}: record {record.id}: label {label[:40]!r} is not in the card; "
+                f"{card.name}: record {record.id}: {_named(label)} is not in the card; "
                 f"{did_you_mean(label, known)}"
             )
+
+
+def _named(label: str) -> str:
+    """Name a label of the data, unless it looks like text: a wrong column may hold notes."""
+    is_word = len(label) <= 24 and not any(character.isspace() for character in label)
+    return f"label {label!r}" if is_word else f"a label of {len(label)} characters"
 
 
 def _labels(answer: Answer) -> set[str]:

@@ -5,14 +5,13 @@ import pytest
 from clinprompt.errors import DataError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.report import (
-    Baseline,
     ReportContents,
     TaskRow,
-    table_rows,
     toml_like,
     without_paths,
     write_report,
 )
+from clinprompt.evaluation.tables import Baseline, table_rows
 
 
 def cell(target, method, shots, value, **changes):
