@@ -94,3 +94,19 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
     with pytest.raises(SettingError, match=str(tmp_path)):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["compare.shots=[16, 16]", "compare.shots=[0]", "seed=-1"])
+def test_grids_that_repeat_or_mean_nothing_are_refused(setting):
+    with pytest.raises(SettingError):
+        check_config({"name": "x"}, source="x", overrides=[setting])
+
+
+def test_nearest_routing_is_refused_where_there_are_no_examples():
+    with pytest.raises(SettingError, match="nearest"):
+        check_config({"name": "x"}, source="x", overrides=["adapt.routing=nearest"])
+
+
+def test_a_name_stays_one_folder():
+    with pytest.raises(SettingError, match="name"):
+        check_config({"name": "../up"}, source="x")

@@ -146,3 +146,11 @@ def test_rows_of_the_same_text_stay_together_without_a_group():
     texts = {split: {record.text for record in found} for split, found in moved.items()}
     assert not texts["train"] & texts["test"]
     assert texts["test"]
+
+
+def test_a_label_that_looks_like_a_note_is_not_shown(tmp_path):
+    """A label column that points at the text must not carry the text into an error."""
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, "n,t,l\n1,a,Seen today with chest pain and fever\n")
+    assert "chest" not in str(caught.value)
+    assert "a label of 36 characters" in str(caught.value)

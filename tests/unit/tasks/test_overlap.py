@@ -5,7 +5,7 @@ import pytest
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.example import Record, TextAnswer
 from clinprompt.tasks.load import TaskData
-from clinprompt.tasks.overlap import drop_overlapping
+from clinprompt.tasks.overlap import drop_copies_of_test, drop_overlapping
 
 SHARED = "one two three four five six seven eight nine ten eleven twelve thirteen"
 
@@ -59,3 +59,17 @@ def test_length_of_the_run_is_a_parameter():
     target = task("practice-ner-drugs", test=(record("t", "beta gamma delta"),))
     assert drop_overlapping([source], [target], n=3)[1] == {"practice-sum-plan": 0}
     assert drop_overlapping([source], [target], n=2)[1] == {"practice-sum-plan": 1}
+
+
+def test_training_rows_that_are_test_rows_are_dropped_and_no_others():
+    data = task(
+        "practice-ner-drugs",
+        train=(record("a", "On  ASPIRIN, daily."), record("b", "On heparin daily.")),
+        validation=(record("v", "On aspirin daily"),),
+        test=(record("t", "On aspirin daily"),),
+    )
+    cleaned, count = drop_copies_of_test(data)
+    assert count == 1
+    assert [row.id for row in cleaned.splits["train"]] == ["b"]
+    assert [row.id for row in cleaned.splits["validation"]] == ["v"]
+    assert [row.id for row in cleaned.splits["test"]] == ["t"]

@@ -1,0 +1,38 @@
+"""An export never takes the place of something else."""
+
+import pytest
+import torch
+
+from clinprompt.errors import ArtifactError
+from clinprompt.prompts.artifact import Manifest
+from clinprompt.prompts.peft_export import export_peft
+
+
+def manifest():
+    return Manifest(
+        kind="prompt",
+        name="mine",
+        method="made",
+        backbone="tiny",
+        fingerprint="tensors:0",
+        length=2,
+        hidden_size=3,
+    )
+
+
+def test_export_into_a_folder_with_something_else_is_refused(tmp_path):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match="exists and is no adapter"):
+        export_peft(folder, manifest(), torch.zeros(2, 3), base="tiny")
+    assert (folder / "thesis.txt").read_text() == "years of work"
+
+
+def test_export_replaces_an_earlier_adapter(tmp_path):
+    for _ in range(2):
+        export_peft(tmp_path / "adapter", manifest(), torch.zeros(2, 3), base="tiny")
+    assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
