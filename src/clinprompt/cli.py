@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clinprompt import __version__
-from clinprompt.errors import ClinpromptError
+from clinprompt.errors import ClinpromptError, SettingError
 
 if TYPE_CHECKING:
     from clinprompt.config import Method, RunConfig
@@ -242,12 +242,15 @@ def tasks_show(
     card = find_card(task)
     console.print(f"[bold]{card.name}[/bold]  {card.title}\n{card.type}, {card.metric}")
     console.print(f"source: {card.source.repository} ({card.source.license})", soft_wrap=True)
-    if examples:
+    try:
         data = load_task(card, find_mirror(mirror))
-        for example in examples_of(data, "train", limit=examples, seed=0):
-            console.rule(example.record.id)
-            console.print(example.input, style="dim", end=" ", markup=False, highlight=False)
-            console.print(example.target, style="green", markup=False, highlight=False)
+    except SettingError as error:  # no mirror: the card is worth showing all the same
+        console.print(str(error), style="yellow", markup=False, highlight=False, soft_wrap=True)
+        return
+    for example in examples_of(data, "train", limit=examples, seed=0):
+        console.rule(example.record.id)
+        console.print(example.input, style="dim", end=" ", markup=False, highlight=False)
+        console.print(example.target, style="green", markup=False, highlight=False)
 
 
 @tasks_app.command("check")
@@ -293,20 +296,15 @@ def prompts_show(
 @prompts_app.command("verify")
 def prompts_verify(
     prompt: Annotated[Path, typer.Argument(help="Folder of a saved prompt.")],
+    backbone: Annotated[str, typer.Option(help="Where the backbone is.")] = "",
 ) -> None:
     """Check that a prompt is whole and belongs to the backbone that it names."""
-    from clinprompt.prompts.artifact import check_backbone, load_artifact
+    from clinprompt.prompts.artifact import load_artifact
 
     manifest = load_artifact(prompt).manifest
-    from clinprompt.backbone.load import load_backbone
+    from clinprompt.backbone.load import check_fits, load_backbone_of
 
-    backbone = load_backbone(manifest.backbone, device="cpu")
-    check_backbone(
-        manifest,
-        name=backbone.name,
-        fingerprint=backbone.fingerprint,
-        hidden_size=backbone.hidden_size,
-    )
+    check_fits(load_backbone_of(manifest, backbone, device="cpu"), manifest)
     console.print(f"{manifest.name}: whole, and made for {manifest.backbone}")
 
 

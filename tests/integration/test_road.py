@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tiny import KillAfter, Killed
 
 from clinprompt.config import check_config
-from clinprompt.errors import ArtifactError, RunError
+from clinprompt.errors import ArtifactError, BackboneError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
 from clinprompt.prompts.store import Store
 from clinprompt.recipes.one_task import Request, adapt_task, evaluate_prompt, tune_task
@@ -201,13 +201,16 @@ def test_the_log_holds_numbers_only(walked):
         assert all(isinstance(value, int | float) for value in row.values())
 
 
-def test_a_saved_prompt_annotates_a_file(walked, tmp_path):
+def test_a_saved_prompt_annotates_a_file(walked, tmp_path, tiny_llama_folder):
     folder, _, _ = walked
     notes, output = tmp_path / "notes.jsonl", tmp_path / "out.jsonl"
     notes.write_text('{"id": "a", "text": "Takes aspirin."}\n\n{"text": "No drugs — none."}\n')
-    annotator = open_annotator(
-        folder / "store" / "practice-ner-drugs" / "adapted-factors-k2-seed0", device="cpu"
-    )
+    saved = folder / "store" / "practice-ner-drugs" / "adapted-factors-k2-seed0"
+    with pytest.raises(BackboneError, match="say where it is with --backbone"):
+        open_annotator(saved, device="cpu")
+    annotator = open_annotator(saved, backbone=str(tiny_llama_folder), device="cpu")
+    with pytest.raises(SettingError, match="is the file of notes itself"):
+        annotate_file(annotator, notes, notes)
     assert annotate_file(annotator, notes, output) == 2
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert [row["id"] for row in rows] == ["a", "3"]
@@ -215,11 +218,12 @@ def test_a_saved_prompt_annotates_a_file(walked, tmp_path):
     assert all({"entities", "unparseable"} & row.keys() for row in rows)
 
 
-def test_a_saved_prompt_scores_as_it_did_in_the_road(walked):
+def test_a_saved_prompt_scores_as_it_did_in_the_road(walked, tiny_llama_folder):
     folder, _, cells = walked
     name = "practice-nli-social"
     saved = folder / "store" / name / "adapted-metaprompt-k2-seed0"
-    found = evaluate_prompt(open_annotator(saved, device="cpu"), "", mirror=None, rows=3)
+    annotator = open_annotator(saved, backbone=str(tiny_llama_folder), device="cpu")
+    found = evaluate_prompt(annotator, "", mirror=None, rows=3)
     [cell] = [c for c in cells if c.target == name and c.method == "adapted-metaprompt"]
     assert (found.value, found.low, found.high) == (cell.value, cell.low, cell.high)
 

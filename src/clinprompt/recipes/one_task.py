@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clinprompt.backbone.load import check_fits
 from clinprompt.config import Method, RunConfig
 from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.evaluation.cells import Cell
-from clinprompt.prompts.artifact import Artifact, check_backbone, load_artifact
+from clinprompt.prompts.artifact import Artifact, load_artifact
 from clinprompt.recipes.adapt import Fit, adapt
 from clinprompt.recipes.context import Run, open_run
 from clinprompt.recipes.distill import distill, teach
@@ -75,7 +76,7 @@ def adapt_task(
     data = load_task(find_card(request.task), find_mirror(mirror))
     run = open_run(folder, _with_shape(config, loaded), reporter=reporter)
     run.claim([data])
-    _check_backbone(run, loaded)
+    check_fits(run.backbone, loaded.manifest)
     run.store.save(loaded)
     rows = few_rows(run.encoder(), data, request.shots, seed=config.seed)
     which = f"{request.method}-k{request.shots}-{loaded.manifest.content_hash[:16]}"
@@ -118,16 +119,6 @@ def _check_kind(path: Path, artifact: Artifact) -> None:
             f"{path}: a {artifact.manifest.kind}, not a metaprompt; give the folder that "
             "'clinprompt distill' printed"
         )
-
-
-def _check_backbone(run: Run, artifact: Artifact) -> None:
-    backbone = run.backbone
-    check_backbone(
-        artifact.manifest,
-        name=backbone.name,
-        fingerprint=backbone.fingerprint,
-        hidden_size=backbone.hidden_size,
-    )
 
 
 def _with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clinprompt.backbone.load import Backbone, load_backbone
+from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
 from clinprompt.backbone.shared_prefix import read_prompts
 from clinprompt.batches.encode import Encoder
 from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.predict import Prediction, predict
 from clinprompt.files import write_text
-from clinprompt.prompts.artifact import Artifact, check_backbone
+from clinprompt.prompts.artifact import Artifact
 from clinprompt.prompts.store import open_prompt
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import (
@@ -70,15 +70,10 @@ def open_annotator(
     """
     artifact, prompt = open_prompt(path)
     manifest = artifact.manifest
-    loaded = load_backbone(backbone or manifest.backbone, device=device)
+    loaded = load_backbone_of(manifest, backbone, device=device)
     is_foreign = loaded.fingerprint != manifest.fingerprint
     if not (allow_backbone and manifest.hidden_size == loaded.hidden_size):
-        check_backbone(
-            manifest,
-            name=loaded.name,
-            fingerprint=loaded.fingerprint,
-            hidden_size=loaded.hidden_size,
-        )
+        check_fits(loaded, manifest)
     if len(manifest.tasks) != 1:
         raise ArtifactError(f"{path}: its manifest names {len(manifest.tasks)} tasks, not one")
     card = TaskCard.model_validate(manifest.tasks[0])
