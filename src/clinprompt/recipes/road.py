@@ -23,6 +23,7 @@ from clinprompt.recipes.distill import distill
 from clinprompt.recipes.evaluate import Attempt, Cost, evaluate
 from clinprompt.recipes.suite import (
     SuiteData,
+    check_suite,
     encode_all,
     examples_of,
     few_rows,
@@ -64,6 +65,7 @@ def run_road(
             on.
     """
     suite = load_suite(config.suite, config.data, mirror)
+    check_suite(suite, config)
     run = open_run(folder, config, reporter=reporter)
     run.claim([*suite.sources, *suite.targets])
     for name, count in suite.dropped.items():

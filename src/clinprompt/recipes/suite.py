@@ -7,8 +7,8 @@ from pathlib import Path
 
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.mixture import sample, shots
-from clinprompt.config import DataSettings
-from clinprompt.errors import DataError
+from clinprompt.config import DataSettings, RunConfig
+from clinprompt.errors import DataError, SettingError
 from clinprompt.tasks.card import Split, TaskCard, find_card, find_suite
 from clinprompt.tasks.example import Example, LabelAnswer, Record
 from clinprompt.tasks.formats import make_example
@@ -62,6 +62,37 @@ def load_suite(name: str, settings: DataSettings, mirror: Path | None) -> SuiteD
     cleaned = [drop_copies_of_test(data) for data in targets]
     copies = {data.card.name: count for data, count in cleaned}
     return SuiteData(suite.name, kept, tuple(data for data, _ in cleaned), dropped, copies)
+
+
+def check_suite(suite: SuiteData, config: RunConfig) -> None:
+    """Check, before anything is trained, that a run over the suite can come to its end.
+
+    Raises:
+        DataError: a task lacks training or test rows, or a row has no answer.
+        SettingError: targets cannot be routed as ``adapt.routing`` says.
+    """
+    for data in suite.sources:
+        _check_rows(data, ("train",))
+    for data in suite.targets:
+        _check_rows(data, ("train", "test"))
+    types = {data.card.type for data in suite.sources}
+    lone = [data.card for data in suite.targets if data.card.type not in types]
+    if config.adapt.routing == "type" and lone:
+        raise SettingError(
+            f"adapt.routing = 'type', but no source of suite {suite.name} has the type of target "
+            f"{lone[0].name} ({lone[0].type}); use 'all'"
+        )
+
+
+def _check_rows(data: TaskData, splits: Sequence[Split]) -> None:
+    for split in splits:
+        records = data.splits[split]
+        unanswered = sum(record.answer is None for record in records)
+        if not records or unanswered:
+            what = f"{unanswered} rows without an answer" if unanswered else "no rows"
+            raise DataError(
+                f"{data.card.name}: split {split} has {what}; mend the card or its files"
+            )
 
 
 def examples_of(

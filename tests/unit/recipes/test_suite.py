@@ -1,15 +1,18 @@
 """Which rows train what: never one whose answer had to be cut."""
 
+from dataclasses import replace
+
 import pytest
 from tiny import save_tiny
 from transformers import AutoTokenizer
 
 from clinprompt.batches.encode import Encoder
-from clinprompt.errors import DataError
-from clinprompt.recipes.suite import few_rows, training_rows
+from clinprompt.config import check_config
+from clinprompt.errors import DataError, SettingError
+from clinprompt.recipes.suite import SuiteData, check_suite, few_rows, training_rows
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.example import LabelAnswer, Record, TextAnswer
-from clinprompt.tasks.load import TaskData
+from clinprompt.tasks.load import TaskData, load_task
 
 LENGTHS = (3, 9, 30, 4, 31)
 
@@ -59,3 +62,35 @@ def test_shots_of_closed_labels_are_balanced(tokenizer):
     chosen = few_rows(Encoder(tokenizer, 200, 12), data, 6, seed=1)
     yes = sum(row.target_ids == Encoder(tokenizer, 200, 12).encode_target("yes") for row in chosen)
     assert yes == 3
+
+
+def suite_of(sources, targets):
+    load = [
+        tuple(load_task(find_card(name), None) for name in names) for names in (sources, targets)
+    ]
+    return SuiteData("mine", *load, dropped={}, copies={})
+
+
+def config(**values):
+    return check_config({"name": "x", **values}, source="x")
+
+
+def test_a_suite_that_can_be_walked_passes():
+    check_suite(suite_of(["practice-ner-labs"], ["practice-ner-drugs"]), config())
+
+
+def test_a_target_without_a_source_of_its_type_is_named_before_training():
+    suite = suite_of(["practice-ner-labs"], ["practice-nli-social"])
+    with pytest.raises(SettingError, match="practice-nli-social"):
+        check_suite(suite, config())
+    check_suite(suite, config(adapt={"routing": "all"}))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_target_without_rows_or_answers_is_named_before_training(split):
+    suite = suite_of(["practice-ner-labs"], ["practice-ner-drugs"])
+    [target] = suite.targets
+    for rows in ((), (replace(target.splits[split][0], answer=None),)):
+        broken = replace(target, splits={**target.splits, split: rows})
+        with pytest.raises(DataError, match=f"practice-ner-drugs: split {split} has"):
+            check_suite(replace(suite, targets=(broken,)), config())
