@@ -3,6 +3,7 @@
 Axes: K tasks, P prompt positions, H hidden size.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -78,7 +79,9 @@ def lora(
     config = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules=list(modules), task_type="CAUSAL_LM"
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # PEFT 0.21 asks transformers for a name that transformers renamed.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         torch.manual_seed(seed)
         wrapped = get_peft_model(backbone.model, config)
     try:
