@@ -91,15 +91,15 @@ class AdaptSettings(FitSettings):
 
     steps: int = Field(default=60, ge=0)
     routing: Routing = "type"
-    shared_rate: float = Field(default=0.01, gt=0)
-    factor_rate: float = Field(default=0.01, gt=0)
+    shared_rate: float = Field(default=0.03, gt=0)
+    factor_rate: float = Field(default=0.03, gt=0)
 
 
 class BaselineSettings(Settings):
     """What the metaprompt is compared with; steps and rows are those of ``adapt``."""
 
     prompt_rate: float = Field(default=0.1, gt=0)
-    lora_rate: float = Field(default=3e-3, gt=0)
+    lora_rate: float = Field(default=0.01, gt=0)
     lora_rank: int = Field(default=8, ge=1)
     lora_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
