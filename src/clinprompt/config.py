@@ -143,15 +143,6 @@ class RunConfig(Settings):
     baselines: BaselineSettings = BaselineSettings()
     compare: CompareSettings = CompareSettings()
 
-    @model_validator(mode="after")
-    def _routes_zero_shot(self) -> Self:
-        if self.adapt.routing == "nearest" and "metaprompt" in self.compare.methods:
-            raise ValueError(
-                "adapt.routing = 'nearest' needs examples, but compare.methods has the zero-shot "
-                "'metaprompt'; leave it out or use 'type'"
-            )
-        return self
-
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run's settings from TOML, with ``section.key=value`` overrides on top.

@@ -6,6 +6,7 @@ from tiny import random_prompts, random_rows
 from torch.nn.functional import cross_entropy, log_softmax
 
 from clinprompt.backbone.decode import distinct_choices, generate, score_choices
+from clinprompt.backbone.load import load_backbone
 from clinprompt.backbone.shared_prefix import accumulate_gradients, read_prompts
 from clinprompt.batches.encode import Row, collate, micro_batches
 from clinprompt.recipes.tune import task_objective
@@ -40,29 +41,39 @@ def shared_prefix_loss(backbone, prompts, rows, *, max_tokens):
     return accumulate_gradients(backbone.model, prompts, TASKS, batches, loss)
 
 
+@pytest.fixture(params=["tiny_llama_folder", "tiny_gpt_oss_folder"])
+def precise(request):
+    """Each architecture in float64 (but for its norms), where rounding hides fewer mistakes."""
+    backbone = load_backbone(
+        str(request.getfixturevalue(request.param)), device="cpu", dtype=torch.float64
+    )
+    if request.param == "tiny_gpt_oss_folder":
+        backbone.model.set_experts_implementation("eager")  # the grouped one lacks float64
+    return backbone
+
+
 @pytest.mark.parametrize("length", [1, 4, 9])
-def test_a_step_equals_plain_concatenation_in_loss_and_gradients(backbone, length):
+def test_a_step_equals_plain_concatenation_in_loss_and_gradients(precise, length):
     rows = random_rows(LENGTHS, tasks=TASKS)
-    plain = random_prompts(2, length).requires_grad_()
+    plain = random_prompts(2, length).double().requires_grad_()
     shared = plain.detach().clone().requires_grad_()
-    expected = plain_loss(backbone, plain, rows)
+    expected = plain_loss(precise, plain, rows)
     expected.backward()
-    found = shared_prefix_loss(backbone, shared, rows, max_tokens=40)
-    assert found == pytest.approx(expected.item(), rel=1e-5)
+    found = shared_prefix_loss(precise, shared, rows, max_tokens=40)
+    assert found == pytest.approx(expected.item(), rel=1e-6)
     error = (shared.grad - plain.grad).norm() / plain.grad.norm()
     assert plain.grad.norm() > 0
-    assert error < 1e-5
+    assert error < 2e-6
 
 
 @pytest.mark.parametrize("max_tokens", [1, 25, 1000])
-def test_the_size_of_micro_batches_does_not_matter(backbone, max_tokens):
-    rows, prompts = random_rows(LENGTHS, tasks=TASKS, seed=1), random_prompts(2, 3)
+def test_the_size_of_micro_batches_does_not_matter(precise, max_tokens):
+    rows, prompts = random_rows(LENGTHS, tasks=TASKS, seed=1), random_prompts(2, 3).double()
     first, other = prompts.clone().requires_grad_(), prompts.clone().requires_grad_()
-    expected = shared_prefix_loss(backbone, first, rows, max_tokens=60)
-    assert shared_prefix_loss(backbone, other, rows, max_tokens=max_tokens) == pytest.approx(
-        expected, rel=1e-5
-    )
-    assert (first.grad - other.grad).norm() / first.grad.norm() < 1e-5
+    expected = shared_prefix_loss(precise, first, rows, max_tokens=60)
+    found = shared_prefix_loss(precise, other, rows, max_tokens=max_tokens)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert (first.grad - other.grad).norm() / first.grad.norm() < 2e-6
 
 
 def test_gradients_add_up_over_calls(tiny_llama):

@@ -102,11 +102,6 @@ def test_grids_that_repeat_or_mean_nothing_are_refused(setting):
         check_config({"name": "x"}, source="x", overrides=[setting])
 
 
-def test_nearest_routing_is_refused_where_there_are_no_examples():
-    with pytest.raises(SettingError, match="nearest"):
-        check_config({"name": "x"}, source="x", overrides=["adapt.routing=nearest"])
-
-
 def test_a_name_stays_one_folder():
     with pytest.raises(SettingError, match="name"):
         check_config({"name": "../up"}, source="x")

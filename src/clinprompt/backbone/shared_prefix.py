@@ -79,9 +79,9 @@ def read_text(
 
 
 def logits_of(model: PreTrainedModel, hidden: Float[Tensor, "... H"]) -> Float[Tensor, "... V"]:
-    """Return float32 logits of normalized hidden states."""
+    """Return logits of normalized hidden states, in float32 or better."""
     logits: Tensor = model.get_output_embeddings()(hidden)
-    return logits.float()
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def target_states(model: PreTrainedModel, batch: Batch, past: Prefix | None) -> TargetStates:

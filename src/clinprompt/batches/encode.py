@@ -172,15 +172,26 @@ def collate(rows: Sequence[Row], *, pad_id: int) -> Batch:
     return Batch(input_ids, mask, labels, torch.tensor([row.task for row in rows]))
 
 
-def micro_batches(rows: Sequence[Row], *, max_tokens: int) -> list[list[int]]:
-    """Group row numbers, longest rows first, so that no group pads to over ``max_tokens`` tokens.
+def micro_batches(rows: Sequence[Row], *, max_tokens: int, overhead: int = 32) -> list[list[int]]:
+    """Group row numbers, longest rows first, so that the groups cost least.
 
-    A row that is longer than that is a group of its own.
+    A group costs its padded tokens and ``overhead`` tokens for being one more. No group pads to
+    over ``max_tokens`` tokens; a row that is longer than that is a group of its own.
     """
+    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
+    best = [(0, 0)]  # for the first n rows: what they cost, where their last group begins
+    for end in range(1, len(order) + 1):
+        ways = []
+        for begin in range(end - 1, -1, -1):
+            padded = len(rows[order[begin]]) * (end - begin)
+            if padded > max_tokens and ways:
+                break
+            ways.append((best[begin][0] + padded + overhead, begin))
+        best.append(min(ways))
     groups: list[list[int]] = []
-    for index in sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i)):
-        if groups and len(rows[groups[-1][0]]) * (len(groups[-1]) + 1) <= max_tokens:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
+    end = len(order)
+    while end:
+        begin = best[end][1]
+        groups.append(order[begin:end])
+        end = begin
+    return groups[::-1]

@@ -15,6 +15,8 @@ from clinprompt.tasks.example import Answer, Example
 from clinprompt.tasks.formats import parse_answer
 
 TOKENS_AT_ONCE = 4096
+SCORING_OVERHEAD = 32  # tokens that one more group costs: a pass of its own
+WRITING_OVERHEAD = 1000  # ... or as many passes as it writes tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ def predict(
     for is_closed in (True, False):
         wanted = [i for i, example in enumerate(examples) if bool(example.choices) == is_closed]
         inputs = [replace(rows[i], target_ids=()) for i in wanted]
-        for group in micro_batches(inputs, max_tokens=TOKENS_AT_ONCE):
+        overhead = SCORING_OVERHEAD if is_closed else WRITING_OVERHEAD
+        for group in micro_batches(inputs, max_tokens=TOKENS_AT_ONCE, overhead=overhead):
             own_rows = [inputs[g] for g in group]
             own_examples = [examples[wanted[g]] for g in group]
             answer = _choose if is_closed else _write

@@ -23,6 +23,8 @@ from clinprompt.recipes.tune import Exercise, mean_loss, tune
 from clinprompt.tasks.card import TaskCard
 from clinprompt.training.checkpoint import Progress
 
+ROUTE_ROWS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -61,19 +63,14 @@ def starting_prompt(
     """Return the metaprompt with the factors that a new task starts from, as the run routes.
 
     ``all`` averages the factors of all sources, ``type`` those of the task's own type, ``nearest``
-    takes the source whose prompt has the lowest loss on ``rows``.
+    takes the start with the lowest loss on the first 16 of ``rows`` among these two averages and
+    each source alone; without rows it starts as ``type`` does, or ``all`` for an unknown type.
 
     Raises:
-        SettingError: ``nearest`` without rows, or ``type`` where no source has the task's type.
+        SettingError: ``type`` where no source has the task's type.
     """
-    tensors = metaprompt.tensors
     chosen = _routed(run, metaprompt, card, rows)
-    return DecomposedPrompts(
-        tensors["shared"],
-        tensors["columns"][chosen].mean(dim=0, keepdim=True),
-        tensors["rows"][chosen].mean(dim=0, keepdim=True),
-        train_shared=train_shared,
-    ).to(run.backbone.device)
+    return _mean_start(run, metaprompt, chosen, train_shared=train_shared)
 
 
 @contextmanager
@@ -136,25 +133,37 @@ def _artifact(run: Run, tuner: Tuner, fit: Fit, metaprompt: Artifact | None) -> 
 
 
 def _routed(run: Run, metaprompt: Artifact, card: TaskCard, rows: Sequence[Row]) -> list[int]:
+    """Return the source tasks whose factors are averaged to start ``card``."""
     routing = run.config.adapt.routing
     sources = metaprompt.manifest.tasks
+    every = list(range(len(sources)))
+    same = [k for k in every if sources[k]["type"] == card.type]
+    if routing == "type" and not same:
+        raise SettingError(
+            f"adapt.routing = 'type', but no source task of the metaprompt has type "
+            f"{card.type}; use 'all' or 'nearest'"
+        )
     if routing == "all":
-        return list(range(len(sources)))
-    if routing == "type":
-        same = [k for k, source in enumerate(sources) if source["type"] == card.type]
-        if not same:
-            raise SettingError(
-                f"adapt.routing = 'type', but no source task of the metaprompt has type "
-                f"{card.type}; use 'all' or 'nearest'"
-            )
-        return same
-    if not rows:
-        raise SettingError("adapt.routing = 'nearest' needs examples; use 'type' for zero-shot")
-    losses = []
-    for k in range(len(sources)):
-        tensors = metaprompt.tensors
-        own = DecomposedPrompts(
-            tensors["shared"], tensors["columns"][[k]], tensors["rows"][[k]]
-        ).to(run.backbone.device)
-        losses.append(mean_loss(run.backbone, PromptTuner(own), rows))
-    return [losses.index(min(losses))]
+        return every
+    if routing == "type" or not rows:
+        return same or every
+    starts = [every, *([same] if same else []), *([k] for k in every)]
+    losses = [
+        mean_loss(
+            run.backbone, PromptTuner(_mean_start(run, metaprompt, chosen)), rows[:ROUTE_ROWS]
+        )
+        for chosen in starts
+    ]
+    return starts[losses.index(min(losses))]
+
+
+def _mean_start(
+    run: Run, metaprompt: Artifact, chosen: Sequence[int], *, train_shared: bool = True
+) -> DecomposedPrompts:
+    tensors, index = metaprompt.tensors, list(chosen)
+    return DecomposedPrompts(
+        tensors["shared"],
+        tensors["columns"][index].mean(dim=0, keepdim=True),
+        tensors["rows"][index].mean(dim=0, keepdim=True),
+        train_shared=train_shared,
+    ).to(run.backbone.device)

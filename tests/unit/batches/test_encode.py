@@ -153,3 +153,20 @@ def test_micro_batches_go_from_long_to_short(lengths, max_tokens):
     rows = rows_of(lengths)
     order = [len(rows[i]) for group in micro_batches(rows, max_tokens=max_tokens) for i in group]
     assert order == sorted(order, reverse=True)
+
+
+@given(lengths_of_rows, st.integers(1, 120), st.integers(0, 50))
+def test_micro_batches_cost_no_more_than_one_group_or_a_group_a_row(lengths, max_tokens, overhead):
+    rows = rows_of(lengths)
+    groups = micro_batches(rows, max_tokens=max_tokens, overhead=overhead)
+    cost = sum(len(group) * len(rows[group[0]]) + overhead for group in groups)
+    sizes = [len(row) for row in rows]
+    assert cost <= sum(sizes) + overhead * len(rows)
+    if max(sizes, default=0) * len(rows) <= max_tokens:
+        assert cost <= max(sizes, default=0) * len(rows) + overhead
+
+
+def test_micro_batches_part_short_rows_from_long_ones():
+    rows = rows_of([100, 10, 90, 12])
+    assert micro_batches(rows, max_tokens=1000, overhead=20) == [[0, 2], [3, 1]]
+    assert micro_batches(rows, max_tokens=1000, overhead=500) == [[0, 2, 3, 1]]
