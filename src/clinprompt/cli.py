@@ -6,15 +6,16 @@ Heavy parts are imported inside the commands, so that ``--help`` answers at once
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from clinprompt import __version__
 from clinprompt.errors import ClinpromptError, SettingError
@@ -327,8 +328,11 @@ def _road(settings: "RunConfig", folder: Path, mirror: Path | None, command: str
     from clinprompt.recipes.road import run_road
 
     with _reporter(folder) as reporter:
-        cells, table = run_road(folder, settings, mirror=mirror, command=command, reporter=reporter)
-    _print_table(*table)
+        cells, tables = run_road(
+            folder, settings, mirror=mirror, command=command, reporter=reporter
+        )
+    for table in tables:
+        _print_table(table.header, table.rows, title=table.title, note=table.note)
     done = f"{len(cells)} results; report: {folder / 'report' / 'report.html'}"
     console.print(done, markup=False, soft_wrap=True)
 
@@ -370,11 +374,23 @@ def _repeat(command: list[str], mirror: Path | None, overrides: list[str] | None
     )
 
 
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    table = Table(*header)
+def _print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", note: str = ""
+) -> None:
+    columns = [Column(name, overflow="fold") for name in header]
+    table = Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        caption=note,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)
+    console.print()
 
 
 def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:

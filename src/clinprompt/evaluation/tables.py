@@ -60,15 +60,21 @@ def table_rows(
     return ["target", "chance", "majority", *map(column_name, columns)], rows
 
 
-def result_tables(cells: Sequence[Cell], baselines: Mapping[str, Baseline]) -> list[Table]:
-    """Return score tables, one for each number of shots, then costs, rates, scorers, details."""
+def score_tables(cells: Sequence[Cell], baselines: Mapping[str, Baseline]) -> list[Table]:
+    """Return the scores, a table for each number of shots."""
     tables: list[Table] = []
     for shots in sorted({cell.shots for cell in cells}):
         chosen = [cell for cell in cells if cell.shots == shots]
         title = f"Scores, {shots} shots" if shots else "Scores, zero-shot"
         note = _seed_note(chosen) if tables else f"{_SCORE_NOTE} {_seed_note(chosen)}"
         tables.append(Table(title, *table_rows(chosen, baselines), note))
-    return [*tables, _costs(cells), _rates(cells), _targets(cells), _details(cells)]
+    return tables
+
+
+def result_tables(cells: Sequence[Cell], baselines: Mapping[str, Baseline]) -> list[Table]:
+    """Return the score tables, then costs, rates, scorers, details."""
+    scores = score_tables(cells, baselines)
+    return [*scores, _costs(cells), _rates(cells), _targets(cells), _details(cells)]
 
 
 def columns_of(cells: Sequence[Cell]) -> list[Column]:

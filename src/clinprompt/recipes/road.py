@@ -14,7 +14,7 @@ from clinprompt.config import Method, RunConfig
 from clinprompt.evaluation.cells import Cell, append_cell, read_cells
 from clinprompt.evaluation.report import ReportContents, TaskRow, write_report
 from clinprompt.evaluation.significance import chance, majority
-from clinprompt.evaluation.tables import Baseline, table_rows
+from clinprompt.evaluation.tables import Baseline, Table, score_tables
 from clinprompt.files import write_text
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.adapt import Adapted, Fit, adapt, starting_prompt
@@ -34,7 +34,6 @@ from clinprompt.tasks.example import Answer, Record
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.progress import Reporter
 
-ScoreTable = tuple[list[str], list[list[str]]]
 ZERO_SHOT: tuple[Method, ...] = ("instruction", "metaprompt")
 
 
@@ -55,10 +54,10 @@ class Wanted:
 
 def run_road(
     folder: Path, config: RunConfig, *, mirror: Path | None, command: str, reporter: Reporter
-) -> tuple[list[Cell], ScoreTable]:
+) -> tuple[list[Cell], list[Table]]:
     """Walk the whole road, or what is left of it, and write the report.
 
-    Returns all cells, and the header and rows of the table of scores.
+    Returns all cells, and the tables of scores.
 
     Raises:
         ClinpromptError: a setting, task, file or backbone is not usable; the message says how to go
@@ -87,7 +86,7 @@ def run_road(
     write_report(folder / "report", contents)
     baselines = {name: asdict(baseline) for name, baseline in contents.baselines.items()}
     write_text(folder / "report" / "baselines.json", json.dumps(baselines, indent=2) + "\n")
-    return cells, table_rows(cells, contents.baselines)
+    return cells, score_tables(cells, contents.baselines)
 
 
 def _grid(config: RunConfig, suite: SuiteData) -> Iterator[Wanted]:
