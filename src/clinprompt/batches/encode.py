@@ -181,7 +181,7 @@ def micro_batches(rows: Sequence[Row], *, max_tokens: int, overhead: int = 32) -
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
     best = [(0, 0)]  # for the first n rows: what they cost, where their last group begins
     for end in range(1, len(order) + 1):
-        ways = []
+        ways: list[tuple[int, int]] = []
         for begin in range(end - 1, -1, -1):
             padded = len(rows[order[begin]]) * (end - begin)
             if padded > max_tokens and ways:
