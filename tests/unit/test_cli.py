@@ -117,12 +117,15 @@ def test_ctrl_c_names_a_command_that_goes_on(tmp_path, tiny_llama_folder):
     ]
     options = [part for setting in settings for part in ("--set", setting)]
     folder = tmp_path / "run"
+    # Where the tests run in the background, Ctrl-C is ignored, and a child would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [COMMAND, "quickstart", "--out", folder, *options],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     while process.poll() is None and not (folder / "metrics.jsonl").exists():
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
