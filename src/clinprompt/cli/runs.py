@@ -1,0 +1,194 @@
+"""Commands that train, score and annotate."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clinprompt.cli.screen import (
+    AllowBackbone,
+    Config,
+    Device,
+    Json,
+    Mirror,
+    Out,
+    Overrides,
+    console,
+    print_table,
+    reporter_of,
+)
+
+if TYPE_CHECKING:
+    from clinprompt.config import Method, RunConfig
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="TOML file, for instance configs/open-mini.toml.")],
+    out: Out = None,
+    mirror: Mirror = None,
+    overrides: Overrides = None,
+) -> None:
+    """Walk the whole road: teachers, metaprompt, adaptation, baselines, report."""
+    from clinprompt.config import load_config
+    from clinprompt.recipes.suite import find_mirror
+
+    settings = load_config(config, overrides or ())
+    shown = config.name if config.is_absolute() else str(config)
+    command = _repeat(["run", shown], mirror or find_mirror(None), overrides)
+    _road(settings, out or Path("runs") / settings.name, mirror, command)
+
+
+def quickstart(out: Out = None, overrides: Overrides = None) -> None:
+    """Walk the whole road on made-up notes: no download, nothing private, a few minutes."""
+    from importlib.resources import files
+
+    from clinprompt.config import load_config
+
+    path = Path(str(files("clinprompt.recipes"))) / "practice.toml"
+    settings = load_config(path, overrides or ())
+    command = _repeat(["quickstart"], None, overrides)
+    _road(settings, out or Path("runs") / settings.name, None, command)
+
+
+def tune(
+    task: Annotated[str, typer.Argument(help="Task name, or a folder with a card.toml.")],
+    out: Out = None,
+    config: Config = None,
+    mirror: Mirror = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a prompt of one task's own on its training rows (prompt tuning)."""
+    from clinprompt.recipes.one_task import tune_task
+
+    folder = out or Path("runs") / f"tune-{Path(task).name}"
+    settings = _settings(config, overrides, name="tune")
+    with reporter_of(folder) as reporter:
+        saved = tune_task(folder, task, settings, mirror=mirror, reporter=reporter)
+    console.print(f"prompt: {saved}", markup=False, soft_wrap=True)
+
+
+def distill(
+    config: Annotated[Path, typer.Argument(help="TOML file that names a suite.")],
+    out: Out = None,
+    mirror: Mirror = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train the teachers of a suite's sources and distill them into one metaprompt."""
+    from clinprompt.config import load_config
+    from clinprompt.recipes.one_task import distill_suite
+
+    settings = load_config(config, overrides or ())
+    folder = out or Path("runs") / settings.name
+    with reporter_of(folder) as reporter:
+        saved = distill_suite(folder, settings, mirror=mirror, reporter=reporter)
+    console.print(f"metaprompt: {saved}", markup=False, soft_wrap=True)
+
+
+def adapt(
+    task: Annotated[str, typer.Argument(help="Task name, or a folder with a card.toml.")],
+    metaprompt: Annotated[Path, typer.Option(help="Folder that 'distill' or 'run' saved.")],
+    shots: Annotated[int, typer.Option(min=1, help="How many training examples.")] = 64,
+    factors_only: Annotated[
+        bool, typer.Option("--factors-only", help="Train P·R + R·H numbers, nothing shared.")
+    ] = False,
+    out: Out = None,
+    config: Config = None,
+    mirror: Mirror = None,
+    overrides: Overrides = None,
+) -> None:
+    """Fit a metaprompt to a new task from a few examples."""
+    from clinprompt.config import check_config
+    from clinprompt.recipes.one_task import Request, adapt_task, settings_of
+
+    method: Method = "adapted-factors" if factors_only else "adapted-metaprompt"
+    request = Request(task, metaprompt, method, shots)
+    folder = out or Path("runs") / f"adapt-{Path(task).name}"
+    if config:
+        settings = _settings(config, overrides, name="adapt")
+    else:
+        values = settings_of(metaprompt) | {"name": "adapt"}
+        settings = check_config(values, source="settings", overrides=overrides or ())
+    with reporter_of(folder) as reporter:
+        saved = adapt_task(folder, request, settings, mirror=mirror, reporter=reporter)
+    console.print(f"prompt: {saved}", markup=False, soft_wrap=True)
+
+
+def evaluate(
+    prompt: Annotated[Path, typer.Argument(help="Folder of a saved prompt.")],
+    task: Annotated[str, typer.Option(help="Another task than the prompt's own.")] = "",
+    rows: Annotated[int, typer.Option(min=1, help="Test rows at most.")] = 200,
+    mirror: Mirror = None,
+    backbone: Annotated[str, typer.Option(help="Another backbone than the prompt's own.")] = "",
+    device: Device = "auto",
+    allow_backbone: AllowBackbone = False,
+    as_json: Json = False,
+) -> None:
+    """Score a saved prompt on a task's test rows, with a 95 % interval."""
+    from clinprompt.recipes.one_task import evaluate_prompt
+    from clinprompt.recipes.predict import open_annotator
+
+    annotator = open_annotator(
+        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
+    )
+    cell = evaluate_prompt(annotator, task, mirror=mirror, rows=rows)
+    if as_json:
+        console.print_json(cell.model_dump_json())
+        return
+    console.print(
+        f"{cell.target}: {cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}] on {cell.num_rows} "
+        f"rows ({cell.scorer}; {cell.method})",
+        highlight=False,
+    )
+
+
+def predict(
+    prompt: Annotated[Path, typer.Argument(help="Folder of a saved prompt.")],
+    notes: Annotated[Path, typer.Argument(help="JSON Lines: one object with text a line.")],
+    output: Annotated[Path, typer.Argument(help="JSON Lines file to write, or brat folder.")],
+    form: Annotated[
+        str, typer.Option("--format", help="jsonl, or brat: a folder with two files a note.")
+    ] = "jsonl",
+    backbone: Annotated[str, typer.Option(help="Another backbone than the prompt's own.")] = "",
+    device: Device = "auto",
+    allow_backbone: AllowBackbone = False,
+) -> None:
+    """Annotate new notes with a saved prompt."""
+    from clinprompt.recipes.predict import annotate_file, open_annotator, output_form
+
+    known_form = output_form(form)
+    annotator = open_annotator(
+        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
+    )
+    count = annotate_file(annotator, notes, output, form=known_form)
+    done = f"{count} notes annotated for {annotator.card.name}: {output}"
+    console.print(done, markup=False, soft_wrap=True)
+
+
+def _road(settings: "RunConfig", folder: Path, mirror: Path | None, command: str) -> None:
+    from clinprompt.recipes.road import run_road
+
+    with reporter_of(folder) as reporter:
+        cells, tables = run_road(
+            folder, settings, mirror=mirror, command=command, reporter=reporter
+        )
+    for table in tables:
+        print_table(table.header, table.rows, title=table.title, note=table.note)
+    done = f"{len(cells)} results; report: {folder / 'report' / 'report.html'}"
+    console.print(done, markup=False, soft_wrap=True)
+
+
+def _settings(config: Path | None, overrides: list[str] | None, *, name: str) -> "RunConfig":
+    from clinprompt.config import check_config, load_config
+
+    if config:
+        return load_config(config, overrides or ())
+    return check_config({"name": name}, source="settings", overrides=overrides or ())
+
+
+def _repeat(command: list[str], mirror: Path | None, overrides: list[str] | None) -> str:
+    """Return the command that repeats a run, without the user's own paths."""
+    changed = [word for override in overrides or () for word in ("--set", override)]
+    return shlex.join(
+        ["clinprompt", *command, *changed, *(["--mirror", "MIRROR"] if mirror else [])]
+    )

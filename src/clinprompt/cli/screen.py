@@ -1,0 +1,92 @@
+"""What every command shares: its options, its screen, its tables, its progress."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+if TYPE_CHECKING:
+    from clinprompt.tasks.example import Example
+    from clinprompt.training.progress import Reporter
+
+console = Console()
+complaints = Console(stderr=True)
+
+Mirror = Annotated[
+    Path | None,
+    typer.Option(help="Folder with one folder a data set. [env: CLINPROMPT_MIRROR]"),
+]
+Out = Annotated[Path | None, typer.Option(help="Run folder; an unfinished run there goes on.")]
+Config = Annotated[Path | None, typer.Option(help="TOML file with settings.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+AllowBackbone = Annotated[
+    bool, typer.Option("--allow-backbone", help="Use a prompt on a backbone it was not trained on.")
+]
+
+
+@contextmanager
+def reporter_of(folder: Path) -> Iterator["Reporter"]:
+    """Show progress; on Ctrl-C, say how to go on."""
+    from clinprompt.training.progress import Bar
+
+    try:
+        with Bar(console) as bar:
+            yield bar
+    except KeyboardInterrupt:
+        typed = sys.argv[1:]
+        named = any(word.partition("=")[0] == "--out" for word in typed)
+        again = shlex.join(["clinprompt", *typed, *([] if named else ["--out", str(folder)])])
+        complaints.print(
+            f"stopped; what is finished is in {folder}. Go on with: {again}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
+
+
+def show_examples(examples: Sequence["Example"]) -> None:
+    """Print examples: what the model reads, what it should write."""
+    for example in examples:
+        console.rule(escape(example.record.id))
+        console.print(example.input, style="dim", end=" ", markup=False, highlight=False)
+        console.print(example.target, style="green", markup=False, highlight=False)
+
+
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", note: str = ""
+) -> None:
+    """Print a table that folds its words where the screen is narrow."""
+    columns = [Column(name, overflow="fold") for name in header]
+    table = Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        caption=note,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+    console.print()
+
+
+def show_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print rows of values, as a table or as JSON."""
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rows:
+        print_table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
