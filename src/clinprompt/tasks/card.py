@@ -23,6 +23,7 @@ from pydantic import (
 from clinprompt.config import NAME_PATTERN
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
+from clinprompt.tasks.upstream import FromUpstream
 
 TaskType = Literal["ner", "re", "qa", "nli", "summarization"]
 AnswerKind = Literal["label", "choice", "spans", "relations", "text"]
@@ -53,13 +54,18 @@ class _Frozen(BaseModel):
 
 
 class Source(_Frozen):
-    """Where the data comes from: enough to fetch the very same files again."""
+    """Where the data comes from: enough to fetch the very same files again.
+
+    ``access`` says what to request where, for data that are not public; ``paths`` are then the
+    files and folders to put into the task's folder.
+    """
 
     repository: str
     commit: str = ""
     paths: tuple[str, ...] = ()
     license: str
     license_allows: Literal["any", "share-alike", "non-commercial", "unstated"] = "any"
+    access: str = ""
     note: str = ""
 
 
@@ -121,11 +127,22 @@ class Resplit(_Frozen):
             raise ValueError("resplit leaves nothing: validation and test must sum to less than 1")
 
 
+class Count(_Frozen):
+    """How much a split holds, as its publisher or the data set's description states."""
+
+    rows: int = Field(ge=0)
+    annotations: int | None = Field(default=None, ge=0)
+
+
 class TaskCard(_Frozen):
     """Everything clinprompt knows of a task.
 
     ``labels`` maps each label, span type or relation type of the data to the word shown for it.
-    ``readers`` gives a split a reader of its own where its files have another format.
+    ``readers`` gives a split a reader of its own where its files have another format. ``counts``
+    are what ``tasks check`` compares with, after ``resplit`` and before any row is dropped.
+    ``positive`` are the labels that positive F1 counts. ``setting`` tells what a relation task
+    gives away: ``gold-entities`` where mentions or a marked pair are given, else ``end-to-end``.
+    ``fetch`` says where a file of ``checksums`` is from, if no path of the source fits its name.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -139,10 +156,13 @@ class TaskCard(_Frozen):
     files: Files = Files()
     resplit: Resplit | None = None
     checksums: dict[str, str] = Field(default_factory=dict)
+    fetch: dict[str, FromUpstream] = Field(default_factory=dict)
+    counts: dict[Split, Count] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
-    positive: str = ""
+    positive: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     wording: Wording
     metric: Metric
+    setting: Literal["", "gold-entities", "end-to-end"] = ""
     path: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
@@ -159,12 +179,19 @@ class TaskCard(_Frozen):
             raise ValueError(
                 f"labels is empty, but answer = {self.answer!r} needs every label with its word"
             )
-        words = [word.strip().casefold() for word in self.labels.values()]
-        if len(set(words)) < len(words) or "" in words:
-            raise ValueError("labels: every label needs a word of its own (case does not count)")
-        if self.metric == "positive_f1" and self.positive not in self.labels:
+        if (self.type == "re") != bool(self.setting):
             raise ValueError(
-                f"positive = {self.positive!r} is none of the labels {sorted(self.labels)}"
+                "setting = 'gold-entities' or 'end-to-end' goes with type re, which needs it"
+            )
+        words = [" ".join(word.split()).casefold() for word in self.labels.values()]
+        if len(set(words)) < len(words) or "" in words:
+            raise ValueError(
+                "labels: every label needs a word of its own (case and blanks do not count)"
+            )
+        known = set(self.labels)
+        if self.metric == "positive_f1" and not (self.positive and known.issuperset(self.positive)):
+            raise ValueError(
+                f"positive = {list(self.positive)} must name some of the labels {sorted(known)}"
             )
         return self
 
@@ -179,6 +206,8 @@ class TaskCard(_Frozen):
             raise ValueError("files names no file; give files.train, validation or test")
         if unread := sorted(set(self.readers) - named):
             raise ValueError(f"readers.{unread[0]} has no effect, as files.{unread[0]} is empty")
+        if unknown := sorted(set(self.fetch) - set(self.checksums)):
+            raise ValueError(f"fetch names {unknown[0]!r}, for which checksums has no sum")
         if self.resplit:
             self.resplit.check(named)
         return self

@@ -85,6 +85,7 @@ class Record:
     group: str = ""
 
     def __post_init__(self) -> None:
+        self._check_texts()
         for span in spans_of(self.answer):
             if not 0 <= span.start < span.end <= len(self.text):
                 raise DataError(
@@ -92,6 +93,21 @@ class Record:
                     f"its text of {len(self.text)} characters; offsets count from 0 and the end "
                     "is exclusive"
                 )
+
+    def _check_texts(self) -> None:
+        texts = [self.id, self.group, *self.fields.values(), *self.options]
+        match self.answer:
+            case LabelAnswer(text) | TextAnswer(text):
+                texts.append(text)
+        if not self.id:
+            raise DataError("a record has an empty id; give each one of its own")
+        try:
+            for text in texts:
+                text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"record {self.id!a}: a text holds half a character (a lone surrogate); mend it"
+            ) from error
 
     @property
     def text(self) -> str:
@@ -106,7 +122,7 @@ class Example:
     ``pieces`` are the input in order: wording, field, wording, field, ..., wording. Only fields,
     the odd ones, may be cut when the input is too long. ``choices`` are the only possible targets
     of a closed label set (empty: the answer is written freely). ``target`` is None when the answer
-    is not known.
+    is not known. ``is_instructed`` tells that the card's instruction goes first.
     """
 
     task: str
@@ -114,6 +130,7 @@ class Example:
     pieces: tuple[str, ...]
     target: str | None
     choices: tuple[str, ...] = field(default=())
+    is_instructed: bool = False
 
     @property
     def input(self) -> str:

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, catalog
+from clinprompt.tasks.checksums import checksum
 from clinprompt.tasks.example import (
     Answer,
     LabelAnswer,
@@ -17,7 +19,7 @@ from clinprompt.tasks.example import (
     TextAnswer,
 )
 from clinprompt.tasks.readers import PracticeReader
-from clinprompt.tasks.readers.files import open_files
+from clinprompt.tasks.readers.files import DataFile, open_files
 from clinprompt.tasks.readers.rows import LETTERS
 
 _MIRROR_HINT = "set --mirror DIR or CLINPROMPT_MIRROR to the folder that holds the data sets"
@@ -49,15 +51,21 @@ def load_task(card: TaskCard, mirror: Path | None, *, verify_checksums: bool = T
             fit the card.
     """
     if isinstance(card.reader, PracticeReader):
-        splits: Splits = {split: tuple(card.reader.read_split(split)) for split in SPLITS}
+        splits: Splits = {split: tuple(_draw(card, card.reader, split)) for split in SPLITS}
     else:
         folder = _folder(card, mirror)
         if verify_checksums:
             _verify(card, folder)
-        splits = {split: tuple(_read(card, folder, split)) for split in SPLITS}
+        splits = _read_splits(card, folder)
         if card.resplit:
             splits = move_groups(splits, card.resplit)
-    _check(card, splits)
+    for split in SPLITS:
+        if not splits[split] and _is_named(card, split):
+            held = ", ".join(getattr(card.files, split)) or "what card.resplit moves to it"
+            raise DataError(
+                f"{card.name}: split {split} is empty: no record in {held}; "
+                "mend card.files or card.resplit"
+            )
     return TaskData(card, splits)
 
 
@@ -91,47 +99,66 @@ def _folder(card: TaskCard, mirror: Path | None) -> Path:
     if card.path not in catalog().values():
         return card.path.parent / card.folder
     if mirror is None:
-        raise SettingError(f"{card.name}: its records are not in the package; {_MIRROR_HINT}")
+        raise SettingError(f"{card.name}: its records are not in the package; {_remedy(card)}")
     folder = mirror / card.data_folder
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder, needed for {card.name}; {_MIRROR_HINT}")
+        raise DataError(f"{folder}: no such folder, needed for {card.name}; {_remedy(card)}")
+    for name in card.source.paths if card.source.access else ():
+        if not (folder / name).exists():
+            raise DataError(f"{folder / name}: missing, needed for {card.name}; {_remedy(card)}")
     return folder
+
+
+def _remedy(card: TaskCard) -> str:
+    """Say how to come by a task's files: ask for them where they are not public."""
+    if not card.source.access:
+        return f"fetch it with 'clinprompt tasks fetch {card.name}', or {_MIRROR_HINT}"
+    return f"{card.source.access}, put it into {card.data_folder}/ of the mirror and {_MIRROR_HINT}"
 
 
 def _verify(card: TaskCard, folder: Path) -> None:
     for name, expected in card.checksums.items():
         path = folder / name
         if not path.is_file():
-            raise DataError(f"{path}: no such file, needed for {card.name}; {_MIRROR_HINT}")
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            raise DataError(f"{path}: no such file, needed for {card.name}; {_remedy(card)}")
+        found = checksum(path, like=expected)
         if found != expected:
             remedy = f"fetch it again from {card.source.repository} {card.source.commit}".rstrip()
             raise DataError(f"{path}: sha256 is {found}, but the card has {expected}; {remedy}")
 
 
-def _read(card: TaskCard, folder: Path, split: Split) -> Iterable[Record]:
+def _read_splits(card: TaskCard, folder: Path) -> Splits:
+    read = {split: tuple(_read(card, folder, split)) for split in SPLITS}
+    counts = Counter(record.id for pairs in read.values() for _, record in pairs)
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        pairs = chain.from_iterable(read.values())
+        file = next(file for file, record in pairs if record.id == repeated[0])
+        raise file.error(
+            f"{card.name}: {len(repeated)} record ids stand more than once, the first in this "
+            "file; make them unique or leave reader.row.id out"
+        )
+    return {split: tuple(record for _, record in pairs) for split, pairs in read.items()}
+
+
+def _draw(card: TaskCard, reader: PracticeReader, split: Split) -> Iterator[Record]:
+    for record in reader.read_split(split):
+        _check_record(card, record)
+        yield record
+
+
+def _read(card: TaskCard, folder: Path, split: Split) -> Iterator[tuple[DataFile, Record]]:
     reader = card.readers.get(split, card.reader)
     assert not isinstance(reader, PracticeReader)
     addresses: tuple[str, ...] = getattr(card.files, split)
     for address in addresses:
         for file in open_files(folder, address):
-            yield from reader.read(file)
-
-
-def _check(card: TaskCard, splits: Splits) -> None:
-    for split in SPLITS:
-        if not splits[split] and _is_named(card, split):
-            raise DataError(f"{card.name}: split {split} is empty; mend card.files or card.resplit")
-        for record in splits[split]:
-            _check_record(card, record)
-    counts = Counter(record.id for records in splits.values() for record in records)
-    repeated = [name for name, count in counts.items() if count > 1]
-    if repeated:
-        raise DataError(
-            f"{card.name}: {len(repeated)} record ids stand more than once; make them unique or "
-            "leave reader.row.id out"
-        )
+            for record in reader.read(file):
+                try:
+                    _check_record(card, record)
+                except DataError as error:
+                    raise file.error(str(error)) from error
+                yield file, record
 
 
 def _is_named(card: TaskCard, split: Split) -> bool:

@@ -35,6 +35,7 @@ def make_card(type_, answer, words=(), template="{{ text }}\nAnswer:", cut="text
             "labels": dict(words),
             "wording": {"version": 1, "template": template, "cut": cut, "instruction": " Do it. "},
             "metric": METRICS.get(answer, "accuracy"),
+            "setting": "end-to-end" if type_ == "re" else "",
         }
     )
 

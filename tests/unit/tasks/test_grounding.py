@@ -81,3 +81,15 @@ def test_link_between_equal_strings_joins_two_places():
     link = RelationGrounder("pain pain").ground("pain", "pain", "x")
     assert link is not None
     assert (link.head.start, link.tail.start) == (0, 5)
+
+
+def test_one_mention_may_be_both_ends_of_a_link_but_only_after_every_other_pair():
+    once = RelationGrounder("A smoker since 1990.")
+    assert once.ground("smoker", "smoker", "status") == Relation(
+        "status", Span(2, 8, ""), Span(2, 8, "")
+    )
+    assert once.ground("smoker", "smoker", "status") is None
+    twice = RelationGrounder("smoker, heavy smoker")
+    found = [twice.ground("smoker", "smoker", "status") for _ in range(4)]
+    ends = [(link.head.start, link.tail.start) for link in found if link]
+    assert ends == [(0, 14), (14, 0), (0, 0), (14, 14)]

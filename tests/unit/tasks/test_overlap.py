@@ -39,6 +39,15 @@ def test_every_target_split_counts(split):
     assert drop_overlapping([source], [target])[1] == {"practice-sum-plan": 1}
 
 
+def test_a_run_that_two_sentences_of_a_target_share_counts():
+    words = SHARED.split()
+    halves = (record("t", " ".join(words[:6])), record("u", " ".join(words[6:])))
+    source = task("practice-sum-plan", train=(record("a", SHARED),))
+    mentions, texts = (task(n, test=halves) for n in ("practice-ner-drugs", "practice-nli-social"))
+    assert drop_overlapping([source], [mentions])[1] == {"practice-sum-plan": 1}
+    assert drop_overlapping([source], [texts])[1] == {"practice-sum-plan": 0}
+
+
 def test_text_answers_and_options_count_too():
     rows = (record("a", "x", TextAnswer(SHARED)), record("b", "x", options=("y", SHARED)))
     source = task("practice-sum-plan", train=rows)

@@ -50,6 +50,47 @@ def test_zip_members_are_read(tmp_path):
     assert texts(tmp_path, "a.zip") == ["1"]
 
 
+def test_pattern_opens_plain_files_in_order(tmp_path):
+    for name in ("b.txt", "a.txt", "._a.txt", "c.md"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "d.txt").mkdir()
+    assert texts(tmp_path, "*.txt") == ["a.txt", "b.txt"]
+    assert [file.place for file in open_files(tmp_path, "[ab].txt")] == ["a.txt", "b.txt"]
+
+
+def test_file_whose_name_looks_like_a_pattern_is_opened(tmp_path):
+    (tmp_path / "a[1].txt").write_text("1")
+    assert texts(tmp_path, "a[1].txt") == ["1"]
+
+
+def test_pattern_without_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"\*\.ann: no file matches"):
+        open_files(tmp_path, "*.ann")
+
+
+def test_sibling_lies_beside_a_plain_file(tmp_path):
+    (tmp_path / "a.ann").write_text("")
+    (tmp_path / "a.txt").write_text("note")
+    (file,) = open_files(tmp_path, "a.ann")
+    assert file.sibling("a.txt").text() == "note"
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "zip"])
+def test_sibling_lies_beside_a_member_in_the_archive(tmp_path, kind):
+    members = {"x/a.ann": b"", "x/a.txt": b"note", "a.txt": b"no", "x/b.gz": gzip.compress(b"b")}
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    else:
+        (tmp_path / "a.tar.gz").write_bytes(tar_of(members))
+    (file,) = open_files(tmp_path, f"a.{kind}!*.ann")
+    assert file.sibling("a.txt").text() == "note"
+    assert file.sibling("a.txt").sibling("b.gz").text() == "b"
+    with pytest.raises(DataError, match=r"x/a\.ann: the archive has no 'c\.txt' beside it"):
+        file.sibling("c.txt")
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"a\.txt: no such file"):
         open_files(tmp_path, "a.txt")

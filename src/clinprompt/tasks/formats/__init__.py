@@ -64,6 +64,7 @@ def make_example(card: TaskCard, record: Record, *, instruct: bool = False) -> E
         pieces=pieces,
         target=None if record.answer is None else render_answer(card, record),
         choices=_choices(card, record),
+        is_instructed=instruct,
     )
 
 

@@ -138,14 +138,18 @@ def _best(tiers: tuple[tuple[Place, ...], ...]) -> tuple[Place, ...]:
 
 
 def _near_pairs(heads: tuple[Place, ...], tails: tuple[Place, ...]) -> list[tuple[Place, Place]]:
-    """Pair each place of the rarer end with its neighbors of the other end, nearest pair first."""
+    """Pair each place of the rarer end with its neighbors of the other end, nearest pair first.
+
+    A place is paired with itself only after every other pair: the same words may be both ends of a
+    link (a trigger that tells its own status), but two mentions of them are the likelier reading.
+    """
     few, many = (heads, tails) if len(heads) <= len(tails) else (tails, heads)
     pairs = []
     for place in few:
         at = bisect_left(many, place)
-        near = [other for other in many[max(0, at - 2) : at + 2] if other != place]
+        near = many[max(0, at - 2) : at + 2]
         pairs += [(place, other) if few is heads else (other, place) for other in near]
-    return sorted(pairs, key=lambda pair: (_gap(*pair), pair))
+    return sorted(pairs, key=lambda pair: (pair[0] == pair[1], _gap(*pair), pair))
 
 
 def _gap(one: Place, other: Place) -> int:

@@ -32,9 +32,9 @@ def render_label(card: TaskCard, _record: Record, answer: Answer) -> str:
 def parse_label(card: TaskCard, _record: Record, text: str) -> Answer:
     """Read a label: its word alone, or a text that starts with it (longest word first)."""
     said = flatten(text).casefold()
-    words = sorted(zip(label_words(card), card.labels, strict=True), key=lambda pair: -len(pair[0]))
-    for word, label in words:
-        if starts_with_word(said, word.casefold()):
+    words = [word.casefold() for word in label_words(card)]
+    for word, label in sorted(zip(words, card.labels, strict=True), key=lambda pair: -len(pair[0])):
+        if starts_with_word(said, word):
             return LabelAnswer(label)
     return Unparseable(text)
 

@@ -61,10 +61,13 @@ def without_bullet(line: str) -> str:
 
 
 def split_type(card: TaskCard, line: str) -> tuple[str, str] | None:
-    """Split ``type word: rest`` into the type and the rest; None when no type's word is there."""
+    """Split ``type word: rest`` into the type (longest word first) and the rest, if one is there.
+
+    Returns None when no type's word is there.
+    """
     said = line.casefold()
-    for label in card.labels:
-        start = f"{word_of(card, label).casefold()}:"
+    starts = {label: f"{word_of(card, label).casefold()}:" for label in card.labels}
+    for label, start in sorted(starts.items(), key=lambda pair: -len(pair[1])):
         # Folding may change lengths, so the rest is cut at the word's own colon.
         if said.startswith(start):
             rest = line.split(":", maxsplit=start.count(":"))[-1]

@@ -19,7 +19,8 @@ class ConllReader(BaseModel):
 
     Tags may be IOB2 (``B-x``, ``I-x``), IO (``I-x``) or bare (``B``, ``I``), which take
     ``bare_type``. An ``I`` that continues nothing of its type starts a span. The text is the tokens
-    joined by single blanks. Sentences below one ``-DOCSTART-`` line form one group.
+    joined by single blanks. Sentences below one ``-DOCSTART-`` line form one group. Ids are of the
+    file, with its folder, and the sentence's first line.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,18 +38,19 @@ class ConllReader(BaseModel):
             DataError: a line has too few columns or a tag of another scheme.
         """
         sentence: list[tuple[str, str]] = []
+        name = _name(file)
         first, document = 1, ""
         for number, line in file.lines():
             if line.startswith(_DOCUMENT):
-                document = f"{file.stem}:document{number}"
+                document = f"{name}:document{number}"
             elif line.strip(" \t"):
                 first = first if sentence else number
                 sentence.append(self._token(line, file, number))
             elif sentence:
-                yield _record(f"{file.stem}:{first}", sentence, document)
+                yield _record(f"{name}:{first}", sentence, document)
                 sentence = []
         if sentence:
-            yield _record(f"{file.stem}:{first}", sentence, document)
+            yield _record(f"{name}:{first}", sentence, document)
 
     def _token(self, line: str, file: DataFile, number: int) -> tuple[str, str]:
         columns = line.split("\t") if self.separator == "tab" else re.split(r"[ \t]+", line.strip())
@@ -67,6 +69,12 @@ class ConllReader(BaseModel):
     def _too_few(self, file: DataFile, number: int, num_columns: int) -> DataError:
         message = f"no token and tag in {num_columns} column(s) parted by a {self.separator}"
         return file.error(f"{message}; mend the line or reader.separator, token and tag", number)
+
+
+def _name(file: DataFile) -> str:
+    """Return a name that files of the same name in other folders do not share."""
+    folder = file.place.rpartition("/")[0]
+    return f"{folder}/{file.stem}" if folder else file.stem
 
 
 def _record(name: str, sentence: list[tuple[str, str]], document: str) -> Record:

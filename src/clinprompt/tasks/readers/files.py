@@ -1,8 +1,10 @@
 """Open the files of a task: plain, gzipped, or members of an archive. Knows no formats.
 
-A file is addressed relative to the task's folder. What follows ``!`` is a part of the file: the
-members of an archive that match a pattern (``notes.tar.gz!train/*.txt``), the sheet of a workbook
-(``book.xlsx!train``), or what else a reader takes it for.
+A file is addressed relative to the task's folder, or several by a pattern (``notes/*.ann``). What
+follows ``!`` is a part of the file: the members of an archive that match a pattern
+(``notes.tar.gz!train/*.txt``), the sheet of a workbook (``book.xlsx!train``), or what else a reader
+takes it for. In an address before ``!``, ``*`` stays within one folder; among members it does not.
+Files named ``._...``, which macOS leaves beside others, match no pattern.
 """
 
 import gzip
@@ -10,31 +12,50 @@ import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache, partial
 from pathlib import Path
 
 from clinprompt.errors import DataError
 
+_JUNK = "._"
+_GZIP = b"\x1f\x8b"
 _TAR = (".tar", ".tar.gz", ".tgz")
-_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile)
+DAMAGED = (
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    RuntimeError,  # of zipfile: a member is, or by damage seems, encrypted or packed in another way
+    ValueError,  # of zipfile: a member lies before the beginning
+)
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One readable file: ``name`` is shown in errors, ``part`` is what follows ``!``."""
+    """One readable file: ``name`` is shown in errors, ``part`` is what follows ``!``.
+
+    ``place`` is the file's path inside its archive, or else below the task's folder. ``members``
+    gives the content of every member of its archive by name; a plain file has none.
+    """
 
     name: str
     path: Path
     load: Callable[[], bytes] = field(repr=False, compare=False)
     part: str = ""
+    place: str = ""
+    members: Callable[[], Mapping[str, bytes]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def stem(self) -> str:
         """Return the file's name without folders and suffixes."""
         inner = self.part if is_archive(self.path) else self.path.name
-        return inner.rpartition("/")[2].partition(".")[0]
+        return _file_name(inner).partition(".")[0]
 
     def content(self) -> bytes:
         """Return the file's bytes.
@@ -44,7 +65,7 @@ class DataFile:
         """
         try:
             return self.load()
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise self.error(f"damaged: {error}; fetch the file again") from error
         except OSError as error:
             raise self.error(f"cannot be read: {error.strerror or error}") from error
@@ -69,9 +90,20 @@ class DataFile:
             yield number, line.removesuffix("\r")
 
     def sibling(self, name: str) -> "DataFile":
-        """Return the plain file ``name`` that lies beside this one."""
-        path = self.path.with_name(name)
-        return DataFile(str(path), path, path.read_bytes)
+        """Return the file ``name`` that lies beside this one, in the same archive if in one.
+
+        ``name`` may lead into a folder (``reports/7.json``) or up (``../reports/7.json``).
+
+        Raises:
+            DataError: the archive has no such member. A plain file is first looked for when read.
+        """
+        place = _beside(self.place, name)
+        if self.members is None:
+            path = self.path.parent / name
+            return DataFile(str(path), path, partial(_load, path), place=place)
+        if place not in self.members():
+            raise self.error(f"the archive has no {name!r} beside it; mend card.files")
+        return _member(self.path, place, self.members()[place], self.members)
 
     def error(self, message: str, line: int | None = None) -> DataError:
         """Return the error that says what is wrong in this file, at a line where one is known."""
@@ -84,41 +116,70 @@ def is_archive(path: Path) -> bool:
 
 
 def open_files(folder: Path, address: str) -> tuple[DataFile, ...]:
-    """Open what ``address`` names below ``folder``: one file, or members of an archive in order.
+    """Open what ``address`` names below ``folder``: files, or members of archives, in order.
 
     Raises:
-        DataError: a file is missing, an archive is damaged, or no member matches.
+        DataError: a file is missing, an archive is damaged, or nothing matches a pattern.
     """
     name, _, part = address.partition("!")
+    opened: list[DataFile] = []
+    for path in _found(folder, name):
+        if is_archive(path):
+            opened += _members(path, part or "*")
+            continue
+        shown = f"{path}!{part}" if part else str(path)
+        place = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+        opened.append(DataFile(shown, path, partial(_load, path), part, place))
+    return tuple(opened)
+
+
+def _found(folder: Path, name: str) -> tuple[Path, ...]:
     path = folder / name
-    if not path.is_file():
+    if path.is_file():
+        return (path,)
+    is_pattern = any(character in name for character in "*?[") and not Path(name).is_absolute()
+    if not is_pattern:
         raise DataError(f"{path}: no such file; fetch the task's files again or mend card.files")
-    if is_archive(path):
-        return _members(path, part or "*")
-    shown = f"{path}!{part}" if part else str(path)
-    return (DataFile(shown, path, lambda: _load(path), part),)
+    found = (path for path in sorted(folder.glob(name)) if path.is_file())
+    matching = tuple(path for path in found if not path.name.startswith(_JUNK))
+    if not matching:
+        raise DataError(f"{path}: no file matches this pattern; mend card.files")
+    return matching
 
 
 def _load(path: Path) -> bytes:
     content = path.read_bytes()
-    return gzip.decompress(content) if path.suffix == ".gz" else content
+    return _gunzip(content) if path.suffix == ".gz" else content
+
+
+def _gunzip(content: bytes) -> bytes:
+    if not content:  # which gzip takes for a whole file
+        raise EOFError("the file is empty")
+    return gzip.decompress(content)
 
 
 def _members(path: Path, pattern: str) -> tuple[DataFile, ...]:
     archive = DataFile(str(path), path, path.read_bytes)
-    unpack = _unzip if path.suffix == ".zip" else _untar
-    try:
-        found = sorted(unpack(archive.content(), pattern))
-    except (*_DAMAGED, OSError) as error:
-        raise archive.error("damaged archive; fetch the file again") from error
+    found = sorted(_unpacked(archive, pattern).items())
     if not found:
         raise archive.error(f"no member matches {pattern!r}; mend the part after '!' in card.files")
-    return tuple(_member(path, name, content) for name, content in found)
+    everything = cache(lambda: _unpacked(archive, "*"))  # read for the first sibling, then kept
+    return tuple(_member(path, name, content, everything) for name, content in found)
 
 
-def _member(path: Path, name: str, content: bytes) -> DataFile:
-    unpacked = (lambda: gzip.decompress(content)) if name.endswith(".gz") else (lambda: content)
-    return DataFile(f"{path}!{name}", path, unpacked, name)
+def _unpacked(archive: DataFile, pattern: str) -> dict[str, bytes]:
+    unpack = _unzip if archive.path.suffix == ".zip" else _untar
+    try:
+        return dict(unpack(archive.content(), pattern))
+    except (*DAMAGED, OSError) as error:
+        raise archive.error("damaged archive; fetch the file again") from error
+
+
+def _member(
+    path: Path, name: str, content: bytes, members: Callable[[], Mapping[str, bytes]]
+) -> DataFile:
+    unpacked = (lambda: _gunzip(content)) if name.endswith(".gz") else (lambda: content)
+    return DataFile(f"{path}!{name}", path, unpacked, name, name, members)
 
 
 def _unzip(content: bytes, pattern: str) -> Iterator[tuple[str, bytes]]:
@@ -129,12 +190,30 @@ def _unzip(content: bytes, pattern: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _untar(content: bytes, pattern: str) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as archive:
+    # Unpacked whole, as this compares the sum at the end, which tarfile may never reach.
+    content = _gunzip(content) if content.startswith(_GZIP) else content
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
         for member in archive:
             opened = archive.extractfile(member) if member.isfile() else None
             if opened is not None and _matches(member.name, pattern):
                 yield member.name, opened.read()
+        end = content[archive.offset : archive.offset + tarfile.BLOCKSIZE]
+        if end != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
+            raise tarfile.ReadError("no end of the archive")
 
 
 def _matches(name: str, pattern: str) -> bool:
+    if _file_name(name).startswith(_JUNK):
+        return False
     return fnmatchcase(name.removeprefix("./"), pattern.removeprefix("./"))
+
+
+def _file_name(place: str) -> str:
+    return place.rpartition("/")[2]
+
+
+def _beside(place: str, name: str) -> str:
+    folder = place.rpartition("/")[0]
+    while name.startswith("../") and folder:
+        folder, name = folder.rpartition("/")[0], name.removeprefix("../")
+    return f"{folder}/{name}" if folder else name

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from clinprompt.errors import DataError
 from clinprompt.tasks.example import LabelAnswer, Record
 from clinprompt.tasks.readers.files import DataFile
-from clinprompt.tasks.readers.json_tables import items, load_object, table, text
+from clinprompt.tasks.readers.json_tables import identity, items, load_object, table, text
 from clinprompt.tasks.readers.rows import LETTERS
 
 
@@ -30,17 +30,18 @@ class HeadqaReader(BaseModel):
                 for question in items(table(value, exam), "data", exam):
                     values = table(question, f"a question of {exam}")
                     if not values.get("image"):
-                        yield _record(f"{exam}:{values.get('qid')}", values)
+                        number = identity(values, "qid", f"a question of {exam}")
+                        yield _record(f"{exam}:{number}", values)
         except DataError as error:
             raise file.error(str(error)) from error
 
 
 def _record(name: str, values: Mapping[str, object]) -> Record:
     answers = [table(answer, name) for answer in items(values, "answers", name)]
-    numbers = [str(answer.get("aid")) for answer in answers]
-    right = str(values.get("ra"))
+    numbers = [identity(answer, "aid", name) for answer in answers]
+    right = identity(values, "ra", name)
     if right not in numbers or len(numbers) > len(LETTERS):
-        raise DataError(f"{name}: right answer {right} is none of the options {numbers}")
+        raise DataError(f"{name}: 'ra' is no 'aid' of its {len(numbers)} answers")
     return Record(
         id=name,
         fields={"question": text(values, "qtext", name)},

@@ -13,12 +13,27 @@ def load_object(file: DataFile) -> dict[str, object]:
     Raises:
         DataError: the file is not JSON or holds something else.
     """
+    return parse_object(file, file.text())
+
+
+def parse_object(file: DataFile, content: str, line: int | None = None) -> dict[str, object]:
+    """Return the one JSON object of ``content``: all of a file, or one line of it.
+
+    Raises:
+        DataError: it is not JSON or something else.
+    """
+    remedy = "each line holds one object" if line else "fetch the file again"
     try:
-        values = json.loads(file.text())
+        values = json.loads(content)
     except json.JSONDecodeError as error:
-        raise file.error(f"not JSON: {error.msg}; fetch the file again", error.lineno) from error
+        place = f"at column {error.colno}"
+        raise file.error(
+            f"not JSON: {error.msg} {place}; {remedy}", line or error.lineno
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise file.error(f"a number too long or lists too deep to read; {remedy}", line) from error
     if not isinstance(values, dict):
-        raise file.error("not a JSON object; this reader needs one at the top")
+        raise file.error(f"not a JSON object; {remedy}", line)
     return values
 
 
@@ -43,6 +58,14 @@ def text(values: Mapping[str, object], key: str, name: str) -> str:
     if not isinstance(held, str):
         raise DataError(f"{name}: no text {key!r}")
     return " ".join(held.split())
+
+
+def identity(values: Mapping[str, object], key: str, name: str) -> str:
+    """Return the text or whole number below ``key``, or say that ``name`` has none."""
+    held = values.get(key)
+    if isinstance(held, bool) or not isinstance(held, str | int) or held == "":
+        raise DataError(f"{name}: {key!r} must be a text or a whole number")
+    return str(held)
 
 
 def strings(values: list[object], name: str) -> list[str]:

@@ -1,6 +1,5 @@
 """Read JSON Lines: one record a line, with a label, a text, options or spans. Knows no cards."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal, Self
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from clinprompt.errors import DataError
 from clinprompt.tasks.example import Record, Span, SpansAnswer
 from clinprompt.tasks.readers.files import DataFile
+from clinprompt.tasks.readers.json_tables import parse_object
 from clinprompt.tasks.readers.rows import RowShape
 
 
@@ -41,8 +41,8 @@ class JsonlReader(BaseModel):
         shape = self.row.model_copy(update={"verbatim": True}) if self.spans else self.row
         for number, line in file.lines():
             if line.strip():
+                values = parse_object(file, line, number)
                 try:
-                    values = _object(line)
                     record = shape.record(values, f"{file.stem}:{number}")
                     yield self._with_spans(record, values) if self.spans else record
                 except DataError as error:
@@ -55,19 +55,10 @@ class JsonlReader(BaseModel):
         return replace(record, answer=SpansAnswer(tuple(sorted(map(_span, held or ())))))
 
 
-def _object(line: str) -> dict[str, object]:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        message = f"not JSON: {error.msg} at column {error.colno}; each line holds one object"
-        raise DataError(message) from error
-    if not isinstance(values, dict):
-        raise DataError("not a JSON object; each line holds one")
-    return values
-
-
 def _span(value: object) -> Span:
     match value:
-        case {"start": int(start), "end": int(end), "label": str(label)}:
+        case {"start": int(start), "end": int(end), "label": str(label)} if not (
+            isinstance(start, bool) or isinstance(end, bool)
+        ):
             return Span(start, end, label)
     raise DataError('a span needs whole numbers "start" and "end" and a text "label"')

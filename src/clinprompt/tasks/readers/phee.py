@@ -6,7 +6,6 @@ subjects, severities and the events nested in a treatment (combinations) make no
 bear no type: the link's type says what its tail is.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Literal
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from clinprompt.errors import DataError
 from clinprompt.tasks.example import Record, Relation, RelationsAnswer, Span
 from clinprompt.tasks.readers.files import DataFile
-from clinprompt.tasks.readers.json_tables import items, table
+from clinprompt.tasks.readers.json_tables import identity, items, parse_object, table
 
 
 class PheeReader(BaseModel):
@@ -34,10 +33,9 @@ class PheeReader(BaseModel):
         """
         for number, line in file.lines():
             if line.strip():
+                values = parse_object(file, line, number)
                 try:
-                    yield _record(table(json.loads(line), "line"))
-                except json.JSONDecodeError as error:
-                    raise file.error(f"not JSON: {error.msg}; one object a line", number) from error
+                    yield _record(values)
                 except DataError as error:
                     raise file.error(str(error), number) from error
 
@@ -53,7 +51,8 @@ def _record(sentence: Mapping[str, object]) -> Record:
         for relation in _relations(table(event, "event"), context)
     }
     ordered = sorted(relations, key=lambda link: (link.head, link.tail, link.type))
-    return Record(str(sentence.get("id")), {"text": context}, RelationsAnswer(tuple(ordered)))
+    name = identity(sentence, "id", "line")
+    return Record(name, {"text": context}, RelationsAnswer(tuple(ordered)))
 
 
 def _relations(event: Mapping[str, object], context: str) -> Iterator[Relation]:

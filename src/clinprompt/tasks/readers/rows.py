@@ -1,5 +1,7 @@
 """Turn one row of named values into a record. Knows nothing of the file that the row came from."""
 
+import ast
+import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from string import ascii_uppercase
@@ -17,7 +19,9 @@ class RowShape(BaseModel):
     """Which value of a row becomes what in a record; values are named as the format names them.
 
     ``fields`` maps each field of the record to a value. The answer is a ``label`` or a ``text``;
-    with ``options`` (one value that holds them all, or one value each) the label is a letter. With
+    with ``options`` (one value that holds them all, or one value each) the label is a letter. One
+    value may be a list of texts, a table of letters, a list of ``{"key": letter, "value": text}``,
+    or any of these written out as Python writes it, as a cell of a table may hold it. With
     ``above``, the label is "1" where the value is a number above it and "0" elsewhere. Whitespace
     runs become single blanks unless ``verbatim``, which keeps offsets into the text true.
     """
@@ -75,14 +79,17 @@ class RowShape(BaseModel):
 
     def _is_above(self, label: str) -> str:
         try:
-            return "1" if float(label) > (self.above or 0.0) else "0"
-        except ValueError as error:
-            raise DataError(f"{self.label} is not a number, but reader.row.above is set") from error
+            number = float(label)
+        except ValueError:
+            number = math.nan
+        if math.isnan(number):
+            raise DataError(f"{self.label} is not a number, but reader.row.above is set")
+        return "1" if number > (self.above or 0.0) else "0"
 
     def _options(self, row: Mapping[str, object]) -> tuple[str, ...]:
         if not isinstance(self.options, str):
             return tuple(self._get(row, name) for name in self.options)
-        held = _value(row, self.options)
+        held = _lettered(_value(row, self.options), self.options)
         if isinstance(held, Mapping):
             if list(held) != list(LETTERS[: len(held)]):
                 raise DataError(f"{self.options}: keys must be the letters A, B, C ... in order")
@@ -90,6 +97,21 @@ class RowShape(BaseModel):
         if not isinstance(held, list | tuple):
             raise DataError(f"{self.options} must hold a list, or a table of letters")
         return tuple(" ".join(_words(option, self.options).split()) for option in held)
+
+
+def _lettered(held: object, name: str) -> object:
+    """Return options that a text or a list of pairs holds as what they stand for."""
+    if isinstance(held, str):
+        try:
+            held = ast.literal_eval(held)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+            raise DataError(f"{name} is a text that is no list or table; mend the value") from error
+    if not (isinstance(held, list) and held and all(isinstance(one, Mapping) for one in held)):
+        return held
+    lettered = {str(one.get("key")): one.get("value") for one in held}
+    if len(lettered) < len(held):
+        raise DataError(f"{name}: two options have one letter")
+    return lettered
 
 
 def no_value(name: str, known: Iterable[str]) -> str:

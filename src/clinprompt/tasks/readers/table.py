@@ -30,7 +30,7 @@ class TableReader(BaseModel):
     quotes: bool = True
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a row; blank rows are passed over.
+        """Yield one record a row; blank rows, and those with empty cells only, are passed over.
 
         Raises:
             DataError: quoting is broken, a row has another number of columns than the first, or a
@@ -61,7 +61,7 @@ class TableReader(BaseModel):
         number = 1
         try:
             for cells in rows:
-                if cells:
+                if any(cells):
                     yield number, cells
                 number = rows.line_num + 1
         except csv.Error as error:

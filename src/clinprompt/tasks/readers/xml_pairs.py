@@ -13,7 +13,10 @@ from clinprompt.tasks.readers.rows import RowShape
 
 
 class XmlPairsReader(BaseModel):
-    """Read one record an element ``pair``; ``row`` names attributes ``@name`` and child paths."""
+    """Read one record an element ``pair``; ``row`` names attributes ``@name`` and child paths.
+
+    A path may climb: ``../question`` is a child of the element that holds the pair.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,14 +30,14 @@ class XmlPairsReader(BaseModel):
         Raises:
             DataError: the file is not XML, has no such element, or one lacks a value.
         """
-        elements = _parse(file).findall(f".//{self.pair}")
+        elements = parse_xml(file).findall(f".//{self.pair}")
         if not elements:
             raise file.error(f"no element named {self.pair!r}; mend reader.pair")
         for number, element in enumerate(elements, start=1):
             try:
                 yield self.row.record(self._row(element), f"{file.stem}:{number}")
             except DataError as error:
-                raise file.error(str(error), _line(element)) from error
+                raise file.error(str(error), line_of(element)) from error
 
     def _row(self, element: etree._Element) -> dict[str, object]:
         values: dict[str, object] = {
@@ -47,7 +50,12 @@ class XmlPairsReader(BaseModel):
         return values
 
 
-def _parse(file: DataFile) -> etree._Element:
+def parse_xml(file: DataFile) -> etree._Element:
+    """Return the root element of an XML file. Entities of the file's own are refused.
+
+    Raises:
+        DataError: the file is missing, is not XML, or has entities of its own.
+    """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
         root = etree.fromstring(file.content(), parser)
@@ -57,11 +65,12 @@ def _parse(file: DataFile) -> etree._Element:
     for node in root.iter():
         if isinstance(node, etree._Entity):
             raise file.error(
-                "entities of the file's own are not read; write them out", _line(node.getparent())
+                "entities of the file's own are not read; write them out", line_of(node.getparent())
             )
     return root
 
 
-def _line(element: etree._Element | None) -> int | None:
+def line_of(element: etree._Element | None) -> int | None:
+    """Return the line of the file on which an element starts, where it is known."""
     # lxml-stubs gives sourceline no type
     return None if element is None else cast("int | None", element.sourceline)

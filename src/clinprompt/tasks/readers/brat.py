@@ -1,0 +1,187 @@
+"""Read text annotated with brat: ``X.ann`` with ``X.txt`` beside it. Knows no types by name.
+
+The types of links are the types of relations and the roles of event arguments; an event stands for
+its trigger. Offsets count the characters of the text file as it is, CR LF as two.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.example import Record, Span
+from clinprompt.tasks.readers.brat_lines import (
+    Attribute,
+    Event,
+    Line,
+    Mention,
+    Pieces,
+    Relation,
+    parse_line,
+    parse_offsets,
+)
+from clinprompt.tasks.readers.documents import Document, Link, View
+from clinprompt.tasks.readers.files import DataFile
+
+_SUFFIX = ".ann"
+_Lines = tuple[tuple[int, Line], ...]
+
+
+class BratReader(BaseModel):
+    """Read one document from each ``.ann`` file; its id is the file's path without the suffix.
+
+    ``pieces`` says what a mention in several pieces becomes: its ``hull``, from the first piece to
+    the last, or the ``first`` piece in the text. Pieces with only whitespace between them are one:
+    brat parts mentions at line ends. Whitespace at the ends of a mention is left out.
+
+    ``values`` names attributes: a link to a mention that has one gets the type ``LINK:VALUE``.
+    ``group_before = "_"`` puts files in one group whose names are the same before the first "_".
+    ``corrected`` gives, by ``DOCUMENT:ID``, the offsets of mentions whose own are wrong or whose
+    text column is damaged; the text is not compared there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["brat"]
+    view: View
+    pieces: Literal["hull", "first"] = "hull"
+    values: tuple[str, ...] = ()
+    group_before: str = ""
+    corrected: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if self.values and self.view.answer == "entities":
+            raise ValueError("values has no effect with view.answer = 'entities'")
+        return self
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield the records that one annotated text makes.
+
+        Raises:
+            DataError: the file is no ``.ann`` file, its text is missing, a line is damaged, names
+                what is not annotated, or shows other text than its offsets cover.
+        """
+        yield from self.view.records(self._document(file))
+
+    def _document(self, file: DataFile) -> Document:
+        if not file.place.endswith(_SUFFIX):
+            raise file.error("brat's annotation is in .ann files; name these in card.files: *.ann")
+        name = file.place.removeprefix("./").removesuffix(_SUFFIX)
+        folder, slash, last = name.rpartition("/")
+        text = file.sibling(f"{last}.txt").text()
+        lines = tuple(_parsed(file))
+        spans = dict(self._spans(file, lines, name, text))
+        group = last.partition(self.group_before)[0] if self.group_before else last
+        return Document(
+            name,
+            text,
+            {key: (span,) for span, key in _first_keys(spans).items()},
+            tuple(dict.fromkeys(self._links(file, lines, spans))),
+            f"{folder}{slash}{group}",
+        )
+
+    def _spans(
+        self, file: DataFile, lines: _Lines, name: str, text: str
+    ) -> Iterator[tuple[str, Span]]:
+        """Yield the span of each mention by its id."""
+        seen: set[str] = set()
+        for number, line in lines:
+            if not isinstance(line, Mention):
+                continue
+            if line.id in seen:
+                raise file.error(f"{line.id} stands twice in this file", number)
+            seen.add(line.id)
+            corrected = self.corrected.get(f"{name}:{line.id}")
+            try:
+                pieces = _checked(line, text) if corrected is None else parse_offsets(corrected)
+                start, end = self._stretch(pieces, text)
+            except DataError as error:
+                raise file.error(str(error), number) from error
+            yield line.id, Span(start, end, line.type)
+        for key in self.corrected:
+            document, _, mention = key.rpartition(":")
+            if document == name and mention not in seen:
+                raise file.error(f"reader.corrected names {mention}, which is not in this file")
+
+    def _stretch(self, pieces: Pieces, text: str) -> tuple[int, int]:
+        """Return the one stretch of text that stands for all pieces, without blanks around it."""
+        start, end = sorted(pieces)[0]
+        for later_start, later_end in sorted(pieces)[1:]:
+            if self.pieces == "hull" or not text[end:later_start].strip():
+                end = max(end, later_end)
+        covered = text[start:end]
+        if end > len(text) or not covered.strip():
+            raise DataError("a mention covers no words of the text; mend its offsets")
+        return start + len(covered) - len(covered.lstrip()), start + len(covered.rstrip())
+
+    def _links(self, file: DataFile, lines: _Lines, spans: Mapping[str, Span]) -> Iterator[Link]:
+        """Yield the links of relations and events, to the first mention of a type at a place."""
+        firsts = _first_keys(spans)
+        triggers = {line.id: line.trigger.id for _, line in lines if isinstance(line, Event)}
+
+        def mention(name: str, number: int) -> str:
+            found = triggers.get(name, name)
+            if found not in spans:
+                raise file.error(f"names {name}, which is not annotated", number)
+            return found
+
+        values: dict[str, str] = {}
+        for number, attribute in self._valued(file, lines):
+            target = mention(attribute.target, number)
+            if target in values:
+                raise file.error("a second value for one mention; mend reader.values", number)
+            values[target] = attribute.value
+        for number, line in lines:
+            for kind, *ends in _ends(line):
+                head, tail = (mention(end, number) for end in ends)
+                shown = f"{kind}:{values[tail]}" if tail in values else kind
+                yield Link(shown, firsts[spans[head]], firsts[spans[tail]])
+
+    def _valued(self, file: DataFile, lines: _Lines) -> Iterator[tuple[int, Attribute]]:
+        """Yield the attributes named in ``values``."""
+        for number, line in lines:
+            if isinstance(line, Attribute) and line.name in self.values:
+                if not line.value:
+                    raise file.error(f"{line.name} has no value here; mend reader.values", number)
+                yield number, line
+
+
+def _parsed(file: DataFile) -> Iterator[tuple[int, Line]]:
+    for number, line in file.lines():
+        try:
+            parsed = parse_line(line)
+        except DataError as error:
+            raise file.error(str(error), number) from error
+        if parsed is not None:
+            yield number, parsed
+
+
+def _checked(mention: Mention, text: str) -> Pieces:
+    """Return the mention's pieces, once they are seen to cover the text that its line shows."""
+    covered = " ".join(text[start:end] for start, end in mention.pieces)
+    if covered.split() != mention.shown.split():
+        raise DataError(
+            "the text column is not what the offsets cover; were line ends of the .txt changed? "
+            "If the line is wrong, give its offsets in reader.corrected"
+        )
+    return mention.pieces
+
+
+def _first_keys(spans: Mapping[str, Span]) -> dict[Span, str]:
+    """Return the first id of each span: one type annotated twice at one place is one entity."""
+    firsts: dict[Span, str] = {}
+    for key, span in spans.items():
+        firsts.setdefault(span, key)
+    return firsts
+
+
+def _ends(line: Line) -> Iterator[tuple[str, str, str]]:
+    """Yield type, head and tail of each link that a line makes."""
+    match line:
+        case Relation():
+            yield line.type, line.head.id, line.tail.id
+        case Event():
+            for argument in line.arguments:
+                yield argument.role, line.trigger.id, argument.id

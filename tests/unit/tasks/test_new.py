@@ -1,0 +1,375 @@
+"""A user's own data becomes a task folder that loads; what cannot be told is asked for."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from clinprompt.cli import app
+from clinprompt.errors import ClinpromptError, DataError, SettingError
+from clinprompt.tasks.card import SPLITS, TaskCard, find_card
+from clinprompt.tasks.card_text import METRICS, Sketch, label_names, write_card
+from clinprompt.tasks.columns import Named
+from clinprompt.tasks.example import LabelAnswer, Relation, RelationsAnswer, Span
+from clinprompt.tasks.load import load_task
+from clinprompt.tasks.new import Request, draft_task, task_name, write_task
+
+SECRET = "zebrafishpatient"  # stands for record text: no error may show it
+
+
+def make(type_, origin, folder, name="", **named):
+    """Draft and write a task, and load it the way that every command does."""
+    draft = draft_task(Request(type_, origin, name, Named(**named)))
+    write_task(draft, folder)
+    return draft, load_task(find_card(str(folder)), None)
+
+
+def refusal(type_, origin, **named):
+    with pytest.raises(ClinpromptError) as caught:
+        draft_task(Request(type_, origin, "", Named(**named)))
+    assert SECRET not in str(caught.value)
+    return str(caught.value)
+
+
+def put(path: Path, *lines) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shown = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_text("".join(f"{line}\n" for line in shown), encoding="utf-8")
+    return path
+
+
+def note(number: int, **more):
+    text = f"Note {number}: a stent, later a rash."
+    at = text.index("stent")
+    spans = [{"start": at, "end": at + 5, "label": "MEDICAL_DEVICE"}]
+    return {"id": number, "note": text, "entities": spans, **more}
+
+
+def pairs(*labels: str) -> list[str]:
+    """Return a table of 20 pairs of texts, two to a premise."""
+    rows = [f'"first, {i // 2}",second {i},{labels[i % len(labels)]}' for i in range(20)]
+    return ["premise,hypothesis,gold_label", *rows]
+
+
+def num_rows(data):
+    return [len(data.splits[split]) for split in SPLITS]
+
+
+class TestFormats:
+    def test_json_lines_with_mentions(self, tmp_path):
+        origin = put(tmp_path / "My notes.jsonl", *(note(i) for i in range(20)))
+        draft, data = make("ner", origin, tmp_path / "task")
+        assert data.card.name == "My-notes"
+        assert data.card.labels == {"MEDICAL_DEVICE": "medical device"}
+        assert data.card.reader.row.fields == {"text": "note"}
+        assert num_rows(data) == [16, 2, 2]
+        record = data.splits["train"][0]
+        assert record.text[record.answer.spans[0].start :].startswith("stent")
+        assert "text: column note" in draft.found
+        assert "label MEDICAL_DEVICE: medical device" in draft.found
+        first = draft.examples(3)[0]
+        assert first.input.endswith("later a rash.\nEntities (medical device):")
+        assert first.target == "stent"
+
+    def test_a_table_of_pairs_whose_premises_stay_together(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("entails", "neutral"))
+        _, data = make("nli", origin, tmp_path / "task")
+        assert data.card.labels == {"entails": "entails", "neutral": "neutral"}
+        assert data.splits["train"][0].fields.keys() == {"text", "statement"}
+        groups = [{record.group for record in data.splits[split]} for split in SPLITS]
+        assert sum(map(len, groups)) == len(set.union(*groups)) == 10
+
+    def test_numbers_for_yes_and_no_become_these_words(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("0", "1"))
+        _, data = make("re", origin, tmp_path / "task", text=("premise",))
+        assert data.card.labels == {"0": "no", "1": "yes"}
+        assert (data.card.metric, data.card.positive) == ("positive_f1", ("1",))
+        assert data.card.setting == "gold-entities"
+
+    def test_questions_with_options_in_columns_and_loose_quotation_marks(self, tmp_path):
+        lines = [f'what "{i}?\ta{i}\tb{i}\tc{i}\tB' for i in range(20)]
+        header = "Question\topa\topb\topc\tAnswer"
+        _, data = make("qa", put(tmp_path / "exam.tsv", header, *lines), tmp_path / "task")
+        assert (data.card.answer, data.card.labels) == ("choice", {})
+        options = {record.options for split in SPLITS for record in data.splits[split]}
+        assert options == {(f"a{i}", f"b{i}", f"c{i}") for i in range(20)}
+        assert data.splits["train"][0].answer == LabelAnswer("B")
+
+    @pytest.mark.parametrize(
+        ("answer", "kind"), [(lambda i: ("yes", "no", "maybe")[i % 3], "label"), (str, "text")]
+    )
+    def test_questions_have_a_closed_or_a_free_answer(self, tmp_path, answer, kind):
+        rows = [{"question": f"q{i}", "context": f"c{i}", "answer": answer(i)} for i in range(20)]
+        _, data = make("qa", put(tmp_path / "q.jsonl", *rows), tmp_path / "task")
+        assert data.card.answer == kind
+        assert data.splits["train"][0].fields == {"context": "c0", "question": "q0"}
+
+    def test_dialogues_with_summaries(self, tmp_path):
+        rows = [
+            {"dialogue": f"d {i}", "summary": f"s {i}", "patient_id": i // 2} for i in range(20)
+        ]
+        _, data = make("summarization", put(tmp_path / "d.jsonl", *rows), tmp_path / "task")
+        assert data.splits["train"][0].answer.text == "s 0"
+        assert data.splits["train"][0].group == "0"
+
+    def test_a_folder_of_conll_files_named_after_splits(self, tmp_path):
+        lines = ("Took O", "iron B-AdverseEvent", "pills I-AdverseEvent", "", "Fine O")
+        for name in ("train.txt", "dev.txt", "set-test.txt"):
+            put(tmp_path / "in" / name, *lines)
+        put(tmp_path / "in" / "README.txt", "not data")
+        draft, data = make("ner", tmp_path / "in", tmp_path / "task")
+        assert data.card.reader.separator == "blank"
+        assert data.card.resplit is None
+        assert num_rows(data) == [2, 2, 2]
+        assert data.card.labels == {"AdverseEvent": "adverse event"}
+        assert not (tmp_path / "task" / "README.txt").exists()
+        assert "test: 2 of 6 records, set-test.txt" in draft.found
+
+    def test_bare_tags_get_a_type(self, tmp_path):
+        origin = put(tmp_path / "a.tsv", *(f"iron\tB\n{i}\tI\n\nok\tO\n" for i in range(20)))
+        _, data = make("ner", origin, tmp_path / "task")
+        assert data.card.labels == {"ENTITY": "entity"}
+
+    @pytest.mark.parametrize("type_", ["ner", "re"])
+    def test_a_brat_folder_with_folders_of_splits(self, tmp_path, type_):
+        for folder in ("train/ward[1]", "train/icu", "dev", "test"):
+            place = tmp_path / "in" / folder
+            put(
+                place / "n1.ann",
+                "T1\tDrug 5 9\tiron",
+                "T2\tDose 10 14\t5 mg",
+                "R1\tOf Arg1:T2 Arg2:T1",
+            )
+            put(place / "n1.txt", "Took iron 5 mg.")
+        put(tmp_path / "in" / "annotation.conf", "[entities]")
+        draft, data = make(type_, tmp_path / "in", tmp_path / "task")
+        assert data.card.files.train == ("train/icu/*.ann", "train/ward[[]1]/*.ann")
+        assert num_rows(data) == [2, 1, 1]
+        drug, dose = Span(5, 9, "Drug"), Span(10, 14, "Dose")
+        record = data.splits["train"][0]
+        if type_ == "re":
+            assert record.answer == RelationsAnswer((Relation("Of", dose, drug),))
+            assert data.card.setting == "end-to-end"
+        else:
+            assert record.answer.spans == (drug, dose)
+            assert draft.examples(1)[0].target == "drug: iron\ndose: 5 mg"
+
+    def test_a_flat_brat_folder_is_parted_into_splits(self, tmp_path):
+        for number in range(12):
+            put(tmp_path / "in" / f"n{number}.ann", "T1\tDrug 0 4\tIron")
+            put(tmp_path / "in" / f"n{number}.txt", "Iron.")
+        put(tmp_path / "in" / "predictions.jsonl", "{}")  # as `predict --format brat` leaves it
+        _, data = make("ner", tmp_path / "in", tmp_path / "task")
+        assert data.card.files.train == ("*.ann",)
+        assert sum(num_rows(data)) == 12
+        assert all(num_rows(data))
+
+
+class TestColumns:
+    def test_a_column_that_is_named_is_taken(self, tmp_path):
+        rows = [{"a": f"long {i}", "b": f"short {i}", "text": "x"} for i in range(9)]
+        origin = put(tmp_path / "d.jsonl", *rows)
+        _, data = make("summarization", origin, tmp_path / "task", text=("a",), label="b")
+        assert data.splits["train"][0].fields == {"text": "long 0"}
+
+    def test_columns_of_a_bare_table_are_named_by_number(self, tmp_path):
+        lines = [f"{SECRET} {i};{'yn'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "bare.csv", *lines)
+        assert "look like a row" in refusal("nli", origin)
+        _, data = make("nli", origin, tmp_path / "task", text=("0",), label="1")
+        assert not data.card.reader.header
+        assert data.card.reader.delimiter == "semicolon"
+        assert sum(num_rows(data)) == 20
+
+    def test_one_text_alone_is_classified(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("a", "b"))
+        _, data = make("nli", origin, tmp_path / "task", text=("hypothesis",))
+        assert data.splits["train"][0].fields == {"text": "second 0"}
+
+    @pytest.mark.parametrize(
+        ("type_", "says"),
+        [
+            ("summarization", ["for the text", "it has: who, what", "--text COLUMN"]),
+            ("nli", ["for the first text", "premise", "--text COLUMN"]),
+            ("qa", ["for the question", "--question COLUMN"]),
+        ],
+    )
+    def test_a_column_that_cannot_be_told_lists_the_columns(self, tmp_path, type_, says):
+        message = refusal(type_, put(tmp_path / "d.csv", "who,what", f"{SECRET},x"))
+        assert all(word in message for word in says), message
+
+    @pytest.mark.parametrize(
+        ("type_", "named", "says"),
+        [
+            ("nli", {"label": "premise"}, "no column has a usual name for the first text"),
+            ("nli", {"label": "hypothesis", "text": ("premise",)}, "20 different values"),
+            ("re", {"text": ("premise",), "label": "lable"}, "no column 'lable'; it has: premise"),
+            ("re", {"question": "premise"}, "only qa takes --question"),
+            ("re", {"text": ("premise", "hypothesis")}, "takes --text once at most"),
+            ("ner", {}, "tables cannot hold a task of type ner; give brat or CoNLL or JSON Lines"),
+        ],
+    )
+    def test_a_column_that_cannot_be_it_is_refused(self, tmp_path, type_, named, says):
+        lines = [line.replace("second", "second" + 40 * "d") for line in pairs("a", "b")]
+        assert says in refusal(type_, put(tmp_path / "pairs.csv", *lines), **named)
+
+    def test_mentions_of_another_shape_are_refused(self, tmp_path):
+        origin = put(tmp_path / "n.jsonl", *[note(i, entities=[[0, 4, SECRET]]) for i in range(9)])
+        assert 'each {"start": 0' in refusal("ner", origin)
+
+    def test_options_need_letters(self, tmp_path):
+        lines = [f"q{i},x,y,{i % 2}" for i in range(9)]
+        assert "must hold the letter" in refusal(
+            "qa", put(tmp_path / "q.csv", "question,a,b,answer", *lines)
+        )
+
+    def test_an_empty_label_is_refused(self, tmp_path):
+        assert "is empty in some rows" in refusal(
+            "nli", put(tmp_path / "p.csv", *pairs("a", "b", ""))
+        )
+
+    def test_one_label_is_no_task(self, tmp_path):
+        assert "the same label" in refusal("nli", put(tmp_path / "p.csv", *pairs("a")))
+
+
+class TestFiles:
+    def test_the_data_stays_as_it_is_and_is_copied_whole(self, tmp_path):
+        origin = put(tmp_path / "in" / "a.jsonl", *(note(i) for i in range(20)))
+        before = origin.read_bytes()
+        make("ner", tmp_path / "in", tmp_path / "task")
+        assert origin.read_bytes() == before == (tmp_path / "task" / "a.jsonl").read_bytes()
+        assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.jsonl"]
+        assert sorted(path.name for path in (tmp_path / "task").iterdir()) == [
+            "a.jsonl",
+            "card.toml",
+        ]
+
+    def test_nothing_is_overwritten(self, tmp_path):
+        origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(20)))
+        (tmp_path / "task").mkdir()
+        draft = draft_task(Request("ner", origin))
+        with pytest.raises(SettingError, match="is there already"):
+            write_task(draft, tmp_path / "task")
+        assert list((tmp_path / "task").iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("names", "says"),
+        [
+            ([], "holds no data file"),
+            (["a.md"], "holds no data file"),
+            (["a.jsonl", "b.csv"], "jsonl and table; give one format"),
+            (["train.jsonl", "more.jsonl"], "more.jsonl, belong to no split"),
+            (["dev.jsonl", "test.jsonl"], "no file is named train"),
+            (["a!b.jsonl"], "may have '!'"),
+        ],
+    )
+    def test_files_that_do_not_go_together_are_refused(self, tmp_path, names, says):
+        for name in names:
+            put(tmp_path / "in" / name, note(1))
+        (tmp_path / "in").mkdir(exist_ok=True)
+        assert says in refusal("qa", tmp_path / "in")
+
+    @pytest.mark.parametrize(
+        ("lines", "says"),
+        [
+            (['{"text"'], "a.jsonl:1: not JSON"),
+            (["[1]"], "a.jsonl:1: not a JSON object"),
+            ([note(1), {"id": 2, "note": 3.5, "entities": 4}], "must hold a list"),
+            ([note(1), note(2)], "2 records are too few"),
+            ([note(i, entities=[]) for i in range(9)], "holds no spans"),
+        ],
+    )
+    def test_data_that_makes_no_task_is_refused(self, tmp_path, lines, says):
+        assert says in refusal("ner", put(tmp_path / "a.jsonl", *lines))
+
+    def test_a_tag_of_another_scheme_is_named_by_its_line(self, tmp_path):
+        message = refusal("ner", put(tmp_path / "a.conll", "ok\tO", f"{SECRET}\tS-X"))
+        assert "a.conll:2: " in message
+        assert "BIOES" in message
+
+    def test_a_ragged_table_is_refused(self, tmp_path):
+        assert "no table" in refusal("nli", put(tmp_path / "a.csv", "a,b", SECRET))
+
+    def test_a_missing_place_is_named(self, tmp_path):
+        assert "no such file" in refusal("ner", tmp_path / "none")
+
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [("qa-pubmedqa", "of the catalog"), ("a/b", "cannot be"), ("été", "cannot be")],
+    )
+    def test_a_name_that_no_task_may_have_is_refused(self, tmp_path, name, says):
+        with pytest.raises(SettingError, match=says):
+            task_name(Request("ner", tmp_path, name))
+
+    def test_files_without_a_pair_are_refused(self, tmp_path):
+        put(tmp_path / "in" / "n1.ann", "T1\tDrug 0 4\tIron")
+        with pytest.raises(DataError, match=r"n1\.txt: cannot be read"):
+            draft_task(Request("ner", tmp_path / "in"))
+
+
+class TestCard:
+    def test_words_are_made_from_labels(self):
+        assert label_names(["ADVERSE_EVENT", "AdverseEvent", "drug-name", "+", "SSI"]) == {
+            "ADVERSE_EVENT": "adverse event",
+            "AdverseEvent": "adverse event (2)",
+            "drug-name": "drug name",
+            "+": "label 4",
+            "SSI": "ssi",
+        }
+        assert label_names(["False", "True"]) == {"False": "no", "True": "yes"}
+        assert label_names(["0", "1", "2"]) == {"0": "0", "1": "1", "2": "2"}
+
+    def test_metrics_are_those_that_a_card_takes(self):
+        for answer, metrics in METRICS.items():
+            for metric in metrics:
+                values = tomllib.loads(write_card(sketch(answer, ("yes", "no"))))
+                positive = ["yes"] if metric == "positive_f1" else []
+                TaskCard.model_validate({**values, "metric": metric, "positive": positive})
+
+    @given(
+        st.sampled_from(["spans", "relations", "label", "choice", "text"]),
+        st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=5, unique=True),
+        st.text(st.characters(codec="utf-8"), min_size=1),
+    )
+    def test_every_card_is_toml_that_says_what_was_told(self, answer, labels, column):
+        told = sketch(answer, tuple(labels), column)
+        card = TaskCard.model_validate(tomllib.loads(write_card(told)))
+        assert (card.name, card.answer) == ("made", answer)
+        assert tuple(card.labels) == tuple(labels)
+        assert card.reader.row.fields == {"text": column}
+        assert card.files.train == (column,)
+
+    def test_the_commands_new_and_show(self, tmp_path):
+        origin = put(tmp_path / "a[b].jsonl", *(note(i) for i in range(20)))
+        out = str(tmp_path / "my-task")
+        arguments = ["tasks", "new", "--type", "ner", "--from", str(origin), "--out", out]
+        made = CliRunner().invoke(app, [*arguments, "--name", "stents"], catch_exceptions=False)
+        assert made.exit_code == 0, made.output
+        assert made.output.count("Entities (medical device): stent") == 3
+        assert "train: 16 of 20 records, a[b].jsonl" in made.output
+        shown = CliRunner().invoke(app, ["tasks", "show", out], catch_exceptions=False)
+        assert shown.exit_code == 0, shown.output
+        assert "stents" in shown.output
+
+    def test_an_unknown_type_is_named_with_those_that_there_are(self, tmp_path):
+        arguments = ["tasks", "new", "--type", "ners", "--from", str(tmp_path)]
+        with pytest.raises(SettingError, match="'ners'; known: ner, re"):
+            CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def sketch(answer, labels, column="text"):
+    types = {"spans": "ner", "relations": "re", "label": "nli", "choice": "qa"}
+    row = {"fields": {"text": column}}
+    return Sketch(
+        name="made",
+        type=types.get(answer, "summarization"),
+        answer=answer,
+        reader={"name": "jsonl", "row": row},
+        fields=("text",),
+        files={"train": (column,)},
+        labels=labels,
+    )

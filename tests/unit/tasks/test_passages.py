@@ -1,0 +1,48 @@
+"""The passage chosen for a question fits, and holds what the question asks for."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clinprompt.tasks.passages import best_passage
+
+FILLER = "The visit was long and the room was cold. "
+
+
+def num_words(text: str) -> int:
+    return len(text.split())
+
+
+def test_the_sentence_with_the_rare_words_stands_in_the_middle():
+    context = FILLER * 20 + "Warfarin was stopped after a bleed. " + FILLER * 20
+    start, end = best_passage(context, "When was warfarin stopped?", num_words, 50)
+    assert num_words(context[start:end]) <= 50
+    where = context.index("Warfarin") - start
+    assert 0 < where < end - start
+    assert abs(where + len("Warfarin was stopped") / 2 - (end - start) / 2) < 2 * len(FILLER)
+
+
+def test_two_matches_near_each_other_are_worth_more_than_one():
+    context = "Iron low. " + FILLER * 9 + "Iron was given by vein. " + FILLER * 9
+    start, end = best_passage(context, "iron by vein", num_words, 30)
+    assert "Iron was given by vein." in context[start:end]
+
+
+def test_a_context_that_fits_is_its_own_passage():
+    assert best_passage("Short note.", "what?", num_words, 2) == (0, 11)
+
+
+def test_a_question_without_any_match_gets_a_passage_all_the_same():
+    start, end = best_passage(FILLER * 9, "zzz", num_words, 20)
+    assert num_words((FILLER * 9)[start:end]) in range(9, 21)
+
+
+@given(
+    st.text(st.sampled_from("ab Z9.\n"), max_size=120),
+    st.text(st.sampled_from("ab Z"), max_size=12),
+    st.integers(1, 30),
+)
+def test_every_passage_is_a_part_of_the_context_within_the_limit(context, question, limit):
+    start, end = best_passage(context, question, len, limit)
+    assert 0 <= start <= end <= len(context)
+    assert end - start <= limit
+    assert end > start or not context
