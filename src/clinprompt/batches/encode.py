@@ -58,7 +58,8 @@ class Encoder:
 
     Where an input is too long, the middles of its fields are cut, never the wording or the options
     of a question: with long options it stays above ``max_input_tokens``, but never above
-    ``context``, the positions that the backbone has for input and answer.
+    ``context``, the positions that the backbone has for input and answer. ``splits`` tells that
+    what can be read in parts is (see ``parts``).
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -66,6 +67,28 @@ class Encoder:
     max_target_tokens: int
     context: int = 1 << 30
     chat: bool = False
+    splits: bool = True
+
+    def fits(self, example: Example) -> bool:
+        """Tell whether the whole input is within the limit."""
+        shown = self._as_chat(example) if self.chat else example
+        # A token is at least a byte.
+        is_short = len(shown.input.encode()) < self.max_input_tokens
+        return is_short or self._num_tokens(shown.input) <= self.max_input_tokens
+
+    def room(self, example: Example) -> int:
+        """Return how many tokens the limit leaves to the fields that may be cut, together."""
+        shown = self._as_chat(example) if self.chat else example
+        return self.max_input_tokens - self._num_tokens("".join(shown.pieces[::2]))
+
+    def length_of(self, text: str) -> int:
+        """Return how many tokens a text has by itself."""
+        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _num_tokens(self, text: str) -> int:
+        return len(
+            self.tokenizer(text, add_special_tokens=not self.chat, verbose=False)["input_ids"]
+        )
 
     def encode(self, example: Example, task: int = 0) -> Row:
         """Encode one example.

@@ -5,11 +5,13 @@ Axes: B rows of a batch, K tasks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from clinprompt.backbone.decode import distinct_choices, generate, score_choices
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.shared_prefix import Prefix
 from clinprompt.batches.encode import Encoder, Row, micro_batches
+from clinprompt.batches.parts import Parts, parts_of
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import Answer, Example
 from clinprompt.tasks.formats import parse_answer
@@ -38,35 +40,60 @@ def predict(
     tasks: Mapping[str, int] | None = None,
     prefix: Prefix | None = None,
 ) -> list[Prediction]:
-    """Answer examples of any mixture of tasks, in the order given.
+    """Answer examples of any mixture of tasks, in the order given; long ones part by part.
 
     Closed label sets are scored by likelihood, everything else is decoded greedily. ``prefix``
     holds the prompts of K tasks; ``tasks`` tells which of them an example's task uses.
     """
+    split = [parts_of(cards[example.task], _unanswered(example), encoder) for example in examples]
+    asked = [part for parts in split for part in parts.examples]
     numbers = tasks or {}
-    rows = [encoder.encode(example, numbers.get(example.task, 0)) for example in examples]
+    rows = [encoder.encode(part, numbers.get(part.task, 0)) for part in asked]
+    answered = zip(asked, rows, _texts(backbone, encoder, asked, rows, prefix), strict=True)
+    return [
+        _joined(cards[example.task], example, parts, list(islice(answered, len(parts.examples))))
+        for example, parts in zip(examples, split, strict=True)
+    ]
+
+
+def _unanswered(example: Example) -> Example:
+    """Return an example whose record tells nothing of its answer, so that no cut can."""
+    return replace(example, record=replace(example.record, answer=None), target=None)
+
+
+def _joined(
+    card: TaskCard, example: Example, parts: Parts, answered: Sequence[tuple[Example, Row, str]]
+) -> Prediction:
+    answers = [parse_answer(card, part.record, text) for part, _, text in answered]
+    return Prediction(
+        example,
+        parts.join(answers),
+        "\n".join(text for _, _, text in answered),
+        any(row.input_was_cut for _, row, _ in answered),
+    )
+
+
+def _texts(
+    backbone: Backbone,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    rows: Sequence[Row],
+    prefix: Prefix | None,
+) -> list[str]:
+    """Return what the model answers to each row, in order."""
     texts = [""] * len(rows)
     for is_closed in (True, False):
         wanted = [i for i, example in enumerate(examples) if bool(example.choices) == is_closed]
-        inputs = [replace(rows[i], target_ids=()) for i in wanted]
+        inputs = [rows[i] for i in wanted]
+        answer = _choose if is_closed else _write
         overhead = SCORING_OVERHEAD if is_closed else WRITING_OVERHEAD
         for group in micro_batches(inputs, max_tokens=TOKENS_AT_ONCE, overhead=overhead):
             own_rows = [inputs[g] for g in group]
             own_examples = [examples[wanted[g]] for g in group]
-            answer = _choose if is_closed else _write
-            for g, text in zip(
-                group, answer(backbone, encoder, own_rows, own_examples, prefix), strict=True
-            ):
+            found = answer(backbone, encoder, own_rows, own_examples, prefix)
+            for g, text in zip(group, found, strict=True):
                 texts[wanted[g]] = text
-    return [
-        Prediction(
-            example,
-            parse_answer(cards[example.task], example.record, text),
-            text,
-            row.input_was_cut,
-        )
-        for example, text, row in zip(examples, texts, rows, strict=True)
-    ]
+    return texts
 
 
 def _choose(

@@ -1,0 +1,109 @@
+"""What is longer than a model reads is read in parts, and the parts' answers are joined."""
+
+import pytest
+from tiny import byte_tokenizer
+
+from clinprompt.batches.encode import Encoder
+from clinprompt.batches.parts import parts_of
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.example import (
+    LabelAnswer,
+    Record,
+    Relation,
+    RelationsAnswer,
+    Span,
+    SpansAnswer,
+    TextAnswer,
+)
+from clinprompt.tasks.formats import make_example, parse_answer
+
+TOKENIZER = byte_tokenizer()  # one token a byte
+TEXT = " ".join(f"On day {day} he took drug{day} twice." for day in range(10, 30))
+
+
+def card_of(type_, answer, metric, template="{{ text }}\nAnswer:", cut="text"):
+    return TaskCard.model_validate(
+        {
+            "name": "made",
+            "type": type_,
+            "answer": answer,
+            "title": "made for tests",
+            "source": {"repository": "clinprompt", "license": "Apache-2.0"},
+            "reader": {"name": "practice", "task": "ner-drugs"},
+            "labels": {"DRUG": "drug", "DAY": "day"} if answer != "text" else {},
+            "wording": {"version": 1, "template": template, "cut": cut, "instruction": "Do it."},
+            "metric": metric,
+            "setting": "end-to-end" if type_ == "re" else "",
+        }
+    )
+
+
+NER = card_of("ner", "spans", "entity_f1")
+RE = card_of("re", "relations", "relation_f1")
+PAIR = card_of("re", "label", "accuracy")
+QA = card_of(
+    "qa", "text", "token_f1", "{{ context }}\nQuestion: {{ question }}\nAnswer:", "context"
+)
+DRUGS = tuple(Span(at, at + 6, "DRUG") for at in range(len(TEXT)) if TEXT.startswith("drug", at))
+LINKS = tuple(
+    Relation("DAY", Span(span.start, span.end, ""), Span(span.start - 11, span.start - 9, ""))
+    for span in DRUGS
+)
+
+
+def encoder_of(limit, *, splits=True):
+    return Encoder(TOKENIZER, limit, 60, splits=splits)
+
+
+@pytest.mark.parametrize(
+    ("card", "answer"), [(NER, SpansAnswer(DRUGS)), (RE, RelationsAnswer(LINKS))]
+)
+def test_windows_taught_and_asked_give_the_whole_answer(card, answer):
+    example = make_example(card, Record("1", {"text": TEXT}, answer))
+    encoder = encoder_of(150)
+    parts = parts_of(card, example, encoder)
+    assert len(parts.examples) > 3
+    assert not any(encoder.encode(part).input_was_cut for part in parts.examples)
+    answers = [parse_answer(card, part.record, part.target) for part in parts.examples]
+    assert parts.join(answers) == answer
+
+
+def test_an_instruction_stands_before_every_window():
+    example = make_example(NER, Record("1", {"text": TEXT}), instruct=True)
+    parts = parts_of(NER, example, encoder_of(150))
+    assert len(parts.examples) > 1
+    assert all(part.input.startswith("Do it.\n\n") for part in parts.examples)
+
+
+def test_what_fits_is_read_as_it_is():
+    example = make_example(NER, Record("1", {"text": TEXT}))
+    parts = parts_of(NER, example, encoder_of(2000))
+    assert parts.examples == (example,)
+    assert parts.join([SpansAnswer(DRUGS)]) == SpansAnswer(DRUGS)
+
+
+def test_nothing_is_split_where_that_is_switched_off():
+    example = make_example(NER, Record("1", {"text": TEXT}))
+    assert parts_of(NER, example, encoder_of(150, splits=False)).examples == (example,)
+
+
+def test_a_question_is_put_to_the_passage_that_suits_it():
+    fields = {"context": TEXT, "question": "What about drug23?"}
+    example = make_example(QA, Record("1", fields, TextAnswer("twice")))
+    [part] = parts_of(QA, example, encoder_of(160)).examples
+    assert "drug23" in part.input
+    assert not encoder_of(160).encode(part).input_was_cut
+    assert part.target == "twice"
+
+
+def test_a_marked_pair_keeps_both_of_its_mentions():
+    marked = TEXT.replace("drug12", "<< drug12 >>").replace("drug27", "[[ drug27 ]]")
+    example = make_example(PAIR, Record("1", {"text": marked}, LabelAnswer("DRUG")))
+    [part] = parts_of(PAIR, example, encoder_of(200)).examples
+    row = encoder_of(200).encode(part)
+    assert not row.input_was_cut
+    read = TOKENIZER.decode(list(row.input_ids))
+    assert "<< drug12 >>" in read
+    assert "[[ drug27 ]]" in read
+    assert " ... " in read
+    assert part.target == "drug"
