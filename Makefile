@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check bench fix clean readme
+.PHONY: setup demo test check bench fix clean readme tasks
 
 setup: $(STAMP)
 
@@ -39,3 +39,6 @@ clean:
 
 readme: setup
 	$(BIN)/python docs/insert_results.py
+
+tasks: setup
+	$(BIN)/clinprompt tasks check --suite open34 --mirror $(MIRROR) --json | $(BIN)/python docs/insert_tasks.py

@@ -30,7 +30,10 @@ class Settings(BaseModel):
 class DataSettings(Settings):
     """How much of each task is used. Lengths count tokens of the backbone's tokenizer."""
 
-    max_input_tokens: int = Field(default=512, ge=8, description="longer inputs lose their middle")
+    max_input_tokens: int = Field(default=512, ge=8, description="longer inputs: see long_inputs")
+    long_inputs: Literal["split", "cut"] = Field(
+        default="split", description="split: windows of notes, passages for questions"
+    )
     max_target_tokens: int = Field(default=128, ge=2, description="longer answers lose their end")
     train_rows: int = Field(default=2000, ge=1, description="at most, a source task")
     validation_rows: int = Field(default=32, ge=1, description="at most, a task")

@@ -105,7 +105,7 @@ def test_tasks_show_renders_examples():
 
 def test_tasks_check_says_what_survives():
     [row] = json.loads(call("tasks", "check", "practice-nli-social", "--json").stdout)
-    assert row["survive_as_text"] == 1.0
+    assert row["survive"] == 1.0
 
 
 def test_ctrl_c_names_a_command_that_goes_on(tmp_path, tiny_llama_folder):

@@ -55,6 +55,16 @@ def test_results_table_of_the_readme_is_made_from_the_committed_cells():
     assert readme.split(BEGIN)[1].split(END)[0].strip() == results_text().strip()
 
 
+def test_table_of_tasks_is_made_from_the_committed_check():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from insert_tasks import BEGIN, END, table_text  # noqa: PLC0415
+    finally:
+        sys.path.pop(0)
+    page = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    assert page.split(BEGIN)[1].split(END)[0].strip() == table_text().strip()
+
+
 def test_committed_results_hold_no_absolute_path():
     for path in (ROOT / "docs" / "results").rglob("*"):
         if path.suffix in {".md", ".json", ".jsonl", ".html", ".toml"}:

@@ -86,12 +86,12 @@ def score(
     gold: Sequence[Answer],
     *,
     labels: tuple[str, ...] = (),
-    positive: str = "",
+    positive: tuple[str, ...] = (),
 ) -> Scores:
     """Score predicted answers against gold answers, row by row.
 
-    ``labels`` bounds macro-F1 to a closed set (empty: every gold label); ``positive`` is the label
-    of positive F1.
+    ``labels`` bounds macro-F1 to a closed set (empty: every gold label); ``positive`` are the
+    labels of positive F1, which is the micro-F1 over them.
 
     Raises:
         SettingError: the metric is not known, or positive F1 has no positive label.
@@ -263,7 +263,7 @@ def _label_scores(
     answers: Sequence[Answer],
     gold: Sequence[Answer],
     labels: tuple[str, ...],
-    positive: str,
+    positive: tuple[str, ...],
 ) -> Scores:
     predicted = np.array(
         [answer.label if answer else "" for answer in _of_kind(answers, LabelAnswer)]
@@ -273,13 +273,16 @@ def _label_scores(
         correct = np.stack([(predicted == true) & (true != ""), np.ones(len(true))], axis=1)
         return Scores(metric, ACCURACY_SCORER, correct.astype(np.float64), _mean)
     if metric == "positive_f1" and not positive:
-        raise SettingError("positive_f1 needs the positive label; name it in the card")
+        raise SettingError("positive_f1 needs the positive labels; name them in the card")
     counted = labels or tuple(sorted(set(true.tolist())))
-    names = np.array([positive] if metric == "positive_f1" else counted)
+    names = np.array(positive if metric == "positive_f1" else counted)
     is_predicted, is_true = predicted[:, None] == names, true[:, None] == names
     counts = np.stack([is_predicted & is_true, is_predicted, is_true], axis=2).astype(np.float64)
-    scorer = MACRO_SCORER if metric == "macro_f1" else f"F1 of the label {positive!r}"
-    return Scores(metric, scorer, counts.reshape(len(true), -1), _macro_f1)
+    if metric == "macro_f1":
+        return Scores(metric, MACRO_SCORER, counts.reshape(len(true), -1), _macro_f1)
+    listed = ", ".join(map(repr, positive))
+    scorer = f"F1 of the label {listed}" if len(positive) == 1 else f"micro-F1 over {listed}"
+    return Scores(metric, scorer, counts.sum(axis=1), _f1)
 
 
 def _f1(sums: Numbers) -> Numbers:

@@ -128,7 +128,7 @@ def chance(
     generator: Generator,
     *,
     choices: Sequence[Sequence[str]] = (),
-    positive: str = "",
+    positive: tuple[str, ...] = (),
     training: Sequence[Answer] = (),
 ) -> float:
     """Return the expected score of an answer that ignores the text.
@@ -180,17 +180,24 @@ def majority_answer(training: Sequence[Answer]) -> Answer:
 
 
 def majority(
-    metric: str, gold: Sequence[Answer], training: Sequence[Answer], *, positive: str = ""
+    metric: str,
+    gold: Sequence[Answer],
+    training: Sequence[Answer],
+    *,
+    positive: tuple[str, ...] = (),
 ) -> float:
     """Return the score of the majority answer given for every row.
 
-    Positive F1 is the exception: its constant answer is the positive label, since any other
-    constant scores 0.
+    Positive F1 is the exception: its constant answer is the positive label that is most
+    frequent in training, since any other constant scores 0.
 
     Raises:
         DataError: there are no training answers or no gold answers.
     """
-    answer = LabelAnswer(positive) if metric == "positive_f1" else majority_answer(training)
+    answer = majority_answer(training)
+    if metric == "positive_f1":
+        counts = Counter(answer.label for answer in training if isinstance(answer, LabelAnswer))
+        answer = LabelAnswer(max(positive, key=lambda label: counts[label]))
     return score(metric, [answer] * len(gold), gold, positive=positive).value
 
 

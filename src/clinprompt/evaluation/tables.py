@@ -13,7 +13,7 @@ _SCORE_NOTE = (
     "Brackets: 95 % percentile bootstrap over test rows. "
     f"{NOT_ABOVE}: not clearly above the better of chance and majority (the interval reaches it). "
     "Chance: random labels, no spans or links, a random training text. Majority: the most frequent "
-    "training answer, no spans or links; for positive F1 always the positive label. "
+    "training answer, no spans or links; for positive F1 the most frequent positive label. "
     "The mean's interval treats the targets' test rows as independent."
 )
 

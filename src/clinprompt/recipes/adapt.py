@@ -154,7 +154,10 @@ def _routed(run: Run, metaprompt: Artifact, card: TaskCard, rows: Sequence[Row])
         )
         for chosen in starts
     ]
-    return starts[losses.index(min(losses))]
+    nearest = starts[losses.index(min(losses))]
+    names = ", ".join(str(sources[k]["name"]) for k in nearest)
+    run.reporter.say(f"{card.name}: starts from the factors of {names}")
+    return nearest
 
 
 def _mean_start(

@@ -75,6 +75,7 @@ class Run:
             data.max_target_tokens,
             self.backbone.context - self.config.prompt.length,
             is_chat,
+            splits=data.long_inputs == "split",
         )
 
     def place(self, phase: str) -> Place:

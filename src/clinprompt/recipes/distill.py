@@ -161,7 +161,8 @@ def _source_rows(run: Run, data: TaskData, task: int) -> tuple[Row, ...]:
 
 def _validation(run: Run, data: TaskData, task: int) -> tuple[Row, ...]:
     limit, seed = run.config.data.validation_rows, run.config.seed
-    return encode_all(run.encoder(), examples_of(data, "validation", limit=limit, seed=seed), task)
+    examples = examples_of(data, "validation", limit=limit, seed=seed)
+    return encode_all(run.encoder(), data.card, examples, task)
 
 
 def _metaprompt_manifest(run: Run, sources: Sequence[TaskData]) -> Manifest:

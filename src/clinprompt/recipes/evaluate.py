@@ -67,7 +67,7 @@ def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Att
         shots=attempt.shots,
         seed=attempt.seed,
         metric=card.metric,
-        scorer=scores.scorer,
+        scorer=f"{scores.scorer}; {card.setting}" if card.setting else scores.scorer,
         value=scores.value,
         low=interval.low,
         high=interval.high,

@@ -1,10 +1,10 @@
 """Annotate new notes with a saved prompt. The notes stay on this machine and in no log."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,11 +12,13 @@ from torch import Tensor
 from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
 from clinprompt.backbone.shared_prefix import read_prompts
 from clinprompt.batches.encode import Encoder
+from clinprompt.config import DataSettings
 from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.predict import Prediction, predict
-from clinprompt.files import write_text
+from clinprompt.files import new_folder, write_text
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.prompts.store import open_prompt
+from clinprompt.tasks.brat_export import write_brat
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import (
     LabelAnswer,
@@ -28,6 +30,8 @@ from clinprompt.tasks.example import (
     Unparseable,
 )
 from clinprompt.tasks.formats import make_example
+
+OutputForm = Literal["jsonl", "brat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,13 @@ class Annotator:
 
     def encoder(self) -> Encoder:
         """Return the encoder that the prompt was trained with."""
-        data = self.artifact.manifest.settings["data"]
+        data = DataSettings.model_validate(self.artifact.manifest.settings["data"])
         return Encoder(
             self.backbone.tokenizer,
-            data["max_input_tokens"],
-            data["max_target_tokens"],
+            data.max_input_tokens,
+            data.max_target_tokens,
             self.backbone.context - self.artifact.manifest.length,
+            splits=data.long_inputs == "split",
         )
 
     def annotate(self, records: Sequence[Record]) -> list[Prediction]:
@@ -80,24 +85,64 @@ def open_annotator(
     return Annotator(artifact, card, prompt.to(loaded.device), loaded, is_foreign)
 
 
-def annotate_file(annotator: Annotator, notes: Path, output: Path) -> int:
-    """Annotate a JSON Lines file of notes; write one JSON line a note; return how many.
+def annotate_file(
+    annotator: Annotator, notes: Path, output: Path, *, form: OutputForm = "jsonl"
+) -> int:
+    """Annotate a JSON Lines file of notes; return how many.
 
     A note is an object with the fields that the task's wording names (``text`` for most), and
-    optionally ``id`` and ``options``.
+    optionally ``id`` and ``options``. The output is a JSON Lines file with one line a note or, for
+    mentions and links, a folder for brat: a pair of files a note, and ``predictions.jsonl`` with
+    the name of each note's pair as ``file`` and with what brat's files cannot tell.
 
     Raises:
-        SettingError: the output is the file of notes.
+        SettingError: the output is the file of notes, or a folder that is there already; or the
+            task asks for something that brat does not show.
         DataError: the file is missing, or a line is no such object.
         RunError: the output cannot be written.
     """
+    _check_output(annotator.card, notes, output, form)
+    predictions = annotator.annotate(list(read_notes(notes)))
+    if form == "brat":
+        with new_folder(output) as folder:
+            answered = (replace(p.example.record, answer=p.answer) for p in predictions)
+            names = write_brat(folder, answered)
+            rows = (
+                {**as_json(one), "file": name} for one, name in zip(predictions, names, strict=True)
+            )
+            _write_lines(folder / "predictions.jsonl", rows)
+    else:
+        _write_lines(output, map(as_json, predictions))
+    return len(predictions)
+
+
+def output_form(word: str) -> OutputForm:
+    """Return the form of output that a word names.
+
+    Raises:
+        SettingError: it names none.
+    """
+    match word:
+        case "jsonl" | "brat":
+            return word
+    raise SettingError(f"no output format {word!r}; known: {', '.join(get_args(OutputForm))}")
+
+
+def _check_output(card: TaskCard, notes: Path, output: Path, form: OutputForm) -> None:
+    """Check before anything is read that the answers can be written."""
     if output.resolve() == notes.resolve():
         raise SettingError(f"{output}: is the file of notes itself; name another output")
-    records = list(read_notes(notes))
-    predictions = annotator.annotate(records)
-    lines = (json.dumps(as_json(prediction), ensure_ascii=False) for prediction in predictions)
-    write_text(output, "".join(line + "\n" for line in lines))
-    return len(records)
+    if form == "brat" and output.exists():
+        raise SettingError(f"{output}: is there already; name a new folder")
+    if form == "brat" and card.answer not in ("spans", "relations"):
+        raise SettingError(
+            f"{card.name}: its answer is {card.answer}, and brat shows spans and relations only; "
+            "leave --format out"
+        )
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_notes(path: Path) -> Iterator[Record]:
@@ -162,4 +207,7 @@ def _note(line: str, place: str, number: int) -> Record:
     fields = {name: value for name, value in values.items() if isinstance(value, str)}
     if not fields:
         raise DataError(f'{place}: has no text field; write {{"id": "1", "text": "..."}}')
-    return Record(identity, fields, options=tuple(str(option) for option in options))
+    try:
+        return Record(identity, fields, options=tuple(str(option) for option in options))
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error

@@ -28,6 +28,7 @@ from clinprompt.recipes.suite import (
     examples_of,
     few_rows,
     load_suite,
+    training_rows,
 )
 from clinprompt.tasks.card import SPLITS, Split
 from clinprompt.tasks.example import Answer, Record
@@ -73,6 +74,7 @@ def run_road(
     for name, count in suite.copies.items():
         if count:
             reporter.say(f"{name}: {count} training rows dropped, they are test rows too")
+    _check_answers(run, suite)
     metaprompt = distill(run, suite.sources)
     path = folder / "cells.jsonl"
     done = {cell.key() for cell in read_cells(path)}
@@ -87,6 +89,15 @@ def run_road(
     baselines = {name: asdict(baseline) for name, baseline in contents.baselines.items()}
     write_text(folder / "report" / "baselines.json", json.dumps(baselines, indent=2) + "\n")
     return cells, score_tables(cells, contents.baselines)
+
+
+def _check_answers(run: Run, suite: SuiteData) -> None:
+    """Check, before hours of training, that each task has enough answers of a fitting length."""
+    config, encoder = run.config, run.encoder()
+    for data in suite.sources:
+        training_rows(encoder, data, limit=config.data.train_rows, seed=config.seed)
+    for data in suite.targets if config.compare.shots else ():
+        few_rows(encoder, data, max(config.compare.shots), seed=config.compare.seeds[0])
 
 
 def _grid(config: RunConfig, suite: SuiteData) -> Iterator[Wanted]:
@@ -202,8 +213,9 @@ def _task_row(run: Run, data: TaskData, split: Split) -> TaskRow:
     settings, seed = run.config.data, run.config.seed
     limit = settings.train_rows if split == "train" else settings.test_rows
     encoder = run.encoder()
-    used = encode_all(encoder, examples_of(data, split, limit=limit, seed=seed))
-    taught = encode_all(encoder, examples_of(data, "train", limit=settings.train_rows, seed=seed))
+    used = encode_all(encoder, data.card, examples_of(data, split, limit=limit, seed=seed))
+    training = examples_of(data, "train", limit=settings.train_rows, seed=seed)
+    taught = encode_all(encoder, data.card, training)
     train, validation, test = (len(data.splits[name]) for name in SPLITS)
     return TaskRow(
         name=data.card.name,

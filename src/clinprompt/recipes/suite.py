@@ -7,10 +7,12 @@ from pathlib import Path
 
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.mixture import sample, shots
+from clinprompt.batches.parts import parts_of
 from clinprompt.config import DataSettings, RunConfig
 from clinprompt.errors import DataError, SettingError
 from clinprompt.tasks.card import Split, TaskCard, find_card, find_suite
 from clinprompt.tasks.example import Example, LabelAnswer, Record
+from clinprompt.tasks.fetch import data_cache
 from clinprompt.tasks.formats import make_example
 from clinprompt.tasks.load import TaskData, load_task
 from clinprompt.tasks.overlap import drop_copies_of_test, drop_overlapping
@@ -39,9 +41,12 @@ class SuiteData:
 
 
 def find_mirror(mirror: Path | None) -> Path | None:
-    """Return the mirror folder: the one given, else the one that the environment names."""
+    """Return the mirror folder: given, named by the environment, or what ``tasks fetch`` filled."""
     named = os.environ.get(MIRROR_VARIABLE)
-    return mirror or (Path(named) if named else None)
+    if mirror or named:
+        return mirror or Path(str(named))
+    fetched = data_cache()
+    return fetched if fetched.is_dir() else None
 
 
 def load_suite(name: str, settings: DataSettings, mirror: Path | None) -> SuiteData:
@@ -103,9 +108,15 @@ def examples_of(
     return tuple(make_example(data.card, record, instruct=instruct) for record in records)
 
 
-def encode_all(encoder: Encoder, examples: Sequence[Example], task: int = 0) -> tuple[Row, ...]:
-    """Encode the examples of one task."""
-    return tuple(encoder.encode(example, task) for example in examples)
+def encode_all(
+    encoder: Encoder, card: TaskCard, examples: Sequence[Example], task: int = 0
+) -> tuple[Row, ...]:
+    """Encode the examples of one task, those that are too long part by part."""
+    return tuple(
+        encoder.encode(part, task)
+        for example in examples
+        for part in parts_of(card, example, encoder).examples
+    )
 
 
 def training_rows(
@@ -118,18 +129,22 @@ def training_rows(
     Raises:
         DataError: no row is left.
     """
-    rows = encode_all(encoder, examples_of(data, "train", limit=limit, seed=seed), task)
+    examples = examples_of(data, "train", limit=limit, seed=seed)
+    rows = encode_all(encoder, data.card, examples, task)
     return _with_whole_answers(data, encoder, rows)
 
 
 def few_rows(encoder: Encoder, data: TaskData, count: int, *, seed: int) -> tuple[Row, ...]:
     """Return ``count`` encoded training rows: closed labels equally often, else simply at random.
 
+    A row is what the model reads at once: of a long note, one window.
+
     Raises:
         DataError: there are not so many whose answer fits.
     """
-    examples = [make_example(data.card, record) for record in data.splits["train"]]
-    encoded = encode_all(encoder, examples)
+    whole = (make_example(data.card, record) for record in data.splits["train"])
+    examples = [part for one in whole for part in parts_of(data.card, one, encoder).examples]
+    encoded = [encoder.encode(example) for example in examples]
     fitting = [i for i, row in enumerate(encoded) if not row.target_was_cut]
     if len(fitting) < count:
         raise DataError(

@@ -19,18 +19,21 @@ def drop_overlapping(
 ) -> tuple[tuple[TaskData, ...], dict[str, int]]:
     """Return the sources without the records that overlap any target record, of any split.
 
-    Fields, options and text answers are compared. Also returns the number of records dropped, by
-    task name.
+    Fields, options and text answers are compared. Targets whose records are the sentences of notes
+    are read through, as a run of words may go on in the next sentence. Also returns the number of
+    records dropped, by task name.
     """
     assert n > 0
     numbers: dict[str, int] = {}
-    seen = {gram for record in _records(targets) for gram in _grams(record, n, numbers)}
+    seen = {
+        gram for target in targets for text in _running(target) for gram in _grams(text, n, numbers)
+    }
     kept, num_dropped = [], {}
     for source in sources:
         dropped = frozenset(
             record.id
             for record in _records([source])
-            if any(gram in seen for gram in _grams(record, n, numbers))
+            if any(gram in seen for text in _texts(record) for gram in _grams(text, n, numbers))
         )
         kept.append(without(source, dropped) if dropped else source)
         num_dropped[source.card.name] = len(dropped)
@@ -59,12 +62,21 @@ def _records(tasks: Sequence[TaskData]) -> Iterator[Record]:
             yield from records
 
 
-def _grams(record: Record, n: int, numbers: dict[str, int]) -> Iterator[int]:
+def _running(task: TaskData) -> Iterator[str]:
+    """Yield the texts of a task, those of mentions in one running text a split."""
+    for records in task.splits.values():
+        if task.card.answer == "spans":
+            yield "\n".join(record.text for record in records)
+        else:
+            for record in records:
+                yield from _texts(record)
+
+
+def _grams(text: str, n: int, numbers: dict[str, int]) -> Iterator[int]:
     """Yield a hash of each run of n words; of the words' numbers, as those of texts vary by run."""
-    for text in _texts(record):
-        words = [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())]
-        for start in range(len(words) - n + 1):
-            yield hash(tuple(words[start : start + n]))
+    words = [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())]
+    for start in range(len(words) - n + 1):
+        yield hash(tuple(words[start : start + n]))
 
 
 def _texts(record: Record) -> Iterator[str]:

@@ -85,9 +85,19 @@ def test_macro_f1_is_the_mean_over_labels_in_gold():
 
 
 def test_positive_f1_looks_at_one_label():
-    scores = score("positive_f1", labels("yes yes no ?"), labels("yes no yes yes"), positive="yes")
+    scores = score(
+        "positive_f1", labels("yes yes no ?"), labels("yes no yes yes"), positive=("yes",)
+    )
     # correct 1, predicted 2, gold 3: F1 = 2·1 / (2 + 3)
     assert scores.value == pytest.approx(2 / 5)
+
+
+def test_positive_f1_of_several_labels_is_micro_f1_over_them():
+    answers, gold = labels("a b b n a ?"), labels("a b a a n b")
+    scores = score("positive_f1", answers, gold, positive=("a", "b"))
+    # Right: a, b. Said: a b b a = 4. True: a b a a b = 5. F1 = 2·2 / 9.
+    assert scores.value == pytest.approx(4 / 9)
+    assert scores.scorer == "micro-F1 over 'a', 'b'"
 
 
 def test_positive_f1_without_a_positive_label_is_refused():

@@ -140,4 +140,4 @@ def test_majority_gives_the_most_frequent_training_answer():
 def test_majority_of_positive_f1_always_says_positive():
     gold = [LabelAnswer(name) for name in ("yes", "no", "no", "no")]
     # correct 1, predicted 4, gold 1: 2·1 / (4 + 1)
-    assert majority("positive_f1", gold, gold, positive="yes") == pytest.approx(2 / 5)
+    assert majority("positive_f1", gold, gold, positive=("yes",)) == pytest.approx(2 / 5)
