@@ -40,7 +40,7 @@ def run(
 
 
 def quickstart(out: Out = None, overrides: Overrides = None) -> None:
-    """Walk the whole road on made-up notes: no download, nothing private, a few minutes."""
+    """Walk the whole road on made-up notes: no download, nothing private, ten minutes or so."""
     from importlib.resources import files
 
     from clinprompt.config import load_config
