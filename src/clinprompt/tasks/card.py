@@ -185,9 +185,7 @@ class TaskCard(_Frozen):
             )
         words = [" ".join(word.split()).casefold() for word in self.labels.values()]
         if len(set(words)) < len(words) or "" in words:
-            raise ValueError(
-                "labels: every label needs a word of its own (case and blanks do not count)"
-            )
+            raise ValueError("labels: every label needs a word of its own (case and blanks aside)")
         known = set(self.labels)
         if self.metric == "positive_f1" and not (self.positive and known.issuperset(self.positive)):
             raise ValueError(
