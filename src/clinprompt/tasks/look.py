@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ from clinprompt.errors import SettingError
 from clinprompt.tasks.card import SPLITS, AnswerKind, TaskType
 from clinprompt.tasks.columns import Columns, Named, Row, tell_columns
 from clinprompt.tasks.origin import Kind, Origin, open_origin
+from clinprompt.tasks.readers.conll import TAG
 from clinprompt.tasks.readers.files import DataFile
+from clinprompt.tasks.readers.table import DELIMITERS
 
 _TYPES: Mapping[Kind, tuple[TaskType, ...]] = {
     "brat": ("ner", "re"),
@@ -22,8 +23,6 @@ _TYPES: Mapping[Kind, tuple[TaskType, ...]] = {
     "jsonl": get_args(TaskType),
 }
 _SHOWN = {"brat": "brat", "conll": "CoNLL", "table": "tables", "jsonl": "JSON Lines"}
-_DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
-_TAG = re.compile(r"O|[BI](-\S+)?")
 _BARE_TYPE = "ENTITY"
 
 
@@ -93,9 +92,9 @@ def _objects(file: DataFile) -> Iterator[Row]:
 
 def _table(files: Sequence[DataFile], named: Named) -> tuple[dict[str, Any], list[Row]]:
     """Return a table reader's settings and the rows, by the delimiter that fits the first file."""
-    tries = [(name, quotes) for quotes in (True, False) for name in _DELIMITERS]
+    tries = [(name, quotes) for quotes in (True, False) for name in DELIMITERS]
     for delimiter, quotes in tries:
-        cells = [_cells(file, _DELIMITERS[delimiter], quotes=quotes) for file in files]
+        cells = [_cells(file, DELIMITERS[delimiter], quotes=quotes) for file in files]
         if all(rows and len({len(row) for row in rows}) == 1 < len(rows[0]) for rows in cells):
             break
     else:
@@ -144,7 +143,7 @@ def _conll(files: Sequence[DataFile]) -> dict[str, Any]:
     tags = set()
     for file, number, line in lines:
         columns = line.split("\t") if separator == "tab" else line.split()
-        if len(columns) < 2 or not _TAG.fullmatch(columns[-1]):
+        if len(columns) < 2 or not TAG.fullmatch(columns[-1]):
             raise file.error(
                 "the last column must hold a tag, O, B-TYPE or I-TYPE, and the first the token; "
                 "write other schemes (BIOES, BILOU) as these",

@@ -10,7 +10,7 @@ from clinprompt.errors import DataError
 from clinprompt.tasks.example import Record, Span, SpansAnswer
 from clinprompt.tasks.readers.files import DataFile
 
-_TAG = re.compile(r"O|[BI](-\S+)?")
+TAG = re.compile(r"O|[BI](-\S+)?")
 _DOCUMENT = "-DOCSTART-"
 
 
@@ -60,7 +60,7 @@ class ConllReader(BaseModel):
             raise self._too_few(file, number, len(columns)) from error
         if len(columns) < 2 or not token:
             raise self._too_few(file, number, len(columns))
-        if not _TAG.fullmatch(tag):
+        if not TAG.fullmatch(tag):
             raise file.error("the tag column holds none of O, B-TYPE, I-TYPE, B, I", number)
         if tag in ("B", "I") and not self.bare_type:
             raise file.error("the tag names no type; set reader.bare_type", number)

@@ -12,7 +12,7 @@ from clinprompt.tasks.example import Record
 from clinprompt.tasks.readers.files import DataFile
 from clinprompt.tasks.readers.rows import RowShape
 
-_DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
+DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 
 
 class TableReader(BaseModel):
@@ -54,7 +54,7 @@ class TableReader(BaseModel):
         """Yield each row that is not blank with the number of its first line."""
         rows = csv.reader(
             io.StringIO(file.text(), newline=""),
-            delimiter=_DELIMITERS[self.delimiter],
+            delimiter=DELIMITERS[self.delimiter],
             quoting=csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE,
             strict=True,
         )
