@@ -40,7 +40,7 @@ _KINDS: dict[TaskType, tuple[AnswerKind, ...]] = {
     "nli": ("label",),
     "summarization": ("text",),
 }
-_METRICS: dict[AnswerKind, tuple[Metric, ...]] = {
+METRICS: dict[AnswerKind, tuple[Metric, ...]] = {  # the usual one first
     "spans": ("entity_f1",),
     "relations": ("relation_f1",),
     "label": ("accuracy", "macro_f1", "positive_f1"),
@@ -171,9 +171,9 @@ class TaskCard(_Frozen):
             raise ValueError(
                 f"answer = {self.answer!r}, but type {self.type} takes {_KINDS[self.type]}"
             )
-        if self.metric not in _METRICS[self.answer]:
+        if self.metric not in METRICS[self.answer]:
             raise ValueError(
-                f"metric = {self.metric!r}, but answer {self.answer} takes {_METRICS[self.answer]}"
+                f"metric = {self.metric!r}, but answer {self.answer} takes {METRICS[self.answer]}"
             )
         if self.answer in ("label", "spans", "relations") and not self.labels:
             raise ValueError(

@@ -9,15 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clinprompt.tasks.card import AnswerKind, Metric, Resplit, Split, TaskType
-
-METRICS: Mapping[AnswerKind, tuple[Metric, ...]] = {  # the usual one first
-    "spans": ("entity_f1",),
-    "relations": ("relation_f1",),
-    "label": ("accuracy", "macro_f1", "positive_f1"),
-    "choice": ("accuracy",),
-    "text": ("rouge_l", "token_f1"),
-}
+from clinprompt.tasks.card import METRICS, AnswerKind, Metric, Resplit, Split, TaskType
 
 _NEGATIVE = frozenset({"0", "no", "false", "none", "negative", "other", "no relation", "na"})
 _NAMES = {"0": "no", "1": "yes", "false": "no", "true": "yes"}
