@@ -35,6 +35,9 @@ class DataSettings(Settings):
         default="split", description="split: windows of notes, passages for questions"
     )
     max_target_tokens: int = Field(default=128, ge=2, description="longer answers lose their end")
+    target_tokens: dict[str, Annotated[int, Field(ge=2)]] = Field(
+        default_factory=dict, description="max_target_tokens of single tasks, by name"
+    )
     train_rows: int = Field(default=2000, ge=1, description="at most, a source task")
     validation_rows: int = Field(default=32, ge=1, description="at most, a task")
     test_rows: int = Field(default=200, ge=1, description="at most, a target task")

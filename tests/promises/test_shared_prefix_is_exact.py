@@ -128,19 +128,27 @@ def test_choices_keep_the_end_token_only_where_one_begins_another():
 def test_text_is_the_same_alone_and_in_a_mixed_batch(backbone):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0), (1, 0)], tasks=(0, 1), seed=3)
     prefix = read_prompts(backbone.model, random_prompts(2, 4))
-    together = generate(backbone, rows, prefix, max_new_tokens=12, end_id=END)
-    alone = [generate(backbone, [row], prefix, max_new_tokens=12, end_id=END)[0] for row in rows]
+    together = generate(backbone, rows, prefix, limits=[12] * len(rows), end_id=END)
+    alone = [generate(backbone, [row], prefix, limits=[12], end_id=END)[0] for row in rows]
     assert together == alone
 
 
 def test_rows_that_end_early_leave_the_others_as_they_are(backbone):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
     prefix = read_prompts(backbone.model, random_prompts(2, 4))
-    free = generate(backbone, rows, prefix, max_new_tokens=10, end_id=END)
+    free = generate(backbone, rows, prefix, limits=[10] * len(rows), end_id=END)
     end_id = free[0][1]  # the first row now ends before its second token, others elsewhere
     cut = [ids[: ids.index(end_id)] if end_id in ids else ids for ids in free]
-    assert generate(backbone, rows, prefix, max_new_tokens=10, end_id=end_id) == cut
+    assert generate(backbone, rows, prefix, limits=[10] * len(rows), end_id=end_id) == cut
     assert len({len(ids) for ids in cut}) > 1
+
+
+def test_rows_with_limits_of_their_own_say_as_much_of_the_same(backbone):
+    rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
+    prefix = read_prompts(backbone.model, random_prompts(2, 4))
+    free = generate(backbone, rows, prefix, limits=[10] * len(rows), end_id=END)
+    own = generate(backbone, rows, prefix, limits=[1, 10, 3, 2], end_id=END)
+    assert own == [free[0][:1], free[1], free[2][:3], free[3][:2]]
 
 
 @pytest.mark.parametrize("has_prompt", [True, False])
@@ -158,7 +166,7 @@ def test_greedy_text_equals_what_transformers_generates(backbone, has_prompt):
             eos_token_id=END,
             pad_token_id=backbone.pad_id,
         )[0].tolist()
-        [found] = generate(backbone, [row], prefix, max_new_tokens=15, end_id=END)
+        [found] = generate(backbone, [row], prefix, limits=[15], end_id=END)
         assert list(found) == [token for token in expected if token != END]
 
 

@@ -1,9 +1,14 @@
 """Settings are checked strictly; an override is worth what TOML says it is."""
 
+from pathlib import Path
+
 import pytest
 
 from clinprompt.config import check_config, load_config
 from clinprompt.errors import SettingError
+from clinprompt.tasks.card import find_suite
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 
 
 def check(*overrides, **values):
@@ -105,3 +110,10 @@ def test_grids_that_repeat_or_mean_nothing_are_refused(setting):
 def test_a_name_stays_one_folder():
     with pytest.raises(SettingError, match="name"):
         check_config({"name": "../up"}, source="x")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_of_the_repository_names_a_suite_and_tasks_in_it(path):
+    config = load_config(path)
+    suite = find_suite(config.suite)
+    assert set(config.data.target_tokens) <= {*suite.sources, *suite.targets}

@@ -19,27 +19,30 @@ def generate(
     rows: Sequence[Row],
     prefix: Prefix | None,
     *,
-    max_new_tokens: int,
+    limits: Sequence[int],
     end_id: int,
 ) -> list[tuple[int, ...]]:
     """Return greedily chosen ids for each row, without the end token; finished rows leave early.
 
-    ``prefix`` holds the prompts of all tasks; a row picks its own by ``row.task``.
+    ``limits`` are the most ids of each row, at least one. ``prefix`` holds the prompts of all
+    tasks; a row picks its own by ``row.task``.
     """
-    assert max_new_tokens > 0
+    assert min(limits) > 0
     hidden, past = _read_inputs(backbone, rows, prefix)
     answers: list[list[int]] = [[] for _ in rows]
     waiting = torch.arange(len(rows), device=backbone.device)
-    for num_written in range(1, max_new_tokens + 1):
+    left = torch.tensor(limits, device=backbone.device)
+    while True:
         chosen = logits_of(backbone.model, hidden).argmax(dim=-1)
-        unfinished = chosen != end_id
-        waiting, chosen = waiting[unfinished], chosen[unfinished]
         for row, token in zip(waiting.tolist(), chosen.tolist(), strict=True):
-            answers[row].append(token)
-        if len(waiting) == 0 or num_written == max_new_tokens:
+            if token != end_id:
+                answers[row].append(token)
+        left = left - 1
+        kept = torch.nonzero((chosen != end_id) & (left > 0)).squeeze(1)
+        if len(kept) == 0:
             break
-        kept = torch.nonzero(unfinished).squeeze(1)
-        past = past if len(kept) == len(unfinished) else past.select(kept)
+        past = past if len(kept) == len(waiting) else past.select(kept)
+        waiting, chosen, left = waiting[kept], chosen[kept], left[kept]
         is_real = torch.ones(len(waiting), 1, dtype=torch.bool, device=backbone.device)
         states, past = read_text(backbone.model, chosen[:, None], is_real, past)
         hidden = states[:, -1]

@@ -3,8 +3,8 @@
 Axes: B rows, T text tokens. Rows are padded on the right.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain
 
 import torch
@@ -59,7 +59,8 @@ class Encoder:
     Where an input is too long, the middles of its fields are cut, never the wording or the options
     of a question: with long options it stays above ``max_input_tokens``, but never above
     ``context``, the positions that the backbone has for input and answer. ``splits`` tells that
-    what can be read in parts is (see ``parts``).
+    what can be read in parts is (see ``parts``). ``target_limits`` are the answer lengths of tasks
+    that have one of their own.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -68,6 +69,7 @@ class Encoder:
     context: int = 1 << 30
     chat: bool = False
     splits: bool = True
+    target_limits: Mapping[str, int] = field(default_factory=dict)
 
     def fits(self, example: Example) -> bool:
         """Tell whether the whole input is within the limit."""
@@ -80,6 +82,14 @@ class Encoder:
         """Return how many tokens the limit leaves to the fields that may be cut, together."""
         shown = self._as_chat(example) if self.chat else example
         return self.max_input_tokens - self._num_tokens("".join(shown.pieces[::2]))
+
+    def target_limit(self, task: str) -> int:
+        """Return how many tokens an answer of a task may have, end-of-text included."""
+        return self.target_limits.get(task, self.max_target_tokens)
+
+    def answer_fits(self, task: str, target: str) -> bool:
+        """Tell whether a whole answer is within its task's limit."""
+        return len(self.encode_target(target)) <= self.target_limit(task)
 
     def length_of(self, text: str) -> int:
         """Return how many tokens a text has by itself."""
@@ -94,16 +104,22 @@ class Encoder:
         """Encode one example.
 
         Raises:
-            SettingError: wording, options and answer are longer than ``context``.
+            SettingError: input and answer may be longer than ``context``.
         """
         if self.chat:
             example = self._as_chat(example)
         input_ids, input_was_cut = self._encode_input(example)
+        if len(input_ids) + self.target_limit(example.task) > self.context:
+            raise SettingError(
+                f"task {example.task}: an input of {len(input_ids)} tokens is, with prompt and "
+                "answer, more than the backbone can read; lower data.max_input_tokens, or shorten "
+                "the wording or the options"
+            )
         row = Row(task=task, input_ids=input_ids, input_was_cut=input_was_cut)
         if example.target is None:
             return row
         target_ids = self.encode_target(example.target)
-        kept = target_ids[: self.max_target_tokens]
+        kept = target_ids[: self.target_limit(example.task)]
         return replace(row, target_ids=kept, target_was_cut=len(kept) < len(target_ids))
 
     def encode_target(self, target: str) -> tuple[int, ...]:
@@ -136,11 +152,6 @@ class Encoder:
         fields = _tokens_of_fields(example, encoded["offset_mapping"])
         lost = set(chain.from_iterable(_middles(fields, len(ids) - self.max_input_tokens)))
         kept = tuple(id_ for index, id_ in enumerate(ids) if index not in lost)
-        if len(kept) + self.max_target_tokens > self.context:
-            raise SettingError(
-                f"task {example.task}: wording and options alone have {len(kept)} tokens; with "
-                f"prompt and answer that is more than the backbone can read; shorten the wording"
-            )
         return kept, True
 
     def _as_chat(self, example: Example) -> Example:

@@ -119,9 +119,9 @@ def _write(
     backbone: Backbone,
     encoder: Encoder,
     rows: Sequence[Row],
-    examples: Sequence[Example],  # noqa: ARG001 - one signature with _choose
+    examples: Sequence[Example],
     prefix: Prefix | None,
 ) -> list[str]:
-    limit, end_id = encoder.max_target_tokens, encoder.end_id
-    written = generate(backbone, rows, prefix, max_new_tokens=limit, end_id=end_id)
+    limits = [encoder.target_limit(example.task) for example in examples]
+    written = generate(backbone, rows, prefix, limits=limits, end_id=encoder.end_id)
     return [encoder.decode(ids) for ids in written]

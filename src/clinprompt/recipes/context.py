@@ -76,6 +76,7 @@ class Run:
             self.backbone.context - self.config.prompt.length,
             is_chat,
             splits=data.long_inputs == "split",
+            target_limits=data.target_tokens,
         )
 
     def place(self, phase: str) -> Place:

@@ -53,6 +53,7 @@ class Annotator:
             data.max_target_tokens,
             self.backbone.context - self.artifact.manifest.length,
             splits=data.long_inputs == "split",
+            target_limits=data.target_tokens,
         )
 
     def annotate(self, records: Sequence[Record]) -> list[Prediction]:

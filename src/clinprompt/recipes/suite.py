@@ -9,7 +9,7 @@ from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.mixture import sample, shots
 from clinprompt.batches.parts import parts_of
 from clinprompt.config import DataSettings, RunConfig
-from clinprompt.errors import DataError, SettingError
+from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import Split, TaskCard, find_card, find_suite
 from clinprompt.tasks.example import Example, LabelAnswer, Record
 from clinprompt.tasks.fetch import data_cache
@@ -74,8 +74,15 @@ def check_suite(suite: SuiteData, config: RunConfig) -> None:
 
     Raises:
         DataError: a task lacks training or test rows, or a row has no answer.
-        SettingError: targets cannot be routed as ``adapt.routing`` says.
+        SettingError: targets cannot be routed as ``adapt.routing`` says, or a setting names a task
+            that is not there.
     """
+    names = [data.card.name for data in (*suite.sources, *suite.targets)]
+    if unknown := sorted(set(config.data.target_tokens) - set(names)):
+        raise SettingError(
+            f"data.target_tokens: suite {suite.name} has no task {unknown[0]!r}; "
+            f"{did_you_mean(unknown[0], names)}"
+        )
     for data in suite.sources:
         _check_rows(data, ("train",))
     for data in suite.targets:
@@ -149,7 +156,8 @@ def few_rows(encoder: Encoder, data: TaskData, count: int, *, seed: int) -> tupl
     if len(fitting) < count:
         raise DataError(
             f"{data.card.name}: {count} examples wanted, but only {len(fitting)} training rows "
-            "have an answer that fits data.max_target_tokens; ask for fewer or raise it"
+            f"have an answer that fits {encoder.target_limit(data.card.name)} tokens; ask for "
+            "fewer, or raise data.max_target_tokens (for this task: data.target_tokens)"
         )
     chosen = shots([_label(examples[i].record) for i in fitting], count, seed=seed)
     return tuple(encoded[fitting[index]] for index in chosen)
@@ -160,8 +168,8 @@ def _with_whole_answers(data: TaskData, encoder: Encoder, rows: Sequence[Row]) -
     if not kept:
         raise DataError(
             f"{data.card.name}: no training row is left ({len(rows)} were read); it has none, all "
-            f"overlap a target, or no answer fits data.max_target_tokens = "
-            f"{encoder.max_target_tokens}"
+            f"overlap a target, or no answer fits {encoder.target_limit(data.card.name)} tokens; "
+            "raise data.max_target_tokens (for this task: data.target_tokens)"
         )
     return kept
 

@@ -143,6 +143,8 @@ class TaskCard(_Frozen):
     ``positive`` are the labels that positive F1 counts. ``setting`` tells what a relation task
     gives away: ``gold-entities`` where mentions or a marked pair are given, else ``end-to-end``.
     ``fetch`` says where a file of ``checksums`` is from, if no path of the source fits its name.
+    ``density`` is how many characters of answer a character of text has in dense texts; by it the
+    windows of long notes are sized. None: measured when the records are read.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -163,6 +165,7 @@ class TaskCard(_Frozen):
     wording: Wording
     metric: Metric
     setting: Literal["", "gold-entities", "end-to-end"] = ""
+    density: float | None = Field(default=None, ge=0)
     path: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
@@ -179,6 +182,8 @@ class TaskCard(_Frozen):
             raise ValueError(
                 f"labels is empty, but answer = {self.answer!r} needs every label with its word"
             )
+        if self.density is not None and self.answer not in ("spans", "relations"):
+            raise ValueError(f"density has no effect with answer = {self.answer!r}; leave it out")
         if (self.type == "re") != bool(self.setting):
             raise ValueError(
                 "setting = 'gold-entities' or 'end-to-end' goes with type re, which needs it"

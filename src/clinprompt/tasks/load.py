@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, catalog
 from clinprompt.tasks.checksums import checksum
+from clinprompt.tasks.density import answer_density
 from clinprompt.tasks.example import (
     Answer,
     LabelAnswer,
@@ -36,7 +37,10 @@ Splits = Mapping[Split, tuple[Record, ...]]
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """A task with its records. ``splits`` has all three; one that the card lacks is empty."""
+    """A task with its records. ``splits`` has all three; one that the card lacks is empty.
+
+    The card has its ``density``, as measured on the training records.
+    """
 
     card: TaskCard
     splits: Splits
@@ -66,7 +70,14 @@ def load_task(card: TaskCard, mirror: Path | None, *, verify_checksums: bool = T
                 f"{card.name}: split {split} is empty: no record in {held}; "
                 "mend card.files or card.resplit"
             )
-    return TaskData(card, splits)
+    return TaskData(_measured(card, splits["train"]), splits)
+
+
+def _measured(card: TaskCard, records: Sequence[Record]) -> TaskCard:
+    """Return the card with the density of its answers, where windows may need it."""
+    if card.density is not None or card.answer not in ("spans", "relations"):
+        return card
+    return card.model_copy(update={"density": answer_density(card, records)})
 
 
 def move_groups(splits: Splits, resplit: Resplit) -> Splits:

@@ -58,6 +58,22 @@ def test_wording_that_the_backbone_cannot_read_is_named():
     assert len(Encoder(TOKENIZER, 5, 10, context=24).encode(example_of()).input_ids) == 14
 
 
+def test_an_uncut_input_too_is_refused_where_its_answer_has_no_room():
+    encoder = Encoder(TOKENIZER, 100, 10, context=33)
+    with pytest.raises(SettingError, match=r"24 tokens.*max_input_tokens"):
+        encoder.encode(example_of())
+    own = Encoder(TOKENIZER, 100, 10, context=33, target_limits={"mine": 9})
+    assert len(own.encode(example_of()).input_ids) == 24
+
+
+def test_a_task_can_have_an_answer_length_of_its_own():
+    encoder = Encoder(TOKENIZER, 100, 3, target_limits={"mine": 5})
+    assert words_of(encoder.encode(example_of()).target_ids) == " yes<|im_end|>"
+    other = Encoder(TOKENIZER, 100, 3, target_limits={"other": 5}).encode(example_of())
+    assert other.target_was_cut
+    assert len(other.target_ids) == 3
+
+
 def test_the_longest_field_is_cut_first():
     pieces = ("1: ", "abcdefgh", "\n2: ", "xyz", "\nSame?")
     example = Example("mine", Record("1", {"text": ""}), pieces, "yes")

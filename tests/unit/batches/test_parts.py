@@ -68,6 +68,38 @@ def test_windows_taught_and_asked_give_the_whole_answer(card, answer):
     assert parts.join(answers) == answer
 
 
+@pytest.mark.parametrize("limit", [30, 45, 60, 200])
+def test_no_window_has_an_answer_that_is_known_not_to_fit(limit):
+    """An answer of 20 drugs takes 279 tokens; every line of it 14."""
+    example = make_example(NER, Record("1", {"text": TEXT}, SpansAnswer(DRUGS)))
+    encoder = Encoder(TOKENIZER, 2000, limit)
+    parts = parts_of(NER, example, encoder)
+    assert not any(encoder.encode(part).target_was_cut for part in parts.examples)
+    answers = [parse_answer(NER, part.record, part.target) for part in parts.examples]
+    assert parts.join(answers) == SpansAnswer(DRUGS)
+
+
+def test_windows_are_short_where_texts_are_dense():
+    """To 60 tokens of answer belong 60 / (0.5 · 1.2) = 100 of text."""
+    dense = NER.model_copy(update={"density": 0.5})
+    parts = parts_of(dense, make_example(dense, Record("1", {"text": TEXT})), encoder_of(2000))
+    lengths = [len(part.record.text) for part in parts.examples]
+    assert len(lengths) > 5
+    assert 60 < max(lengths) <= 100
+
+
+def test_density_leaves_alone_what_is_short():
+    dense = NER.model_copy(update={"density": 0.5})
+    example = make_example(dense, Record("1", {"text": TEXT[:90]}))
+    assert parts_of(dense, example, encoder_of(2000)).examples == (example,)
+
+
+def test_a_mention_too_long_for_any_answer_stays_whole():
+    answer = SpansAnswer((Span(0, len(TEXT), "DRUG"),))
+    example = make_example(NER, Record("1", {"text": TEXT}, answer))
+    assert parts_of(NER, example, encoder_of(2000)).examples == (example,)
+
+
 def test_an_instruction_stands_before_every_window():
     example = make_example(NER, Record("1", {"text": TEXT}), instruct=True)
     parts = parts_of(NER, example, encoder_of(150))
