@@ -86,6 +86,12 @@ class DistillSettings(SourceFitSettings):
     logits_weight: float = Field(default=0.9, ge=0, description="λ of the logit divergence")
     hidden_weight: float = Field(default=0.9, ge=0, description="λ of the hidden-state error")
     temperature: float = Field(default=1.0, gt=0, description="τ of the logit divergence")
+    top_k: int = Field(
+        default=64, ge=0, description="likeliest tokens of a teacher, told apart; 0: all of them"
+    )
+    cache_teachers: bool = Field(
+        default=True, description="keep what teachers say of a row on disk, in float16"
+    )
     sampling_temperature: float = Field(
         default=4.0, ge=1, description="1 draws tasks by size; larger is nearer to equal shares"
     )

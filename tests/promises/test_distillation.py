@@ -1,29 +1,43 @@
 """The distillation loss is zero when the teacher is the student; padding never counts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import random_prompts, random_rows
 
 from clinprompt.backbone.shared_prefix import accumulate_gradients, read_prompts, target_states
 from clinprompt.batches.encode import collate
 from clinprompt.config import DistillSettings
 from clinprompt.recipes.distill import distillation_objective
-from clinprompt.training.losses import hidden_loss, logits_loss, task_loss
+from clinprompt.training.losses import (
+    Taught,
+    hidden_loss,
+    logits_loss,
+    summarize,
+    task_loss,
+)
+from clinprompt.training.teacher_cache import CachePlan, TeacherCache
 
-SETTINGS = DistillSettings(temperature=2.0, logits_weight=0.5, hidden_weight=0.25)
+SETTINGS = DistillSettings(temperature=2.0, logits_weight=0.5, hidden_weight=0.25, top_k=0)
 ROWS = random_rows([(6, 3), (15, 1), (3, 5), (9, 2)], tasks=(0, 1))
 ONE = torch.ones(1)
 
 
-def losses(backbone, student, teacher, rows):
+def taught_by(logits, *, top_k=0, temperature=1.0):
+    return summarize(logits, torch.zeros(len(logits), 1), top_k=top_k, temperature=temperature)
+
+
+def losses(backbone, student, teacher, rows, *, settings=SETTINGS, cache=None):
     """Return the whole loss of a step, its terms and the student's gradient."""
     student = student.clone().requires_grad_()
     with torch.no_grad():
         taught = read_prompts(backbone.model, teacher)
     terms = {}
-    loss = distillation_objective(backbone, taught, SETTINGS)(len(rows), terms)
+    loss = distillation_objective(backbone, taught, settings, cache)(len(rows), terms)
     batches = [collate(rows, pad_id=backbone.pad_id)]
     whole = accumulate_gradients(backbone.model, student, (0, 1), batches, loss)
     return whole, terms, student.grad
@@ -78,7 +92,7 @@ def test_divergence_equals_a_hand_calculation_at_temperature_2():
     teacher, student = torch.tensor([[2 * math.log(3), 0.0]]), torch.zeros(1, 2)
     # At τ = 2 the teacher's logits are (ln 3, 0): p = (3/4, 1/4); the student's q = (1/2, 1/2).
     divergence = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
-    found = logits_loss(student, teacher, ONE, temperature=2.0)
+    found = logits_loss(student, taught_by(teacher, temperature=2.0), ONE, temperature=2.0)
     assert found.item() == pytest.approx(4 * divergence)
 
 
@@ -86,8 +100,80 @@ def test_divergence_runs_from_teacher_to_student_not_back():
     certain, even = torch.tensor([[math.log(9), 0.0]]), torch.zeros(1, 2)
     forth = 0.9 * math.log(1.8) + 0.1 * math.log(0.2)
     back = 0.5 * math.log(5 / 9) + 0.5 * math.log(5)
-    assert logits_loss(even, certain, ONE, temperature=1.0).item() == pytest.approx(forth)
-    assert logits_loss(certain, even, ONE, temperature=1.0).item() == pytest.approx(back)
+    found = logits_loss(even, taught_by(certain), ONE, temperature=1.0)
+    assert found.item() == pytest.approx(forth)
+    found = logits_loss(certain, taught_by(even), ONE, temperature=1.0)
+    assert found.item() == pytest.approx(back)
+
+
+def test_tokens_beside_the_likeliest_are_one_outcome():
+    """p = (1/2, 1/4, 1/4) and q = (1/4, 1/2, 1/4): with k = 1, (1/2, 1/2) and (1/4, 3/4)."""
+    teacher, student = (
+        torch.tensor([[0.5, 0.25, 0.25]]).log(),
+        torch.tensor([[1.0, 2.0, 1.0]]).log(),
+    )
+    expected = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+    found = logits_loss(student, taught_by(teacher, top_k=1), ONE, temperature=1.0)
+    assert found.item() == pytest.approx(expected)
+    whole = 0.5 * math.log(2) + 0.25 * math.log(0.5)
+    for top_k in (0, 3, 9):
+        found = logits_loss(student, taught_by(teacher, top_k=top_k), ONE, temperature=1.0)
+        assert found.item() == pytest.approx(whole)
+
+
+def test_a_rest_of_no_mass_neither_counts_nor_breaks_the_gradient():
+    teacher = torch.tensor([[0.0, -200.0, -200.0]])
+    student = torch.tensor([[0.0, 1.0, -300.0]], requires_grad=True)
+    logits_loss(student, taught_by(teacher, top_k=1), ONE, temperature=1.0).backward()
+    assert student.grad.isfinite().all()
+
+
+@given(st.integers(1, 11), st.integers(0, 99))
+def test_the_more_tokens_are_told_apart_the_more_of_the_divergence_is_seen(top_k, seed):
+    teacher, student = 3 * torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(seed))
+    weights = torch.ones(5)
+    fewer, more = (
+        logits_loss(student, taught_by(teacher, top_k=k), weights, temperature=1.0).item()
+        for k in (top_k, top_k + 1)
+    )
+    assert 0 <= fewer <= more + 1e-5
+
+
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_cached_teachers_teach_as_live_ones_do_within_float16(backbone, tmp_path, top_k):
+    settings = SETTINGS.model_copy(update={"top_k": top_k})
+    student, teacher = random_prompts(2, 4), random_prompts(2, 4, seed=1)
+    rows = [replace(row, number=number) for number, row in enumerate(ROWS)]
+    num_likely = top_k or backbone.vocabulary_size
+    plan = CachePlan(tuple(len(row.target_ids) for row in rows), num_likely, 32, "made", 2.0)
+    cache = TeacherCache(tmp_path / "teachers.cache", plan)
+    live, live_terms, live_gradient = losses(backbone, student, teacher, rows, settings=settings)
+    some = losses(backbone, student, teacher, rows[1:3], settings=settings, cache=cache)
+    first = losses(backbone, student, teacher, rows, settings=settings, cache=cache)
+    # Where all is kept, other teachers are not asked.
+    again = losses(backbone, student, 9 * teacher, rows, settings=settings, cache=cache)
+    assert some[0] != live
+    for whole, terms, gradient in (first, again):
+        assert whole == pytest.approx(live, rel=2e-3)
+        assert terms["hidden"] == pytest.approx(live_terms["hidden"], rel=2e-3)
+        assert (gradient - live_gradient).norm() < 5e-3 * live_gradient.norm()
+    assert first[0] == again[0]
+
+
+def test_a_cache_of_other_teachers_is_begun_anew(tmp_path):
+    path, plan = tmp_path / "teachers.cache", CachePlan((2, 1), 3, 4, "these", 1.0)
+    said = Taught(torch.arange(3)[None], -torch.arange(3.0)[None], -torch.ones(1), torch.ones(1, 4))
+    TeacherCache(path, plan).keep([1], said)
+    assert path.stat().st_size == plan.num_bytes == 3 * (3 * 4 + 3 * 2 + 2 + 4 * 2) + 2
+    same = TeacherCache(path, plan)
+    assert [same.is_met(row) for row in (0, 1)] == [False, True]
+    recalled = same.recall([1], torch.device("cpu"))
+    for name in ("likely", "log_likely", "log_rest", "hidden"):
+        assert torch.equal(getattr(recalled, name), getattr(said, name))
+    other = TeacherCache(path, replace(plan, teachers="others"))
+    assert not other.is_met(1)
+    other.delete()
+    assert not list(tmp_path.iterdir())
 
 
 def test_hidden_error_is_a_share_of_the_teachers_mean_square():

@@ -57,6 +57,11 @@ class Backbone:
         return int(self.model.config.hidden_size)
 
     @property
+    def vocabulary_size(self) -> int:
+        """Return V, how many logits the model gives."""
+        return int(self.model.get_output_embeddings().weight.shape[0])
+
+    @property
     def context(self) -> int:
         """Return how many positions the model was made for."""
         return int(self.model.config.max_position_embeddings)

@@ -4,7 +4,7 @@ Axes: B rows, T text tokens. Rows are padded on the right.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate, chain
 
 import torch
@@ -21,13 +21,17 @@ _SENTINEL = "\ue000"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One encoded example. ``task`` counts within the run; ``target_ids`` end with end-of-text."""
+    """One encoded example. ``task`` counts within the run; ``target_ids`` end with end-of-text.
+
+    ``number`` tells the rows of a run apart where something is kept of each.
+    """
 
     task: int
     input_ids: tuple[int, ...]
     target_ids: tuple[int, ...] = ()
     input_was_cut: bool = False
     target_was_cut: bool = False
+    number: int = 0
 
     def __len__(self) -> int:
         return len(self.input_ids) + len(self.target_ids)
@@ -41,14 +45,22 @@ class Batch:
     attention_mask: Bool[Tensor, "B T"]
     labels: Int[Tensor, "B T"]
     tasks: Int[Tensor, " B"]
+    numbers: Int[Tensor, " B"]
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
+        return Batch(*(getattr(self, part.name).to(device) for part in fields(self)))
+
+    def select(self, rows: Sequence[int]) -> "Batch":
+        """Return some of the rows, without the columns that are padding in all of them."""
+        index = torch.tensor(rows, device=self.tasks.device)
+        longest = int(self.attention_mask[index].sum(dim=1).max())
         return Batch(
-            self.input_ids.to(device),
-            self.attention_mask.to(device),
-            self.labels.to(device),
-            self.tasks.to(device),
+            self.input_ids[index, :longest],
+            self.attention_mask[index, :longest],
+            self.labels[index, :longest],
+            self.tasks[index],
+            self.numbers[index],
         )
 
 
@@ -203,7 +215,8 @@ def collate(rows: Sequence[Row], *, pad_id: int) -> Batch:
         input_ids[index, : len(row)] = ids
         mask[index, : len(row)] = True
         labels[index, len(row.input_ids) : len(row)] = ids[len(row.input_ids) :]
-    return Batch(input_ids, mask, labels, torch.tensor([row.task for row in rows]))
+    tasks = torch.tensor([row.task for row in rows])
+    return Batch(input_ids, mask, labels, tasks, torch.tensor([row.number for row in rows]))
 
 
 def micro_batches(rows: Sequence[Row], *, max_tokens: int, overhead: int = 32) -> list[list[int]]:

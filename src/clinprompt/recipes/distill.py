@@ -4,6 +4,8 @@ Axes: K source tasks, P prompt positions, H hidden size, R rank.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -27,7 +29,15 @@ from clinprompt.recipes.context import Run
 from clinprompt.recipes.suite import encode_all, examples_of, training_rows
 from clinprompt.recipes.tune import Exercise, Objective, Terms, tune
 from clinprompt.tasks.load import TaskData
-from clinprompt.training.losses import hidden_loss, logits_loss, task_loss, token_weights
+from clinprompt.training.losses import (
+    Taught,
+    hidden_loss,
+    logits_loss,
+    summarize,
+    task_loss,
+    token_weights,
+)
+from clinprompt.training.teacher_cache import CachePlan, TeacherCache
 
 
 def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
@@ -36,7 +46,7 @@ def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
     if name in run.finished:
         return run.store.metaprompt(run.finished[name])
     teachers = [teach(run, data) for data in sources]
-    rows = [_source_rows(run, data, task) for task, data in enumerate(sources)]
+    rows = _numbered([_source_rows(run, data, task) for task, data in enumerate(sources)])
     vectors = [teacher.tensors["vectors"] for teacher in teachers]
     module = _student(run, vectors).to(run.backbone.device)
     settings = run.config.distill
@@ -44,6 +54,7 @@ def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
         stacked = torch.stack(vectors).to(run.backbone.device)
         prefix = read_prompts(run.backbone.model, stacked)
     place = run.place("distill")
+    cache = _open_cache(run, rows, teachers)
     tune(
         run.backbone,
         PromptTuner(module),
@@ -52,7 +63,7 @@ def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
             settings,
             {"shared": settings.shared_rate, "factors": settings.factor_rate},
             run.config.seed,
-            distillation_objective(run.backbone, prefix, settings),
+            distillation_objective(run.backbone, prefix, settings, cache),
             settings.sampling_temperature,
             settings.validate_every,
         ),
@@ -62,6 +73,8 @@ def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
     artifact = make_artifact(_metaprompt_manifest(run, sources), dict(module.named_parameters()))
     run.store.save(artifact)
     run.finish(name, artifact.manifest.content_hash, place)
+    if cache is not None:
+        cache.delete()
     return artifact
 
 
@@ -104,25 +117,27 @@ def start_vectors(backbone: Backbone, settings: PromptSettings, *, seed: int) ->
 
 
 def distillation_objective(
-    backbone: Backbone, teachers: Prefix, settings: DistillSettings
+    backbone: Backbone,
+    teachers: Prefix,
+    settings: DistillSettings,
+    cache: TeacherCache | None = None,
 ) -> Objective:
     """Return task loss + λ_logits · τ² · KL(teacher ‖ student) + λ_hidden · hidden-state error.
 
-    ``teachers`` holds the keys and values of the K teacher prompts. The terms of a step are summed
-    into its ``terms``.
+    ``teachers`` holds the keys and values of the K teacher prompts; what they say of a row is asked
+    once, where there is a ``cache``. The terms of a step are summed into its ``terms``.
     """
 
     def objective(num_rows: int, terms: Terms) -> Loss:
         def loss(batch: Batch, student: TargetStates) -> Tensor:
-            with torch.no_grad():
-                teacher = target_states(backbone.model, batch, teachers.select(batch.tasks))
+            taught = _taught(backbone, teachers, batch, settings, cache)
             weights = token_weights(student.rows, num_rows=num_rows)
             parts = {
                 "task": task_loss(student.logits, student.labels, weights),
                 "logits": logits_loss(
-                    student.logits, teacher.logits, weights, temperature=settings.temperature
+                    student.logits, taught, weights, temperature=settings.temperature
                 ),
-                "hidden": hidden_loss(student.hidden, teacher.hidden, weights),
+                "hidden": hidden_loss(student.hidden, taught.hidden, weights),
             }
             for name, value in parts.items():
                 terms[name] = terms.get(name, 0.0) + float(value.detach())
@@ -135,6 +150,47 @@ def distillation_objective(
         return loss
 
     return objective
+
+
+def _taught(
+    backbone: Backbone,
+    teachers: Prefix,
+    batch: Batch,
+    settings: DistillSettings,
+    cache: TeacherCache | None,
+) -> Taught:
+    def ask(asked: Batch) -> Taught:
+        with torch.no_grad():
+            states = target_states(backbone.model, asked, teachers.select(asked.tasks))
+        return summarize(
+            states.logits, states.hidden, top_k=settings.top_k, temperature=settings.temperature
+        )
+
+    if cache is None:
+        return ask(batch)
+    numbers = batch.numbers.tolist()
+    if new := [place for place, number in enumerate(numbers) if not cache.is_met(number)]:
+        cache.keep([numbers[place] for place in new], ask(batch.select(new)))
+    return cache.recall(numbers, backbone.device)
+
+
+def _open_cache(
+    run: Run, rows: Sequence[Sequence[Row]], teachers: Sequence[Artifact]
+) -> TeacherCache | None:
+    """Open what teachers say of the run's rows, and tell its size first."""
+    settings = run.config.distill
+    if not settings.cache_teachers:
+        return None
+    num_tokens = run.backbone.vocabulary_size
+    plan = CachePlan(
+        lengths=tuple(len(row.target_ids) for own in rows for row in own),
+        top_k=min(settings.top_k or num_tokens, num_tokens),
+        hidden_size=run.backbone.hidden_size,
+        teachers=" ".join(teacher.manifest.content_hash for teacher in teachers),
+        temperature=settings.temperature,
+    )
+    run.reporter.say(f"distill: keeps what teachers say, up to {plan.num_bytes / 1e6:,.0f} MB")
+    return TeacherCache(run.folder / "checkpoints" / "teachers.cache", plan)
 
 
 def _student(run: Run, teachers: Sequence[Tensor]) -> DecomposedPrompts:
@@ -152,6 +208,12 @@ def _student(run: Run, teachers: Sequence[Tensor]) -> DecomposedPrompts:
         generator=torch.Generator().manual_seed(run.config.seed),
     )
     return DecomposedPrompts(shared, columns, rows)
+
+
+def _numbered(rows: Sequence[Sequence[Row]]) -> list[list[Row]]:
+    """Return the rows of all tasks, each with a number of its own."""
+    numbers = count()
+    return [[replace(row, number=next(numbers)) for row in own] for own in rows]
 
 
 def _source_rows(run: Run, data: TaskData, task: int) -> tuple[Row, ...]:

@@ -1,0 +1,42 @@
+"""Write how long the rows of open21's sources are: numbers alone, so that benches need no data.
+
+Once as configs/open21.toml reads them, and once with inputs of at most 128 tokens.
+
+Run: python bench/lengths.py DIR    (the mirror; writes bench/lengths.json)
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from clinprompt.backbone.load import load_tokenizer
+from clinprompt.batches.encode import Encoder
+from clinprompt.config import load_config
+from clinprompt.recipes.suite import training_rows
+from clinprompt.tasks.card import find_card, find_suite
+from clinprompt.tasks.load import load_task
+
+LENGTHS = Path(__file__).parent / "lengths.json"
+ROWS = 64
+
+
+def main() -> None:
+    """Encode a sample of every source's training rows; save input and target lengths."""
+    data = load_config(Path(__file__).parents[1] / "configs" / "open21.toml").data
+    tokenizer = load_tokenizer("smollm2-135m")
+    lengths = {}
+    for longest in (128, data.max_input_tokens):
+        encoder = Encoder(
+            tokenizer, longest, data.max_target_tokens, target_limits=data.target_tokens
+        )
+        for name in find_suite("open21").sources:
+            task = load_task(find_card(name), Path(sys.argv[1]))
+            rows = training_rows(encoder, task, limit=ROWS, seed=0)[:ROWS]
+            pairs = [[len(row.input_ids), len(row.target_ids)] for row in rows]
+            lengths[f"{longest} {name}"] = pairs
+    lines = (f"{json.dumps(name)}: {json.dumps(pairs)}" for name, pairs in lengths.items())
+    LENGTHS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
