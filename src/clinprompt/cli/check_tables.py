@@ -54,14 +54,10 @@ def _show_published(rows: Sequence[Row]) -> None:
         for row in stated
         for place, (split, amount, reason) in enumerate(_differences(row))
     ]
-    even = sum(_is_even(row) for row in stated)
-    title = f"Published numbers: accounted for in {even} of {len(stated)} tasks that state them"
-    _show(title, ["split", "differs by", "because"], [cells], words=3)
-
-
-def _is_even(row: Row) -> bool:
-    return all(
-        one["stated"] + one["added"] == one["read"] + one["left_out"] for one in row["published"]
+    even = sum(all(one["is_even"] for one in row["published"]) for row in stated)
+    console.print(f"Published numbers are accounted for in {even} of {len(stated)} tasks.\n")
+    _show(
+        "What is not read of them, or beside", ["split", "differs by", "because"], [cells], words=3
     )
 
 

@@ -95,7 +95,10 @@ def _row(data: TaskData, trained: TaskData, dropped: int | None, encoder: Encode
         "type": card.type,
         "license": card.source.license,
         **{kind: {split: counts[split][kind] for split in SPLITS} for kind in KINDS},
-        "published": [balance.model_dump() for balance in balances(card, counts)],
+        "published": [
+            {**balance.model_dump(), "is_even": balance.is_even}
+            for balance in balances(card, counts)
+        ],
         **_differences(card),
         "dropped": dropped,
         "survive": _shares(card, survival),
