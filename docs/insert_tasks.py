@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+from clinprompt.tasks.card import find_suite
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tasks.md"
 FOUND = ROOT / "docs" / "results" / "open34" / "tasks.json"
@@ -26,8 +28,10 @@ LEFT_OUT = ("task", "split", "differs by", "because")
 def main() -> None:
     """Keep the rows given as JSON on standard input, and write the tables between their marks."""
     rows = json.load(sys.stdin)
-    if wrong := [row["task"] for row in rows if row["mismatch"]]:
-        sys.exit(f"nothing written: the check found a mismatch in {', '.join(wrong)}")
+    suite = find_suite(FOUND.parent.name)
+    sound = {row["task"] for row in rows if not row["mismatch"]}
+    if wrong := [task for task in (*suite.sources, *suite.targets) if task not in sound]:
+        sys.exit(f"nothing written: missing, or not what the card states: {', '.join(wrong)}")
     FOUND.parent.mkdir(parents=True, exist_ok=True)
     FOUND.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
@@ -66,11 +70,12 @@ def cells(row: dict) -> list[str]:
 
 
 def published(balances: list[dict]) -> str:
-    """Return the stated rows and annotations: of the whole set, or else of all its splits."""
+    """Return the stated rows and annotations: of the whole set, or of all its splits."""
+    splits = {one["split"] for one in balances}
     found = []
     for kind in ("rows", "annotations"):
         stated = {one["split"]: one["stated"] for one in balances if one["kind"] == kind}
-        if stated:
+        if "all" in stated or set(stated) == splits:
             found.append(f"{stated.get('all', sum(stated.values())):,} {kind}")
     return ", ".join(found)
 
