@@ -16,14 +16,14 @@ from clinprompt import __version__
 COMMAND = Path(sys.executable).parent / "clinprompt"
 
 
-def call(*arguments, folder=None):
+def call(*arguments, folder=None, columns=100):
     return subprocess.run(
         [COMMAND, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=folder,
         check=False,
-        env={**os.environ, "TERM": "dumb", "COLUMNS": "100", "NO_COLOR": "1"},
+        env={**os.environ, "TERM": "dumb", "COLUMNS": str(columns), "NO_COLOR": "1"},
     )
 
 
@@ -105,7 +105,19 @@ def test_tasks_show_renders_examples():
 
 def test_tasks_check_says_what_survives():
     [row] = json.loads(call("tasks", "check", "practice-nli-social", "--json").stdout)
-    assert row["survive"] == 1.0
+    assert row["survive"]["rows"] == 1.0
+
+
+def test_tasks_check_fits_80_columns_and_says_at_the_end_what_is_wrong(tmp_path):
+    result = call(
+        *("tasks", "check", "ner-psytar", "--suite", "practice", "--mirror", tmp_path), columns=80
+    )
+    assert result.returncode == 2
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for task in ("practice-re-frequency", "practice-nli-medication"):
+        assert any(line.split()[:1] == [task] for line in lines)
+    assert result.stderr.startswith(f"error: ner-psytar: {tmp_path / 'ner-psytar'}: no such folder")
 
 
 def test_ctrl_c_names_a_command_that_goes_on(tmp_path, tiny_llama_folder):

@@ -79,13 +79,18 @@ def check(
     mirror: Mirror = None,
     as_json: Json = False,
 ) -> None:
-    """Read whole tasks: checksums, counts against the card, overlap, what survives as text."""
+    """Read whole tasks: checksums, counts, overlap, what survives as text, lengths."""
+    from clinprompt.cli.check_tables import show_check
     from clinprompt.recipes.check import check_tasks
 
-    rows = check_tasks(tasks or (), suite=suite, mirror=mirror)
-    show_rows(rows, as_json=as_json)
-    if wrong := [row["task"] for row in rows if row["mismatch"]]:
-        raise DataError(f"{', '.join(wrong)}: not what the card states; see mismatch above")
+    checked = check_tasks(tasks or (), suite=suite, mirror=mirror)
+    if as_json:
+        show_rows(checked.rows, as_json=True)
+    else:
+        show_check(checked.rows)
+    if problems := checked.problems():
+        head = [f"{len(problems)} things are wrong:"] if len(problems) > 1 else []
+        raise DataError("\n".join([*head, *problems]))
 
 
 def fetch(

@@ -1,22 +1,40 @@
 """Read whole tasks and report what is in them: counts, overlap, what text carries, lengths."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from transformers import PreTrainedTokenizerBase
-
 from clinprompt.backbone.load import load_tokenizer
-from clinprompt.errors import SettingError
-from clinprompt.recipes.suite import examples_of, find_mirror
-from clinprompt.tasks.card import SPLITS, catalog, find_card, find_suite
-from clinprompt.tasks.example import Answer, Record, RelationsAnswer, SpansAnswer
-from clinprompt.tasks.formats import parse_answer, render_answer
+from clinprompt.batches.encode import Encoder
+from clinprompt.config import DataSettings
+from clinprompt.errors import ClinpromptError, SettingError
+from clinprompt.recipes.lengths import lengths_of, share
+from clinprompt.recipes.suite import find_mirror
+from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card, find_suite
+from clinprompt.tasks.counts import balances, counts_of, mismatches
 from clinprompt.tasks.load import TaskData, load_task
 from clinprompt.tasks.overlap import drop_overlapping
+from clinprompt.tasks.published import KINDS
+from clinprompt.tasks.survival import Survival, survival_of
 
-LENGTH_ROWS = 200  # training rows whose tokens are counted
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found: one row a task, and the error of each task that cannot be read, by name."""
+
+    rows: list[Row] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def problems(self) -> list[str]:
+        """Return all that is wrong, one line each."""
+        wrong = [f"{row['task']}: {said}" for row in self.rows for said in row["mismatch"]]
+        return wrong + [
+            error if error.startswith(f"{name}: ") else f"{name}: {error}"
+            for name, error in self.errors.items()
+        ]
 
 
 def check_tasks(
@@ -25,97 +43,92 @@ def check_tasks(
     suite: str,
     mirror: Path | None,
     backbone: str = "smollm2-135m",
-) -> list[dict[str, Any]]:
-    """Return one row a task: rows and annotations by split, and what comes of them.
+) -> Checked:
+    """Return what is in tasks, as far as they can be read.
 
-    ``dropped`` counts the rows of a suite's source that share a run of 13 words with a target;
-    ``survive`` is the share of gold answers that come back unchanged from their text form;
-    ``tokens`` is the median and the 95th percentile of input lengths; ``mismatch`` says where the
-    counts are not those of the card.
+    Of each row, ``published`` holds what the publisher states against what is read of it, and
+    ``left_out`` and ``added`` say why the two differ. ``dropped`` counts the rows of a suite's
+    source that share a run of 13 words with a target that can be read. ``survive`` is the share of
+    answers, and of mentions or links, that come back unchanged from their text form. ``tokens``
+    are lengths, and what is lost for them, as training reads the task under the default settings
+    (see ``Lengths``). ``mismatch`` says what is wrong.
 
     Raises:
-        SettingError: a task or suite is unknown, or none was named.
-        DataError: a file is missing, damaged, or not the one the card describes.
+        SettingError: a suite is unknown, or nothing was named.
     """
-    place = find_mirror(mirror)
-    dropped: dict[str, int] = {}
-    loaded = [load_task(find_card(name), place) for name in names]
+    place, checked = find_mirror(mirror), Checked()
+    loaded, kept, dropped = [*_load(names, place, checked)], list[TaskData](), dict[str, int]()
     if suite:
         found = find_suite(suite)
-        sources = [load_task(find_card(name), place) for name in found.sources]
-        targets = [load_task(find_card(name), place) for name in found.targets]
-        _, dropped = drop_overlapping(sources, targets)
-        loaded += sources + targets
-    if not loaded:
+        sources = [*_load(found.sources, place, checked)]
+        targets = [*_load(found.targets, place, checked)]
+        cleaned, dropped = drop_overlapping(sources, targets)
+        kept = [*loaded, *cleaned, *targets]
+        loaded += [*sources, *targets]
+    if not loaded and not checked.errors:
         raise SettingError(f"name a task or a suite to check; tasks: {', '.join(catalog())}")
-    tokenizer = load_tokenizer(backbone)
-    return [_check(data, dropped.get(data.card.name), tokenizer) for data in loaded]
+    data = DataSettings()
+    encoder = Encoder(load_tokenizer(backbone), data.max_input_tokens, data.max_target_tokens)
+    for whole, trained in zip(loaded, kept or loaded, strict=True):
+        name = whole.card.name
+        try:
+            checked.rows.append(_row(whole, trained, dropped.get(name), encoder))
+        except ClinpromptError as error:
+            checked.errors[name] = str(error)
+    return checked
 
 
-def _check(
-    data: TaskData, dropped: int | None, tokenizer: PreTrainedTokenizerBase
-) -> dict[str, Any]:
-    records = [record for split in SPLITS for record in data.splits[split]]
-    survive = sum(_survives(data, record) for record in records)
-    lengths = _lengths(data, tokenizer)
+def _load(names: Sequence[str], place: Path | None, checked: Checked) -> Iterator[TaskData]:
+    for name in names:
+        try:
+            yield load_task(find_card(name), place)
+        except ClinpromptError as error:
+            checked.errors[name] = str(error)
+
+
+def _row(data: TaskData, trained: TaskData, dropped: int | None, encoder: Encoder) -> Row:
+    card, counts = data.card, counts_of(data)
+    survival = survival_of(card, (record for split in SPLITS for record in data.splits[split]))
+    training = next(filter(None, (*trained.splits.values(), *data.splits.values())))
     return {
-        "task": data.card.name,
-        "type": data.card.type,
-        **{split: len(data.splits[split]) for split in SPLITS},
-        "annotations": "/".join(str(_annotations(data.splits[split])) for split in SPLITS),
-        "dropped": "" if dropped is None else dropped,
-        "survive": round(survive / len(records), 4),
-        "tokens": f"{np.percentile(lengths, 50):.0f}/{np.percentile(lengths, 95):.0f}",
-        "license": data.card.source.license,
-        "mismatch": "; ".join(_mismatches(data)),
+        "task": card.name,
+        "type": card.type,
+        "license": card.source.license,
+        **{kind: {split: counts[split][kind] for split in SPLITS} for kind in KINDS},
+        "published": [
+            {**balance.model_dump(), "is_even": balance.is_even}
+            for balance in balances(card, counts)
+        ],
+        **_differences(card),
+        "dropped": dropped,
+        "survive": _shares(card, survival),
+        "tokens": lengths_of(card, training, encoder).as_row(),
+        "mismatch": [*mismatches(card, counts), *_lost_answers(card, survival)],
     }
 
 
-def _mismatches(data: TaskData) -> list[str]:
-    """Say where a split holds something else than the card states."""
-    problems = []
-    for split, expected in data.card.counts.items():
-        records = data.splits[split]
-        found = {"rows": len(records), "annotations": _annotations(records)}
-        for name, count in expected.model_dump(exclude_none=True).items():
-            if found[name] != count:
-                problems.append(f"{split}: {found[name]} {name}, but the card states {count}")
-    return problems
+def _differences(card: TaskCard) -> Row:
+    lists = card.published.model_dump(exclude_none=True) if card.published else {}
+    return {name: list(lists.get(name, ())) for name in ("left_out", "added")}
 
 
-def _lengths(data: TaskData, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens of some inputs, as training would read them uncut."""
-    split = next(split for split in SPLITS if data.splits[split])
-    examples = examples_of(data, split, limit=LENGTH_ROWS, seed=0)
-    inputs = [example.input for example in examples]
-    encoded = tokenizer(inputs, add_special_tokens=False, verbose=False)
-    return [len(ids) for ids in encoded["input_ids"]]
+def _shares(card: TaskCard, survival: Survival) -> dict[str, float | None]:
+    parts = share(survival.annotations_kept, survival.annotations)
+    return {
+        "rows": share(survival.rows_kept, survival.rows),
+        "annotations": parts if _has_parts(card) else None,
+    }
 
 
-def _survives(data: TaskData, record: Record) -> bool:
-    """Return whether the answer, written as text and read again, is the same."""
-    again = parse_answer(data.card, record, render_answer(data.card, record))
-    return _plain(again) == _plain(record.answer)
-
-
-def _plain(answer: Answer | None) -> object:
-    """Return an answer without what its text form leaves out: the types of a link's two ends."""
-    if isinstance(answer, RelationsAnswer):
-        ends = (
-            (r.type, r.head.start, r.head.end, r.tail.start, r.tail.end) for r in answer.relations
+def _lost_answers(card: TaskCard, survival: Survival) -> Iterator[str]:
+    """Say which answers do not come back from their text form, of a kind whose answers all must."""
+    lost = survival.rows - survival.rows_kept
+    if lost and not _has_parts(card):
+        yield (
+            f"{lost} of {survival.rows} answers do not come back from their text form, the first "
+            f"in record {survival.first_lost}; mend the record's answer or the labels' words"
         )
-        return sorted(ends)
-    return sorted(answer.spans) if isinstance(answer, SpansAnswer) else answer
 
 
-def _annotations(records: Sequence[Record]) -> int:
-    return sum(_count(record.answer) for record in records)
-
-
-def _count(answer: Answer | None) -> int:
-    match answer:
-        case SpansAnswer(spans):
-            return len(spans)
-        case RelationsAnswer(relations):
-            return len(relations)
-    return 1
+def _has_parts(card: TaskCard) -> bool:
+    return card.answer in ("spans", "relations")

@@ -22,6 +22,7 @@ from pydantic import (
 
 from clinprompt.config import NAME_PATTERN
 from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.tasks.published import Published
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
 from clinprompt.tasks.upstream import FromUpstream
 
@@ -107,14 +108,18 @@ class Resplit(_Frozen):
     test: float = Field(default=0.0, ge=0, lt=1)
     seed: int = 0
 
+    @property
+    def made(self) -> tuple[Split, ...]:
+        """Return the splits that groups are moved to."""
+        return tuple(split for split in ("validation", "test") if getattr(self, split))
+
     def check(self, named: Collection[str]) -> None:
         """Check that this makes just splits that have no files, from one that has.
 
         Raises:
             ValueError: it has no effect, or takes from or adds to the wrong split.
         """
-        shares = {"validation": self.validation, "test": self.test}
-        made = {split for split, share in shares.items() if share}
+        made = set(self.made)
         if not made or self.source not in named:
             raise ValueError(
                 f"resplit needs a share to move and files.{self.source} to move it from"
@@ -123,12 +128,12 @@ class Resplit(_Frozen):
             raise ValueError(
                 f"resplit makes {sorted(made & set(named))}, which files names already"
             )
-        if sum(shares.values()) >= 1:
+        if self.validation + self.test >= 1:
             raise ValueError("resplit leaves nothing: validation and test must sum to less than 1")
 
 
 class Count(_Frozen):
-    """How much a split holds, as its publisher or the data set's description states."""
+    """How much a split holds, as read from the files that the checksums are of."""
 
     rows: int = Field(ge=0)
     annotations: int | None = Field(default=None, ge=0)
@@ -139,7 +144,8 @@ class TaskCard(_Frozen):
 
     ``labels`` maps each label, span type or relation type of the data to the word shown for it.
     ``readers`` gives a split a reader of its own where its files have another format. ``counts``
-    are what ``tasks check`` compares with, after ``resplit`` and before any row is dropped.
+    are what ``tasks check`` compares with, after ``resplit`` and before any row is dropped;
+    ``published`` is what the publisher counts, and what of that is left out.
     ``positive`` are the labels that positive F1 counts. ``setting`` tells what a relation task
     gives away: ``gold-entities`` where mentions or a marked pair are given, else ``end-to-end``.
     ``fetch`` says where a file of ``checksums`` is from, if no path of the source fits its name.
@@ -160,6 +166,7 @@ class TaskCard(_Frozen):
     checksums: dict[str, str] = Field(default_factory=dict)
     fetch: dict[str, FromUpstream] = Field(default_factory=dict)
     counts: dict[Split, Count] = Field(default_factory=dict)
+    published: Published | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     positive: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     wording: Wording
@@ -213,6 +220,16 @@ class TaskCard(_Frozen):
             raise ValueError(f"fetch names {unknown[0]!r}, for which checksums has no sum")
         if self.resplit:
             self.resplit.check(named)
+        return self
+
+    @model_validator(mode="after")
+    def _publishes_splits_with_files(self) -> Self:
+        for part in self.published.parts if self.published else ():
+            if part != "all" and not getattr(self.files, part):
+                raise ValueError(
+                    f"published.{part} has no effect, as files.{part} is empty; state the split "
+                    "that its rows are from, or published.all"
+                )
         return self
 
     @property

@@ -173,10 +173,8 @@ def _read(card: TaskCard, folder: Path, split: Split) -> Iterator[tuple[DataFile
 
 
 def _is_named(card: TaskCard, split: Split) -> bool:
-    made = (
-        {"validation": card.resplit.validation, "test": card.resplit.test} if card.resplit else {}
-    )
-    return bool(getattr(card.files, split) or made.get(split))
+    is_made = card.resplit is not None and split in card.resplit.made
+    return is_made or bool(getattr(card.files, split))
 
 
 def _check_record(card: TaskCard, record: Record) -> None:

@@ -20,6 +20,7 @@ version = 1
 template = "{{ text }} yes or no:"
 instruction = "Write yes or no."
 """
+TRAIN, WHY = "train = { rows = 3 }", "reason = 'damaged'"
 
 
 def refusal(folder, old, new):
@@ -84,6 +85,21 @@ def test_folder_without_card_is_refused(tmp_path):
         ("files", "resplit = { test = 0.5, validation = 0.5 }\nfiles", "leaves nothing"),
         ('"a.csv"] ', '"a.csv"], test = ["b"] }\nresplit = { test = 0.1 ', "names already"),
         ("files", "readers = { test = { name = 'conll' } }\nfiles", "readers.test has no effect"),
+        ("files", "published = { left_out = [] }\nfiles", "published: states nothing"),
+        ("files", "published.all = {}\nfiles", "published.all: states neither rows nor"),
+        ("files", "published.test = { rows = 3 }\nfiles", "published.test has no effect"),
+        ("files", f"published = {{ {TRAIN}, left_out = [{{ rows = 1 }}] }}\nfiles", "reason"),
+        ("files", f"published = {{ {TRAIN}, left_out = [{{ {WHY} }}] }}\nfiles", "counts neither"),
+        (
+            "files",
+            f"published = {{ {TRAIN}, left_out = [{{ annotations = 1, {WHY} }}] }}\nfiles",
+            "1 annotations of all differ, but no annotations of it are stated",
+        ),
+        (
+            "files",
+            f"published = {{ {TRAIN}, added = [{{ split = 'test', rows = 2, {WHY} }}] }}\nfiles",
+            "2 rows of test differ, but no rows of it are stated",
+        ),
     ],
 )
 def test_card_that_does_not_fit_together_is_refused(tmp_path, old, new, says):

@@ -1,0 +1,141 @@
+"""What a check of tasks found, as tables that fit a screen of 80 columns."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from clinprompt.cli.screen import console
+
+Row = dict[str, Any]
+Section = Sequence[Sequence[str]]
+
+
+def show_check(rows: Sequence[Row]) -> None:
+    """Print what tasks hold, what of it is not read, what text carries, and lengths."""
+    sections = [[*own] for _, own in groupby(sorted(rows, key=_type), key=_type)]
+    _show_counts(sections)
+    _show_published(rows)
+    _show_survival(rows)
+    _show_lengths(sections)
+
+
+def _type(row: Row) -> str:
+    return str(row["type"])
+
+
+def _show_counts(sections: Sequence[Sequence[Row]]) -> None:
+    has_overlap = any(row["dropped"] is not None for own in sections for row in own)
+    header = ["train", "valid.", "test", "annotations", *(["dropped"] if has_overlap else [])]
+    cells = [
+        [
+            [
+                row["task"],
+                *_numbers(row["rows"].values()),
+                "/".join(map(str, row["annotations"].values())),
+                *([_number(row["dropped"])] if has_overlap else []),
+            ]
+            for row in own
+        ]
+        for own in sections
+    ]
+    _show("Rows, and what is annotated in them", header, cells)
+
+
+def _show_published(rows: Sequence[Row]) -> None:
+    stated = [row for row in rows if row["published"]]
+    if not stated:
+        return
+    cells = [
+        ["" if place else row["task"], split, amount, reason]
+        for row in stated
+        for place, (split, amount, reason) in enumerate(_differences(row))
+    ]
+    even = sum(all(one["is_even"] for one in row["published"]) for row in stated)
+    console.print(f"Published numbers are accounted for in {even} of {len(stated)} tasks.\n")
+    _show(
+        "What is not read of them, or beside", ["split", "differs by", "because"], [cells], words=3
+    )
+
+
+def _differences(row: Row) -> Iterator[tuple[str, str, str]]:
+    for sign, name in (("-", "left_out"), ("+", "added")):
+        for one in row[name]:
+            yield one["split"], sign + _amount(one), one["reason"]
+
+
+def _amount(one: Row) -> str:
+    return ", ".join(
+        f"{one[kind]:,} {kind[: None if one[kind] > 1 else -1]}"
+        for kind in ("rows", "annotations")
+        if kind in one
+    )
+
+
+def _show_survival(rows: Sequence[Row]) -> None:
+    cells = [
+        [
+            row["task"],
+            _percent(row["survive"]["rows"]),
+            _percent(row["survive"]["annotations"]),
+            _number(row["tokens"]["links"]),
+            _number(row["tokens"]["lost_links"]),
+        ]
+        for row in rows
+        if row["survive"]["annotations"] is not None
+    ]
+    header = ["rows", "annotations", "train links", "lost in windows"]
+    _show("What comes back from text, of mentions and links", header, [cells])
+
+
+def _show_lengths(sections: Sequence[Sequence[Row]]) -> None:
+    header = ["inputs", "95%", "max", "answers", "95%", "max", "fit"]
+    cells = [
+        [
+            [
+                row["task"],
+                *_numbers(row["tokens"]["inputs"].values()),
+                *_numbers(row["tokens"]["answers"].values()),
+                _percent(row["tokens"]["fitting"]),
+            ]
+            for row in own
+        ]
+        for own in sections
+    ]
+    _show("Tokens of inputs and answers (median, 95%, max), answers that fit", header, cells)
+
+
+def _show(
+    title: str, header: Sequence[str], sections: Sequence[Section], *, words: int = 0
+) -> None:
+    """Print a table; all columns but the task's and ``words`` at the end hold numbers."""
+    if not any(sections):
+        return
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
+    table.add_column("task", overflow="fold")
+    for place, name in enumerate(header):
+        is_number = place < len(header) - words
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for rows in sections:
+        for row in rows:
+            table.add_row(*map(escape, row))
+        table.add_section()
+    console.print(table)
+    console.print()
+
+
+def _numbers(values: Iterable[int]) -> list[str]:
+    return [_number(value) for value in values]
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}"
