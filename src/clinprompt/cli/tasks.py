@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from clinprompt.cli.screen import Json, Mirror, complaints, console, show_examples, show_rows
+from clinprompt.cli.screen import (
+    DownloadBar,
+    Json,
+    Mirror,
+    complaints,
+    console,
+    show_examples,
+    show_rows,
+)
 from clinprompt.errors import DataError, SettingError
 
 
@@ -72,7 +80,11 @@ def new(
     write_task(draft, folder)
     show_examples(draft.examples(3))
     console.rule()
-    for line in (*draft.found, f"task: {folder}", "Mend what is wrong in its card.toml."):
+    for line in (
+        *draft.found,
+        f"task: {folder} ({origin} stays as it is)",
+        "Mend what is wrong in its card.toml.",
+    ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -108,7 +120,7 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Fetch data from its public repositories at pinned commits, and verify it."""
-    from clinprompt.recipes.fetch import DownloadBar, choose_cards, fetch_cards
+    from clinprompt.recipes.fetch import choose_cards, fetch_cards
     from clinprompt.tasks.fetch import find_route
 
     cards = choose_cards(tasks or (), suite)

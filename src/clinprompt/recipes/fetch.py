@@ -4,17 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TransferSpeedColumn,
-)
-
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import TaskCard, catalog, find_card, find_suite
 from clinprompt.tasks.fetch import Route, data_cache, fetch_files, is_public, lacking_files
@@ -22,46 +11,6 @@ from clinprompt.tasks.readers import PracticeReader
 
 ALL = "all"
 _NEEDS_CONSENT = ("non-commercial", "unstated")
-
-
-class DownloadBar:
-    """A bar for the file that comes in: bytes and speed."""
-
-    def __init__(self, console: Console) -> None:
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<44}", markup=False),
-            BarColumn(bar_width=24),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            console=console,
-            transient=True,
-        )
-        self._file: TaskID | None = None
-
-    def __enter__(self) -> "DownloadBar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._bar.stop()
-
-    def begin(self, what: str, *, total: int | None, done: int) -> None:
-        """Start on a file of ``total`` bytes, ``done`` of which are here."""
-        if self._file is None:
-            self._bar.start()  # not before: a bar that shows nothing leaves an empty line
-        else:
-            self._bar.remove_task(self._file)
-        self._file = self._bar.add_task(what, total=total, completed=done)
-
-    def advance(self, num_bytes: int) -> None:
-        """Count bytes that came."""
-        assert self._file is not None
-        self._bar.update(self._file, advance=num_bytes)
-
-    def say(self, message: str) -> None:
-        """Print a line above the bar."""
-        self._bar.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def choose_cards(names: Sequence[str], suite: str = "") -> tuple[TaskCard, ...]:

@@ -90,8 +90,8 @@ def _brat(files: Sequence[DataFile], origin: Origin, answer: AnswerKind) -> Told
         )
     if left := origin.unannotated:
         notes.append(
-            f"left out: {len(left)} texts without an .ann beside them, such as {left[0]}, as "
-            "nobody annotated them; a note that was read and has no mention needs an empty .ann"
+            f"left out: {len(left)} of {len(left) + len(files)} texts, such as {left[0]}, as no "
+            ".ann lies beside them; a note that was read and has no mention needs an empty one"
         )
     view = "entities" if answer == "spans" else "relations"
     reader = {"name": "brat", "view": {"answer": view}}

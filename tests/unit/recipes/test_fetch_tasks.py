@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 from upstream_site import COMMIT, REPOSITORY, Site, serve
 
+from clinprompt.cli.screen import DownloadBar
 from clinprompt.errors import DataError, SettingError
-from clinprompt.recipes.fetch import DownloadBar, choose_cards, fetch_cards
+from clinprompt.recipes.fetch import choose_cards, fetch_cards
 from clinprompt.recipes.suite import find_mirror
 from clinprompt.tasks.card import TaskCard, catalog, find_card, find_suite
 from clinprompt.tasks.fetch import Route, data_cache

@@ -180,7 +180,7 @@ class TestFormats:
         assert not (tmp_path / "task" / "n99.txt").exists()
         found = "\n".join(draft.found)
         assert "pieces: 1 of 13 mentions have words between their pieces; each is read as" in found
-        assert "left out: 1 texts without an .ann beside them, such as n99.txt, as nobody" in found
+        assert "left out: 1 of 13 texts, such as n99.txt, as no .ann lies beside them" in found
 
 
 class TestColumns:
@@ -341,7 +341,7 @@ class TestFiles:
             assert choose_folder(origin) == Path("notes-task")
         arguments = ["tasks", "new", "--type", "ner", "--from", "notes/"]
         made = CliRunner().invoke(app, arguments, catch_exceptions=False)
-        assert "task: notes-task" in made.output
+        assert "task: notes-task (notes stays as it is)" in made.output
         assert find_card("notes-task").name == "notes-task"
         with pytest.raises(SettingError, match=r"lies in the data .* such as .*/notes-task"):
             choose_folder(Path("notes"), out=Path("notes/task"))
