@@ -41,7 +41,8 @@ def fetch_cards(
     """Fetch what is lacking of each task's data, and return one row a data set.
 
     The data goes below ``folder``, by default into the cache, where tasks find it. A licence that
-    allows no commercial use, or that nobody stated, has to be ``accepted`` by the set's name.
+    allows no commercial use, or that nobody stated, has to be ``accepted`` by the set's name. What
+    is not public is told first, before anything is fetched.
 
     Raises:
         SettingError: a licence has to be accepted first.
@@ -54,13 +55,15 @@ def fetch_cards(
     place = folder or data_cache()
     _check_accepted(sets, place, accepted)
     rows, problems = [], []
-    for name, users in sets.items():
+    for name in sorted(sets, key=lambda name: is_public(sets[name][0])):
+        users = sets[name]
         source = users[0].source
         terms = f"license {source.license} (use: {source.license_allows})"
         route.watcher.say(f"{name}: {terms}; {source.repository}")
         try:
             fetched = [file for card in users for file in _fetch_card(card, place / name, route)]
         except DataError as error:
+            route.watcher.say(str(error))
             problems.append(str(error))
             continue
         row = {"data": name, "license": source.license, "allows": source.license_allows}
