@@ -55,6 +55,7 @@ def fetch_cards(
     place = folder or data_cache()
     _check_accepted(sets, place, accepted)
     rows, problems = [], []
+    some_public = any(is_public(users[0]) for users in sets.values())
     for name in sorted(sets, key=lambda name: is_public(sets[name][0])):
         users = sets[name]
         source = users[0].source
@@ -63,7 +64,8 @@ def fetch_cards(
         try:
             fetched = [file for card in users for file in _fetch_card(card, place / name, route)]
         except DataError as error:
-            route.watcher.say(str(error))
+            if some_public and not is_public(users[0]):
+                route.watcher.say(str(error))  # what follows may take long, or fail
             problems.append(str(error))
             continue
         row = {"data": name, "license": source.license, "allows": source.license_allows}

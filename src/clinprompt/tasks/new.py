@@ -6,6 +6,7 @@ that it is given.
 
 import re
 import shutil
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -161,7 +162,15 @@ def write_task(draft: Draft, folder: Path) -> None:
             target = place / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(draft.origin.root / name, target)
+            for part in (Path(name), *Path(name).parents):
+                _keep_private(place / part, draft.origin.root / part)
         write_text(place / "card.toml", draft.card_text)
+
+
+def _keep_private(copy: Path, original: Path) -> None:
+    """Let nobody read a copy who may not read the original."""
+    allowed = original.stat().st_mode | stat.S_IRWXU
+    copy.chmod(copy.stat().st_mode & allowed)
 
 
 def _read(origin: Origin, reader: Mapping[str, Any]) -> Splits:

@@ -324,6 +324,16 @@ class TestFiles:
             "card.toml",
         ]
 
+    def test_nobody_may_read_a_copy_who_may_not_read_the_original(self, tmp_path):
+        origin = put(tmp_path / "in" / "ward" / "a.jsonl", *(note(i) for i in range(20)))
+        origin.chmod(0o600)
+        origin.parent.chmod(0o750)
+        (tmp_path / "in").chmod(0o700)
+        make("ner", tmp_path / "in", tmp_path / "task")
+        for part in ("", "ward", "ward/a.jsonl"):
+            copy, own = (tmp_path / top / part for top in ("task", "in"))
+            assert copy.stat().st_mode & ~own.stat().st_mode == 0, part
+
     def test_nothing_is_overwritten(self, tmp_path):
         origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(20)))
         (tmp_path / "task").mkdir()
