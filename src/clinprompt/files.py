@@ -129,15 +129,14 @@ def _remove_abandoned(path: Path) -> None:
 
 def _swap(draft: Path, path: Path) -> None:
     old = path.with_name(f".{path.name}.old.{os.getpid()}")
-    if path.exists():
-        path.rename(old)
     try:
+        if path.exists():
+            path.rename(old)
         draft.rename(path)
-    except OSError:
-        if old.exists():
+    finally:
+        if old.exists() and not path.exists():
             old.rename(path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _unwritable(path: Path, error: OSError) -> RunError:

@@ -89,7 +89,7 @@ def _has_header(tables: Sequence[_Cells], named: Named) -> bool:
         return False
     columns = dict(enumerate(zip(*chain.from_iterable(table[1:] for table in tables), strict=True)))
     recurs = any(name in columns.get(place, ()) for place, name in enumerate(header))
-    if not columns or recurs or not are_names(header):
+    if not columns or recurs or not are_names(filter(None, header)):
         return False
     labels = Counter(columns.get(int(named.label), ())) if named.label else Counter[str]()
     are_closed = bool(labels) and min(labels.values()) > 1

@@ -245,6 +245,13 @@ class TestColumns:
         note = "header: the first row names the columns (premise, hypothesis, gold_label), so it is"
         assert any(line.startswith(note) for line in draft.found)
 
+    def test_a_header_may_lack_the_name_of_a_column_that_counts_rows(self, tmp_path):
+        lines = [f"{i},t {i},{'yn'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "a.csv", ",text,label", *lines)
+        _, data = make("nli", origin, tmp_path / "task", text=("1",), label="2")
+        assert sum(num_rows(data)) == 20
+        assert set(data.card.labels) == {"y", "n"}
+
     def test_a_header_of_unusual_names_is_known_by_a_label_that_never_recurs(self, tmp_path):
         lines = [f"{SECRET} {i}|{'yn'[i % 2]}" for i in range(20)]
         named = {"text": ("0",), "label": "1"}
