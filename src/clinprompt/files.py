@@ -1,13 +1,20 @@
 """Write files whole or not at all. Knows nothing of what is in them."""
 
+import glob
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
 from clinprompt.errors import RunError
+
+if sys.platform != "win32":
+    import fcntl
+
+_DRAFT = ".draft"
 
 
 def cache_folder() -> Path:
@@ -30,9 +37,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         draft.replace(path)
     except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
 
 
 def write_text(path: Path, content: str) -> None:
@@ -67,7 +75,8 @@ def _cut_half_line(path: Path) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a draft folder that becomes ``path`` when the block ends well, and vanishes if not.
 
-    An earlier folder at ``path`` is replaced only then.
+    An earlier folder at ``path`` is replaced only then. Drafts for ``path`` that a killed process
+    left behind are removed first.
 
     Raises:
         RunError: the disk is full or the place cannot be written.
@@ -75,10 +84,12 @@ def new_folder(path: Path) -> Iterator[Path]:
     draft: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _remove_abandoned(path)
+        draft = Path(mkdtemp(prefix=f".{path.name}.", suffix=_DRAFT, dir=path.parent))
         draft.chmod(0o755)
-        yield draft
-        _swap(draft, path)
+        with _locked(draft, wait=True):
+            yield draft
+            _swap(draft, path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -86,17 +97,46 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
 
 
+@contextmanager
+def _locked(draft: Path, *, wait: bool) -> Iterator[bool]:
+    """Lock a draft until the block or the process ends; yield whether that could be done.
+
+    Windows and some network file systems have no such locks: there no draft counts as abandoned.
+    """
+    if sys.platform == "win32":
+        yield False
+        return
+    descriptor = os.open(draft, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        is_locked = True
+    except OSError:
+        is_locked = False
+    try:
+        yield is_locked
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove drafts for ``path`` that nobody locks; an empty one may be about to be locked."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*{_DRAFT}"):
+        if draft.is_dir():
+            with suppress(OSError), _locked(draft, wait=False) as is_locked:
+                if is_locked and any(draft.iterdir()):
+                    shutil.rmtree(draft)
+
+
 def _swap(draft: Path, path: Path) -> None:
     old = path.with_name(f".{path.name}.old.{os.getpid()}")
-    if path.exists():
-        path.rename(old)
     try:
+        if path.exists():
+            path.rename(old)
         draft.rename(path)
-    except OSError:
-        if old.exists():
+    finally:
+        if old.exists() and not path.exists():
             old.rename(path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _unwritable(path: Path, error: OSError) -> RunError:

@@ -146,3 +146,30 @@ def test_ctrl_c_names_a_command_that_goes_on(tmp_path, tiny_llama_folder):
     typed = shlex.split(complaint.partition("Go on with: ")[2])
     assert typed[:2] == ["clinprompt", "quickstart"]
     assert [typed[i + 1] for i, word in enumerate(typed) if word == "--set"] == settings
+
+
+_MAKES_A_FOLDER_AND_WAITS = """
+import time
+from pathlib import Path
+from clinprompt import cli
+from clinprompt.files import new_folder
+
+def wait(folder: Path):
+    with new_folder(folder) as draft:
+        (draft / "note.txt").write_text("a note")
+        print("written", flush=True)
+        time.sleep(60)
+
+cli.app.command("wait")(wait)
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_leaves_no_half_written_folder(tmp_path, number):
+    command = [sys.executable, "-c", _MAKES_A_FOLDER_AND_WAITS, "wait", tmp_path / "f"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "written\n"
+        process.send_signal(number)
+    assert process.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []

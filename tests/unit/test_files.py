@@ -2,6 +2,9 @@
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +118,40 @@ def test_a_swap_that_fails_halfway_leaves_the_earlier_folder(tmp_path, monkeypat
 def test_a_new_folder_may_be_read_by_others(tmp_path):
     old_folder(tmp_path)
     assert (tmp_path / "f").stat().st_mode & 0o777 == 0o755
+
+
+_WRITES_AND_WAITS = """
+import sys, time
+from pathlib import Path
+from clinprompt.files import new_folder
+with new_folder(Path(sys.argv[1])) as draft:
+    (draft / "note.txt").write_text("a note")
+    print("written", flush=True)
+    time.sleep(60)
+"""
+
+
+def start_writing(path):
+    """Start a process that is in the middle of a new folder when this returns."""
+    command = [sys.executable, "-c", _WRITES_AND_WAITS, path]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "written\n"
+    return process
+
+
+def test_the_draft_of_a_killed_process_is_removed_by_the_next(tmp_path):
+    with start_writing(tmp_path / "f") as process:
+        process.kill()
+    assert len(names(tmp_path)) == 1, "nothing can clean up after kill -9"
+    (tmp_path / ".other.x.draft").mkdir()
+    (tmp_path / ".other.x.draft" / "a").touch()
+    old_folder(tmp_path)
+    assert names(tmp_path) == [".other.x.draft", "f"]
+
+
+def test_the_draft_of_a_living_process_stays(tmp_path):
+    with start_writing(tmp_path / "f") as process:
+        old_folder(tmp_path)
+        drafts = [path for path in tmp_path.iterdir() if path.name != "f"]
+        assert [names(draft) for draft in drafts] == [["note.txt"]]
+        process.send_signal(signal.SIGKILL)

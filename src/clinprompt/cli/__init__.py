@@ -3,9 +3,10 @@
 Heavy parts are imported inside the commands, so that ``--help`` answers at once.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
@@ -45,13 +46,25 @@ for _group, _commands in _COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one sentence and exit code 2."""
+    """Run the command line; a user's mistake is one sentence and exit code 2.
+
+    Being told to end (SIGTERM, or the terminal closed) cleans up as Ctrl-C does, unless whoever
+    started the command has it ignore that.
+    """
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
     try:
         app()
     except ClinpromptError as error:
         words = f"[red]error:[/red] {escape(str(error))}"
         complaints.print(words, highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """Leave by an exception, so that half-written drafts, which may hold notes, are removed."""
+    raise SystemExit(128 + number)
 
 
 @app.callback(invoke_without_command=True)

@@ -12,6 +12,15 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
@@ -54,6 +63,46 @@ def reporter_of(folder: Path) -> Iterator["Reporter"]:
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
+
+
+class DownloadBar:
+    """A bar for the file that comes in: bytes and speed."""
+
+    def __init__(self, screen: Console) -> None:
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<44}", markup=False),
+            BarColumn(bar_width=24),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            console=screen,
+            transient=True,
+        )
+        self._file: TaskID | None = None
+
+    def __enter__(self) -> "DownloadBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._bar.stop()
+
+    def begin(self, what: str, *, total: int | None, done: int) -> None:
+        """Start on a file of ``total`` bytes, ``done`` of which are here."""
+        if self._file is None:
+            self._bar.start()  # not before: a bar that shows nothing leaves an empty line
+        else:
+            self._bar.remove_task(self._file)
+        self._file = self._bar.add_task(what, total=total, completed=done)
+
+    def advance(self, num_bytes: int) -> None:
+        """Count bytes that came."""
+        assert self._file is not None
+        self._bar.update(self._file, advance=num_bytes)
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_examples(examples: Sequence["Example"]) -> None:

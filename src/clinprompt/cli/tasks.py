@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from clinprompt.cli.screen import Json, Mirror, complaints, console, show_examples, show_rows
+from clinprompt.cli.screen import (
+    DownloadBar,
+    Json,
+    Mirror,
+    complaints,
+    console,
+    show_examples,
+    show_rows,
+)
 from clinprompt.errors import DataError, SettingError
 
 
@@ -49,7 +57,10 @@ def new(
         typer.Option("--from", help="JSON Lines, CSV, TSV or CoNLL file, or folder; or brat's."),
     ],
     name: Annotated[str, typer.Option(help="The task's name; else --out's, else the data's.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder to make; else the name.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to make; else the name, or NAME-task where the data is NAME."),
+    ] = None,
     text: Annotated[
         list[str] | None, typer.Option(help="Column of the text; twice for a pair of texts.")
     ] = None,
@@ -61,15 +72,19 @@ def new(
 ) -> None:
     """Make a task folder from your own data: a card to edit, and a copy of the data."""
     from clinprompt.tasks.columns import Named
-    from clinprompt.tasks.new import Request, draft_task, task_type, write_task
+    from clinprompt.tasks.new import Request, choose_folder, draft_task, task_type, write_task
 
     named = Named(tuple(text or ()), label, question, tuple(options or ()))
-    draft = draft_task(Request(task_type(type_), origin, name or (out.name if out else ""), named))
-    folder = out or Path(draft.data.card.name)
+    folder = choose_folder(origin, out=out, name=name)
+    draft = draft_task(Request(task_type(type_), origin, name or folder.name, named))
     write_task(draft, folder)
     show_examples(draft.examples(3))
     console.rule()
-    for line in (*draft.found, f"task: {folder}", "Mend what is wrong in its card.toml."):
+    for line in (
+        *draft.found,
+        f"task: {folder} ({origin} stays as it is)",
+        "Mend what is wrong in its card.toml.",
+    ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -110,7 +125,7 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Fetch data from its public repositories at pinned commits, and verify it."""
-    from clinprompt.recipes.fetch import DownloadBar, choose_cards, fetch_cards
+    from clinprompt.recipes.fetch import choose_cards, fetch_cards
     from clinprompt.tasks.fetch import find_route
 
     cards = choose_cards(tasks or (), suite)

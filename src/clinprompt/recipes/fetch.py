@@ -4,17 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TransferSpeedColumn,
-)
-
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import TaskCard, catalog, find_card, find_suite
 from clinprompt.tasks.fetch import Route, data_cache, fetch_files, is_public, lacking_files
@@ -22,46 +11,6 @@ from clinprompt.tasks.readers import PracticeReader
 
 ALL = "all"
 _NEEDS_CONSENT = ("non-commercial", "unstated")
-
-
-class DownloadBar:
-    """A bar for the file that comes in: bytes and speed."""
-
-    def __init__(self, console: Console) -> None:
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<44}", markup=False),
-            BarColumn(bar_width=24),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            console=console,
-            transient=True,
-        )
-        self._file: TaskID | None = None
-
-    def __enter__(self) -> "DownloadBar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._bar.stop()
-
-    def begin(self, what: str, *, total: int | None, done: int) -> None:
-        """Start on a file of ``total`` bytes, ``done`` of which are here."""
-        if self._file is None:
-            self._bar.start()  # not before: a bar that shows nothing leaves an empty line
-        else:
-            self._bar.remove_task(self._file)
-        self._file = self._bar.add_task(what, total=total, completed=done)
-
-    def advance(self, num_bytes: int) -> None:
-        """Count bytes that came."""
-        assert self._file is not None
-        self._bar.update(self._file, advance=num_bytes)
-
-    def say(self, message: str) -> None:
-        """Print a line above the bar."""
-        self._bar.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def choose_cards(names: Sequence[str], suite: str = "") -> tuple[TaskCard, ...]:
@@ -92,7 +41,8 @@ def fetch_cards(
     """Fetch what is lacking of each task's data, and return one row a data set.
 
     The data goes below ``folder``, by default into the cache, where tasks find it. A licence that
-    allows no commercial use, or that nobody stated, has to be ``accepted`` by the set's name.
+    allows no commercial use, or that nobody stated, has to be ``accepted`` by the set's name. What
+    is not public is told first, before anything is fetched.
 
     Raises:
         SettingError: a licence has to be accepted first.
@@ -105,13 +55,17 @@ def fetch_cards(
     place = folder or data_cache()
     _check_accepted(sets, place, accepted)
     rows, problems = [], []
-    for name, users in sets.items():
+    some_public = any(is_public(users[0]) for users in sets.values())
+    for name in sorted(sets, key=lambda name: is_public(sets[name][0])):
+        users = sets[name]
         source = users[0].source
         terms = f"license {source.license} (use: {source.license_allows})"
         route.watcher.say(f"{name}: {terms}; {source.repository}")
         try:
             fetched = [file for card in users for file in _fetch_card(card, place / name, route)]
         except DataError as error:
+            if some_public and not is_public(users[0]):
+                route.watcher.say(str(error))  # what follows may take long, or fail
             problems.append(str(error))
             continue
         row = {"data": name, "license": source.license, "allows": source.license_allows}

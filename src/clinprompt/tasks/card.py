@@ -6,6 +6,7 @@ is a task too.
 
 import tomllib
 from collections.abc import Collection
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydantic import (
 
 from clinprompt.config import NAME_PATTERN
 from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.tasks.card_errors import first_problem
 from clinprompt.tasks.published import Published
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
 from clinprompt.tasks.upstream import FromUpstream
@@ -254,18 +256,7 @@ def read_card(path: Path) -> TaskCard:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as TOML: {error}") from error
     except ValidationError as error:
-        raise DataError(f"{path}: {_first_problem(error, TaskCard)}") from error
-
-
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say what is wrong first, a misspelled key before the key that is missing for it."""
-    problems = error.errors(include_url=False, include_input=False)
-    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
-    place = ".".join(str(part) for part in first["loc"])
-    hint = ""
-    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        hint = f"; {did_you_mean(place, model.model_fields)}"
-    return f"{place or 'card'}: {first['msg'].removeprefix('Value error, ')}{hint}"
+        raise DataError(f"{path}: {first_problem(error, TaskCard)}") from error
 
 
 @cache
@@ -289,10 +280,17 @@ def find_card(name: str) -> TaskCard:
     path = Path(name)
     if path.suffix == ".toml" or path.is_dir():
         return read_card(path / "card.toml" if path.is_dir() else path)
+    near = get_close_matches(str(path), [*catalog(), *_folders_beside(path)], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise SettingError(
-        f"unknown task {name!r}: {did_you_mean(name, catalog())} "
-        "(or give a folder with a card.toml)"
+        f"unknown task {name!r}: {hint}"
+        "'clinprompt tasks list' shows all; a task of your own is a folder with a card.toml"
     )
+
+
+def _folders_beside(path: Path) -> tuple[str, ...]:
+    """Return the task folders where a path points at one that is not there."""
+    return tuple(str(card.parent) for card in path.parent.glob("*/card.toml"))
 
 
 class Suite(_Frozen):
@@ -327,4 +325,4 @@ def find_suite(name: str) -> Suite:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as TOML: {error}") from error
     except ValidationError as error:
-        raise DataError(f"{path}: not a suite: {_first_problem(error, Suite)}") from error
+        raise DataError(f"{path}: not a suite: {first_problem(error, Suite)}") from error

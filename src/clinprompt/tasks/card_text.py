@@ -148,7 +148,7 @@ def _resplit(resplit: Resplit) -> str:
 
 
 def _labels(names: Mapping[str, str]) -> str:
-    lines = [f"{_key(label)} = {_toml(word)}" for label, word in names.items()]
+    lines = [f"{_key(label)} = {toml_value(word)}" for label, word in names.items()]
     head = "[labels] # each label of the data = the plain word that the model reads and writes"
     return "\n".join([head, *lines, ""])
 
@@ -156,12 +156,13 @@ def _labels(names: Mapping[str, str]) -> str:
 def _wording(sketch: Sketch, names: Mapping[str, str]) -> str:
     template, instruction = _wordings(sketch, tuple(names.values()))
     long = tuple(name for name in sketch.fields if name != "question" or len(sketch.fields) == 1)
+    cut = toml_value(long if len(long) > 1 else long[0])
     return f'''[wording]
 version = 1 # raise it when the wording changes
 # The input, a jinja template over {", ".join(sketch.fields)}. It ends where the answer begins.
 template = """
 {template}"""
-cut = {_toml(long if len(long) > 1 else long[0])} # its middle is cut where the input is too long
+cut = {cut} # its middle is cut where the input is too long
 # Stands before the input where a model is asked that was not trained for the task.
 instruction = """
 {instruction}"""
@@ -216,7 +217,7 @@ def _lines(settings: Sequence[tuple[str, Any, str]]) -> list[str]:
     """Return ``key = value # note`` lines, the note above where the line would be long."""
     lines = []
     for key, value, note in settings:
-        setting = f"{_key(key)} = {_toml(value)}"
+        setting = f"{_key(key)} = {toml_value(value)}"
         is_long = len(setting) + len(note) > _WIDTH
         lines += (
             [f"# {note}", setting] if note and is_long else [f"{setting} # {note}".rstrip(" #")]
@@ -225,15 +226,16 @@ def _lines(settings: Sequence[tuple[str, Any, str]]) -> list[str]:
 
 
 def _key(key: str) -> str:
-    return key if _BARE_KEY.fullmatch(key) else _toml(key)
+    return key if _BARE_KEY.fullmatch(key) else toml_value(key)
 
 
-def _toml(value: Any) -> str:  # noqa: ANN401 - whatever a card can hold
+def toml_value(value: Any) -> str:  # noqa: ANN401 - whatever a card can hold
+    """Return a value as a card writes it."""
     match value:
         case str():
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case Mapping():
-            return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+            return "{ " + ", ".join(f"{_key(k)} = {toml_value(v)}" for k, v in value.items()) + " }"
         case list() | tuple():
-            return "[" + ", ".join(map(_toml, value)) + "]"
+            return "[" + ", ".join(map(toml_value, value)) + "]"
     return json.dumps(value)

@@ -5,12 +5,15 @@ names the option that tells it.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, cast
 
 from clinprompt.errors import DataError, SettingError
-from clinprompt.tasks.card import AnswerKind, TaskType
+from clinprompt.tasks.card import AnswerKind, Split, TaskType
+from clinprompt.tasks.readers.jsonl import parse_span
 from clinprompt.tasks.readers.rows import LETTERS
 
 Row = Mapping[str, object]
@@ -27,7 +30,8 @@ _USUAL: Mapping[str, tuple[str, ...]] = {
         "question": "question query",
         "context": f"context {_TEXTS}",
         "options": "options choices",
-        "label": "label gold_label class category relation relation_type target gold answer",
+        "label": "label gold_label class category verdict relation relation_type target gold "
+        "answer",
         "summary": "summary target highlights headline impression brief conclusion answer",
         "answer": "answer_idx answer_index answer label gold target correct correct_answer "
         "final_decision long_answer response",
@@ -41,7 +45,6 @@ _OPTIONS = {"text": "--text", "first": "--text", "second": "--text", "context": 
 _SHOWN = {"first": "first text", "second": "second text"}
 _NAME = re.compile(r"[^\W\d][\w.-]*( [\w.-]+){0,2}")
 _OPTION_COLUMN = re.compile(r"(?:option|choice|op)?_?([a-z]|[1-9])")
-_SPAN = {"start", "end", "label"}
 _MOST_LABELS = 40
 _LONGEST_LABEL = 40
 
@@ -58,14 +61,17 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns are: ``row`` and ``spans`` of a reader, and the kind of answer."""
+    """What the columns are: ``row`` and ``spans`` of a reader, the kind of answer, guesses."""
 
     row: Mapping[str, Any]
     answer: AnswerKind
     spans: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def tell_columns(type_: TaskType, rows: Sequence[Row], named: Named, place: str) -> Columns:
+def tell_columns(
+    type_: TaskType, rows: Mapping[Split, Sequence[Row]], named: Named, place: str
+) -> Columns:
     """Tell which column is the text, the question, the answer and so on; ``place`` is for errors.
 
     Raises:
@@ -105,22 +111,19 @@ def _check_parts(type_: TaskType, named: Named, place: str) -> None:
 def _ner(search: "_Search", named: Named) -> Columns:
     fields = {"text": search.find("text", *named.text[:1])}
     spans = search.find("spans", named.label)
-    for row in search.rows:
-        held = row.get(spans)
-        shown = held if isinstance(held, list) else [] if held is None else [held]
-        if any(not isinstance(span, Mapping) or not span.keys() >= _SPAN for span in shown):
-            raise DataError(
-                f"{search.place}: {spans} must hold a list of mentions, each "
-                '{"start": 0, "end": 4, "label": "DRUG"}'
-            )
-    return Columns({"fields": fields, **search.keys()}, "spans", spans)
+    lists = (row[spans] for row in search.rows if isinstance(row.get(spans), list))
+    found = (parse_span(value) for held in lists for value in cast("list[object]", held))
+    forms = dict.fromkeys(one[0] for one in found if one)  # what has none the reader will name
+    notes = (f"mentions: column {spans}, as {' and '.join(forms)}",)
+    return Columns({"fields": fields, **search.keys()}, "spans", spans, notes)
 
 
 def _nli(search: "_Search", named: Named) -> Columns:
     first = search.find("first", *named.text[:1])
     fields = {"text": first}
     if len(named.text) != 1:  # one text alone is a plain classification
-        fields["statement"] = search.find("second", *named.text[1:2])
+        remedy = f"for a pair give --text twice, for one text alone say --text {shlex.quote(first)}"
+        fields["statement"] = search.find("second", *named.text[1:2], remedy=remedy)
     label = search.label("label", named.label)
     keys = {"group": first, **search.keys()} if len(fields) > 1 else search.keys()
     return Columns({"fields": fields, "label": label, **keys}, "label")
@@ -146,15 +149,21 @@ def _qa(search: "_Search", named: Named) -> Columns:
 class _Search:
     """Looks for columns one after another; holds those that are taken."""
 
-    rows: Sequence[Row]
+    by_split: Mapping[Split, Sequence[Row]]
     place: str
-    taken: set[str] = field(default_factory=set)
+    taken: set[str]
+    rows: tuple[Row, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.rows = tuple(chain.from_iterable(self.by_split.values()))
+        if not self.rows:
+            raise DataError(f"{self.place}: holds no records; give files that have some")
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for row in self.rows for name in row))
 
-    def find(self, role: str, given: str = "", *, is_needed: bool = True) -> str:
+    def find(self, role: str, given: str = "", *, is_needed: bool = True, remedy: str = "") -> str:
         """Return the column that was given for a role, or else the one most usual for it."""
         if given:
             if given not in self.names:
@@ -167,24 +176,45 @@ class _Search:
         option = _OPTIONS.get(role, "--question" if role == "question" else "--label")
         raise DataError(
             f"{self.place}: no column has a usual name for the {_SHOWN.get(role, role)} "
-            f"({', '.join(_USUAL[role][:4])} ...); {self.shown()}; tell it with {option} COLUMN"
+            f"({', '.join(_USUAL[role][:4])} ...); {self.shown()}; "
+            f"{remedy or f'tell it with {option} COLUMN'}"
         )
 
     def label(self, role: str, given: str) -> str:
-        """Return the column of a label, which has few and short values."""
+        """Return the column of a label: few short values, which stand in several rows each."""
         name = self.find(role, given)
+        self._check_filled(name)
         values = self.values(name)
-        if "" in values:
+        longest = max(map(len, values))
+        if len(values) > min(_MOST_LABELS, len(self.rows) / 2) or longest > _LONGEST_LABEL:
+            free = (other for other in self.names if other not in self.taken)
+            closed = [other for other in free if self.is_closed(other)]
+            hint = f" (perhaps {' or '.join(closed)})" if closed and are_names(self.names) else ""
             raise DataError(
-                f"{self.place}: column {name} is empty in some rows; every row needs one"
-            )
-        if len(values) > _MOST_LABELS or any(len(value) > _LONGEST_LABEL for value in values):
-            raise DataError(
-                f"{self.place}: column {name} holds {len(values)} different values, some of them "
-                f"long, where at most {_MOST_LABELS} labels of {_LONGEST_LABEL} characters are "
-                "taken; tell the right one with --label COLUMN"
+                f"{self.place}: column {name} holds {len(values)} different values of up to "
+                f"{longest} characters in {len(self.rows)} rows, but labels are at most "
+                f"{_MOST_LABELS}, of at most {_LONGEST_LABEL} characters, and stand in several "
+                f"rows each; tell the right one with --label COLUMN{hint}; for free answers "
+                "make a task of type qa or summarization"
             )
         return name
+
+    def _check_filled(self, name: str) -> None:
+        blank = {split: self._num_blank(name, rows) for split, rows in self.by_split.items()}
+        for split, rows in self.by_split.items():
+            if rows and blank[split] == len(rows):
+                raise DataError(
+                    f"{self.place}: column {name} has no value in all {len(rows)} rows of {split}; "
+                    "label them, or take the files of that split away"
+                )
+        if num := sum(blank.values()):
+            raise DataError(
+                f"{self.place}: column {name} is empty in {num} of {len(self.rows)} rows; every "
+                "row needs a label: give them one or take them out"
+            )
+
+    def _num_blank(self, name: str, rows: Sequence[Row]) -> int:
+        return sum(row.get(name) is None or not str(row[name]).strip() for row in rows)
 
     def options(self, given: tuple[str, ...]) -> str | tuple[str, ...]:
         """Return the column of all options or one column each, A first; nothing without options."""
@@ -210,7 +240,7 @@ class _Search:
         Raises:
             DataError: one is not.
         """
-        if not self.values(name) <= set(LETTERS):
+        if not {value.upper() for value in self.values(name)} <= set(LETTERS):
             raise DataError(
                 f"{self.place}: column {name} must hold the letter of the right option, A for the "
                 "first; write letters there, or tell another column with --label COLUMN"
@@ -243,7 +273,7 @@ class _Search:
     def shown(self) -> str:
         """Return the columns for the eye, unless they look like the first row of a bare table."""
         names = self.names
-        if all(map(_NAME.fullmatch, names)) and not any(n in self.values(n) for n in names):
+        if are_names(names) and not any(name in self.values(name) for name in names):
             return f"it has: {', '.join(names)}"
         return (
             f"its {len(names)} columns look like a row, not like names; if the table has no "
@@ -261,6 +291,16 @@ class _Search:
     def _take(self, name: str) -> str:
         self.taken.add(name)
         return name
+
+
+def are_names(words: Iterable[str]) -> bool:
+    """Tell whether words look like names of columns, not like texts or numbers."""
+    return all(map(_NAME.fullmatch, words))
+
+
+def is_usual(name: str) -> bool:
+    """Tell whether a column of that name is known in any role."""
+    return any(_plain(name) in usual for usual in _USUAL.values())
 
 
 def _plain(name: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
+from socket import gaierror
 from typing import Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from clinprompt import __version__
 from clinprompt.errors import DataError, RunError
 
 WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0)  # before the second, third ... attempt
-_TIMEOUT_SECONDS = 60.0
+_TIMEOUT_SECONDS = 30.0
 _LONGEST_WAIT_SECONDS = 60.0
 _BLOCK_BYTES = 1 << 16
 _RANGE_UNFIT = 416
@@ -40,7 +41,8 @@ def download(
     """Bring ``what`` is at ``url`` into the file ``part``; what an earlier attempt left is kept.
 
     A cut connection and an overloaded server are tried again after a wait; a server that cannot
-    start in the middle sends the whole file once more.
+    start in the middle sends the whole file once more. Where there is no way to a server at all,
+    it is not tried again.
 
     Raises:
         DataError: the server does not have the file, or does not hand it out.
@@ -55,7 +57,7 @@ def download(
                 raise DataError(f"{url}: HTTP {error.code} every time; try again later") from error
             sleep(_asked_wait(error, wait))
         except (HTTPException, ConnectionError, TimeoutError, URLError, ssl.SSLError) as error:
-            if wait is None or _is_untrusted(error):
+            if wait is None or _is_untrusted(error) or _is_closed(error):
                 raise _unreachable(url, error) from error
             sleep(wait)
         else:
@@ -132,8 +134,21 @@ def _is_untrusted(error: Exception) -> bool:
     return isinstance(reason, ssl.SSLCertVerificationError)
 
 
+def _is_closed(error: Exception) -> bool:
+    """Tell whether the server's name is not known, or no connection to it can be made."""
+    reason = error.reason if isinstance(error, URLError) else None
+    is_plain = type(reason) is OSError  # no route, or a proxy that refuses
+    return is_plain or isinstance(reason, gaierror | ConnectionRefusedError | TimeoutError)
+
+
 def _unreachable(url: str, error: Exception) -> RunError:
     reason = error.reason if isinstance(error, URLError) else error
+    if _is_closed(error) and not _is_untrusted(error):
+        return RunError(
+            f"{urlsplit(url).netloc}: cannot be reached ({reason}); check the network and "
+            "https_proxy, or fetch with --to DIR on a machine that has a network, bring DIR here "
+            "and name it by --mirror DIR"
+        )
     if _is_untrusted(error):
         remedy = "set SSL_CERT_FILE to your network's certificates"
     else:

@@ -112,19 +112,22 @@ def _folder(card: TaskCard, mirror: Path | None) -> Path:
     if mirror is None:
         raise SettingError(f"{card.name}: its records are not in the package; {_remedy(card)}")
     folder = mirror / card.data_folder
+    lacking = [name for name in card.source.paths if not (folder / name).exists()]
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder, needed for {card.name}; {_remedy(card)}")
-    for name in card.source.paths if card.source.access else ():
-        if not (folder / name).exists():
-            raise DataError(f"{folder / name}: missing, needed for {card.name}; {_remedy(card)}")
+    if card.source.access and lacking:
+        missing = ", ".join(lacking)
+        raise DataError(f"{folder}: lacks {missing}, needed for {card.name}; {_remedy(card)}")
     return folder
 
 
 def _remedy(card: TaskCard) -> str:
     """Say how to come by a task's files: ask for them where they are not public."""
-    if not card.source.access:
+    source = card.source
+    if not source.access:
         return f"fetch it with 'clinprompt tasks fetch {card.name}', or {_MIRROR_HINT}"
-    return f"{card.source.access}, put it into {card.data_folder}/ of the mirror and {_MIRROR_HINT}"
+    files = ", ".join(source.paths)
+    return f"{source.access}, put {files} into {card.data_folder}/ of the mirror and {_MIRROR_HINT}"
 
 
 def _verify(card: TaskCard, folder: Path) -> None:

@@ -1,10 +1,8 @@
 """Look into data files to tell how they are to be read. Knows usual names, writes nothing."""
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,9 +10,11 @@ from clinprompt.errors import SettingError
 from clinprompt.tasks.card import SPLITS, AnswerKind, TaskType
 from clinprompt.tasks.columns import Columns, Named, Row, tell_columns
 from clinprompt.tasks.origin import Kind, Origin, open_origin
+from clinprompt.tasks.readers.brat import count_mentions
 from clinprompt.tasks.readers.conll import TAG
 from clinprompt.tasks.readers.files import DataFile
-from clinprompt.tasks.readers.table import DELIMITERS
+from clinprompt.tasks.readers.json_tables import parse_object
+from clinprompt.tasks.tables import tell_table
 
 _TYPES: Mapping[Kind, tuple[TaskType, ...]] = {
     "brat": ("ner", "re"),
@@ -28,11 +28,15 @@ _BARE_TYPE = "ENTITY"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a look into files tells: the reader's settings, the kind of answer, the fields."""
+    """What a look into files tells: the reader's settings, the kind of answer, the fields.
+
+    ``notes`` say what was guessed, and what is read otherwise than it stands there.
+    """
 
     reader: Mapping[str, Any]
     answer: AnswerKind
     fields: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def look(place: Path, origin: Origin, type_: TaskType, named: Named) -> Told:
@@ -42,23 +46,27 @@ def look(place: Path, origin: Origin, type_: TaskType, named: Named) -> Told:
         SettingError: the format makes no task of that type, or a named column is not there.
         DataError: a file cannot be read, or it cannot be told what is what.
     """
-    files = [file for split in SPLITS for file in open_origin(origin, split)]
     _check_kind(place, origin.kind, type_, named)
+    files = {split: tuple(open_origin(origin, split)) for split in SPLITS}
+    every = tuple(chain.from_iterable(files.values()))
     match origin.kind:
         case "brat":
-            answer: AnswerKind = "relations" if type_ == "re" else "spans"
-            view = "entities" if answer == "spans" else "relations"
-            return Told({"name": "brat", "view": {"answer": view}}, answer, ("text",))
+            return _brat(every, origin, "relations" if type_ == "re" else "spans")
         case "conll":
-            return Told(_conll(files), "spans", ("text",))
+            return Told(_conll(every), "spans", ("text",))
         case "jsonl":
-            rows = [row for file in files for row in _objects(file)]
-            columns = tell_columns(type_, rows, named, str(place))
-            return _of_columns({"name": "jsonl"}, columns)
+            rows = {
+                split: tuple(chain.from_iterable(map(_objects, files[split]))) for split in files
+            }
+            return _of_columns({"name": "jsonl"}, tell_columns(type_, rows, named, str(place)))
         case "table":
-            settings, rows = _table(files, named)
-            columns = tell_columns(type_, rows, named, str(place))
-            return _of_columns({"name": "table", **settings}, columns)
+            table = tell_table(every, named)
+            own = iter(table.rows)
+            rows = {
+                split: tuple(chain.from_iterable(islice(own, len(files[split])))) for split in files
+            }
+            columns = tell_columns(type_, rows, table.named, str(place))
+            return _of_columns({"name": "table", **table.settings}, columns, table.notes)
 
 
 def _check_kind(place: Path, kind: Kind, type_: TaskType, named: Named) -> None:
@@ -71,65 +79,37 @@ def _check_kind(place: Path, kind: Kind, type_: TaskType, named: Named) -> None:
         raise SettingError(f"{place}: {_SHOWN[kind]} has no columns to name; name none")
 
 
-def _of_columns(reader: Mapping[str, Any], columns: Columns) -> Told:
+def _brat(files: Sequence[DataFile], origin: Origin, answer: AnswerKind) -> Told:
+    notes = []
+    counts = [count_mentions(file) for file in files]
+    if parted := sum(count for _, count in counts):
+        notes.append(
+            f"pieces: {parted} of {sum(total for total, _ in counts)} mentions have words between "
+            "their pieces; each is read as one stretch from its first piece to its last, these "
+            'words included (with pieces = "first" below [reader]: as its first piece alone)'
+        )
+    if left := origin.unannotated:
+        notes.append(
+            f"left out: {len(left)} of {len(left) + len(files)} texts, such as {left[0]}, as no "
+            ".ann lies beside them; a note that was read and has no mention needs an empty one"
+        )
+    view = "entities" if answer == "spans" else "relations"
+    reader = {"name": "brat", "view": {"answer": view}}
+    return Told(reader, answer, ("text",), tuple(notes))
+
+
+def _of_columns(reader: Mapping[str, Any], columns: Columns, notes: Sequence[str] = ()) -> Told:
     settings = {**reader, "row": columns.row}
     if columns.spans:
         settings["spans"] = columns.spans
-    return Told(settings, columns.answer, tuple(columns.row["fields"]))
+    fields = tuple(columns.row["fields"])
+    return Told(settings, columns.answer, fields, (*notes, *columns.notes))
 
 
 def _objects(file: DataFile) -> Iterator[Row]:
     for number, line in file.lines():
         if line.strip():
-            try:
-                values = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise file.error(f"not JSON: {error.msg}; one object a line", number) from error
-            if not isinstance(values, dict):
-                raise file.error("not a JSON object; each line holds one", number)
-            yield values
-
-
-def _table(files: Sequence[DataFile], named: Named) -> tuple[dict[str, Any], list[Row]]:
-    """Return a table reader's settings and the rows, by the delimiter that fits the first file."""
-    tries = [(name, quotes) for quotes in (True, False) for name in DELIMITERS]
-    for delimiter, quotes in tries:
-        cells = [_cells(file, DELIMITERS[delimiter], quotes=quotes) for file in files]
-        if all(rows and len({len(row) for row in rows}) == 1 < len(rows[0]) for rows in cells):
-            break
-    else:
-        raise files[0].error(
-            "no table: rows differ in their number of columns, or have one; part columns by comma, "
-            "tab, semicolon or bar in every row"
-        )
-    header = not _is_by_number(named)
-    rows: list[Row] = []
-    for own in cells:
-        names = own[0] if header else [str(index) for index in range(len(own[0]))]
-        rows += [dict(zip(names, row, strict=True)) for row in own[header:]]
-    settings: dict[str, Any] = {"delimiter": delimiter}
-    return settings | ({} if header else {"header": False}) | (
-        {} if quotes else {"quotes": False}
-    ), rows
-
-
-def _is_by_number(named: Named) -> bool:
-    given = [*named.text, named.label, named.question, *named.options]
-    return any(given) and all(name.isdecimal() for name in given if name)
-
-
-def _cells(file: DataFile, delimiter: str, *, quotes: bool) -> list[list[str]]:
-    stream = io.StringIO(file.text(), newline="")
-    try:
-        rows = csv.reader(
-            stream,
-            delimiter=delimiter,
-            quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
-            strict=True,
-        )
-        return [row for row in rows if row]
-    except csv.Error:
-        return []
+            yield parse_object(file, line, number)
 
 
 def _conll(files: Sequence[DataFile]) -> dict[str, Any]:

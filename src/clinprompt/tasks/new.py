@@ -6,6 +6,7 @@ that it is given.
 
 import re
 import shutil
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +19,16 @@ from clinprompt.config import NAME_PATTERN
 from clinprompt.errors import DataError, SettingError
 from clinprompt.files import new_folder, write_text
 from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, TaskType, catalog
-from clinprompt.tasks.card_text import Sketch, label_names, write_card
+from clinprompt.tasks.card_text import Sketch, label_names, toml_value, write_card
 from clinprompt.tasks.columns import Named
 from clinprompt.tasks.example import (
     Answer,
     Example,
     LabelAnswer,
+    Record,
     RelationsAnswer,
     SpansAnswer,
+    TextAnswer,
     spans_of,
 )
 from clinprompt.tasks.formats import make_example
@@ -104,7 +107,7 @@ def draft_task(request: Request) -> Draft:
     text = write_card(sketch)
     card = TaskCard.model_validate({**tomllib.loads(text), "path": origin.root / "card.toml"})
     data = load_task(card, None)
-    return Draft(text, data, origin, tuple(_findings(sketch, data)))
+    return Draft(text, data, origin, (*_findings(sketch, data), *told.notes, *_gaps(sketch, data)))
 
 
 def task_name(request: Request) -> str:
@@ -113,7 +116,7 @@ def task_name(request: Request) -> str:
     Raises:
         SettingError: it cannot be a task's name, or the catalog has it.
     """
-    name = request.name or re.sub(r"[^\w.-]+", "-", request.origin.resolve().stem).strip("-._")
+    name = request.name or _name_of(request.origin)
     if not re.fullmatch(NAME_PATTERN, name):
         raise SettingError(
             f"{name!r} cannot be a task's name; give a --name that begins with a letter or digit "
@@ -122,6 +125,27 @@ def task_name(request: Request) -> str:
     if name in catalog():
         raise SettingError(f"{name!r} is a task of the catalog; give another --name")
     return name
+
+
+def choose_folder(origin: Path, *, out: Path | None = None, name: str = "") -> Path:
+    """Return the folder to make: ``out``, else the name, else NAME-task where the data has that.
+
+    Raises:
+        SettingError: it would lie in the data, and be read as data the next time.
+    """
+    plain = name or _name_of(origin)
+    is_taken = bool(plain) and Path(plain).resolve() == origin.resolve()
+    folder = out or Path(f"{plain}-task" if is_taken else plain)
+    if origin.is_dir() and origin.resolve() in folder.resolve().parents:
+        raise SettingError(
+            f"{folder}: lies in the data and would be read as data the next time; give an --out "
+            f"elsewhere, such as {origin.resolve().parent / f'{plain}-task'}"
+        )
+    return folder
+
+
+def _name_of(origin: Path) -> str:
+    return re.sub(r"[^\w.-]+", "-", origin.resolve().stem).strip("-._")
 
 
 def write_task(draft: Draft, folder: Path) -> None:
@@ -138,15 +162,26 @@ def write_task(draft: Draft, folder: Path) -> None:
             target = place / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(draft.origin.root / name, target)
+            for part in (Path(name), *Path(name).parents):
+                _keep_private(place / part, draft.origin.root / part)
         write_text(place / "card.toml", draft.card_text)
+
+
+def _keep_private(copy: Path, original: Path) -> None:
+    """Let nobody read a copy who may not read the original."""
+    allowed = original.stat().st_mode | stat.S_IRWXU
+    copy.chmod(copy.stat().st_mode & allowed)
 
 
 def _read(origin: Origin, reader: Mapping[str, Any]) -> Splits:
     opened: FileReader = TypeAdapter(FileReader).validate_python(reader)
-    return {
-        split: tuple(record for file in open_origin(origin, split) for record in opened.read(file))
-        for split in SPLITS
-    }
+    read: dict[Split, tuple[Record, ...]] = {}
+    for split in SPLITS:
+        files = tuple(open_origin(origin, split))
+        read[split] = tuple(record for file in files for record in opened.read(file))
+        if files and not read[split]:
+            raise files[0].error(f"holds no records for {split}; give some, or take it away")
+    return read
 
 
 def _check_labels(place: Path, answer: AnswerKind, labels: Sequence[str]) -> None:
@@ -184,7 +219,8 @@ def _unevenness(splits: Splits, made: Sequence[Split]) -> float:
 
 def _findings(sketch: Sketch, data: TaskData) -> Iterator[str]:
     reader = {key: value for key, value in sketch.reader.items() if key not in ("name", "row")}
-    yield f"reader: {sketch.reader['name']}" + "".join(f", {k} = {v}" for k, v in reader.items())
+    settings = (f", {key} = {toml_value(value)}" for key, value in reader.items())
+    yield f"reader: {sketch.reader['name']}{''.join(settings)}"
     for role, name in sketch.reader.get("row", {}).items():
         for part, column in name.items() if isinstance(name, Mapping) else [(role, name)]:
             shown = column if isinstance(column, str) else ", ".join(column)
@@ -198,6 +234,26 @@ def _findings(sketch: Sketch, data: TaskData) -> Iterator[str]:
         yield f"label {label}: {word}"
 
 
+def _gaps(sketch: Sketch, data: TaskData) -> Iterator[str]:
+    """Say what is there but empty: texts, answers, a whole split that nobody annotated."""
+    for split, records in data.splits.items():
+        empty = sum(_is_empty(record.answer) for record in records)
+        if empty == len(records):
+            yield (
+                f"{split}: none of its {len(records)} records has an answer; was it annotated? If "
+                "not, take it away: a model would learn, or be scored, that nothing is there"
+            )
+        elif empty:
+            yield f"{split}: {empty} of {len(records)} records have no answer, and are kept so"
+    every = [record for records in data.splits.values() for record in records]
+    for name in sketch.fields:
+        if blank := sum(not record.fields[name].strip() for record in every):
+            yield (
+                f"{name}: blank in {blank} of {len(every)} records, which are kept; take them out "
+                "of the data if nothing can be learned from them"
+            )
+
+
 def _labels(answer: Answer | None) -> tuple[str, ...]:
     match answer:
         case LabelAnswer(label):
@@ -208,4 +264,6 @@ def _labels(answer: Answer | None) -> tuple[str, ...]:
 
 
 def _is_empty(answer: Answer | None) -> bool:
+    if isinstance(answer, TextAnswer):
+        return not answer.text
     return isinstance(answer, SpansAnswer | RelationsAnswer) and not spans_of(answer)

@@ -42,11 +42,15 @@ _WORDS: Mapping[str, Split] = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Data files of one format below ``root``: for each split, their paths from there."""
+    """Data files of one format below ``root``: for each split, their paths from there.
+
+    ``unannotated`` are texts beside brat's files that nobody annotated; they are no data.
+    """
 
     root: Path
     kind: Kind
     files: Mapping[Split, tuple[str, ...]]
+    unannotated: tuple[str, ...] = ()
 
     def addresses(self, split: Split) -> tuple[str, ...]:
         """Return what a card's ``files`` name: the files, or for brat a pattern a folder."""
@@ -95,7 +99,13 @@ def find_origin(path: Path, type_: TaskType) -> Origin:
     for name in own:
         if "!" in name:
             raise DataError(f"{root / name}: rename it; no data file may have '!' in its path")
-    return Origin(root, kind, _by_split(path, own))
+    unannotated = tuple(_unannotated(names)) if kind == "brat" else ()
+    return Origin(root, kind, _by_split(path, own), unannotated)
+
+
+def _unannotated(names: Iterable[str]) -> Iterable[str]:
+    annotated = {name.removesuffix(".ann") for name in names if name.endswith(".ann")}
+    return (n for n in names if n.endswith(".txt") and n.removesuffix(".txt") not in annotated)
 
 
 def _below(folder: Path) -> Iterable[str]:

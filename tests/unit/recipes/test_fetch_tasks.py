@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 from upstream_site import COMMIT, REPOSITORY, Site, serve
 
-from clinprompt.errors import DataError, SettingError
-from clinprompt.recipes.fetch import DownloadBar, choose_cards, fetch_cards
+from clinprompt.cli.screen import DownloadBar
+from clinprompt.errors import DataError, RunError, SettingError
+from clinprompt.recipes.fetch import choose_cards, fetch_cards
 from clinprompt.recipes.suite import find_mirror
 from clinprompt.tasks.card import TaskCard, catalog, find_card, find_suite
 from clinprompt.tasks.fetch import Route, data_cache
@@ -140,6 +141,17 @@ def test_what_cannot_be_had_is_named_and_the_rest_fetched(site, route, tmp_path)
     (tmp_path / "gated" / "x.zip").touch()
     assert fetch_cards([access], route, folder=tmp_path)[0]["fetched"] == 0
     assert fetch_cards([gated], route, folder=tmp_path)[0]["fetched"] == 0
+
+
+def test_what_is_not_public_is_told_before_the_network_fails(site, told, tmp_path):
+    access = card("gated", access="sign the agreement of its authors", paths=("x.zip", "y.zip"))
+    with DownloadBar(told) as bar:
+        nowhere = Route(bar, "http://127.0.0.1:9", "http://127.0.0.1:9", lambda _: None)
+        with pytest.raises(RunError, match="cannot be reached"):
+            fetch_cards([card("open"), access], nowhere, folder=tmp_path)
+    assert "gated: not public; sign the agreement of its authors, and put x.zip, y.zip into" in (
+        told.file.getvalue()
+    )
 
 
 def test_cards_are_chosen_by_name_and_suite(tmp_path):

@@ -62,6 +62,18 @@ def test_unknown_task_offers_the_nearest_names():
         find_card("nli-mpq")
 
 
+def test_a_misspelt_folder_offers_the_nearest_and_not_the_whole_catalog(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-task").mkdir()
+    (tmp_path / "my-task" / "card.toml").write_text(CARD)
+    with pytest.raises(SettingError, match=r"'my-tsak/': did you mean my-task\? 'clinprompt tasks"):
+        find_card("my-tsak/")
+    with pytest.raises(SettingError) as caught:
+        find_card("/no/such/place/xyzzy")
+    assert "'clinprompt tasks list' shows all; a task of your own is a folder" in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
 def test_folder_without_card_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"no such card; a task folder holds a card\.toml"):
         find_card(str(tmp_path))
@@ -71,14 +83,20 @@ def test_folder_without_card_is_refused(tmp_path):
     ("old", "new", "says"),
     [
         ("name", "= name", "not readable as TOML"),
-        ("title", "titel", "titel: Extra inputs are not permitted; did you mean title"),
+        ("title", "titel", "titel: no such setting; did you mean title?"),
         ('"label"', '"spans"', "takes ('label',)"),
         ('"accuracy"', '"rouge_l"', "metric = 'rouge_l'"),
         ('{ 1 = "yes", 0 = "no" }', "{}", "labels is empty"),
         ('1 = "yes", 0 = "no"', '1 = "not so", 0 = "not  so"', "needs a word of its own"),
         ('"no" }', '"Yes" }', "a word of its own"),
         ('"accuracy"', '"positive_f1"\npositive = "2"', "must name some of the labels"),
-        ('"table"', '"tabel"', "reader"),
+        ('"table"', '"tabel"', "reader.name: no reader 'tabel'; did you mean table?"),
+        ("fields =", "feilds =", "reader.row.feilds: no such setting; did you mean fields or"),
+        ("row =", "raw =", "reader.raw: no such setting; did you mean row?"),
+        ("license_allows", "allows", "source.allows: no such setting; did you mean license_allows"),
+        ("version = 1", "version = 1\nversoin = 2", "wording.versoin: no such setting; did you"),
+        ("files", "fetch = { a = { fil = 'x' } }\nfiles", "fetch.a.fil: no such setting; did you"),
+        ("files", "counts = { train = { raws = 1 } }\nfiles", "counts.train.raws: no such setting"),
         ('{ train = ["a.csv"] }', "{}", "files names no file"),
         ("files", "resplit = { test = 0.1, source = 'test' }\nfiles", "a share to move"),
         ("files", "resplit = { seed = 3 }\nfiles", "a share to move"),

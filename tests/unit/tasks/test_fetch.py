@@ -255,10 +255,13 @@ def test_a_file_that_upstream_lacks_is_not_asked_for_again(bench, tmp_path):
     assert bench.waits == []
 
 
-def test_no_server_at_all_is_one_error(bench, tmp_path):
-    nowhere = Route(bench.watcher, "http://127.0.0.1:9", "http://127.0.0.1:9", bench.waits.append)
-    with pytest.raises(RunError, match=r"127\.0\.0\.1:9: no whole answer .*https_proxy"):
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "no-such-host.invalid"])
+def test_no_way_to_a_server_is_one_error_at_once(bench, tmp_path, monkeypatch, host):
+    monkeypatch.setenv("no_proxy", "*")
+    nowhere = Route(bench.watcher, f"http://{host}", f"http://{host}", bench.waits.append)
+    with pytest.raises(RunError, match=rf"{host}: cannot be reached .*https_proxy.*--to DIR"):
         fetch_files(card(tmp_path), bench.folder, nowhere)
+    assert bench.waits == []
 
 
 def test_what_is_not_the_file_of_the_card_is_removed_and_named(bench, tmp_path):

@@ -16,7 +16,7 @@ from clinprompt.tasks.card_text import METRICS, Sketch, label_names, write_card
 from clinprompt.tasks.columns import Named
 from clinprompt.tasks.example import LabelAnswer, Relation, RelationsAnswer, Span
 from clinprompt.tasks.load import load_task
-from clinprompt.tasks.new import Request, draft_task, task_name, write_task
+from clinprompt.tasks.new import Request, choose_folder, draft_task, task_name, write_task
 
 SECRET = "zebrafishpatient"  # stands for record text: no error may show it
 
@@ -168,6 +168,20 @@ class TestFormats:
         assert sum(num_rows(data)) == 12
         assert all(num_rows(data))
 
+    def test_what_brat_holds_beside_plain_mentions_is_told(self, tmp_path):
+        for number in range(12):
+            text = f"Low red cell count, {number}.\n"
+            put(tmp_path / "in" / f"n{number}.txt", text)
+            lines = ["T1\tSign 0 3;13 18\tLow count"] if number == 3 else []
+            put(tmp_path / "in" / f"n{number}.ann", "T2\tSign 4 12\tred cell", *lines)
+        put(tmp_path / "in" / "n99.txt", SECRET)
+        draft, data = make("ner", tmp_path / "in", tmp_path / "task")
+        assert sum(num_rows(data)) == 12
+        assert not (tmp_path / "task" / "n99.txt").exists()
+        found = "\n".join(draft.found)
+        assert "pieces: 1 of 13 mentions have words between their pieces; each is read as" in found
+        assert "left out: 1 of 13 texts, such as n99.txt, as no .ann lies beside them" in found
+
 
 class TestColumns:
     def test_a_column_that_is_named_is_taken(self, tmp_path):
@@ -218,8 +232,78 @@ class TestColumns:
         assert says in refusal(type_, put(tmp_path / "pairs.csv", *lines), **named)
 
     def test_mentions_of_another_shape_are_refused(self, tmp_path):
-        origin = put(tmp_path / "n.jsonl", *[note(i, entities=[[0, 4, SECRET]]) for i in range(9)])
-        assert 'each {"start": 0' in refusal("ner", origin)
+        origin = put(tmp_path / "n.jsonl", *[note(i, entities=[[0, SECRET]]) for i in range(9)])
+        message = refusal("ner", origin)
+        assert "n.jsonl:1: a span needs whole numbers for start and end" in message
+        assert 'each as {"start": 0, "end": 4, "label": "DRUG"} or [0, 4, "DRUG"]' in message
+
+    def test_a_header_is_no_record_where_columns_are_named_by_number(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("yes", "no"))
+        draft, data = make("nli", origin, tmp_path / "task", text=("0", "1"), label="2")
+        assert sum(num_rows(data)) == 20
+        assert data.card.reader.row.fields == {"text": "premise", "statement": "hypothesis"}
+        note = "header: the first row names the columns (premise, hypothesis, gold_label), so it is"
+        assert any(line.startswith(note) for line in draft.found)
+
+    def test_a_header_may_lack_the_name_of_a_column_that_counts_rows(self, tmp_path):
+        lines = [f"{i},t {i},{'yn'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "a.csv", ",text,label", *lines)
+        _, data = make("nli", origin, tmp_path / "task", text=("1",), label="2")
+        assert sum(num_rows(data)) == 20
+        assert set(data.card.labels) == {"y", "n"}
+
+    def test_a_header_of_unusual_names_is_known_by_a_label_that_never_recurs(self, tmp_path):
+        lines = [f"{SECRET} {i}|{'yn'[i % 2]}" for i in range(20)]
+        named = {"text": ("0",), "label": "1"}
+        _, data = make("nli", put(tmp_path / "a.csv", "was|wie", *lines), tmp_path / "a", **named)
+        assert set(data.card.labels) == {"y", "n"}
+        _, data = make("nli", put(tmp_path / "b.csv", "was|y", *lines), tmp_path / "b", **named)
+        assert sum(num_rows(data)) == 21, "a first row whose label recurs is a record"
+
+    def test_a_column_of_texts_is_no_column_of_labels(self, tmp_path):
+        named = {"text": ("premise",), "label": "hypothesis"}
+        message = refusal("nli", put(tmp_path / "p.csv", *pairs("a", "b")), **named)
+        assert "hypothesis holds 20 different values of up to 9 characters in 20 rows" in message
+        assert "tell the right one with --label COLUMN (perhaps gold_label)" in message
+
+    def test_one_text_without_a_pair_is_told_what_to_say(self, tmp_path):
+        lines = [f"s{i},{'yn'[i % 2]}" for i in range(20)]
+        origin = put(
+            tmp_path / "p.csv", "my sentence,text,label", *(f"x{i},{lines[i]}" for i in range(20))
+        )
+        assert "for one text alone say --text text" in refusal("nli", origin)
+
+    def test_a_split_without_labels_is_named(self, tmp_path):
+        for name, label in (("train", "yn"), ("dev", "yn"), ("test", ["", ""])):
+            lines = [f"t{i},{label[i % 2]}" for i in range(20)]
+            put(tmp_path / "in" / f"{name}.csv", "text,label", *lines)
+        message = refusal("nli", tmp_path / "in", text=("text",))
+        assert "column label has no value in all 20 rows of test; label them, or take" in message
+
+    def test_splits_without_mentions_and_blank_texts_are_told(self, tmp_path):
+        for name in ("train", "dev", "test"):
+            spans = {"entities": []} if name == "test" else {}
+            blank = {"id": 8, "note": " ", "entities": []}
+            put(tmp_path / "in" / f"{name}.jsonl", *(note(i, **spans) for i in range(8)), blank)
+        draft, data = make("ner", tmp_path / "in", tmp_path / "task")
+        assert num_rows(data) == [9, 9, 9]
+        assert "train: 1 of 9 records have no answer, and are kept so" in draft.found
+        assert any(line.startswith("test: none of its 9 records has an") for line in draft.found)
+        assert any(line.startswith("text: blank in 3 of 27 records, which") for line in draft.found)
+
+    def test_the_form_of_mentions_is_told(self, tmp_path):
+        rows = [{"text": "Took iron.", "label": [[5, 9, "DRUG"]], "n": i} for i in range(20)]
+        rows = [{**row, "text": f"{row['text']} {i}"} for i, row in enumerate(rows)]
+        draft, data = make("ner", put(tmp_path / "d.jsonl", *rows), tmp_path / "task")
+        assert "mentions: column label, as [start, end, label]" in draft.found
+        assert data.splits["train"][0].answer.spans == (Span(5, 9, "DRUG"),)
+
+    def test_letters_of_options_may_be_small(self, tmp_path):
+        lines = [f"q{i},x,y,{'ab'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "q.csv", "question,a,b,answer", *lines)
+        _, data = make("qa", origin, tmp_path / "task")
+        answers = {record.answer for split in SPLITS for record in data.splits[split]}
+        assert answers == {LabelAnswer("A"), LabelAnswer("B")}
 
     def test_options_need_letters(self, tmp_path):
         lines = [f"q{i},x,y,{i % 2}" for i in range(9)]
@@ -228,9 +312,8 @@ class TestColumns:
         )
 
     def test_an_empty_label_is_refused(self, tmp_path):
-        assert "is empty in some rows" in refusal(
-            "nli", put(tmp_path / "p.csv", *pairs("a", "b", ""))
-        )
+        message = refusal("nli", put(tmp_path / "p.csv", *pairs("a", "b", "")))
+        assert "gold_label is empty in 6 of 20 rows" in message
 
     def test_one_label_is_no_task(self, tmp_path):
         assert "the same label" in refusal("nli", put(tmp_path / "p.csv", *pairs("a")))
@@ -248,6 +331,16 @@ class TestFiles:
             "card.toml",
         ]
 
+    def test_nobody_may_read_a_copy_who_may_not_read_the_original(self, tmp_path):
+        origin = put(tmp_path / "in" / "ward" / "a.jsonl", *(note(i) for i in range(20)))
+        origin.chmod(0o600)
+        origin.parent.chmod(0o750)
+        (tmp_path / "in").chmod(0o700)
+        make("ner", tmp_path / "in", tmp_path / "task")
+        for part in ("", "ward", "ward/a.jsonl"):
+            copy, own = (tmp_path / top / part for top in ("task", "in"))
+            assert copy.stat().st_mode & ~own.stat().st_mode == 0, part
+
     def test_nothing_is_overwritten(self, tmp_path):
         origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(20)))
         (tmp_path / "task").mkdir()
@@ -255,6 +348,40 @@ class TestFiles:
         with pytest.raises(SettingError, match="is there already"):
             write_task(draft, tmp_path / "task")
         assert list((tmp_path / "task").iterdir()) == []
+
+    def test_the_folder_of_the_data_is_not_the_folder_of_the_task(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        put(tmp_path / "notes" / "a.jsonl", *(note(i) for i in range(20)))
+        assert choose_folder(Path("elsewhere/notes")) == Path("notes")
+        assert choose_folder(Path("notes"), name="stents") == Path("stents")
+        for origin in (Path("notes"), tmp_path / "notes"):
+            assert choose_folder(origin) == Path("notes-task")
+        arguments = ["tasks", "new", "--type", "ner", "--from", "notes/"]
+        made = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert "task: notes-task (notes stays as it is)" in made.output
+        assert find_card("notes-task").name == "notes-task"
+        with pytest.raises(SettingError, match=r"lies in the data .* such as .*/notes-task"):
+            choose_folder(Path("notes"), out=Path("notes/task"))
+        monkeypatch.chdir(tmp_path / "notes")
+        with pytest.raises(SettingError, match="lies in the data"):
+            choose_folder(Path())
+
+    @pytest.mark.parametrize(
+        ("name", "type_", "says"),
+        [
+            ("a.jsonl", "ner", "a.jsonl: holds no records"),
+            ("a.csv", "nli", "a.csv: the file is empty"),
+            ("a.conll", "ner", "a.conll: holds no records"),
+            ("in/test.jsonl", "ner", "test.jsonl: holds no records for test"),
+        ],
+    )
+    def test_an_empty_file_is_said_to_be_empty(self, tmp_path, name, type_, says):
+        place = tmp_path / name
+        put(place)
+        if name.startswith("in/"):
+            put(place.with_name("train.jsonl"), *(note(i) for i in range(20)))
+            place = place.parent
+        assert says in refusal(type_, place)
 
     @pytest.mark.parametrize(
         ("names", "says"),

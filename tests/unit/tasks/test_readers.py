@@ -93,6 +93,21 @@ class TestConll:
 
 
 class TestJsonl:
+    @pytest.mark.parametrize(
+        "mention",
+        [
+            [5, 9, "DRUG"],
+            {"start": 5, "end": 9, "label": "DRUG", "token_start": 1},
+            {"id": 7, "start_offset": 5, "end_offset": 9, "label": "DRUG"},
+        ],
+    )
+    def test_mentions_are_read_in_the_forms_of_usual_tools(self, tmp_path, mention):
+        reader = JsonlReader(name="jsonl", spans="label", row=RowShape(fields={"text": "text"}))
+        put = tmp_path / "a.jsonl"
+        put.write_text(json.dumps({"text": "Took iron.", "label": [mention]}))
+        [record] = reader.read(*open_files(tmp_path, "a.jsonl"))
+        assert record.answer.spans == (Span(5, 9, "DRUG"),)
+
     def test_labels_options_and_ids_come_from_named_values(self, tmp_path):
         shape = RowShape(id="n", fields={"question": "q"}, label="right", options="choices")
         row = {"n": 4, "q": "Which  one?", "right": "B", "choices": {"A": "this", "B": "that"}}

@@ -245,7 +245,10 @@ class TestDamage:
             ("T2\tX 0 2;2\tok", "offsets must read"),
             ("T2\tX 2 2\t", "must lie after its start"),
             (f"T2\tX 0 2\t{SECRET}", "text column"),
-            ("T2\tX 0 99\tok", "text column"),
+            (
+                "T2\tX 0 99\tok",
+                "the offsets 0-99 lie beyond the text of 19 characters; was the .txt",
+            ),
             ("T2\tX 2 3\t ", "covers no words"),
             ("T1\tX 0 2\tok", "T1 stands twice"),
             ("R1\tX Arg1:T1", "an R line must read"),
@@ -270,7 +273,12 @@ class TestDamage:
 
     def test_changed_line_ends_of_the_text_are_noticed(self, tmp_path):
         message = refusal(tmp_path, "Cough\nfever", ["T1\tSign 7 12\tfever"])
-        assert "were line ends of the .txt changed?" in message
+        assert "lie beyond the text of 11 characters" in message
+        assert "its line ends perhaps" in message
+        message = refusal(tmp_path, "Cough\r\nfever, chills", ["T1\tSign 6 11\tfever"])
+        assert "not what the offsets 6-11 cover; its line ends are CR LF" in message
+        assert "mend its offsets in the .ann file" in message
+        assert "corrected" not in message
 
     def test_missing_text_is_named(self, tmp_path):
         (tmp_path / "note.ann").write_text("")

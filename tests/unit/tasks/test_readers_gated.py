@@ -256,10 +256,11 @@ def test_a_gated_task_without_its_files_says_what_to_request_where(tmp_path, nam
     with pytest.raises(DataError) as no_file:
         load_task(card, tmp_path)
     assert str(no_folder.value).startswith(f"{folder}: no such folder, needed for {name}; ")
-    assert str(no_file.value).startswith(f"{folder / card.source.paths[0]}: missing, needed for")
+    files = ", ".join(card.source.paths)
+    assert str(no_file.value).startswith(f"{folder}: lacks {files}, needed for {name}; ")
     for error in (unset, no_folder, no_file):
         assert card.source.access in str(error.value)
-        assert f"put it into {card.data_folder}/ of the mirror" in str(error.value)
+        assert f"put {files} into {card.data_folder}/ of the mirror" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ The types of links are the types of relations and the roles of event arguments; 
 its trigger. Offsets count the characters of the text file as it is, CR LF as two.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -70,7 +71,7 @@ class BratReader(BaseModel):
             raise file.error("brat's annotation is in .ann files; name these in card.files: *.ann")
         name = file.place.removeprefix("./").removesuffix(_SUFFIX)
         folder, slash, last = name.rpartition("/")
-        text = file.sibling(f"{last}.txt").text()
+        text = _text_beside(file)
         lines = tuple(_parsed(file))
         spans = dict(self._spans(file, lines, name, text))
         group = last.partition(self.group_before)[0] if self.group_before else last
@@ -109,7 +110,7 @@ class BratReader(BaseModel):
         """Return the one stretch of text that stands for all pieces, without blanks around it."""
         start, end = sorted(pieces)[0]
         for later_start, later_end in sorted(pieces)[1:]:
-            if self.pieces == "hull" or not text[end:later_start].strip():
+            if self.pieces == "hull" or not _has_words(text, end, later_start):
                 end = max(end, later_end)
         covered = text[start:end]
         if end > len(text) or not covered.strip():
@@ -148,6 +149,30 @@ class BratReader(BaseModel):
                 yield number, line
 
 
+def count_mentions(file: DataFile) -> tuple[int, int]:
+    """Return how many mentions a file has, and in how many words stand between the pieces.
+
+    Raises:
+        DataError: a line is damaged, or the text is missing.
+    """
+    text = _text_beside(file)
+    mentions = [line for _, line in _parsed(file) if isinstance(line, Mention)]
+    return len(mentions), sum(_is_parted(sorted(mention.pieces), text) for mention in mentions)
+
+
+def _is_parted(pieces: Sequence[tuple[int, int]], text: str) -> bool:
+    return any(_has_words(text, end, start) for (_, end), (start, _) in pairwise(pieces))
+
+
+def _has_words(text: str, start: int, end: int) -> bool:
+    return bool(text[start:end].strip())
+
+
+def _text_beside(file: DataFile) -> str:
+    name = file.place.rpartition("/")[2]
+    return file.sibling(f"{name.removesuffix(_SUFFIX)}.txt").text()
+
+
 def _parsed(file: DataFile) -> Iterator[tuple[int, Line]]:
     for number, line in file.lines():
         try:
@@ -160,13 +185,25 @@ def _parsed(file: DataFile) -> Iterator[tuple[int, Line]]:
 
 def _checked(mention: Mention, text: str) -> Pieces:
     """Return the mention's pieces, once they are seen to cover the text that its line shows."""
+    start, end = min(mention.pieces)[0], max(end for _, end in mention.pieces)
+    if end > len(text):
+        raise DataError(
+            f"the offsets {start}-{end} lie beyond the text of {len(text)} characters; "
+            f"{_likely_cause(text)}, or is the .ann of another text?"
+        )
     covered = " ".join(text[start:end] for start, end in mention.pieces)
     if covered.split() != mention.shown.split():
         raise DataError(
-            "the text column is not what the offsets cover; were line ends of the .txt changed? "
-            "If the line is wrong, give its offsets in reader.corrected"
+            f"the text column is not what the offsets {start}-{end} cover; {_likely_cause(text)}? "
+            "If this line alone is wrong, mend its offsets in the .ann file"
         )
     return mention.pieces
+
+
+def _likely_cause(text: str) -> str:
+    if "\r\n" in text:
+        return "its line ends are CR LF, two characters each; was one counted when it was annotated"
+    return "was the .txt changed after it was annotated, its line ends perhaps"
 
 
 def _first_keys(spans: Mapping[str, Span]) -> dict[Span, str]:

@@ -12,12 +12,14 @@ from clinprompt.tasks.readers.files import DataFile
 from clinprompt.tasks.readers.json_tables import parse_object
 from clinprompt.tasks.readers.rows import RowShape
 
+_EACH = 'write each as {"start": 0, "end": 4, "label": "DRUG"} or [0, 4, "DRUG"]'
+
 
 class JsonlReader(BaseModel):
     """Read one JSON object a line; ``row`` says what its values become.
 
-    ``spans`` names a list of ``{"start", "end", "label"}`` over the field ``text``, as Prodigy
-    writes it; a line without it has no mention.
+    ``spans`` names a list of mentions in the field ``text``, in a form of ``parse_span``; a line
+    without it has no mention.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,14 +53,31 @@ class JsonlReader(BaseModel):
     def _with_spans(self, record: Record, values: Mapping[str, object]) -> Record:
         held = values.get(self.spans)
         if not isinstance(held, list | None):
-            raise DataError(f"{self.spans} must hold a list of spans")
-        return replace(record, answer=SpansAnswer(tuple(sorted(map(_span, held or ())))))
+            raise DataError(f"{self.spans} must hold a list of mentions; {_EACH}")
+        found = [parse_span(value) for value in held or ()]
+        spans = [one[1] for one in found if one]
+        if len(spans) < len(found):
+            raise DataError(
+                f"a span needs whole numbers for start and end and a text for label; {_EACH}"
+            )
+        return replace(record, answer=SpansAnswer(tuple(sorted(spans))))
 
 
-def _span(value: object) -> Span:
+def parse_span(value: object) -> tuple[str, Span] | None:
+    """Return the name of the form that a mention is written in, and the mention; None if in none.
+
+    The forms are Prodigy's ``{"start", "end", "label"}``, the same with doccano's names, and the
+    ``[start, end, label]`` that doccano and spaCy's training data have.
+    """
     match value:
-        case {"start": int(start), "end": int(end), "label": str(label)} if not (
-            isinstance(start, bool) or isinstance(end, bool)
-        ):
-            return Span(start, end, label)
-    raise DataError('a span needs whole numbers "start" and "end" and a text "label"')
+        case [start, end, label]:
+            form = "[start, end, label]"
+        case {"start": start, "end": end, "label": label}:
+            form = '{"start", "end", "label"}'
+        case {"start_offset": start, "end_offset": end, "label": label}:
+            form = '{"start_offset", "end_offset", "label"}'
+        case _:
+            return None
+    if type(start) is int and type(end) is int and isinstance(label, str):
+        return form, Span(start, end, label)
+    return None

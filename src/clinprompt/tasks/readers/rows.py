@@ -19,7 +19,8 @@ class RowShape(BaseModel):
     """Which value of a row becomes what in a record; values are named as the format names them.
 
     ``fields`` maps each field of the record to a value. The answer is a ``label`` or a ``text``;
-    with ``options`` (one value that holds them all, or one value each) the label is a letter. One
+    with ``options`` (one value that holds them all, or one value each) the label is a letter, small
+    or capital. One
     value may be a list of texts, a table of letters, a list of ``{"key": letter, "value": text}``,
     or any of these written out as Python writes it, as a cell of a table may hold it. With
     ``above``, the label is "1" where the value is a number above it and "0" elsewhere. Whitespace
@@ -75,6 +76,8 @@ class RowShape(BaseModel):
         if not self.label:
             return None
         label = self._get(row, self.label).strip()
+        if self.options and len(label) == 1:
+            label = label.upper()
         return LabelAnswer(label if self.above is None else self._is_above(label))
 
     def _is_above(self, label: str) -> str:

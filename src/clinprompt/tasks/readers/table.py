@@ -37,7 +37,7 @@ class TableReader(BaseModel):
                 column is missing.
         """
         names: list[str] = []
-        for number, cells in self._rows(file):
+        for number, cells in read_rows(file, DELIMITERS[self.delimiter], quotes=self.quotes):
             if not names:
                 names = cells if self.header else [str(index) for index in range(len(cells))]
                 if self.header:
@@ -50,20 +50,25 @@ class TableReader(BaseModel):
             except DataError as error:
                 raise file.error(str(error), number) from error
 
-    def _rows(self, file: DataFile) -> Iterator[tuple[int, list[str]]]:
-        """Yield each row that is not blank with the number of its first line."""
-        rows = csv.reader(
-            io.StringIO(file.text(), newline=""),
-            delimiter=DELIMITERS[self.delimiter],
-            quoting=csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE,
-            strict=True,
-        )
-        number = 1
-        try:
-            for cells in rows:
-                if any(cells):
-                    yield number, cells
-                number = rows.line_num + 1
-        except csv.Error as error:
-            remedy = "mend the quotation marks or set reader.quotes = false"
-            raise file.error(f"not a readable row: {error}; {remedy}", number) from error
+
+def read_rows(file: DataFile, delimiter: str, *, quotes: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is not blank with the number of its first line.
+
+    Raises:
+        DataError: quoting is broken.
+    """
+    rows = csv.reader(
+        io.StringIO(file.text(), newline=""),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=True,
+    )
+    number = 1
+    try:
+        for cells in rows:
+            if any(cells):
+                yield number, cells
+            number = rows.line_num + 1
+    except csv.Error as error:
+        remedy = "mend the quotation marks or set reader.quotes = false"
+        raise file.error(f"not a readable row: {error}; {remedy}", number) from error
