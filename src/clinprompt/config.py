@@ -62,7 +62,7 @@ class FitSettings(Settings):
     decay: Literal["constant", "linear", "cosine"] = "linear"
     clip_norm: float = Field(default=1.0, gt=0, description="gradients are scaled to at most this")
     checkpoint_every: int = Field(default=25, ge=1, description="steps")
-    micro_batch_tokens: int = Field(default=2048, ge=1, description="padded tokens at a time")
+    micro_batch_tokens: int = Field(default=1024, ge=1, description="tokens read at a time")
 
 
 class SourceFitSettings(FitSettings):

@@ -25,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from clinprompt.backbone.packed import use_packed_attention
 from clinprompt.errors import BackboneError, did_you_mean
 from clinprompt.files import cache_folder, new_folder, write_text
 from clinprompt.prompts.artifact import Manifest, check_backbone
@@ -111,6 +112,7 @@ def load_backbone(
         )
     _check_supported(name, model)
     model.requires_grad_(False).eval().to(place)
+    use_packed_attention(model)
     return Backbone(name, model, tokenizer, fingerprint, place)
 
 

@@ -8,7 +8,7 @@ Axes: K tasks, P prompt positions, B rows, T text tokens, N target tokens, H hid
 V vocabulary, S stored positions, G key-value heads, D head size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from clinprompt.backbone.packed import is_packable, make_pack, read_packed
 from clinprompt.batches.encode import IGNORED, Batch
 
 KeysValues = tuple[tuple[Tensor, Tensor], ...]
@@ -84,14 +85,38 @@ def logits_of(model: PreTrainedModel, hidden: Float[Tensor, "... H"]) -> Float[T
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def target_states(model: PreTrainedModel, batch: Batch, past: Prefix | None) -> TargetStates:
-    """Return hidden states and logits at the positions that predict a target token."""
-    hidden, _ = read_text(model, batch.input_ids, batch.attention_mask, past)
+def target_states(
+    model: PreTrainedModel,
+    batch: Batch,
+    prefix: Prefix | None,
+    owners: Int[Tensor, " B"] | None = None,
+) -> TargetStates:
+    """Return hidden states and logits at the positions that predict a target token.
+
+    ``prefix`` holds K prompts; ``owners`` tells which of them each row continues (its ``tasks``, if
+    not given). Rows are packed where the model allows it, so padding costs nothing.
+    """
+    owners = batch.tasks if owners is None else owners
     next_labels = batch.labels[:, 1:]
     rows, columns = torch.nonzero(next_labels != IGNORED, as_tuple=True)
-    at_targets = hidden[rows, columns]
-    labels = next_labels[rows, columns]
-    return TargetStates(at_targets, logits_of(model, at_targets), labels, rows)
+    if is_packable(model):
+        hidden, starts = _read_as_pack(model, batch, prefix, owners)
+        at_targets = hidden[starts[rows] + columns]
+    else:
+        past = prefix.select(owners) if prefix else None
+        at_targets = read_text(model, batch.input_ids, batch.attention_mask, past)[0][rows, columns]
+    return TargetStates(at_targets, logits_of(model, at_targets), next_labels[rows, columns], rows)
+
+
+def _read_as_pack(
+    model: PreTrainedModel, batch: Batch, prefix: Prefix | None, owners: Int[Tensor, " B"]
+) -> tuple[Float[Tensor, "N H"], Int[Tensor, " B"]]:
+    """Return the hidden states of all real positions, and where each row begins among them."""
+    lengths = batch.attention_mask.sum(dim=1)
+    embeds = model.get_input_embeddings()(batch.input_ids[batch.attention_mask])
+    prompts = prefix.keys_values if prefix else ()
+    pack = make_pack(lengths.tolist(), owners.tolist(), prompts, embeds.device)
+    return read_packed(model, embeds, pack), lengths.cumsum(dim=0) - lengths
 
 
 def accumulate_gradients(
@@ -108,7 +133,7 @@ def accumulate_gradients(
     copies, so memory stays that of one micro-batch; one last backward reaches the prompts.
     """
     if prompts is None:
-        return sum(_backward(loss(b, target_states(model, b, None))) for b in batches)
+        return _sum(_backward(loss(b, target_states(model, b, None))) for b in batches)
     prefix = read_prompts(model, prompts)
     leaves = tuple(
         (keys.detach().requires_grad_(), values.detach().requires_grad_())
@@ -116,19 +141,23 @@ def accumulate_gradients(
     )
     shared = Prefix(leaves, prefix.positions, prefix.is_real)
     order = torch.tensor(tasks, device=prompts.device)
-    total = 0.0
-    for batch in batches:
-        own = shared.select(torch.searchsorted(order, batch.tasks))
-        total += _backward(loss(batch, target_states(model, batch, own)))
+    total = _sum(
+        _backward(loss(b, target_states(model, b, shared, torch.searchsorted(order, b.tasks))))
+        for b in batches
+    )
     outputs = [tensor for layer in prefix.keys_values for tensor in layer]
     gradients = [tensor.grad for layer in leaves for tensor in layer]
     torch.autograd.backward(outputs, gradients)
     return total
 
 
-def _backward(loss: Tensor) -> float:
+def _backward(loss: Tensor) -> Tensor:
     loss.backward()  # type: ignore[no-untyped-call]
-    return float(loss.detach())
+    return loss.detach()
+
+
+def _sum(losses: Iterable[Tensor]) -> float:
+    return float(sum(losses))
 
 
 def _forward(

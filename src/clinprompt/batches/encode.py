@@ -242,3 +242,19 @@ def micro_batches(rows: Sequence[Row], *, max_tokens: int, overhead: int = 32) -
         groups.append(order[begin:end])
         end = begin
     return groups[::-1]
+
+
+def packs(rows: Sequence[Row], *, max_tokens: int) -> list[list[int]]:
+    """Group row numbers in their order, each group of at most ``max_tokens`` tokens, unpadded.
+
+    A row that is longer than that is a group of its own.
+    """
+    groups: list[list[int]] = []
+    room = 0
+    for number, row in enumerate(rows):
+        if len(row) > room or not groups:
+            groups.append([])
+            room = max_tokens
+        groups[-1].append(number)
+        room -= len(row)
+    return groups

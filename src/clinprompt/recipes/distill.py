@@ -161,7 +161,7 @@ def _taught(
 ) -> Taught:
     def ask(asked: Batch) -> Taught:
         with torch.no_grad():
-            states = target_states(backbone.model, asked, teachers.select(asked.tasks))
+            states = target_states(backbone.model, asked, teachers)
         return summarize(
             states.logits, states.hidden, top_k=settings.top_k, temperature=settings.temperature
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.shared_prefix import (
     Loss,
     TargetStates,
@@ -17,7 +18,7 @@ from clinprompt.backbone.shared_prefix import (
     target_states,
 )
 from clinprompt.backbone.tuners import Tuner
-from clinprompt.batches.encode import Batch, Row, collate, micro_batches
+from clinprompt.batches.encode import Batch, Row, collate, micro_batches, packs
 from clinprompt.batches.mixture import schedule
 from clinprompt.config import FitSettings
 from clinprompt.training.checkpoint import Progress
@@ -115,14 +116,15 @@ def mean_loss(
     order = torch.tensor(tasks, device=backbone.device)
     total, terms = 0.0, Terms()
     for batch in _batches(backbone, rows, max_tokens):
-        past = prefix.select(torch.searchsorted(order, batch.tasks)) if prefix else None
-        states = target_states(backbone.model, batch, past)
+        owners = torch.searchsorted(order, batch.tasks)
+        states = target_states(backbone.model, batch, prefix, owners)
         total += float(task_objective(len(rows), terms)(batch, states))
     return total
 
 
 def _batches(backbone: Backbone, rows: Sequence[Row], max_tokens: int) -> list[Batch]:
+    group = packs if is_packable(backbone.model) else micro_batches
     return [
-        collate([rows[index] for index in group], pad_id=backbone.pad_id).to(backbone.device)
-        for group in micro_batches(rows, max_tokens=max_tokens)
+        collate([rows[index] for index in own], pad_id=backbone.pad_id).to(backbone.device)
+        for own in group(rows, max_tokens=max_tokens)
     ]

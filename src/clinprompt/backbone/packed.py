@@ -1,0 +1,207 @@
+"""Read rows of any lengths as one sequence, without a position of padding.
+
+Everything in a Llama but attention looks at one position at a time, so the rows of a batch can
+stand one behind the other. Only attention keeps them apart: the queries of a row meet the keys of
+its prompt, then its own. Knows nothing of where prompts come from.
+
+Axes: B rows, N positions of all rows together, K tasks, P prompt positions, M keys of all rows
+together, Q query heads, G key-value heads, D head size, H hidden size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "clinprompt"
+_LayerCache = tuple[Float[Tensor, "K G P D"], Float[Tensor, "K G P D"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Where rows begin and end in one sequence, and which prompt's keys and values each one sees.
+
+    ``prompts`` has the keys and values of K prompts for each layer (empty: no prompt), ``owners``
+    the prompt of each row, ``masks`` what each row's queries may see: all of the prompt, and of its
+    own positions those up to the query.
+    """
+
+    lengths: tuple[int, ...]
+    owners: tuple[int, ...]
+    prompts: Sequence[_LayerCache]
+    masks: tuple[Tensor, ...]
+    query_bounds: Int[Tensor, " b"]
+    key_bounds: Int[Tensor, " b"]
+
+    @property
+    def num_prompt_positions(self) -> int:
+        """Return P."""
+        return self.prompts[0][0].shape[2] if self.prompts else 0
+
+
+def is_packable(model: PreTrainedModel) -> bool:
+    """Tell whether a model's rows can be packed: all of its layers see everything before them.
+
+    On CUDA, only in 16 bits: the kernel for rows of many lengths knows no others.
+    """
+    is_known = model.config._attn_implementation == NAME
+    return bool(is_known and (model.device.type != "cuda" or model.dtype.itemsize == 2))
+
+
+def use_packed_attention(model: PreTrainedModel) -> None:
+    """Let a model attend to packed rows too, where its attention is plain."""
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ("full_attention",))
+    is_plain = kinds == {"full_attention"} and getattr(config, "sliding_window", None) is None
+    if is_plain and config._attn_implementation == "sdpa":
+        model.set_attn_implementation(NAME)
+
+
+def make_pack(
+    lengths: Sequence[int],
+    owners: Sequence[int],
+    prompts: Sequence[_LayerCache],
+    device: torch.device,
+) -> Pack:
+    """Return the pack of rows of the given lengths, each under the prompt that owns it."""
+    num_before = prompts[0][0].shape[2] if prompts else 0
+    longest = max(lengths)
+    visible = torch.ones(longest, num_before + longest, dtype=torch.bool, device=device)
+    visible = visible.tril(num_before)
+    bounds = [0, *accumulate(lengths)]
+    starts = torch.tensor(bounds, dtype=torch.int32, device=device)
+    return Pack(
+        lengths=tuple(lengths),
+        owners=tuple(owners),
+        prompts=prompts,
+        masks=tuple(visible[:length, : num_before + length] for length in lengths),
+        query_bounds=starts,
+        key_bounds=starts
+        + num_before * torch.arange(len(bounds), dtype=torch.int32, device=device),
+    )
+
+
+def read_packed(
+    model: PreTrainedModel, embeds: Float[Tensor, "N H"], pack: Pack
+) -> Float[Tensor, "N H"]:
+    """Return the last hidden states, after the final norm, of packed rows."""
+    first = pack.num_prompt_positions
+    positions = torch.cat([torch.arange(first, first + length) for length in pack.lengths])
+    output = model.base_model(
+        inputs_embeds=embeds[None],
+        position_ids=positions[None].to(embeds.device),
+        use_cache=False,
+        pack=pack,
+    )
+    states: Tensor = output.last_hidden_state[0]
+    return states
+
+
+def _attention(  # noqa: PLR0913 - the signature is that of transformers
+    module: torch.nn.Module,
+    query: Float[Tensor, "B Q N D"],
+    key: Float[Tensor, "B G S D"],
+    value: Float[Tensor, "B G S D"],
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    pack: Pack | None = None,
+    **options: object,
+) -> tuple[Float[Tensor, "B N Q D"], None]:
+    """Attend as SDPA does or, where there is a pack, to each row's own keys alone."""
+    if pack is None:
+        output: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **options
+        )
+        return output
+    layer = module.layer_idx
+    assert isinstance(layer, int)
+    own = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
+    before = pack.prompts[layer] if pack.prompts else (None, None)
+    keys, values = (
+        _with_prompts(tensor, prompts, pack)
+        for tensor, prompts in zip(own[1:], before, strict=True)
+    )
+    attend = _attend_at_once if query.device.type == "cuda" else _attend_row_by_row
+    return attend(own[0], keys, values, pack, scaling)[None], None
+
+
+def _with_prompts(
+    own: Float[Tensor, "N G D"], before: Float[Tensor, "K G P D"] | None, pack: Pack
+) -> Float[Tensor, "M G D"]:
+    """Return the keys (or values) of all rows, each behind those of its prompt."""
+    if before is None:
+        return own
+    prompts = before.transpose(1, 2).unbind()
+    rows = torch.split(own, list(pack.lengths))
+    parts = [
+        part for owner, row in zip(pack.owners, rows, strict=True) for part in (prompts[owner], row)
+    ]
+    return torch.cat(parts)
+
+
+def _attend_row_by_row(
+    query: Float[Tensor, "N Q D"],
+    keys: Float[Tensor, "M G D"],
+    values: Float[Tensor, "M G D"],
+    pack: Pack,
+    scaling: float | None,
+) -> Float[Tensor, "N Q D"]:
+    key_lengths = [length + pack.num_prompt_positions for length in pack.lengths]
+    rows = zip(
+        torch.split(query, list(pack.lengths)),
+        torch.split(keys, key_lengths),
+        torch.split(values, key_lengths),
+        pack.masks,
+        strict=True,
+    )
+    attended = [
+        scaled_dot_product_attention(
+            q.transpose(0, 1)[None],
+            k.transpose(0, 1)[None],
+            v.transpose(0, 1)[None],
+            attn_mask=mask,
+            scale=scaling,
+            enable_gqa=True,
+        )
+        for q, k, v, mask in rows
+    ]
+    return torch.cat([row[0].transpose(0, 1) for row in attended])
+
+
+def _attend_at_once(
+    query: Float[Tensor, "N Q D"],
+    keys: Float[Tensor, "M G D"],
+    values: Float[Tensor, "M G D"],
+    pack: Pack,
+    scaling: float | None,
+) -> Float[Tensor, "N Q D"]:
+    """Attend with one kernel for all rows; a row's last query sees its last key."""
+    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - for CUDA alone
+
+    repeats = query.shape[1] // keys.shape[1]
+    longest = max(pack.lengths)
+    attended = varlen_attn(
+        query,
+        keys.repeat_interleave(repeats, dim=1),
+        values.repeat_interleave(repeats, dim=1),
+        pack.query_bounds,
+        pack.key_bounds,
+        longest,
+        longest + pack.num_prompt_positions,
+        scale=scaling,
+        window_size=(-1, 0),
+    )
+    assert isinstance(attended, Tensor)
+    return attended
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

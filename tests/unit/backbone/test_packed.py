@@ -1,0 +1,72 @@
+"""Rows packed into one sequence see just what each sees alone."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import random_prompts, random_rows
+
+from clinprompt.backbone import packed
+from clinprompt.backbone.packed import is_packable, make_pack
+from clinprompt.backbone.shared_prefix import read_prompts, read_text, target_states
+from clinprompt.batches.encode import IGNORED, collate, packs
+
+CPU = torch.device("cpu")
+ROWS = random_rows([(6, 3), (15, 1), (1, 5), (9, 2)], tasks=(0, 1))
+
+
+def test_packed_rows_give_the_states_of_padded_ones(tiny_llama):
+    assert is_packable(tiny_llama.model)
+    batch = collate(ROWS, pad_id=tiny_llama.pad_id)
+    prefix = read_prompts(tiny_llama.model, random_prompts(2, 4))
+    past = prefix.select(batch.tasks)
+    padded, _ = read_text(tiny_llama.model, batch.input_ids, batch.attention_mask, past)
+    found = target_states(tiny_llama.model, batch, prefix)
+    places = torch.nonzero(batch.labels[:, 1:] != IGNORED, as_tuple=True)
+    assert torch.allclose(found.hidden, padded[places], atol=1e-5)
+
+
+def test_layers_that_see_a_part_only_are_never_packed(tiny_gpt_oss):
+    assert not is_packable(tiny_gpt_oss.model)
+
+
+def varlen_by_hand(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size):
+    """Do what the documentation of ``varlen_attn`` says, one query at a time."""
+    assert window_size == (-1, 0)
+    out = torch.zeros_like(query)
+    for row in range(len(cu_seq_q) - 1):
+        q0, q1, k0, k1 = (int(b[row + i]) for b in (cu_seq_q, cu_seq_k) for i in (0, 1))
+        assert q1 - q0 <= max_q
+        assert k1 - k0 <= max_k
+        for at in range(q0, q1):
+            seen = slice(k0, k1 - (q1 - 1 - at))  # the last query sees the last key
+            for head in range(query.shape[1]):
+                weights = (key[seen, head] @ query[at, head] * scale).softmax(dim=0)
+                out[at, head] = weights @ value[seen, head]
+    return out
+
+
+def test_the_kernel_for_all_rows_is_given_what_each_row_sees(monkeypatch):
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_by_hand)
+    draw = torch.Generator().manual_seed(0)
+    lengths, num_before = (3, 1, 4), 2
+    prompts = [tuple(torch.randn(2, 2, num_before, 8, generator=draw) for _ in range(2))]
+    pack = make_pack(lengths, (1, 0, 1), prompts, CPU)
+    query = torch.randn(8, 4, 8, generator=draw)
+    keys, values = torch.randn(2, 8 + 3 * num_before, 2, 8, generator=draw)
+    at_once = packed._attend_at_once(query, keys, values, pack, 0.5)
+    alone = packed._attend_row_by_row(query, keys, values, pack, 0.5)
+    assert torch.allclose(at_once, alone, atol=1e-6)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 60))
+def test_packs_hold_every_row_once_in_order_and_none_is_too_long(lengths, limit):
+    rows = random_rows([(length, 0) for length in lengths])
+    groups = packs(rows, max_tokens=limit)
+    assert [number for group in groups for number in group] == list(range(len(rows)))
+    sizes = [sum(len(rows[number]) for number in group) for group in groups]
+    for group, size in zip(groups, sizes, strict=True):
+        assert size <= limit or len(group) == 1
+    # Neighbors would not fit together: no pass is spent for nothing.
+    for (one, size), other in zip(zip(groups, sizes, strict=True), groups[1:], strict=False):
+        assert one
+        assert size + len(rows[other[0]]) > limit
