@@ -13,10 +13,15 @@ install_import_hook(
     [
         "clinprompt.batches",
         "clinprompt.prompts",
-        "clinprompt.backbone.shared_prefix",
+        "clinprompt.backbone.bank",
         "clinprompt.backbone.decode",
+        "clinprompt.backbone.gradients",
         "clinprompt.backbone.load",
+        "clinprompt.backbone.packed",
+        "clinprompt.backbone.shared_prefix",
+        "clinprompt.backbone.writing",
         "clinprompt.training.losses",
+        "clinprompt.training.teacher_cache",
     ],
     "beartype.beartype",
 )

@@ -16,6 +16,7 @@ from clinprompt.errors import SettingError, did_you_mean
 
 NAME_PATTERN = r"^[A-Za-z0-9][\w.-]*$"  # a name becomes a folder, and must stay one
 Routing = Literal["all", "type", "nearest"]
+Placement = Literal["prefix", "suffix"]
 Method = Literal[
     "instruction", "metaprompt", "prompt-tuning", "lora", "adapted-metaprompt", "adapted-factors"
 ]
@@ -49,6 +50,9 @@ class PromptSettings(Settings):
 
     length: int = Field(default=100, ge=1, description="P, positions")
     rank: int = Field(default=1, ge=1, description="R, rank of the task factors")
+    placement: Placement = Field(
+        default="prefix", description="prefix: before the input; suffix: between input and answer"
+    )
     start: Literal["vocabulary", "text"] = "vocabulary"
     text: str = Field(default="Read the clinical text and answer.", description="of start = text")
 

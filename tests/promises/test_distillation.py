@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import random_prompts, random_rows
 
-from clinprompt.backbone.shared_prefix import accumulate_gradients, read_prompts, target_states
+from clinprompt.backbone.bank import Bank, make_bank, target_states
+from clinprompt.backbone.gradients import accumulate_gradients
 from clinprompt.batches.encode import collate
 from clinprompt.config import DistillSettings
 from clinprompt.recipes.distill import distillation_objective
@@ -35,7 +36,7 @@ def losses(backbone, student, teacher, rows, *, settings=SETTINGS, cache=None):
     """Return the whole loss of a step, its terms and the student's gradient."""
     student = student.clone().requires_grad_()
     with torch.no_grad():
-        taught = read_prompts(backbone.model, teacher)
+        taught = make_bank(backbone.model, teacher)
     terms = {}
     loss = distillation_objective(backbone, taught, settings, cache)(len(rows), terms)
     batches = [collate(rows, pad_id=backbone.pad_id)]
@@ -83,7 +84,7 @@ def test_padding_never_counts(backbone):
 
 
 def test_target_states_hold_one_entry_a_target_token(tiny_llama):
-    states = target_states(tiny_llama.model, collate(ROWS, pad_id=tiny_llama.pad_id), None)
+    states = target_states(tiny_llama.model, collate(ROWS, pad_id=tiny_llama.pad_id), Bank())
     assert states.labels.tolist() == [token for row in ROWS for token in row.target_ids]
     assert states.rows.tolist() == [i for i, row in enumerate(ROWS) for _ in row.target_ids]
 

@@ -8,44 +8,51 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from clinprompt.backbone.bank import Bank, read_inputs
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.shared_prefix import Prefix, logits_of, read_text
+from clinprompt.backbone.writing import Writing
 from clinprompt.batches.encode import Row, collate
+
+_LEAST_USED = 0.75  # of the rows at work; below it, finished ones leave
 
 
 @torch.inference_mode()
 def generate(
     backbone: Backbone,
     rows: Sequence[Row],
-    prefix: Prefix | None,
+    bank: Bank,
     *,
     limits: Sequence[int],
     end_id: int,
 ) -> list[tuple[int, ...]]:
     """Return greedily chosen ids for each row, without the end token; finished rows leave early.
 
-    ``limits`` are the most ids of each row, at least one. ``prefix`` holds the prompts of all
+    ``limits`` are the most ids of each row, at least one. ``bank`` holds the prompts of all
     tasks; a row picks its own by ``row.task``.
     """
     assert min(limits) > 0
-    hidden, past = _read_inputs(backbone, rows, prefix)
+    hidden, past = read_inputs(backbone.model, rows, bank, pad_id=backbone.pad_id)
+    writing = Writing(backbone.model, past, room=max(limits))
     answers: list[list[int]] = [[] for _ in rows]
-    waiting = torch.arange(len(rows), device=backbone.device)
+    numbers = torch.arange(len(rows), device=backbone.device)
     left = torch.tensor(limits, device=backbone.device)
     while True:
         chosen = logits_of(backbone.model, hidden).argmax(dim=-1)
-        for row, token in zip(waiting.tolist(), chosen.tolist(), strict=True):
-            if token != end_id:
-                answers[row].append(token)
-        left = left - 1
-        kept = torch.nonzero((chosen != end_id) & (left > 0)).squeeze(1)
-        if len(kept) == 0:
+        is_answer = (chosen != end_id) & (left > 0)
+        for number, token in zip(
+            numbers[is_answer].tolist(), chosen[is_answer].tolist(), strict=True
+        ):
+            answers[number].append(token)
+        left = torch.where(is_answer, left - 1, 0)
+        num_waiting = int((left > 0).sum())
+        if num_waiting == 0:
             break
-        past = past if len(kept) == len(waiting) else past.select(kept)
-        waiting, chosen, left = waiting[kept], chosen[kept], left[kept]
-        is_real = torch.ones(len(waiting), 1, dtype=torch.bool, device=backbone.device)
-        states, past = read_text(backbone.model, chosen[:, None], is_real, past)
-        hidden = states[:, -1]
+        if num_waiting <= _LEAST_USED * len(left):
+            kept = torch.nonzero(left > 0).squeeze(1)
+            writing.keep(kept)
+            numbers, chosen, left = numbers[kept], chosen[kept], left[kept]
+        hidden = writing.read(chosen)
     return [tuple(answer) for answer in answers]
 
 
@@ -54,14 +61,14 @@ def score_choices(
     backbone: Backbone,
     rows: Sequence[Row],
     choices: Sequence[Sequence[tuple[int, ...]]],
-    prefix: Prefix | None,
+    bank: Bank,
 ) -> list[list[float]]:
     """Return the log-likelihood of each choice of each row, in nats, inputs being read once.
 
     Choices are token ids without end token, except where one would be the beginning of another
     (see ``distinct_choices``).
     """
-    hidden, past = _read_inputs(backbone, rows, prefix)
+    hidden, past = read_inputs(backbone.model, rows, bank, pad_id=backbone.pad_id)
     first = torch.log_softmax(logits_of(backbone.model, hidden), dim=-1)
     pairs = [(row, ids) for row, own in enumerate(choices) for ids in own]
     scores = torch.stack([first[row, ids[0]] for row, ids in pairs])
@@ -79,18 +86,6 @@ def distinct_choices(
     bare = tuple(ids[:-1] if ids[-1] == end_id else ids for ids in choices)
     clash = any(a != b and b[: len(a)] == a for a in bare for b in bare)
     return tuple(choices) if clash else bare
-
-
-def _read_inputs(
-    backbone: Backbone, rows: Sequence[Row], prefix: Prefix | None
-) -> tuple[Tensor, Prefix]:
-    """Read the rows' inputs; return the last real hidden state [B, H] and the past of each row."""
-    inputs = [Row(task=row.task, input_ids=row.input_ids) for row in rows]
-    batch = collate(inputs, pad_id=backbone.pad_id).to(backbone.device)
-    past = prefix.select(batch.tasks) if prefix else None
-    hidden, past = read_text(backbone.model, batch.input_ids, batch.attention_mask, past)
-    last = batch.attention_mask.sum(dim=1) - 1
-    return hidden[torch.arange(len(rows), device=backbone.device), last], past
 
 
 def _score_rest(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clinprompt.backbone.load import Backbone
+from clinprompt.config import Placement
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.prompts.soft import SoftPrompts
@@ -19,6 +20,8 @@ from clinprompt.prompts.soft import SoftPrompts
 
 class Tuner(Protocol):
     """What the training recipe needs of something trainable."""
+
+    placement: Placement
 
     def prompts(self, tasks: Sequence[int]) -> Tensor | None:
         """Return the prompts [K, P, H] of the given tasks; None where there is no prompt."""
@@ -28,10 +31,13 @@ class Tuner(Protocol):
 
 
 class PromptTuner:
-    """Train prompts in front of the text: plain ones or a metaprompt."""
+    """Train prompts, plain ones or a metaprompt, in front of the text or behind the input."""
 
-    def __init__(self, module: SoftPrompts | DecomposedPrompts) -> None:
+    def __init__(
+        self, module: SoftPrompts | DecomposedPrompts, placement: Placement = "prefix"
+    ) -> None:
         self.module = module
+        self.placement = placement
 
     def prompts(self, tasks: Sequence[int]) -> Tensor:
         """Return the prompts [K, P, H] of the given tasks."""
@@ -45,6 +51,8 @@ class PromptTuner:
 
 class LoraTuner:
     """Train PEFT's low-rank adapters (arXiv 2106.09685) inside the model; see ``lora``."""
+
+    placement: Placement = "prefix"  # of no prompt
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self._parameters = parameters

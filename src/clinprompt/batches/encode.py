@@ -244,6 +244,20 @@ def micro_batches(rows: Sequence[Row], *, max_tokens: int, overhead: int = 32) -
     return groups[::-1]
 
 
+def alike(rows: Sequence[Row], *, least: int) -> list[list[int]]:
+    """Group row numbers so that the inputs of a group begin with ``least`` same tokens or more."""
+    order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
+    groups: list[list[int]] = []
+    for number in order:
+        ids = rows[number].input_ids
+        first = rows[groups[-1][0]].input_ids if groups else ()
+        if len(ids) >= least and ids[:least] == first[:least]:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return groups
+
+
 def packs(rows: Sequence[Row], *, max_tokens: int) -> list[list[int]]:
     """Group row numbers in their order, each group of at most ``max_tokens`` tokens, unpadded.
 

@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.decode import distinct_choices, generate, score_choices
 from clinprompt.backbone.load import Backbone
-from clinprompt.backbone.shared_prefix import Prefix
-from clinprompt.batches.encode import Encoder, Row, micro_batches
+from clinprompt.batches.encode import Encoder, Row, alike, micro_batches
 from clinprompt.batches.parts import Parts, parts_of
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import Answer, Example
 from clinprompt.tasks.formats import parse_answer
 
 TOKENS_AT_ONCE = 4096
+SHARED_TOKENS = 32  # with as many in common, rows are read together where that saves reading
+ROWS_OF_A_NOTE = 32
 SCORING_OVERHEAD = 32  # tokens that one more group costs: a pass of its own
 WRITING_OVERHEAD = 1000  # ... or as many passes as it writes tokens
 
@@ -38,18 +40,18 @@ def predict(
     *,
     cards: Mapping[str, TaskCard],
     tasks: Mapping[str, int] | None = None,
-    prefix: Prefix | None = None,
+    bank: Bank,
 ) -> list[Prediction]:
     """Answer examples of any mixture of tasks, in the order given; long ones part by part.
 
-    Closed label sets are scored by likelihood, everything else is decoded greedily. ``prefix``
+    Closed label sets are scored by likelihood, everything else is decoded greedily. ``bank``
     holds the prompts of K tasks; ``tasks`` tells which of them an example's task uses.
     """
     split = [parts_of(cards[example.task], _unanswered(example), encoder) for example in examples]
     asked = [part for parts in split for part in parts.examples]
     numbers = tasks or {}
     rows = [encoder.encode(part, numbers.get(part.task, 0)) for part in asked]
-    answered = zip(asked, rows, _texts(backbone, encoder, asked, rows, prefix), strict=True)
+    answered = zip(asked, rows, _texts(backbone, encoder, asked, rows, bank), strict=True)
     return [
         _joined(cards[example.task], example, parts, list(islice(answered, len(parts.examples))))
         for example, parts in zip(examples, split, strict=True)
@@ -78,7 +80,7 @@ def _texts(
     encoder: Encoder,
     examples: Sequence[Example],
     rows: Sequence[Row],
-    prefix: Prefix | None,
+    bank: Bank,
 ) -> list[str]:
     """Return what the model answers to each row, in order."""
     texts = [""] * len(rows)
@@ -87,13 +89,30 @@ def _texts(
         inputs = [rows[i] for i in wanted]
         answer = _choose if is_closed else _write
         overhead = SCORING_OVERHEAD if is_closed else WRITING_OVERHEAD
-        for group in micro_batches(inputs, max_tokens=TOKENS_AT_ONCE, overhead=overhead):
+        for group in _groups(inputs, bank, overhead):
             own_rows = [inputs[g] for g in group]
             own_examples = [examples[wanted[g]] for g in group]
-            found = answer(backbone, encoder, own_rows, own_examples, prefix)
+            found = answer(backbone, encoder, own_rows, own_examples, bank)
             for g, text in zip(group, found, strict=True):
                 texts[wanted[g]] = text
     return texts
+
+
+def _groups(rows: Sequence[Row], bank: Bank, overhead: int) -> list[list[int]]:
+    """Group row numbers for one pass each; behind a note that tasks share, with each other."""
+    if bank.suffix is None:
+        return micro_batches(rows, max_tokens=TOKENS_AT_ONCE, overhead=overhead)
+    groups: list[list[int]] = []
+    lone: list[int] = []
+    for found in alike(rows, least=SHARED_TOKENS):
+        if len(found) == 1:
+            lone += found
+        else:
+            groups += [
+                found[at : at + ROWS_OF_A_NOTE] for at in range(0, len(found), ROWS_OF_A_NOTE)
+            ]
+    rest = micro_batches([rows[n] for n in lone], max_tokens=TOKENS_AT_ONCE, overhead=overhead)
+    return groups + [[lone[place] for place in group] for group in rest]
 
 
 def _choose(
@@ -101,7 +120,7 @@ def _choose(
     encoder: Encoder,
     rows: Sequence[Row],
     examples: Sequence[Example],
-    prefix: Prefix | None,
+    bank: Bank,
 ) -> list[str]:
     choices = [
         distinct_choices(
@@ -109,7 +128,7 @@ def _choose(
         )
         for example in examples
     ]
-    scores = score_choices(backbone, rows, choices, prefix)
+    scores = score_choices(backbone, rows, choices, bank)
     return [
         example.choices[own.index(max(own))] for example, own in zip(examples, scores, strict=True)
     ]
@@ -120,8 +139,8 @@ def _write(
     encoder: Encoder,
     rows: Sequence[Row],
     examples: Sequence[Example],
-    prefix: Prefix | None,
+    bank: Bank,
 ) -> list[str]:
     limits = [encoder.target_limit(example.task) for example in examples]
-    written = generate(backbone, rows, prefix, limits=limits, end_id=encoder.end_id)
+    written = generate(backbone, rows, bank, limits=limits, end_id=encoder.end_id)
     return [encoder.decode(ids) for ids in written]

@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from clinprompt import __version__
+from clinprompt.config import Placement
 from clinprompt.errors import ArtifactError
 from clinprompt.files import new_folder, write_bytes, write_text
 
@@ -45,6 +46,7 @@ class Manifest(BaseModel):
     length: int = Field(ge=1)
     hidden_size: int = Field(ge=1)
     rank: int = 0
+    placement: Placement = "prefix"
     tasks: tuple[dict[str, Any], ...] = ()
     metaprompt: str = ""
     content_hash: str = ""

@@ -20,9 +20,15 @@ def export_peft(
     PEFT puts the vectors in front of the embedded input, which is what clinprompt computes.
 
     Raises:
-        ArtifactError: the folder holds something else.
+        ArtifactError: the folder holds something else, or the prompt goes behind the input, where
+            PEFT puts none.
         RunError: the disk is full or the place cannot be written.
     """
+    if manifest.placement != "prefix":
+        raise ArtifactError(
+            f"{manifest.name}: its placement is {manifest.placement!r}, but PEFT puts prompts in "
+            "front; train it with prompt.placement = 'prefix' to export it"
+        )
     config = {
         "peft_type": "PROMPT_TUNING",
         "task_type": "CAUSAL_LM",

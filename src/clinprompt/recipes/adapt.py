@@ -100,7 +100,7 @@ def _tuner(
     elif fit.method == "prompt-tuning":
         start = start_vectors(run.backbone, run.config.prompt, seed=fit.seed)
         module = SoftPrompts(start[None]).to(run.backbone.device)
-        yield PromptTuner(module), {"prompt": baselines.prompt_rate}
+        yield PromptTuner(module, run.config.prompt.placement), {"prompt": baselines.prompt_rate}
     elif metaprompt is None:
         raise SettingError(f"method {fit.method} needs a metaprompt; distill one first")
     else:
@@ -109,7 +109,10 @@ def _tuner(
             run, metaprompt, fit.card, rows=fit.rows, train_shared=train_shared
         )
         rates = {"shared": settings.shared_rate} if train_shared else {}
-        yield PromptTuner(prompts), rates | {"factors": settings.factor_rate}
+        yield (
+            PromptTuner(prompts, run.config.prompt.placement),
+            rates | {"factors": settings.factor_rate},
+        )
 
 
 def _artifact(run: Run, tuner: Tuner, fit: Fit, metaprompt: Artifact | None) -> Artifact | None:
@@ -150,7 +153,9 @@ def _routed(run: Run, metaprompt: Artifact, card: TaskCard, rows: Sequence[Row])
     starts = [every, *([same] if same else []), *([k] for k in every)]
     losses = [
         mean_loss(
-            run.backbone, PromptTuner(_mean_start(run, metaprompt, chosen)), rows[:ROUTE_ROWS]
+            run.backbone,
+            PromptTuner(_mean_start(run, metaprompt, chosen), run.config.prompt.placement),
+            rows[:ROUTE_ROWS],
         )
         for chosen in starts
     ]

@@ -117,6 +117,7 @@ class Run:
             backbone=_without_folder(self.config.backbone),
             fingerprint=self.backbone.fingerprint,
             length=prompt.length,
+            placement=prompt.placement,
             hidden_size=self.backbone.hidden_size,
             rank=0 if kind == "prompt" else prompt.rank,
             tasks=tuple(card.model_dump(mode="json") for card in cards),

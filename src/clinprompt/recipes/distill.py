@@ -10,14 +10,9 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from clinprompt.backbone.bank import Bank, TargetStates, make_bank, target_states
+from clinprompt.backbone.gradients import Loss
 from clinprompt.backbone.load import Backbone
-from clinprompt.backbone.shared_prefix import (
-    Loss,
-    Prefix,
-    TargetStates,
-    read_prompts,
-    target_states,
-)
 from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.batches.encode import Batch, Row
 from clinprompt.config import DistillSettings, PromptSettings
@@ -52,18 +47,18 @@ def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
     settings = run.config.distill
     with torch.no_grad():
         stacked = torch.stack(vectors).to(run.backbone.device)
-        prefix = read_prompts(run.backbone.model, stacked)
+        bank = make_bank(run.backbone.model, stacked, run.config.prompt.placement)
     place = run.place("distill")
     cache = _open_cache(run, rows, teachers)
     tune(
         run.backbone,
-        PromptTuner(module),
+        PromptTuner(module, run.config.prompt.placement),
         rows,
         exercise=Exercise(
             settings,
             {"shared": settings.shared_rate, "factors": settings.factor_rate},
             run.config.seed,
-            distillation_objective(run.backbone, prefix, settings, cache),
+            distillation_objective(run.backbone, bank, settings, cache),
             settings.sampling_temperature,
             settings.validate_every,
         ),
@@ -89,7 +84,7 @@ def teach(run: Run, data: TaskData) -> Artifact:
     place = run.place(name)
     tune(
         run.backbone,
-        PromptTuner(module),
+        PromptTuner(module, run.config.prompt.placement),
         [_source_rows(run, data, 0)],
         exercise=Exercise(
             settings,
@@ -118,14 +113,14 @@ def start_vectors(backbone: Backbone, settings: PromptSettings, *, seed: int) ->
 
 def distillation_objective(
     backbone: Backbone,
-    teachers: Prefix,
+    teachers: Bank,
     settings: DistillSettings,
     cache: TeacherCache | None = None,
 ) -> Objective:
     """Return task loss + λ_logits · τ² · KL(teacher ‖ student) + λ_hidden · hidden-state error.
 
-    ``teachers`` holds the keys and values of the K teacher prompts; what they say of a row is asked
-    once, where there is a ``cache``. The terms of a step are summed into its ``terms``.
+    ``teachers`` holds the K teacher prompts; what they say of a row is asked once, where there is a
+    ``cache``. The terms of a step are summed into its ``terms``.
     """
 
     def objective(num_rows: int, terms: Terms) -> Loss:
@@ -154,7 +149,7 @@ def distillation_objective(
 
 def _taught(
     backbone: Backbone,
-    teachers: Prefix,
+    teachers: Bank,
     batch: Batch,
     settings: DistillSettings,
     cache: TeacherCache | None,

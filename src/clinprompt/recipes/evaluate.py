@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clinprompt.backbone.shared_prefix import read_prompts
+from clinprompt.backbone.bank import make_bank
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import partial_entity_f1, rates, score
 from clinprompt.evaluation.predict import predict
@@ -44,15 +44,15 @@ def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Att
     """Return the scored answers of one method to the examples of one task."""
     started = perf_counter()
     with torch.inference_mode():
-        prompt = attempt.prompt
-        prefix = None if prompt is None else read_prompts(run.backbone.model, prompt[None])
+        prompts = None if attempt.prompt is None else attempt.prompt[None]
+        bank = make_bank(run.backbone.model, prompts, run.config.prompt.placement)
     instruction = card.wording.instruction if attempt.method == "instruction" else ""
     predictions = predict(
         run.backbone,
         run.encoder(instruction=instruction),
         examples,
         cards={card.name: card},
-        prefix=prefix,
+        bank=bank,
     )
     seconds = perf_counter() - started
     answers = [prediction.answer for prediction in predictions]

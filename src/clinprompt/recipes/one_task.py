@@ -122,7 +122,11 @@ def _check_kind(path: Path, artifact: Artifact) -> None:
 
 
 def _with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:
-    """Return the settings with the metaprompt's own length and rank."""
+    """Return the settings with the metaprompt's own length, rank and placement."""
     manifest = metaprompt.manifest
-    shape = {"length": manifest.length, "rank": manifest.rank}
+    shape = {
+        "length": manifest.length,
+        "rank": manifest.rank,
+        "placement": manifest.placement,
+    }
     return config.model_copy(update={"prompt": config.prompt.model_copy(update=shape)})

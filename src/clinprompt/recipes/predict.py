@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from clinprompt.backbone.bank import make_bank
 from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
-from clinprompt.backbone.shared_prefix import read_prompts
 from clinprompt.batches.encode import Encoder
 from clinprompt.config import DataSettings
 from clinprompt.errors import ArtifactError, DataError, SettingError
@@ -59,10 +59,11 @@ class Annotator:
     def annotate(self, records: Sequence[Record]) -> list[Prediction]:
         """Return the answers to new records."""
         with torch.inference_mode():
-            prefix = read_prompts(self.backbone.model, self.prompt[None])
+            placement = self.artifact.manifest.placement
+            bank = make_bank(self.backbone.model, self.prompt[None], placement)
         examples = [make_example(self.card, record) for record in records]
         cards = {self.card.name: self.card}
-        return predict(self.backbone, self.encoder(), examples, cards=cards, prefix=prefix)
+        return predict(self.backbone, self.encoder(), examples, cards=cards, bank=bank)
 
 
 def open_annotator(

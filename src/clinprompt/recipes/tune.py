@@ -8,15 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from clinprompt.backbone.bank import TargetStates, make_bank, target_states
+from clinprompt.backbone.gradients import Loss, accumulate_gradients
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
-from clinprompt.backbone.shared_prefix import (
-    Loss,
-    TargetStates,
-    accumulate_gradients,
-    read_prompts,
-    target_states,
-)
 from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Batch, Row, collate, micro_batches, packs
 from clinprompt.batches.mixture import schedule
@@ -83,8 +78,14 @@ def tune(
         loss = exercise.objective(len(chosen), terms)
         batches = _batches(backbone, chosen, settings.micro_batch_tokens)
         tasks = sorted({row.task for row in chosen})
-        prompts = tuner.prompts(tasks)
-        value = accumulate_gradients(backbone.model, prompts, tasks, batches, loss)
+        value = accumulate_gradients(
+            backbone.model,
+            tuner.prompts(tasks),
+            tasks,
+            batches,
+            loss,
+            placement=tuner.placement,
+        )
         return StepResult(value, sum(len(row) for row in chosen), terms)
 
     plan = Plan(
@@ -111,13 +112,12 @@ def mean_loss(
 ) -> float:
     """Return the task loss over rows, every row counting the same, in nats a target token."""
     tasks = sorted({row.task for row in rows})
-    prompts = tuner.prompts(tasks)
-    prefix = None if prompts is None else read_prompts(backbone.model, prompts)
+    bank = make_bank(backbone.model, tuner.prompts(tasks), tuner.placement)
     order = torch.tensor(tasks, device=backbone.device)
     total, terms = 0.0, Terms()
     for batch in _batches(backbone, rows, max_tokens):
         owners = torch.searchsorted(order, batch.tasks)
-        states = target_states(backbone.model, batch, prefix, owners)
+        states = target_states(backbone.model, batch, bank, owners)
         total += float(task_objective(len(rows), terms)(batch, states))
     return total
 

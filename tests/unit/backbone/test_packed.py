@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from tiny import random_prompts, random_rows
 
 from clinprompt.backbone import packed
+from clinprompt.backbone.bank import Bank, target_states
 from clinprompt.backbone.packed import is_packable, make_pack
-from clinprompt.backbone.shared_prefix import read_prompts, read_text, target_states
+from clinprompt.backbone.shared_prefix import read_prompts, read_text
 from clinprompt.batches.encode import IGNORED, collate, packs
 
 CPU = torch.device("cpu")
@@ -20,7 +21,7 @@ def test_packed_rows_give_the_states_of_padded_ones(tiny_llama):
     prefix = read_prompts(tiny_llama.model, random_prompts(2, 4))
     past = prefix.select(batch.tasks)
     padded, _ = read_text(tiny_llama.model, batch.input_ids, batch.attention_mask, past)
-    found = target_states(tiny_llama.model, batch, prefix)
+    found = target_states(tiny_llama.model, batch, Bank(prefix))
     places = torch.nonzero(batch.labels[:, 1:] != IGNORED, as_tuple=True)
     assert torch.allclose(found.hidden, padded[places], atol=1e-5)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import byte_tokenizer
 
-from clinprompt.batches.encode import IGNORED, Encoder, Row, collate, micro_batches
+from clinprompt.batches.encode import IGNORED, Encoder, Row, alike, collate, micro_batches
 from clinprompt.errors import SettingError
 from clinprompt.tasks.example import Example, Record
 
@@ -186,3 +186,10 @@ def test_micro_batches_part_short_rows_from_long_ones():
     rows = rows_of([100, 10, 90, 12])
     assert micro_batches(rows, max_tokens=1000, overhead=20) == [[0, 2], [3, 1]]
     assert micro_batches(rows, max_tokens=1000, overhead=500) == [[0, 2, 3, 1]]
+
+
+def test_rows_that_begin_alike_are_found_wherever_they_stand():
+    ids = [(1, 2, 3, 4), (9,), (1, 2, 3), (1, 2), (9,), (1, 2, 3, 7, 8)]
+    rows = [Row(0, own) for own in ids]
+    assert sorted(map(sorted, alike(rows, least=3))) == [[0, 2, 5], [1], [3], [4]]
+    assert sorted(map(sorted, alike(rows, least=1))) == [[0, 2, 3, 5], [1, 4]]

@@ -1,44 +1,48 @@
-"""The shared prefix computes what plain concatenation computes, row by row without padding."""
+"""A bank of prompts computes what plain concatenation computes, row by row without padding."""
 
 import pytest
 import torch
 from tiny import random_prompts, random_rows
 from torch.nn.functional import cross_entropy, log_softmax
 
+from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.decode import distinct_choices, generate, score_choices
+from clinprompt.backbone.gradients import accumulate_gradients
 from clinprompt.backbone.load import load_backbone
-from clinprompt.backbone.shared_prefix import accumulate_gradients, read_prompts
 from clinprompt.batches.encode import Row, collate, micro_batches
 from clinprompt.recipes.tune import task_objective
 
 TASKS = (1, 4)
 LENGTHS = [(3, 2), (17, 4), (8, 1), (12, 3), (5, 6), (1, 1)]
 END = 257
+PLACEMENTS = pytest.mark.parametrize("placement", ["prefix", "suffix"])
 
 
-def plain_logits(backbone, prompt, ids):
-    """Return the logits at the positions of ``ids``, prompt and text joined as embeddings."""
-    text = backbone.model.get_input_embeddings()(torch.tensor(ids))
-    embeds = text if prompt is None else torch.cat([prompt, text])
-    return backbone.model(inputs_embeds=embeds[None]).logits[0, -len(ids) :]
+def plain_logits(backbone, prompt, row, ids, placement="prefix"):
+    """Return the logits that predict each of ``ids`` after a row's input, joined as embeddings."""
+    embed = backbone.model.get_input_embeddings()
+    parts = [embed(torch.tensor(row.input_ids)), embed(torch.tensor(ids))]
+    if prompt is not None:
+        parts.insert(0 if placement == "prefix" else 1, prompt)
+    logits = backbone.model(inputs_embeds=torch.cat(parts)[None]).logits[0]
+    return logits[-len(ids) - 1 : -1]
 
 
-def plain_loss(backbone, prompts, rows):
+def plain_loss(backbone, prompts, rows, placement="prefix"):
     """Return the mean over rows of the mean cross-entropy of their target tokens."""
     losses = []
     for row in rows:
         prompt = None if prompts is None else prompts[TASKS.index(row.task)]
-        logits = plain_logits(backbone, prompt, row.input_ids + row.target_ids)
-        predicted = logits[len(row.input_ids) - 1 : -1]
+        predicted = plain_logits(backbone, prompt, row, row.target_ids, placement)
         losses.append(cross_entropy(predicted, torch.tensor(row.target_ids)))
     return torch.stack(losses).mean()
 
 
-def shared_prefix_loss(backbone, prompts, rows, *, max_tokens):
+def step_loss(backbone, prompts, rows, *, max_tokens, placement="prefix"):
     groups = micro_batches(rows, max_tokens=max_tokens)
     batches = [collate([rows[i] for i in group], pad_id=backbone.pad_id) for group in groups]
     loss = task_objective(len(rows), {})
-    return accumulate_gradients(backbone.model, prompts, TASKS, batches, loss)
+    return accumulate_gradients(backbone.model, prompts, TASKS, batches, loss, placement=placement)
 
 
 @pytest.fixture(params=["tiny_llama_folder", "tiny_gpt_oss_folder"])
@@ -52,14 +56,15 @@ def precise(request):
     return backbone
 
 
+@PLACEMENTS
 @pytest.mark.parametrize("length", [1, 4, 9])
-def test_a_step_equals_plain_concatenation_in_loss_and_gradients(precise, length):
+def test_a_step_equals_plain_concatenation_in_loss_and_gradients(precise, length, placement):
     rows = random_rows(LENGTHS, tasks=TASKS)
     plain = random_prompts(2, length).double().requires_grad_()
     shared = plain.detach().clone().requires_grad_()
-    expected = plain_loss(precise, plain, rows)
+    expected = plain_loss(precise, plain, rows, placement)
     expected.backward()
-    found = shared_prefix_loss(precise, shared, rows, max_tokens=40)
+    found = step_loss(precise, shared, rows, max_tokens=40, placement=placement)
     assert found == pytest.approx(expected.item(), rel=1e-6)
     error = (shared.grad - plain.grad).norm() / plain.grad.norm()
     assert plain.grad.norm() > 0
@@ -70,17 +75,17 @@ def test_a_step_equals_plain_concatenation_in_loss_and_gradients(precise, length
 def test_the_size_of_micro_batches_does_not_matter(precise, max_tokens):
     rows, prompts = random_rows(LENGTHS, tasks=TASKS, seed=1), random_prompts(2, 3).double()
     first, other = prompts.clone().requires_grad_(), prompts.clone().requires_grad_()
-    expected = shared_prefix_loss(precise, first, rows, max_tokens=60)
-    found = shared_prefix_loss(precise, other, rows, max_tokens=max_tokens)
+    expected = step_loss(precise, first, rows, max_tokens=60)
+    found = step_loss(precise, other, rows, max_tokens=max_tokens)
     assert found == pytest.approx(expected, rel=1e-6)
     assert (first.grad - other.grad).norm() / first.grad.norm() < 2e-6
 
 
 def test_gradients_add_up_over_calls(tiny_llama):
     rows, prompts = random_rows(LENGTHS, tasks=TASKS), random_prompts(2, 3).requires_grad_()
-    shared_prefix_loss(tiny_llama, prompts, rows, max_tokens=60)
+    step_loss(tiny_llama, prompts, rows, max_tokens=60)
     once = prompts.grad.clone()
-    shared_prefix_loss(tiny_llama, prompts, rows, max_tokens=60)
+    step_loss(tiny_llama, prompts, rows, max_tokens=60)
     torch.testing.assert_close(prompts.grad, 2 * once)
 
 
@@ -92,22 +97,30 @@ CHOICES = (
 )
 
 
-def plain_score(backbone, prompt, row, ids):
+def plain_score(backbone, prompt, row, ids, placement):
     with torch.no_grad():
-        logits = plain_logits(backbone, prompt, row.input_ids + ids)[len(row.input_ids) - 1 : -1]
+        logits = plain_logits(backbone, prompt, row, ids, placement)
     return log_softmax(logits, dim=-1)[range(len(ids)), list(ids)].sum().item()
 
 
+def bank_of(backbone, prompts, placement="prefix"):
+    with torch.no_grad():
+        return make_bank(backbone.model, prompts, placement)
+
+
+@PLACEMENTS
 @pytest.mark.parametrize("has_prompt", [True, False])
-def test_choices_score_as_plain_concatenation_alone_and_in_a_mixed_batch(backbone, has_prompt):
+def test_choices_score_as_plain_concatenation_alone_and_in_a_mixed_batch(
+    backbone, has_prompt, placement
+):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=2)
-    prompts = random_prompts(2, 4)
-    prefix = read_prompts(backbone.model, prompts) if has_prompt else None
-    together = score_choices(backbone, rows, CHOICES, prefix)
+    prompts = random_prompts(2, 4) if has_prompt else None
+    bank = bank_of(backbone, prompts, placement)
+    together = score_choices(backbone, rows, CHOICES, bank)
     for row, choices, found in zip(rows, CHOICES, together, strict=True):
-        [alone] = score_choices(backbone, [row], [choices], prefix)
+        [alone] = score_choices(backbone, [row], [choices], bank)
         prompt = prompts[row.task] if has_prompt else None
-        expected = [plain_score(backbone, prompt, row, ids) for ids in choices]
+        expected = [plain_score(backbone, prompt, row, ids, placement) for ids in choices]
         assert alone == pytest.approx(expected, rel=1e-5, abs=1e-4)
         assert found == pytest.approx(alone, rel=1e-5, abs=1e-4)
 
@@ -115,7 +128,7 @@ def test_choices_score_as_plain_concatenation_alone_and_in_a_mixed_batch(backbon
 def test_a_target_does_not_change_how_choices_score(tiny_llama):
     bare = random_rows([(9, 0)])[0]
     with_target = Row(0, bare.input_ids, (1, 2, 3))
-    scores = [score_choices(tiny_llama, [row], [CHOICES[0]], None) for row in (bare, with_target)]
+    scores = [score_choices(tiny_llama, [row], [CHOICES[0]], Bank()) for row in (bare, with_target)]
     assert scores[0] == scores[1]
 
 
@@ -125,36 +138,54 @@ def test_choices_keep_the_end_token_only_where_one_begins_another():
     assert distinct_choices(clash, end_id=END) == clash
 
 
-def test_text_is_the_same_alone_and_in_a_mixed_batch(backbone):
+@PLACEMENTS
+def test_text_is_the_same_alone_and_in_a_mixed_batch(backbone, placement):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0), (1, 0)], tasks=(0, 1), seed=3)
-    prefix = read_prompts(backbone.model, random_prompts(2, 4))
-    together = generate(backbone, rows, prefix, limits=[12] * len(rows), end_id=END)
-    alone = [generate(backbone, [row], prefix, limits=[12], end_id=END)[0] for row in rows]
+    bank = bank_of(backbone, random_prompts(2, 4), placement)
+    together = generate(backbone, rows, bank, limits=[12] * len(rows), end_id=END)
+    alone = [generate(backbone, [row], bank, limits=[12], end_id=END)[0] for row in rows]
     assert together == alone
+
+
+@pytest.mark.parametrize("num_own", [0, 3])
+def test_a_note_read_once_for_all_tasks_is_answered_as_by_each_alone(backbone, num_own):
+    """The rows have a note in common and, unless ``num_own`` is 0, words of their own behind it."""
+    note = random_rows([(25, 0)], seed=6)[0].input_ids
+    own = random_rows([(num_own + k, 0) for k in range(3)] if num_own else [(0, 0)] * 3, seed=7)
+    rows = [Row(k, note + row.input_ids) for k, row in enumerate(own)]
+    bank = bank_of(backbone, random_prompts(3, 4), "suffix")
+    together = generate(backbone, rows, bank, limits=[12] * 3, end_id=END)
+    alone = [generate(backbone, [row], bank, limits=[12], end_id=END)[0] for row in rows]
+    assert together == alone
+    scores = score_choices(backbone, rows, [CHOICES[0]] * 3, bank)
+    for row, found in zip(rows, scores, strict=True):
+        prompt = random_prompts(3, 4)[row.task]
+        expected = [plain_score(backbone, prompt, row, ids, "suffix") for ids in CHOICES[0]]
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
 def test_rows_that_end_early_leave_the_others_as_they_are(backbone):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
-    prefix = read_prompts(backbone.model, random_prompts(2, 4))
-    free = generate(backbone, rows, prefix, limits=[10] * len(rows), end_id=END)
+    bank = bank_of(backbone, random_prompts(2, 4))
+    free = generate(backbone, rows, bank, limits=[10] * len(rows), end_id=END)
     end_id = free[0][1]  # the first row now ends before its second token, others elsewhere
     cut = [ids[: ids.index(end_id)] if end_id in ids else ids for ids in free]
-    assert generate(backbone, rows, prefix, limits=[10] * len(rows), end_id=end_id) == cut
+    assert generate(backbone, rows, bank, limits=[10] * len(rows), end_id=end_id) == cut
     assert len({len(ids) for ids in cut}) > 1
 
 
 def test_rows_with_limits_of_their_own_say_as_much_of_the_same(backbone):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
-    prefix = read_prompts(backbone.model, random_prompts(2, 4))
-    free = generate(backbone, rows, prefix, limits=[10] * len(rows), end_id=END)
-    own = generate(backbone, rows, prefix, limits=[1, 10, 3, 2], end_id=END)
+    bank = bank_of(backbone, random_prompts(2, 4))
+    free = generate(backbone, rows, bank, limits=[10] * len(rows), end_id=END)
+    own = generate(backbone, rows, bank, limits=[1, 10, 3, 2], end_id=END)
     assert own == [free[0][:1], free[1], free[2][:3], free[3][:2]]
 
 
 @pytest.mark.parametrize("has_prompt", [True, False])
 def test_greedy_text_equals_what_transformers_generates(backbone, has_prompt):
     prompts = random_prompts(1, 4)
-    prefix = read_prompts(backbone.model, prompts) if has_prompt else None
+    bank = bank_of(backbone, prompts if has_prompt else None)
     for row in random_rows([(3, 0), (11, 0), (20, 0)], seed=5):
         text = backbone.model.get_input_embeddings()(torch.tensor(row.input_ids))
         embeds = torch.cat([prompts[0], text])[None] if has_prompt else text[None]
@@ -166,7 +197,7 @@ def test_greedy_text_equals_what_transformers_generates(backbone, has_prompt):
             eos_token_id=END,
             pad_token_id=backbone.pad_id,
         )[0].tolist()
-        [found] = generate(backbone, [row], prefix, limits=[15], end_id=END)
+        [found] = generate(backbone, [row], bank, limits=[15], end_id=END)
         assert list(found) == [token for token in expected if token != END]
 
 
@@ -174,18 +205,16 @@ def test_the_window_of_the_tiny_gpt_oss_bites(tiny_gpt_oss, monkeypatch):
     """Without this, the tests above would not see a missing sliding-window mask."""
     [row] = random_rows([(20, 3)], tasks=TASKS)
     prompts = random_prompts(2, 4)
-    right = shared_prefix_loss(tiny_gpt_oss, prompts.clone().requires_grad_(), [row], max_tokens=99)
+    right = step_loss(tiny_gpt_oss, prompts.clone().requires_grad_(), [row], max_tokens=99)
     monkeypatch.setattr(tiny_gpt_oss.model.config, "sliding_window", 1000)
-    wide = shared_prefix_loss(tiny_gpt_oss, prompts.clone().requires_grad_(), [row], max_tokens=99)
+    wide = step_loss(tiny_gpt_oss, prompts.clone().requires_grad_(), [row], max_tokens=99)
     assert abs(right - wide) > 1e-2
 
 
 def test_the_prompt_matters(backbone):
     rows = random_rows([(6, 3)], tasks=TASKS)
     losses = {
-        shared_prefix_loss(
-            backbone, random_prompts(2, 3, seed=seed).requires_grad_(), rows, max_tokens=99
-        )
+        step_loss(backbone, random_prompts(2, 3, seed=seed).requires_grad_(), rows, max_tokens=99)
         for seed in range(3)
     }
     assert max(losses) - min(losses) > 1e-2

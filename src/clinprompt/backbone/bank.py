@@ -1,0 +1,187 @@
+"""Keep the prompts of several tasks ready, and read rows of any mixture of them under theirs.
+
+The only place where a prompt meets text. In front (``prefix``), a prompt's keys and values are
+computed once for all rows of its task. Behind the input (``suffix``), where they depend on the row,
+rows that begin alike share what they begin with: a note is read once for all tasks.
+Knows nothing of losses or training.
+
+Axes: K tasks, P prompt positions, B rows, T text tokens, N target tokens, H hidden size,
+V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, takewhile
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
+
+from clinprompt.backbone.packed import is_packable, make_pack, read_packed
+from clinprompt.backbone.shared_prefix import (
+    KeysValues,
+    Prefix,
+    logits_of,
+    read_embeds,
+    read_prompts,
+    read_text,
+)
+from clinprompt.batches.encode import IGNORED, Batch, Row, collate
+from clinprompt.config import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """The prompts of K tasks: keys and values where they go in front, vectors where behind.
+
+    An empty bank is no prompt at all. ``owners`` tells which prompt is whose where tasks are not
+    numbered as the prompts are.
+    """
+
+    prefix: Prefix | None = None
+    suffix: Float[Tensor, "K P H"] | None = None
+
+    @property
+    def keys_values(self) -> KeysValues:
+        """Return the prompts' keys and values, layer by layer (none, unless they go in front)."""
+        return self.prefix.keys_values if self.prefix else ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStates:
+    """What the model says where a target token is due: one entry a target token of a batch.
+
+    ``hidden`` is the last hidden state after the final norm, ``rows`` the batch row of each entry.
+    """
+
+    hidden: Float[Tensor, "N H"]
+    logits: Float[Tensor, "N V"]
+    labels: Int[Tensor, " N"]
+    rows: Int[Tensor, " N"]
+
+
+def make_bank(
+    model: PreTrainedModel, prompts: Float[Tensor, "K P H"] | None, placement: Placement = "prefix"
+) -> Bank:
+    """Return prompts ready to be read with rows; gradients flow back to them."""
+    if prompts is None:
+        return Bank()
+    if placement == "prefix":
+        return Bank(prefix=read_prompts(model, prompts))
+    return Bank(suffix=prompts.to(model.get_input_embeddings().weight.dtype))
+
+
+def target_states(
+    model: PreTrainedModel, batch: Batch, bank: Bank, owners: Int[Tensor, " B"] | None = None
+) -> TargetStates:
+    """Return hidden states and logits at the positions that predict a target token.
+
+    ``owners`` tells which prompt of the bank each row goes with (the one of its task, if not
+    given). Rows are packed where the model allows it, so padding costs nothing.
+    """
+    owners = batch.tasks if owners is None else owners
+    rows, columns = torch.nonzero(batch.labels != IGNORED, as_tuple=True)
+    embeds, num_behind = _embedded(model, batch, bank, owners)
+    hidden, starts = _read_rows(model, embeds, bank, owners)
+    at_targets = hidden[starts[rows] + columns + num_behind - 1]
+    labels = batch.labels[rows, columns]
+    return TargetStates(at_targets, logits_of(model, at_targets), labels, rows)
+
+
+def read_inputs(
+    model: PreTrainedModel, rows: Sequence[Row], bank: Bank, *, pad_id: int
+) -> tuple[Float[Tensor, "B H"], Prefix]:
+    """Read the inputs of rows under their prompts, without targets.
+
+    Returns the hidden state that predicts the first answer token of each row, and the past that
+    each row's answer continues.
+    """
+    inputs = [Row(task=row.task, input_ids=row.input_ids) for row in rows]
+    batch = collate(inputs, pad_id=pad_id).to(model.device)
+    if bank.suffix is None:
+        past = bank.prefix.select(batch.tasks) if bank.prefix else None
+        hidden, past = read_text(model, batch.input_ids, batch.attention_mask, past)
+        lengths = batch.attention_mask.sum(dim=1)
+    else:
+        hidden, past, lengths = _read_forked(model, batch, bank.suffix, _num_shared(rows))
+    return hidden[torch.arange(len(rows), device=hidden.device), lengths - 1], past
+
+
+def _num_shared(rows: Sequence[Row]) -> int:
+    """Return how many tokens all rows begin with."""
+    columns = zip(*(row.input_ids for row in rows), strict=False)
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+
+
+def _read_forked(
+    model: PreTrainedModel, batch: Batch, suffix: Float[Tensor, "K P H"], num_shared: int
+) -> tuple[Float[Tensor, "B t H"], Prefix, Int[Tensor, " B"]]:
+    """Read once what all rows begin with, then for each row the rest of it and its prompt."""
+    past = None
+    if num_shared:
+        first, is_real = batch.input_ids[:1, :num_shared], batch.attention_mask[:1, :num_shared]
+        past = read_text(model, first, is_real, None)[1].expand(len(batch.tasks))
+    embed = model.get_input_embeddings()
+    rests = [
+        torch.cat([embed(ids[is_real][num_shared:]), suffix[task]])
+        for ids, is_real, task in zip(
+            batch.input_ids, batch.attention_mask, batch.tasks, strict=True
+        )
+    ]
+    lengths = torch.tensor([len(rest) for rest in rests], device=suffix.device)
+    hidden, after = _read_padded(model, rests, past)
+    return hidden, after, lengths
+
+
+def _embedded(
+    model: PreTrainedModel, batch: Batch, bank: Bank, owners: Int[Tensor, " B"]
+) -> tuple[list[Float[Tensor, "_t H"]], int]:
+    """Return each row's embeddings, its prompt in between where that goes behind the input.
+
+    The number tells by how much prompts move targets.
+    """
+    embed = model.get_input_embeddings()
+    lengths = batch.attention_mask.sum(dim=1).tolist()
+    texts = embed(batch.input_ids[batch.attention_mask]).split(lengths)
+    if bank.suffix is None:
+        return list(texts), 0
+    num_inputs = (batch.attention_mask & (batch.labels == IGNORED)).sum(dim=1).tolist()
+    prompts = bank.suffix[owners].unbind()
+    behind = [
+        torch.cat([text[:first], prompt, text[first:]])
+        for text, prompt, first in zip(texts, prompts, num_inputs, strict=True)
+    ]
+    return behind, bank.suffix.shape[1]
+
+
+def _read_rows(
+    model: PreTrainedModel,
+    embeds: Sequence[Float[Tensor, "_t H"]],
+    bank: Bank,
+    owners: Int[Tensor, " B"],
+) -> tuple[Float[Tensor, "M H"], Int[Tensor, " B"]]:
+    """Return the hidden states of all rows' positions, and where each row begins among them."""
+    lengths = [len(row) for row in embeds]
+    device = embeds[0].device
+    if is_packable(model):
+        pack = make_pack(lengths, owners.tolist(), bank.keys_values, device)
+        starts = [0, *accumulate(lengths)][:-1]
+        return read_packed(model, torch.cat(list(embeds)), pack), torch.tensor(starts).to(device)
+    past = bank.prefix.select(owners) if bank.prefix else None
+    hidden, _ = _read_padded(model, embeds, past)
+    starts = list(range(0, hidden.shape[0] * hidden.shape[1], hidden.shape[1]))
+    return hidden.flatten(0, 1), torch.tensor(starts).to(device)
+
+
+def _read_padded(
+    model: PreTrainedModel, embeds: Sequence[Float[Tensor, "_t H"]], past: Prefix | None
+) -> tuple[Float[Tensor, "B t H"], Prefix]:
+    lengths = torch.tensor([len(row) for row in embeds], device=embeds[0].device)
+    padded = pad_sequence(list(embeds), batch_first=True)
+    columns = torch.arange(padded.shape[1], device=lengths.device)
+    is_real = columns < lengths[:, None]
+    before = past.is_real.sum(dim=1, keepdim=True) if past else 0
+    positions = torch.where(is_real, columns + before, 0)
+    return read_embeds(model, padded, positions, is_real, past=past)
