@@ -301,15 +301,16 @@ class TestSquad:
         context = "a" * 40 + " home " + "b" * 40
         return json.dumps({"data": [{"paragraphs": [{"context": context, "qas": [question]}]}]})
 
-    def test_window_holds_the_answer(self, tmp_path):
+    def test_context_is_read_whole_and_the_article_is_the_group(self, tmp_path):
         content = self.content([{"text": "home", "answer_start": 41}])
-        reader = SquadReader(name="squad", window=10)
-        (record,) = read(reader, tmp_path / "a.json", content)
-        # 10 characters, 6 of them room, 3 before the answer at 41: characters 38 to 47
-        assert record.fields["context"] == "aa home bb"
+        (record,) = read(SquadReader(name="squad"), tmp_path / "a.json", content)
+        assert len(record.fields["context"]) == 86
         assert (record.answer, record.group) == (TextAnswer("home"), "a:article1")
-        (whole,) = read(SquadReader(name="squad"), tmp_path / "a.json", content)
-        assert len(whole.fields["context"]) == 86
+
+    def test_answer_counted_a_few_characters_wrong_is_taken(self, tmp_path):
+        content = self.content([{"text": "home", "answer_start": 44}])  # it stands at 41
+        (record,) = read(SquadReader(name="squad"), tmp_path / "a.json", content)
+        assert record.answer == TextAnswer("home")
 
     def test_question_without_answer_is_unanswerable(self, tmp_path):
         (record,) = read(SquadReader(name="squad"), tmp_path / "a.json", self.content([]))

@@ -7,12 +7,11 @@ import pytest
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.card import Resplit
-from clinprompt.tasks.example import LabelAnswer, Record, TextAnswer
+from clinprompt.tasks.example import LabelAnswer, Record
 from clinprompt.tasks.load import move_groups
 from clinprompt.tasks.readers.bioasq import BioasqReader
 from clinprompt.tasks.readers.files import open_files
 from clinprompt.tasks.readers.rows import RowShape
-from clinprompt.tasks.readers.squad import SquadReader
 from clinprompt.tasks.readers.table import TableReader
 from clinprompt.tasks.readers.xml_pairs import XmlPairsReader
 
@@ -124,31 +123,6 @@ class TestBioasq:
     @pytest.mark.parametrize("changes", [{"exact_answer": [SECRET]}, {"snippets": None}])
     def test_question_without_a_value_is_named(self, tmp_path, changes):
         assert "q1: no " in refusal(self.reader, tmp_path / "a.json", self.content(**changes))
-
-
-class TestAnswersNearTheirPlace:
-    context = "A home, and a home again: home."  # "home" stands at 2, 14 and 26
-
-    def content(self, start):
-        answers = [{"text": "home", "answer_start": start}]
-        question = {"id": 1, "question": "Where?", "answers": answers}
-        return json.dumps(
-            {"data": [{"paragraphs": [{"context": self.context, "qas": [question]}]}]}
-        )
-
-    @pytest.mark.parametrize(
-        ("start", "nearest"), [(14, 14), (13, 14), (17, 14), (0, 2), (30, 26), (21, 26)]
-    )
-    def test_answer_is_taken_where_it_stands_nearest(self, tmp_path, start, nearest):
-        reader = SquadReader(name="squad", window=4)
-        (record,) = read(reader, tmp_path / "a.json", self.content(start))
-        assert record.answer == TextAnswer("home")
-        # a window as wide as the answer shows which one was taken
-        assert record.fields["context"] == self.context[nearest : nearest + 4]
-
-    def test_whole_context_is_kept_without_a_window(self, tmp_path):
-        (record,) = read(SquadReader(name="squad"), tmp_path / "a.json", self.content(13))
-        assert record.fields["context"] == self.context
 
 
 class TestAnswersOfAQuestion:
