@@ -60,8 +60,8 @@ class View(BaseModel):
     type) of candidates; a candidate without a link has the label ``negative``. Where links are not
     ``directed``, or both ends are of one type, the end that appears first is the head of a
     candidate. Of several links between two ends, the first that ``link_types`` names counts.
-    ``max_characters`` leaves out candidates that lie further apart. Candidates of which all
-    mentions overlap are left out: a marked pair cannot show them.
+    Candidates of which all mentions overlap are left out: a marked pair cannot show them. Without
+    ``self_links`` so are links from words to the very same words, which say nothing as text.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,7 +73,7 @@ class View(BaseModel):
     pairs: tuple[tuple[str, str], ...] = ()
     negative: str = "none"
     directed: bool = True
-    max_characters: int | None = None
+    self_links: bool = True
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
@@ -83,8 +83,8 @@ class View(BaseModel):
             raise ValueError(
                 "link_types, given and directed have no effect with answer = 'entities'"
             )
-        if self.max_characters is not None and self.answer != "pairs":
-            raise ValueError("max_characters has no effect without answer = 'pairs'")
+        if not self.self_links and self.answer != "relations":
+            raise ValueError("self_links has no effect without answer = 'relations'")
         return self
 
     def records(self, document: Document) -> Iterator[Record]:
@@ -125,14 +125,15 @@ class View(BaseModel):
             head, tail = _nearest(document.entities[link.head], document.entities[link.tail])
             if not self.directed and tail < head:
                 head, tail = tail, head
-            yield Relation(link.type, head, tail)
+            if self.self_links or (head.start, head.end) != (tail.start, tail.end):
+                yield Relation(link.type, head, tail)
 
     def _pairs(self, document: Document) -> Iterator[Record]:
         labels = self._labels(document)
         for keys in combinations(document.entities, 2):
             spans = _nearest_apart(*(document.entities[key] for key in keys))
             first, second = sorted(zip(spans, keys, strict=True))
-            if self._is_apart(*spans):
+            if not _overlap(*spans):
                 for (head, head_key), (tail, tail_key) in self._asked(first, second):
                     yield Record(
                         f"{document.id}:{head_key}-{tail_key}",
@@ -154,10 +155,6 @@ class View(BaseModel):
         forth, back = labels.get(keys), labels.get(keys[::-1])
         is_either = not self.directed or head.type == tail.type
         return forth or (back if is_either else None) or self.negative
-
-    def _is_apart(self, one: Span, other: Span) -> bool:
-        is_near = self.max_characters is None or _gap(one, other) <= self.max_characters
-        return is_near and not _overlap(one, other)
 
     def _asked(self, first: _End, second: _End) -> tuple[tuple[_End, _End], ...]:
         """Return the directions in which two ends, in order of appearance, make a candidate.
