@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 from clinprompt.tasks.example import Record, TextAnswer
 from clinprompt.tasks.readers.files import DataFile
 
-
 _SOURCE, _TARGET = ".source", ".target"
 
 
