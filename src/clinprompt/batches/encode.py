@@ -99,7 +99,8 @@ class Encoder:
         if self.chat:
             example = self._as_chat(example)
         input_ids, input_was_cut = self._encode_input(example)
-        row = Row(task=task, input_ids=input_ids, input_was_cut=input_was_cut)
+        was_cut = input_was_cut or example.is_shortened
+        row = Row(task=task, input_ids=input_ids, input_was_cut=was_cut)
         if example.target is None:
             return row
         target_ids = self.encode_target(example.target)
