@@ -336,6 +336,7 @@ def test_mediqa_ans_reads_one_article_or_several(tmp_path):
 
 class TestPhee:
     reader = PheeReader(name="phee")
+    given = PheeReader(name="phee", given=True)
     text = "Rash and fever after oral madeupin 5 mg"
 
     def line(self, drug_start=26):
@@ -356,6 +357,14 @@ class TestPhee:
             Relation("route", drug, Span(21, 25, "")),
             Relation("dosage", drug, Span(35, 39, "")),
         )
+
+    def test_given_mentions_are_listed_with_what_they_are(self, tmp_path):
+        (record,) = read(self.reader, tmp_path / "a.json", self.line())
+        (given,) = read(self.given, tmp_path / "a.json", self.line())
+        assert given.answer == record.answer
+        assert given.fields == record.fields | {
+            "mentions": "effect: Rash\nroute: oral\ndrug: madeupin\ndosage: 5 mg"
+        }
 
     def test_misplaced_argument_is_named_by_file_and_line(self, tmp_path):
         message = refusal(self.reader, tmp_path / "a.json", self.line() + "\n" + self.line(3))

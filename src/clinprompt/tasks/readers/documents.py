@@ -6,7 +6,7 @@ the mentions listed (``given``). *Pairs* asks for the label of one marked pair a
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal, Self
@@ -56,12 +56,13 @@ class Document:
 class View(BaseModel):
     """Which task a document makes.
 
-    ``types`` and ``link_types`` keep only those (empty: all). ``pairs`` are the (head type, tail
-    type) of candidates; a candidate without a link has the label ``negative``. Where links are not
-    ``directed``, or both ends are of one type, the end that appears first is the head of a
-    candidate. Of several links between two ends, the first that ``link_types`` names counts.
-    Candidates of which all mentions overlap are left out: a marked pair cannot show them. Without
-    ``self_links`` so are links from words to the very same words, which say nothing as text.
+    ``types`` and ``link_types`` keep only those (empty: all). With ``given``, a field ``mentions``
+    lists the mentions of the ``types`` to link, as ``listed`` writes them. ``pairs`` are the
+    (head type, tail type) of candidates; a candidate without a link has the label ``negative``.
+    Where links are not ``directed``, or both ends are of one type, the end that appears first is
+    the head of a candidate. Of several links between two ends, the first that ``link_types`` names
+    counts. Candidates of which all mentions overlap are left out: a marked pair cannot show them.
+    Without ``self_links`` so are links from words to the very same words.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,7 +104,7 @@ class View(BaseModel):
         mentions = tuple(sorted(set(self._mentions(document))))
         fields = {"text": document.text}
         if self.given:
-            fields["mentions"] = _listed(document.text, mentions)
+            fields["mentions"] = listed(document.text, mentions)
         answer = (
             SpansAnswer(mentions)
             if self.answer == "entities"
@@ -187,8 +188,11 @@ def _overlap(one: Span, other: Span) -> bool:
     return one.start < other.end and other.start < one.end
 
 
-def _listed(text: str, mentions: tuple[Span, ...]) -> str:
-    lines = (f"{span.type}: {' '.join(text[span.start : span.end].split())}" for span in mentions)
+def listed(text: str, mentions: Iterable[Span]) -> str:
+    """Return ``type: mention`` lines in order of appearance, each once, for wording to show."""
+    lines = (
+        f"{span.type}: {' '.join(text[span.start : span.end].split())}" for span in sorted(mentions)
+    )
     return "\n".join(dict.fromkeys(lines))
 
 
