@@ -19,7 +19,9 @@ TOTALS = {
     "re-gad": 4796 + 534,
     "re-crowdtruth-cause": 3984,
     "qa-pubmedqa": 1000,
+    "re-euadr": 318 + 37,
     "qa-medmcqa": 2816,
+    "qa-medquad": 16407,
     "nli-mqp": 3048,
     "sum-meqsum": 1000,
     "sum-mediqa-ans": 552,
@@ -58,6 +60,13 @@ def test_card_reads_as_many_records_as_it_states(name):
             assert sum(map(num_answers, splits[split])) == count.annotations
     total = sum(count.rows for count in card.counts.values())
     assert total == TOTALS.get(name, total)
+
+
+def test_every_data_set_of_the_mirror_has_a_card_or_a_reason_in_the_docs():
+    held = {path.name for path in MIRROR.iterdir() if path.is_dir()}
+    page = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    unread = held - {find_card(name).data_folder for name in catalog()}
+    assert [name for name in unread if f"- `{name}`: " not in page] == []
 
 
 def test_rows_of_the_same_first_question_stay_together():

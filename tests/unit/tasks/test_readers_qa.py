@@ -1,13 +1,15 @@
 """Question sets in their publishers' forms become questions with one answer each."""
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.card import Resplit
-from clinprompt.tasks.example import LabelAnswer, Record
+from clinprompt.tasks.example import LabelAnswer, Record, TextAnswer
 from clinprompt.tasks.load import move_groups
 from clinprompt.tasks.readers.bioasq import BioasqReader
 from clinprompt.tasks.readers.files import open_files
@@ -161,6 +163,28 @@ class TestAnswersOfAQuestion:
             read(self.reader, tmp_path / name, self.content(1))[0].id for name in ("a.xml", "b.xml")
         }
         assert len(ids) == 2
+
+    def test_a_file_of_an_archive_is_a_document_that_may_have_no_pair(self, tmp_path):
+        documents = {"a/1.xml": self.content(1, 4), "b/1.xml": self.content(3), "b/2.xml": "<Set/>"}
+        with tarfile.open(tmp_path / "all.tar.gz", mode="w:gz") as archive:
+            for name, content in documents.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content.encode()))
+        files = open_files(tmp_path, "all.tar.gz!*.xml")
+        records = [record for file in files for record in self.reader.read(file)]
+        assert [(record.id, record.group) for record in records] == [
+            ("a/1:1", "a/1"),
+            ("a/1:2", "a/1"),
+            ("b/1:1", "b/1"),
+        ]
+
+    def test_a_pair_with_an_empty_answer_is_passed_over(self, tmp_path):
+        row = RowShape(fields={"question": "Q"}, text="A")
+        reader = XmlPairsReader(name="xml_pairs", pair="P", row=row)
+        content = "<S><P><Q>Why?</Q><A> </A></P><P><Q>How?</Q><A>So.</A></P></S>"
+        (record,) = read(reader, tmp_path / "a.xml", content)
+        assert record == Record("a:2", {"question": "How?"}, TextAnswer("So."))
 
     def test_missing_question_is_named_by_line(self, tmp_path):
         content = self.content(1).replace("QuestionText", "Other")
