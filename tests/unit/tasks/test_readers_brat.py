@@ -368,6 +368,7 @@ class TestFolders:
         "ie-maccrobat",
         "ie-pgxcorpus",
         "ie-lct",
+        "ie-lct-given",
         "n2c2-2018-ade",
         "n2c2-2018-ade-re",
         "n2c2-2022-sdoh",
@@ -376,7 +377,8 @@ class TestFolders:
 def test_cards_of_brat_corpora_show_every_chosen_type(name):
     card = find_card(name)
     assert isinstance(card.reader, BratReader)
-    chosen = card.reader.view.link_types or card.reader.view.types
+    view = card.reader.view
+    chosen = view.types if view.answer == "entities" else view.link_types
     assert not chosen or set(chosen) == set(card.labels)
     assert not any(":" in word for word in card.labels.values())
 
@@ -402,9 +404,27 @@ def test_social_history_card_reads_events_with_values(tmp_path):
         "A3\tTypeLivingVal T6 alone",
     ]
     (record,) = read(tmp_path, "Works as farmer, and lives alone", lines, reader)
+    # the status is that of the very same words: these links stay
     assert links(record) == [
-        ("Status:current", "lives", "lives"),
-        ("Status:employed", "Works", "Works"),
-        ("Type", "Works", "farmer"),
-        ("Type:alone", "lives", "alone"),
+        ("Employment.Status:employed", "Works", "Works"),
+        ("Employment.Type", "Works", "farmer"),
+        ("LivingStatus.Status:current", "lives", "lives"),
+        ("LivingStatus.Type:alone", "lives", "alone"),
+    ]
+
+
+def test_one_mention_may_serve_events_of_several_types(tmp_path):
+    reader = find_card("n2c2-2022-sdoh").reader
+    lines = [
+        "T1\tTobacco 12 19\ttobacco",
+        "T2\tDrug 23 28\tdrugs",
+        "T3\tStatusTime 0 6\tDenies",
+        "E1\tTobacco:T1 Status:T3",
+        "E2\tDrug:T2 Status:T3",
+        "A1\tStatusTimeVal T3 none",
+    ]
+    (record,) = read(tmp_path, "Denies use, tobacco or drugs", lines, reader)
+    assert links(record) == [
+        ("Drug.Status:none", "drugs", "Denies"),
+        ("Tobacco.Status:none", "tobacco", "Denies"),
     ]
