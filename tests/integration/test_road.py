@@ -32,6 +32,7 @@ name = "small"
 title = "Two made-up sources, two made-up targets"
 sources = ["practice-ner-labs", "practice-nli-history"]
 targets = ["practice-ner-drugs", "practice-nli-social"]
+missing = ["no note is real"]
 """
 
 
@@ -181,6 +182,12 @@ def test_a_folder_that_is_no_run_is_refused(walked, tmp_path):
     with pytest.raises(RunError, match="not empty and not a run"):
         walk(tmp_path, config)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_the_report_begins_with_what_the_suite_lacks(walked):
+    folder, _, _ = walked
+    report = (folder / "report" / "report.md").read_text()
+    assert report.index("Suite: small") < report.index("- no note is real") < report.index("## ")
 
 
 def test_the_report_holds_no_absolute_path(walked, tiny_llama_folder):

@@ -103,6 +103,15 @@ def test_tasks_show_renders_examples():
     assert "practice-nli-social" in result.stdout
 
 
+def test_what_a_suite_lacks_is_said_beside_what_is_printed(tmp_path):
+    suite = tmp_path / "mine.toml"
+    names = 'sources = ["practice-nli-history"]\ntargets = ["practice-nli-social"]\n'
+    suite.write_text(f'name = "mine"\ntitle = "two"\n{names}missing = ["no [real] notes"]\n')
+    result = call("tasks", "check", "--suite", suite, "--json")
+    assert f"suite {suite}: no [real] notes" in result.stderr
+    assert len(json.loads(result.stdout)) == 2
+
+
 def test_tasks_check_says_what_survives():
     [row] = json.loads(call("tasks", "check", "practice-nli-social", "--json").stdout)
     assert row["survive"]["rows"] == 1.0

@@ -127,7 +127,8 @@ class Encoder:
                 "answer, more than the backbone can read; lower data.max_input_tokens, or shorten "
                 "the wording or the options"
             )
-        row = Row(task=task, input_ids=input_ids, input_was_cut=input_was_cut)
+        was_cut = input_was_cut or example.is_shortened
+        row = Row(task=task, input_ids=input_ids, input_was_cut=was_cut)
         if example.target is None:
             return row
         target_ids = self.encode_target(example.target)

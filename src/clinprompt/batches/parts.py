@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from clinprompt.batches.encode import Encoder
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.example import Answer, Example
+from clinprompt.tasks.example import Answer, Example, TextAnswer
 from clinprompt.tasks.formats import make_example, render_answer
 from clinprompt.tasks.passages import best_passage, excerpt
 from clinprompt.tasks.readers.documents import marked_places
@@ -57,8 +57,9 @@ def parts_of(card: TaskCard, example: Example, encoder: Encoder) -> Parts:
         shown = excerpt(record.text, places, encoder.length_of, room)
         return Parts((_shortened(card, example, {"text": shown}),))
     if card.type == "qa" and len(cut) == 1 and "question" in record.fields and cut[0] != "question":
-        context = record.fields[cut[0]]
-        start, end = best_passage(context, record.fields["question"], encoder.length_of, room)
+        context, question = record.fields[cut[0]], record.fields["question"]
+        answer = record.answer.text if isinstance(record.answer, TextAnswer) else ""
+        start, end = best_passage(context, question, encoder.length_of, room, answer=answer)
         return Parts((_shortened(card, example, {cut[0]: context[start:end]}),))
     return Parts((example,))
 
@@ -106,4 +107,5 @@ def _halved(card: TaskCard, window: Window, encoder: Encoder) -> Iterator[Window
 
 def _shortened(card: TaskCard, example: Example, fields: dict[str, str]) -> Example:
     part = replace(example.record, fields={**example.record.fields, **fields})
-    return make_example(card, part, instruct=example.is_instructed)
+    made = make_example(card, part, instruct=example.is_instructed)
+    return replace(made, is_shortened=True)

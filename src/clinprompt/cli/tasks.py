@@ -98,6 +98,7 @@ def check(
     from clinprompt.cli.check_tables import show_check
     from clinprompt.recipes.check import check_tasks
 
+    _say_missing(suite)
     checked = check_tasks(tasks or (), suite=suite, mirror=mirror)
     if as_json:
         show_rows(checked.rows, as_json=True)
@@ -128,7 +129,17 @@ def fetch(
     from clinprompt.recipes.fetch import choose_cards, fetch_cards
     from clinprompt.tasks.fetch import find_route
 
+    _say_missing(suite)
     cards = choose_cards(tasks or (), suite)
     with DownloadBar(complaints) as bar:
         rows = fetch_cards(cards, find_route(bar), folder=to, accepted=accept_license or ())
     show_rows(rows, as_json=as_json)
+
+
+def _say_missing(suite: str) -> None:
+    """Say what a suite lacks, beside what the command prints."""
+    from clinprompt.tasks.card import find_suite
+
+    for lack in find_suite(suite).missing if suite else ():
+        line = f"suite {suite}: {lack}"
+        complaints.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -36,6 +36,8 @@ def distill_suite(
 ) -> Path:
     """Train the teachers and the metaprompt of a suite; return the metaprompt's folder."""
     suite = load_suite(config.suite, config.data, mirror)
+    for lack in suite.missing:
+        reporter.say(f"suite {suite.name}: {lack}")
     run = open_run(folder, config, reporter=reporter)
     run.claim(suite.sources)
     artifact = distill(run, suite.sources)

@@ -68,6 +68,8 @@ def run_road(
     check_suite(suite, config)
     run = open_run(folder, config, reporter=reporter)
     run.claim([*suite.sources, *suite.targets])
+    for lack in suite.missing:
+        reporter.say(f"suite {suite.name}: {lack}")
     for name, count in suite.dropped.items():
         if count:
             reporter.say(f"{name}: {count} rows dropped, they overlap a target")
@@ -171,6 +173,7 @@ def _contents(run: Run, suite: SuiteData, cells: Sequence[Cell], command: str) -
             *(_task_row(run, data, "test") for data in suite.targets),
         ],
         curves=curves,
+        notes=suite.missing,
         command=command,
         environment=environment(run.backbone),
     )

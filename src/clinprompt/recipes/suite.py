@@ -26,7 +26,7 @@ class SuiteData:
     """The tasks of a suite.
 
     ``dropped`` counts source rows that overlapped a target, ``copies`` the training rows of a
-    target that were the same as one of its test rows.
+    target that were the same as one of its test rows. ``missing`` says what the suite lacks.
     """
 
     name: str
@@ -34,6 +34,7 @@ class SuiteData:
     targets: tuple[TaskData, ...]
     dropped: dict[str, int]
     copies: dict[str, int]
+    missing: tuple[str, ...] = ()
 
     def source_cards(self) -> tuple[TaskCard, ...]:
         """Return the cards of the source tasks."""
@@ -66,7 +67,8 @@ def load_suite(name: str, settings: DataSettings, mirror: Path | None) -> SuiteD
     kept, dropped = drop_overlapping(sources, targets, settings.overlap_words)
     cleaned = [drop_copies_of_test(data) for data in targets]
     copies = {data.card.name: count for data, count in cleaned}
-    return SuiteData(suite.name, kept, tuple(data for data, _ in cleaned), dropped, copies)
+    targets = [data for data, _ in cleaned]
+    return SuiteData(suite.name, kept, tuple(targets), dropped, copies, suite.missing)
 
 
 def check_suite(suite: SuiteData, config: RunConfig) -> None:

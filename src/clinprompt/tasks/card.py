@@ -294,12 +294,16 @@ def _folders_beside(path: Path) -> tuple[str, ...]:
 
 
 class Suite(_Frozen):
-    """A named list of source tasks to learn from and target tasks to adapt to."""
+    """A named list of source tasks to learn from and target tasks to adapt to.
+
+    ``missing`` says, a line each, what a user must know that it lacks.
+    """
 
     name: str
     title: str
     sources: tuple[str, ...] = Field(min_length=1)
     targets: tuple[str, ...] = Field(min_length=1)
+    missing: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _keeps_targets_unseen(self) -> Self:

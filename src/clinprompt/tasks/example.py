@@ -122,7 +122,8 @@ class Example:
     ``pieces`` are the input in order: wording, field, wording, field, ..., wording. Only fields,
     the odd ones, may be cut when the input is too long. ``choices`` are the only possible targets
     of a closed label set (empty: the answer is written freely). ``target`` is None when the answer
-    is not known. ``is_instructed`` tells that the card's instruction goes first.
+    is not known. ``is_instructed`` tells that the card's instruction goes first, ``is_shortened``
+    that a field is not all of the record's.
     """
 
     task: str
@@ -131,6 +132,7 @@ class Example:
     target: str | None
     choices: tuple[str, ...] = field(default=())
     is_instructed: bool = False
+    is_shortened: bool = False
 
     @property
     def input(self) -> str:

@@ -1,14 +1,15 @@
 """Choose the part of a long context that most likely answers a question. Knows no records.
 
 A passage is a run of whole sentences. It is worth the question's words that it has, each once and
-the rarer in the context the more. Knows nothing of meaning: a question in other words than its
-answer finds the wrong passage, and no model is asked.
+the rarer in the context the more, and those of its best sentence once again: words near each other
+tell more. Knows nothing of meaning: a question in other words than its answer finds the wrong
+passage, and no model is asked.
 """
 
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import compress, pairwise
 from math import log
 
 from clinprompt.tasks.pieces import LengthOf, Piece, cut, fit
@@ -18,11 +19,14 @@ _PIECES_A_PASSAGE = 4
 _GAP = " ... "
 
 
-def best_passage(context: str, question: str, length_of: LengthOf, limit: int) -> tuple[int, int]:
+def best_passage(
+    context: str, question: str, length_of: LengthOf, limit: int, *, answer: str = ""
+) -> tuple[int, int]:
     """Return where the passage of at most ``limit`` tokens that suits the question best lies.
 
     Where neighboring passages are worth the same, the middle one is taken, so that what matches
-    stands in the midst of it. A context that fits is its own passage.
+    stands in the midst of it. A context that fits is its own passage. To train, give the
+    ``answer``: where passages have its words as they are, one of these is taken.
     """
     if length_of(context) <= limit:
         return 0, len(context)
@@ -30,6 +34,10 @@ def best_passage(context: str, question: str, length_of: LengthOf, limit: int) -
     asked = set(_WORD.findall(question.casefold()))
     held = [asked & set(_WORD.findall(context[p.start : p.end].casefold())) for p in pieces]
     spans = _spans(pieces, limit)
+    if answer:
+        bounds = [(pieces[first].start, pieces[last - 1].end) for first, last in spans]
+        having = (answer in context[start:end] for start, end in bounds)
+        spans = list(compress(spans, having)) or spans
     first = spans[_middle_of_best(_worth(spans, held))][0]
     last = fit(context, pieces, first, length_of, limit)
     return pieces[first].start, pieces[last - 1].end
@@ -76,6 +84,7 @@ def _worth(spans: Sequence[tuple[int, int]], held: Sequence[set[str]]) -> list[f
     frequency = Counter(word for words in held for word in words)
     weight = {word: log((1 + len(held)) / count) for word, count in frequency.items()}
     words_in_order = sorted(weight)  # sums of the same words are then the same number
+    alone = [sum(weight[word] for word in words_in_order if word in words) for words in held]
     inside: Counter[str] = Counter()
     worth = []
     for (before, reached), (first, last) in pairwise([(0, 0), *spans]):
@@ -83,7 +92,8 @@ def _worth(spans: Sequence[tuple[int, int]], held: Sequence[set[str]]) -> list[f
             inside.update(words)
         for words in held[before:first]:
             inside.subtract(words)
-        worth.append(sum(weight[word] for word in words_in_order if inside[word]))
+        together = sum(weight[word] for word in words_in_order if inside[word])
+        worth.append(together + max(alone[first:last]))
     return worth
 
 

@@ -62,7 +62,8 @@ def split_record(
 
     To train, give the record with its answer: each window bears what lies whole in it. To predict,
     give it without one, so that the cuts tell nothing of the answer. A field ``mentions``, one
-    ``type: mention`` a line, keeps the lines whose mention the window holds.
+    ``type: mention`` a line, keeps the lines whose mention the window holds: ``limit`` is what the
+    whole list leaves to the text, and a window has the tokens of lines that it lacks for its text.
 
     Raises:
         SettingError: ``overlap`` is not at least 0 and below half of ``limit``.
@@ -75,6 +76,8 @@ def split_record(
     text = record.text
     if length_of(text) <= limit:
         return (Window(record, 0, is_first=True, is_last=True),)
+    if listed := record.fields.get("mentions", ""):
+        limit, length_of = limit + length_of(listed), _with_list(length_of, listed)
     pieces = cut(text, length_of, max(1, (limit - overlap) // _PIECES_A_WINDOW))
     glued = _glue(pieces, spans_of(record.answer))
     return tuple(
@@ -201,6 +204,11 @@ def _window(record: Record, start: int, end: int) -> Window:
         group=record.group or record.id,
     )
     return Window(part, start, is_first=start == 0, is_last=end == len(record.text))
+
+
+def _with_list(length_of: LengthOf, listed: str) -> LengthOf:
+    """Return what tells how many tokens a text has together with the lines listed for it."""
+    return lambda text: length_of(text) + length_of(_mentions_in(listed, text))
 
 
 def _mentions_in(listed: str, text: str) -> str:

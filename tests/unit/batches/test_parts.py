@@ -124,8 +124,21 @@ def test_a_question_is_put_to_the_passage_that_suits_it():
     example = make_example(QA, Record("1", fields, TextAnswer("twice")))
     [part] = parts_of(QA, example, encoder_of(160)).examples
     assert "drug23" in part.input
-    assert not encoder_of(160).encode(part).input_was_cut
+    row = encoder_of(160).encode(part)
+    assert TOKENIZER.decode(list(row.input_ids)) == part.input  # all of the passage is read
+    assert row.input_was_cut  # ... which is not all of the context
     assert part.target == "twice"
+
+
+def test_a_question_is_taught_on_a_passage_that_has_its_answer():
+    fields = {"context": TEXT, "question": "What about drug23?"}
+    example = make_example(QA, Record("1", fields, TextAnswer("On day 11")))
+    [taught] = parts_of(QA, example, encoder_of(160)).examples
+    assert "On day 11 he" in taught.input
+    unanswered = make_example(QA, Record("1", fields))
+    [asked] = parts_of(QA, unanswered, encoder_of(160)).examples
+    assert "drug23" in asked.input
+    assert "On day 11 he" not in asked.input
 
 
 def test_a_marked_pair_keeps_both_of_its_mentions():
@@ -133,8 +146,9 @@ def test_a_marked_pair_keeps_both_of_its_mentions():
     example = make_example(PAIR, Record("1", {"text": marked}, LabelAnswer("DRUG")))
     [part] = parts_of(PAIR, example, encoder_of(200)).examples
     row = encoder_of(200).encode(part)
-    assert not row.input_was_cut
     read = TOKENIZER.decode(list(row.input_ids))
+    assert read == part.input
+    assert row.input_was_cut
     assert "<< drug12 >>" in read
     assert "[[ drug27 ]]" in read
     assert " ... " in read

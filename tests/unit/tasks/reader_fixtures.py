@@ -271,7 +271,7 @@ FIXTURES: dict[str, Fixture] = {
         {"a.txt": _PUBTATOR, "dev.txt": "8|t|Rash\n8|a|again.\n"},
         whole=("reader.exclude",),
     ),
-    "squad": fixture({"name": "squad", "window": 25}, {"a.json": _SQUAD}, lined=False),
+    "squad": fixture({"name": "squad"}, {"a.json": _SQUAD}, lined=False),
     "table": fixture({"name": "table", "row": _CELLS}, {"a.csv": _TABLE}),
     "table without header": fixture(
         {"name": "table", "delimiter": "tab", "header": False, "quotes": False, "row": _COLUMNS},

@@ -1,5 +1,7 @@
 """Cards are found by name, folder or file, and say what does not fit together."""
 
+import re
+
 import pytest
 
 from clinprompt.errors import DataError, SettingError
@@ -139,3 +141,17 @@ def test_unknown_or_damaged_suite_is_refused(tmp_path):
     path.write_text('name = "mine"')
     with pytest.raises(DataError, match=r"mine\.toml: not a suite: title"):
         find_suite(str(path))
+
+
+def words(text):
+    return set(re.findall(r"\w+", text))
+
+
+@pytest.mark.parametrize("name", catalog())
+def test_types_of_mentions_and_links_stand_in_the_template_or_the_note_says_why_not(name):
+    card = find_card(name)
+    is_asked = card.answer in ("spans", "relations") and len(card.labels) > 1
+    types = words(" ".join(card.labels.values())) if is_asked else set()
+    assert types <= words(card.wording.instruction)
+    is_told = "named in the instruction alone" in " ".join(card.source.note.split())
+    assert is_told != (types <= words(card.wording.template))

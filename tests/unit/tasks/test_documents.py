@@ -57,6 +57,24 @@ def test_of_two_links_on_one_pair_the_first_named_counts():
         assert next(iter(view.records(twice))).answer.label == label
 
 
+def test_given_mentions_are_listed_by_type_in_order_and_each_once():
+    view = View(answer="relations", given=True, types=("y",))
+    made = Document(
+        "d",
+        "no, not\nnow, no",
+        {
+            "T1": (Span(13, 15, "y"),),
+            "T2": (Span(4, 11, "y"),),
+            "T3": (Span(0, 2, "y"),),
+            "T4": (Span(0, 2, "x"),),
+        },
+        (Link("p", "T4", "T2"),),
+    )
+    [record] = view.records(made)
+    assert record.fields["mentions"] == "y: no\ny: not now"
+    assert len(record.answer.relations) == 1
+
+
 def test_a_link_to_nothing_is_refused():
     with pytest.raises(DataError, match="'T9', not annotated"):
         list(View(answer="relations").records(document("xxxxxx", [Link("p", "T0", "T9")])))

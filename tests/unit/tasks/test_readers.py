@@ -316,15 +316,16 @@ class TestSquad:
         context = "a" * 40 + " home " + "b" * 40
         return json.dumps({"data": [{"paragraphs": [{"context": context, "qas": [question]}]}]})
 
-    def test_window_holds_the_answer(self, tmp_path):
+    def test_context_is_read_whole_and_the_article_is_the_group(self, tmp_path):
         content = self.content([{"text": "home", "answer_start": 41}])
-        reader = SquadReader(name="squad", window=10)
-        (record,) = read(reader, tmp_path / "a.json", content)
-        # 10 characters, 6 of them room, 3 before the answer at 41: characters 38 to 47
-        assert record.fields["context"] == "aa home bb"
+        (record,) = read(SquadReader(name="squad"), tmp_path / "a.json", content)
+        assert len(record.fields["context"]) == 86
         assert (record.answer, record.group) == (TextAnswer("home"), "a:article1")
-        (whole,) = read(SquadReader(name="squad"), tmp_path / "a.json", content)
-        assert len(whole.fields["context"]) == 86
+
+    def test_answer_counted_a_few_characters_wrong_is_taken(self, tmp_path):
+        content = self.content([{"text": "home", "answer_start": 44}])  # it stands at 41
+        (record,) = read(SquadReader(name="squad"), tmp_path / "a.json", content)
+        assert record.answer == TextAnswer("home")
 
     def test_question_without_answer_is_unanswerable(self, tmp_path):
         (record,) = read(SquadReader(name="squad"), tmp_path / "a.json", self.content([]))
@@ -350,6 +351,7 @@ def test_mediqa_ans_reads_one_article_or_several(tmp_path):
 
 class TestPhee:
     reader = PheeReader(name="phee")
+    given = PheeReader(name="phee", given=True)
     text = "Rash and fever after oral madeupin 5 mg"
 
     def line(self, drug_start=26):
@@ -370,6 +372,14 @@ class TestPhee:
             Relation("route", drug, Span(21, 25, "")),
             Relation("dosage", drug, Span(35, 39, "")),
         )
+
+    def test_given_mentions_are_listed_with_what_they_are(self, tmp_path):
+        (record,) = read(self.reader, tmp_path / "a.json", self.line())
+        (given,) = read(self.given, tmp_path / "a.json", self.line())
+        assert given.answer == record.answer
+        assert given.fields == record.fields | {
+            "mentions": "effect: Rash\nroute: oral\ndrug: madeupin\ndosage: 5 mg"
+        }
 
     def test_misplaced_argument_is_named_by_file_and_line(self, tmp_path):
         message = refusal(self.reader, tmp_path / "a.json", self.line() + "\n" + self.line(3))

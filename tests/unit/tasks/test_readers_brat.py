@@ -86,19 +86,14 @@ class TestMentions:
         (record,) = read(tmp_path, "8\tmg", ["T1\tDose 0 4\t8\tmg"])
         assert mentions(record) == [("8\tmg", "Dose")]
 
-    def test_pieces_are_taken_whole_or_by_the_first_in_the_text(self, tmp_path):
-        text = "left and right arm"
+    def test_mention_in_pieces_spans_from_the_first_to_the_last(self, tmp_path):
         lines = ["T1\tPart 15 18;0 4\tarm left"]
-        (whole,) = read(tmp_path, text, lines)
-        (first,) = read(tmp_path, text, lines, brat(pieces="first"))
-        assert mentions(whole) == [("left and right arm", "Part")]
-        assert mentions(first) == [("left", "Part")]
+        (record,) = read(tmp_path, "left and right arm", lines)
+        assert mentions(record) == [("left and right arm", "Part")]
 
-    @pytest.mark.parametrize("pieces", ["hull", "first"])
-    def test_pieces_parted_at_a_line_end_are_one(self, tmp_path, pieces):
+    def test_pieces_parted_at_a_line_end_are_one(self, tmp_path):
         lines = ["T1\tLiving 6 10;12 22\twith his family"]
-        text = "Lives with\r\nhis family"
-        (record,) = read(tmp_path, text, lines, brat(pieces=pieces))
+        (record,) = read(tmp_path, "Lives with\r\nhis family", lines)
         assert mentions(record) == [("with\r\nhis family", "Living")]
 
     def test_mention_annotated_twice_is_one(self, tmp_path):
@@ -229,9 +224,32 @@ class TestLinks:
         (record,) = read(tmp_path, "a b", lines, brat(RELATIONS, values=("Degree",)))
         assert links(record) == [("Of:very high", "a", "b")]
 
-    def test_values_need_a_view_with_links(self):
-        with pytest.raises(ValidationError, match="values has no effect"):
-            brat(values=("Degree",))
+    def test_role_may_tell_the_type_of_its_event(self, tmp_path):
+        reader = brat(RELATIONS, values=("Degree",), event_types=True)
+        lines = (*self.lines, "A1\tDegree T5 high")
+        (record,) = read(tmp_path, self.text, lines, reader)
+        assert links(record) == [
+            ("Drug.Dose", "Aspirin", "81 mg"),
+            ("Drug.Dose", "Aspirin", "daily"),
+            ("Relief.By", "eased", "Aspirin"),
+            ("Relief.Of:high", "eased", "pain"),
+            ("Treats", "Aspirin", "eased"),
+        ]
+
+    @pytest.mark.parametrize("settings", [{"values": ("Degree",)}, {"event_types": True}])
+    def test_values_and_types_of_events_need_a_view_with_links(self, settings):
+        with pytest.raises(ValidationError, match="values and event_types have no effect"):
+            brat(**settings)
+
+    def test_links_to_the_very_same_words_may_be_left_out(self, tmp_path):
+        lines = (*self.lines, "T6\tBrand 0 7\tAspirin", "R2\tName Arg1:T1 Arg2:T6")
+        (all_links,) = read(tmp_path, self.text, lines, brat(RELATIONS))
+        assert ("Name", "Aspirin", "Aspirin") in links(all_links)
+        view = View(answer="relations", self_links=False)
+        (record,) = read(tmp_path, self.text, lines, brat(view))
+        assert set(links(all_links)) - set(links(record)) == {("Name", "Aspirin", "Aspirin")}
+        with pytest.raises(ValidationError, match="self_links has no effect"):
+            View(answer="entities", self_links=False)
 
 
 class TestDamage:
@@ -358,6 +376,7 @@ class TestFolders:
         "ie-maccrobat",
         "ie-pgxcorpus",
         "ie-lct",
+        "ie-lct-given",
         "n2c2-2018-ade",
         "n2c2-2018-ade-re",
         "n2c2-2022-sdoh",
@@ -366,7 +385,8 @@ class TestFolders:
 def test_cards_of_brat_corpora_show_every_chosen_type(name):
     card = find_card(name)
     assert isinstance(card.reader, BratReader)
-    chosen = card.reader.view.link_types or card.reader.view.types
+    view = card.reader.view
+    chosen = view.types if view.answer == "entities" else view.link_types
     assert not chosen or set(chosen) == set(card.labels)
     assert not any(":" in word for word in card.labels.values())
 
@@ -392,9 +412,27 @@ def test_social_history_card_reads_events_with_values(tmp_path):
         "A3\tTypeLivingVal T6 alone",
     ]
     (record,) = read(tmp_path, "Works as farmer, and lives alone", lines, reader)
+    # the status is that of the very same words: these links stay
     assert links(record) == [
-        ("Status:current", "lives", "lives"),
-        ("Status:employed", "Works", "Works"),
-        ("Type", "Works", "farmer"),
-        ("Type:alone", "lives", "alone"),
+        ("Employment.Status:employed", "Works", "Works"),
+        ("Employment.Type", "Works", "farmer"),
+        ("LivingStatus.Status:current", "lives", "lives"),
+        ("LivingStatus.Type:alone", "lives", "alone"),
+    ]
+
+
+def test_one_mention_may_serve_events_of_several_types(tmp_path):
+    reader = find_card("n2c2-2022-sdoh").reader
+    lines = [
+        "T1\tTobacco 12 19\ttobacco",
+        "T2\tDrug 23 28\tdrugs",
+        "T3\tStatusTime 0 6\tDenies",
+        "E1\tTobacco:T1 Status:T3",
+        "E2\tDrug:T2 Status:T3",
+        "A1\tStatusTimeVal T3 none",
+    ]
+    (record,) = read(tmp_path, "Denies use, tobacco or drugs", lines, reader)
+    assert links(record) == [
+        ("Drug.Status:none", "drugs", "Denies"),
+        ("Tobacco.Status:none", "tobacco", "Denies"),
     ]

@@ -1,6 +1,8 @@
 """Question sets in their publishers' forms become questions with one answer each."""
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,6 @@ from clinprompt.tasks.load import move_groups
 from clinprompt.tasks.readers.bioasq import BioasqReader
 from clinprompt.tasks.readers.files import open_files
 from clinprompt.tasks.readers.rows import RowShape
-from clinprompt.tasks.readers.squad import SquadReader
 from clinprompt.tasks.readers.table import TableReader
 from clinprompt.tasks.readers.xml_pairs import XmlPairsReader
 
@@ -126,31 +127,6 @@ class TestBioasq:
         assert "q1: no " in refusal(self.reader, tmp_path / "a.json", self.content(**changes))
 
 
-class TestAnswersNearTheirPlace:
-    context = "A home, and a home again: home."  # "home" stands at 2, 14 and 26
-
-    def content(self, start):
-        answers = [{"text": "home", "answer_start": start}]
-        question = {"id": 1, "question": "Where?", "answers": answers}
-        return json.dumps(
-            {"data": [{"paragraphs": [{"context": self.context, "qas": [question]}]}]}
-        )
-
-    @pytest.mark.parametrize(
-        ("start", "nearest"), [(14, 14), (13, 14), (17, 14), (0, 2), (30, 26), (21, 26)]
-    )
-    def test_answer_is_taken_where_it_stands_nearest(self, tmp_path, start, nearest):
-        reader = SquadReader(name="squad", window=4)
-        (record,) = read(reader, tmp_path / "a.json", self.content(start))
-        assert record.answer == TextAnswer("home")
-        # a window as wide as the answer shows which one was taken
-        assert record.fields["context"] == self.context[nearest : nearest + 4]
-
-    def test_whole_context_is_kept_without_a_window(self, tmp_path):
-        (record,) = read(SquadReader(name="squad"), tmp_path / "a.json", self.content(13))
-        assert record.fields["context"] == self.context
-
-
 class TestAnswersOfAQuestion:
     reader = XmlPairsReader(
         name="xml_pairs",
@@ -187,6 +163,28 @@ class TestAnswersOfAQuestion:
             read(self.reader, tmp_path / name, self.content(1))[0].id for name in ("a.xml", "b.xml")
         }
         assert len(ids) == 2
+
+    def test_a_file_of_an_archive_is_a_document_that_may_have_no_pair(self, tmp_path):
+        documents = {"a/1.xml": self.content(1, 4), "b/1.xml": self.content(3), "b/2.xml": "<Set/>"}
+        with tarfile.open(tmp_path / "all.tar.gz", mode="w:gz") as archive:
+            for name, content in documents.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content.encode()))
+        files = open_files(tmp_path, "all.tar.gz!*.xml")
+        records = [record for file in files for record in self.reader.read(file)]
+        assert [(record.id, record.group) for record in records] == [
+            ("a/1:1", "a/1"),
+            ("a/1:2", "a/1"),
+            ("b/1:1", "b/1"),
+        ]
+
+    def test_a_pair_with_an_empty_answer_is_passed_over(self, tmp_path):
+        row = RowShape(fields={"question": "Q"}, text="A")
+        reader = XmlPairsReader(name="xml_pairs", pair="P", row=row)
+        content = "<S><P><Q>Why?</Q><A> </A></P><P><Q>How?</Q><A>So.</A></P></S>"
+        (record,) = read(reader, tmp_path / "a.xml", content)
+        assert record == Record("a:2", {"question": "How?"}, TextAnswer("So."))
 
     def test_missing_question_is_named_by_line(self, tmp_path):
         content = self.content(1).replace("QuestionText", "Other")

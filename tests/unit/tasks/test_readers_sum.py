@@ -131,7 +131,7 @@ class TestParallel:
     def test_file_of_another_name_or_without_partner_is_refused(self, tmp_path):
         (tmp_path / "val.text").write_text("a\n")
         (tmp_path / "val.source").write_text("a\n")
-        assert "reader.source" in refusal(self.reader, tmp_path, "val.text")
+        assert "no '.source'" in refusal(self.reader, tmp_path, "val.text")
         assert "val.target: cannot be read" in refusal(self.reader, tmp_path, "val.source")
 
 

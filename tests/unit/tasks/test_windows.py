@@ -90,13 +90,33 @@ class TestSplit:
         assert window.record is record
         assert (window.offset, window.is_first, window.is_last) == (0, True, True)
 
-    def test_a_listed_mention_is_kept_where_its_window_holds_it(self):
-        fields = {"text": "Took iron\npills. Had rash.", "mentions": "D: iron pills\nA: rash"}
-        windows = split_record(Record("n1", fields), num_words, 3, 0)
+    def test_a_window_lists_what_it_holds_and_has_the_rest_of_the_list_for_text(self):
+        text = "Ann took iron\npills. Bob took zinc. Cid took lead. Dee took gold."
+        mentions = "D: iron pills\nD: zinc\nD: lead\nD: gold"
+        # Six words and those of the list are 15. Seven words and five listed fit, ten and seven
+        # do not; six and four fit.
+        windows = split_record(Record("n1", {"text": text, "mentions": mentions}), num_words, 6, 0)
         assert [window.record.fields["mentions"] for window in windows] == [
-            "D: iron pills",
-            "A: rash",
+            "D: iron pills\nD: zinc",
+            "D: lead\nD: gold",
         ]
+
+    @settings(max_examples=50)
+    @given(linked(), lengths, limits())
+    def test_a_window_and_its_listed_mentions_keep_the_room(self, drawn, length_of, drawn_limit):
+        text, links = drawn
+        mentions = {span for link in links for span in (link.head, link.tail)}
+        listed = "\n".join(
+            f"{span.type}: {text[span.start : span.end].strip()}" for span in mentions
+        )
+        record = Record("1", {"text": text, "mentions": listed})
+        limit, overlap = drawn_limit
+        room = limit + length_of(listed)
+        for window in split_record(record, length_of, limit, overlap):
+            shown = window.record.fields["mentions"]
+            assert set(shown.split("\n")) <= set(listed.split("\n")) | {""}
+            used = length_of(window.record.text) + length_of(shown)
+            assert used <= room or len(window.record.text) == 1
 
     @pytest.mark.parametrize(("limit", "overlap"), [(4, 2), (4, -1), (0, 0)])
     def test_an_overlap_of_half_a_window_is_refused(self, limit, overlap):

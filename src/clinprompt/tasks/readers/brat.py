@@ -32,11 +32,11 @@ _Lines = tuple[tuple[int, Line], ...]
 class BratReader(BaseModel):
     """Read one document from each ``.ann`` file; its id is the file's path without the suffix.
 
-    ``pieces`` says what a mention in several pieces becomes: its ``hull``, from the first piece to
-    the last, or the ``first`` piece in the text. Pieces with only whitespace between them are one:
-    brat parts mentions at line ends. Whitespace at the ends of a mention is left out.
+    A mention in several pieces spans from the first to the last: brat parts mentions at line ends
+    too. Whitespace at the ends of a mention is left out.
 
-    ``values`` names attributes: a link to a mention that has one gets the type ``LINK:VALUE``.
+    ``values`` names attributes: a link to a mention that has one gets the type ``LINK:VALUE``. With
+    ``event_types``, a link in an event's role tells the type of the event: ``EVENT.ROLE``.
     ``group_before = "_"`` puts files in one group whose names are the same before the first "_".
     ``corrected`` gives, by ``DOCUMENT:ID``, the offsets of mentions whose own are wrong or whose
     text column is damaged; the text is not compared there.
@@ -46,15 +46,15 @@ class BratReader(BaseModel):
 
     name: Literal["brat"]
     view: View
-    pieces: Literal["hull", "first"] = "hull"
     values: tuple[str, ...] = ()
+    event_types: bool = False
     group_before: str = ""
     corrected: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
-        if self.values and self.view.answer == "entities":
-            raise ValueError("values has no effect with view.answer = 'entities'")
+        if (self.values or self.event_types) and self.view.answer == "entities":
+            raise ValueError("values and event_types have no effect with view.answer = 'entities'")
         return self
 
     def read(self, file: DataFile) -> Iterator[Record]:
@@ -97,7 +97,7 @@ class BratReader(BaseModel):
             corrected = self.corrected.get(f"{name}:{line.id}")
             try:
                 pieces = _checked(line, text) if corrected is None else parse_offsets(corrected)
-                start, end = self._stretch(pieces, text)
+                start, end = _stretch(pieces, text)
             except DataError as error:
                 raise file.error(str(error), number) from error
             yield line.id, Span(start, end, line.type)
@@ -105,17 +105,6 @@ class BratReader(BaseModel):
             document, _, mention = key.rpartition(":")
             if document == name and mention not in seen:
                 raise file.error(f"reader.corrected names {mention}, which is not in this file")
-
-    def _stretch(self, pieces: Pieces, text: str) -> tuple[int, int]:
-        """Return the one stretch of text that stands for all pieces, without blanks around it."""
-        start, end = sorted(pieces)[0]
-        for later_start, later_end in sorted(pieces)[1:]:
-            if self.pieces == "hull" or not _has_words(text, end, later_start):
-                end = max(end, later_end)
-        covered = text[start:end]
-        if end > len(text) or not covered.strip():
-            raise DataError("a mention covers no words of the text; mend its offsets")
-        return start + len(covered) - len(covered.lstrip()), start + len(covered.rstrip())
 
     def _links(self, file: DataFile, lines: _Lines, spans: Mapping[str, Span]) -> Iterator[Link]:
         """Yield the links of relations and events, to the first mention of a type at a place."""
@@ -135,7 +124,7 @@ class BratReader(BaseModel):
                 raise file.error("a second value for one mention; mend reader.values", number)
             values[target] = attribute.value
         for number, line in lines:
-            for kind, *ends in _ends(line):
+            for kind, *ends in _ends(line, event_types=self.event_types):
                 head, tail = (mention(end, number) for end in ends)
                 shown = f"{kind}:{values[tail]}" if tail in values else kind
                 yield Link(shown, firsts[spans[head]], firsts[spans[tail]])
@@ -206,6 +195,15 @@ def _likely_cause(text: str) -> str:
     return "was the .txt changed after it was annotated, its line ends perhaps"
 
 
+def _stretch(pieces: Pieces, text: str) -> tuple[int, int]:
+    """Return the one stretch of text that stands for all pieces, without blanks around it."""
+    start, end = min(pieces)[0], max(end for _, end in pieces)
+    covered = text[start:end]
+    if end > len(text) or not covered.strip():
+        raise DataError("a mention covers no words of the text; mend its offsets")
+    return start + len(covered) - len(covered.lstrip()), start + len(covered.rstrip())
+
+
 def _first_keys(spans: Mapping[str, Span]) -> dict[Span, str]:
     """Return the first id of each span: one type annotated twice at one place is one entity."""
     firsts: dict[Span, str] = {}
@@ -214,11 +212,12 @@ def _first_keys(spans: Mapping[str, Span]) -> dict[Span, str]:
     return firsts
 
 
-def _ends(line: Line) -> Iterator[tuple[str, str, str]]:
+def _ends(line: Line, *, event_types: bool) -> Iterator[tuple[str, str, str]]:
     """Yield type, head and tail of each link that a line makes."""
     match line:
         case Relation():
             yield line.type, line.head.id, line.tail.id
         case Event():
+            before = f"{line.trigger.role}." if event_types else ""
             for argument in line.arguments:
-                yield argument.role, line.trigger.id, argument.id
+                yield f"{before}{argument.role}", line.trigger.id, argument.id

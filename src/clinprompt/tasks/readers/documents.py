@@ -6,7 +6,7 @@ the mentions listed (``given``). *Pairs* asks for the label of one marked pair a
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal, Self
@@ -56,12 +56,13 @@ class Document:
 class View(BaseModel):
     """Which task a document makes.
 
-    ``types`` and ``link_types`` keep only those (empty: all). ``pairs`` are the (head type, tail
-    type) of candidates; a candidate without a link has the label ``negative``. Where links are not
-    ``directed``, or both ends are of one type, the end that appears first is the head of a
-    candidate. Of several links between two ends, the first that ``link_types`` names counts.
-    ``max_characters`` leaves out candidates that lie further apart. Candidates of which all
-    mentions overlap are left out: a marked pair cannot show them.
+    ``types`` and ``link_types`` keep only those (empty: all). With ``given``, a field ``mentions``
+    lists the mentions of the ``types`` to link, as ``listed`` writes them. ``pairs`` are the
+    (head type, tail type) of candidates; a candidate without a link has the label ``negative``.
+    Where links are not ``directed``, or both ends are of one type, the end that appears first is
+    the head of a candidate. Of several links between two ends, the first that ``link_types`` names
+    counts. Candidates of which all mentions overlap are left out: a marked pair cannot show them.
+    Without ``self_links`` so are links from words to the very same words.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,7 +74,7 @@ class View(BaseModel):
     pairs: tuple[tuple[str, str], ...] = ()
     negative: str = "none"
     directed: bool = True
-    max_characters: int | None = None
+    self_links: bool = True
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
@@ -83,8 +84,8 @@ class View(BaseModel):
             raise ValueError(
                 "link_types, given and directed have no effect with answer = 'entities'"
             )
-        if self.max_characters is not None and self.answer != "pairs":
-            raise ValueError("max_characters has no effect without answer = 'pairs'")
+        if not self.self_links and self.answer != "relations":
+            raise ValueError("self_links has no effect without answer = 'relations'")
         return self
 
     def records(self, document: Document) -> Iterator[Record]:
@@ -103,7 +104,7 @@ class View(BaseModel):
         mentions = tuple(sorted(set(self._mentions(document))))
         fields = {"text": document.text}
         if self.given:
-            fields["mentions"] = _listed(document.text, mentions)
+            fields["mentions"] = listed(document.text, mentions)
         answer = (
             SpansAnswer(mentions)
             if self.answer == "entities"
@@ -125,14 +126,15 @@ class View(BaseModel):
             head, tail = _nearest(document.entities[link.head], document.entities[link.tail])
             if not self.directed and tail < head:
                 head, tail = tail, head
-            yield Relation(link.type, head, tail)
+            if self.self_links or (head.start, head.end) != (tail.start, tail.end):
+                yield Relation(link.type, head, tail)
 
     def _pairs(self, document: Document) -> Iterator[Record]:
         labels = self._labels(document)
         for keys in combinations(document.entities, 2):
             spans = _nearest_apart(*(document.entities[key] for key in keys))
             first, second = sorted(zip(spans, keys, strict=True))
-            if self._is_apart(*spans):
+            if not _overlap(*spans):
                 for (head, head_key), (tail, tail_key) in self._asked(first, second):
                     yield Record(
                         f"{document.id}:{head_key}-{tail_key}",
@@ -154,10 +156,6 @@ class View(BaseModel):
         forth, back = labels.get(keys), labels.get(keys[::-1])
         is_either = not self.directed or head.type == tail.type
         return forth or (back if is_either else None) or self.negative
-
-    def _is_apart(self, one: Span, other: Span) -> bool:
-        is_near = self.max_characters is None or _gap(one, other) <= self.max_characters
-        return is_near and not _overlap(one, other)
 
     def _asked(self, first: _End, second: _End) -> tuple[tuple[_End, _End], ...]:
         """Return the directions in which two ends, in order of appearance, make a candidate.
@@ -190,8 +188,11 @@ def _overlap(one: Span, other: Span) -> bool:
     return one.start < other.end and other.start < one.end
 
 
-def _listed(text: str, mentions: tuple[Span, ...]) -> str:
-    lines = (f"{span.type}: {' '.join(text[span.start : span.end].split())}" for span in mentions)
+def listed(text: str, mentions: Iterable[Span]) -> str:
+    """Return ``type: mention`` lines in order of appearance, each once, for wording to show."""
+    lines = (
+        f"{span.type}: {' '.join(text[span.start : span.end].split())}" for span in sorted(mentions)
+    )
     return "\n".join(dict.fromkeys(lines))
 
 

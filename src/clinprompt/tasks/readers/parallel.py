@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict
 from clinprompt.tasks.example import Record, TextAnswer
 from clinprompt.tasks.readers.files import DataFile
 
+_SOURCE, _TARGET = ".source", ".target"
+
 
 class ParallelReader(BaseModel):
-    """Read one record a line; the file of answers has ``target`` for ``source`` in its name.
+    """Read one record a line; the file of answers has ``.target`` for ``.source`` in its name.
 
     The card names the files of texts only: beside ``test.source.gz`` lies ``test.target.gz``.
     """
@@ -19,8 +21,6 @@ class ParallelReader(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["parallel"]
-    source: str = ".source"
-    target: str = ".target"
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield one record a line; lines that are blank in both files are passed over.
@@ -29,9 +29,9 @@ class ParallelReader(BaseModel):
             DataError: there is no file of answers, or a line has no partner.
         """
         name = file.place.rpartition("/")[2]
-        if self.source not in name:
-            raise file.error(f"its name has no {self.source!r}; mend reader.source or card.files")
-        partner = name.replace(self.source, self.target, 1)
+        if _SOURCE not in name:
+            raise file.error(f"its name has no {_SOURCE!r}; rename it or mend card.files")
+        partner = name.replace(_SOURCE, _TARGET, 1)
         lines = zip_longest(_lines(file), _lines(file.sibling(partner)), fillvalue="")
         for number, (text, answer) in enumerate(lines, start=1):
             if bool(text) != bool(answer):

@@ -2,11 +2,12 @@
 
 Within one event every drug of its treatment is the head of a link to every *effect*, *dosage* and
 *route* of that event. An argument in several pieces is taken by its first piece. Triggers,
-subjects, severities and the events nested in a treatment (combinations) make no link. The spans
-bear no type: the link's type says what its tail is.
+subjects, severities and the events nested in a treatment (combinations) make no link. The spans of
+links bear no type: the link's type says what its tail is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Literal
 
@@ -14,16 +15,21 @@ from pydantic import BaseModel, ConfigDict
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.example import Record, Relation, RelationsAnswer, Span
+from clinprompt.tasks.readers.documents import listed
 from clinprompt.tasks.readers.files import DataFile
 from clinprompt.tasks.readers.json_tables import identity, items, parse_object, table
 
 
 class PheeReader(BaseModel):
-    """Read one record a sentence; its relations are "effect", "dosage" and "route"."""
+    """Read one record a sentence; its relations are "effect", "dosage" and "route".
+
+    With ``given``, a field ``mentions`` lists all drugs, effects, dosages and routes to link.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["phee"]
+    given: bool = False
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield one record a line; blank lines are passed over.
@@ -35,33 +41,44 @@ class PheeReader(BaseModel):
             if line.strip():
                 values = parse_object(file, line, number)
                 try:
-                    yield _record(values)
+                    yield _record(values, given=self.given)
                 except DataError as error:
                     raise file.error(str(error), number) from error
 
 
-def _record(sentence: Mapping[str, object]) -> Record:
+def _record(sentence: Mapping[str, object], *, given: bool) -> Record:
     context = sentence.get("context")
     if not isinstance(context, str):
         raise DataError("no text 'context'")
-    relations = {
-        relation
+    events = [
+        _arguments(table(event, "event"), context)
         for annotation in items(sentence, "annotations", "line")
         for event in items(table(annotation, "annotation"), "events", "annotation")
-        for relation in _relations(table(event, "event"), context)
-    }
+    ]
+    relations = {relation for event in events for relation in _relations(event)}
     ordered = sorted(relations, key=lambda link: (link.head, link.tail, link.type))
     name = identity(sentence, "id", "line")
-    return Record(name, {"text": context}, RelationsAnswer(tuple(ordered)))
+    fields = {"text": context}
+    if given:
+        fields["mentions"] = listed(context, {span for event in events for span in event})
+    return Record(name, fields, RelationsAnswer(tuple(ordered)))
 
 
-def _relations(event: Mapping[str, object], context: str) -> Iterator[Relation]:
+def _arguments(event: Mapping[str, object], context: str) -> tuple[Span, ...]:
+    """Return the spans of an event's arguments; their types tell which."""
     treatment = table(event.get("Treatment") or {}, "Treatment")
-    drugs = tuple(_spans(treatment.get("Drug"), "drug", context))
-    tails = {"effect": event, "dosage": treatment, "route": treatment}
-    for kind, held in tails.items():
-        for drug, tail in product(drugs, _spans(held.get(kind.capitalize()), kind, context)):
-            yield Relation(kind, drug, tail)
+    holders = {"drug": treatment, "effect": event, "dosage": treatment, "route": treatment}
+    return tuple(
+        span
+        for kind, holder in holders.items()
+        for span in _spans(holder.get(kind.capitalize()), kind, context)
+    )
+
+
+def _relations(arguments: Sequence[Span]) -> Iterator[Relation]:
+    for head, tail in product(arguments, repeat=2):
+        if head.type == "drug" and tail.type != "drug":
+            yield Relation(tail.type, replace(head, type=""), replace(tail, type=""))
 
 
 def _spans(argument: object, kind: str, context: str) -> Iterator[Span]:
@@ -76,6 +93,6 @@ def _spans(argument: object, kind: str, context: str) -> Iterator[Span]:
             case [[str(text), *_], [int(start), *_]]:
                 if context[start : start + len(text)] != text:
                     raise DataError(f"{kind}: start {start} does not point to the argument's text")
-                yield Span(start, start + len(text), "")
+                yield Span(start, start + len(text), kind)
             case _:
                 raise DataError(f"{kind}: an argument needs lists of texts and starts")

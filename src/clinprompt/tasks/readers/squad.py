@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.example import Record, TextAnswer
@@ -14,17 +14,16 @@ UNANSWERABLE = "unanswerable"
 
 
 class SquadReader(BaseModel):
-    """Read one record a question; the field ``context`` is cut to ``window`` characters (0: whole).
+    """Read one record a question, answered by its first answer.
 
-    The window lies round the first answer, taken where it stands nearest to its ``answer_start``:
-    some sets count that a few characters wrong. Questions of one article form one group; a question
-    without an answer is answered "unanswerable".
+    The answer must stand in the passage; some sets count ``answer_start`` a few characters wrong,
+    so where is not asked. Questions of one article form one group; a question without an answer is
+    answered "unanswerable".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["squad"]
-    window: int = Field(default=0, ge=0)
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield one record a question.
@@ -49,32 +48,19 @@ class SquadReader(BaseModel):
         context = passage.get("context")
         if not isinstance(context, str):
             raise DataError(f"{article}: no text 'context'")
-        start, answer = _first_answer(question, context, name)
-        window = self._window(context, start, start + len(answer))
-        fields = {"question": text(question, "question", name), "context": " ".join(window.split())}
+        answer = _first_answer(question, context, name)
+        asked = text(question, "question", name)
+        fields = {"question": asked, "context": " ".join(context.split())}
         told = TextAnswer(" ".join(answer.split()) or UNANSWERABLE)
         return Record(name, fields, told, group=article)
 
-    def _window(self, context: str, start: int, end: int) -> str:
-        """Cut a stretch of ``window`` characters that holds the answer in its middle."""
-        if not self.window or len(context) <= self.window:
-            return context
-        room = max(0, self.window - (end - start))
-        first = min(max(0, start - room // 2), max(0, len(context) - self.window))
-        return context[first : max(end, first + self.window)]
 
-
-def _first_answer(question: Mapping[str, object], context: str, name: str) -> tuple[int, str]:
+def _first_answer(question: Mapping[str, object], context: str, name: str) -> str:
     match question.get("answers"):
-        case [{"text": str(answer), "answer_start": int(start)}, *_]:
-            places = (
-                context.find(answer, max(0, start)),
-                context.rfind(answer, 0, start + len(answer)),
-            )
-            found = [place for place in places if place >= 0]
-            if not found:
+        case [{"text": str(answer)}, *_]:
+            if answer not in context:
                 raise DataError(f"question {name}: its answer does not stand in its passage")
-            return min(found, key=lambda place: abs(place - start)), answer
+            return answer
         case [] | None:
-            return 0, ""
-    raise DataError(f"question {name}: answers need a text 'text' and a number 'answer_start'")
+            return ""
+    raise DataError(f"question {name}: answers need a text 'text'")

@@ -1,6 +1,6 @@
 """Read the relation tables of UF Health's pipeline. Knows no types and no labels.
 
-Eight tab-separated columns, below a header: label, the sentence with the first entity between
+Eight tab-separated columns, below a header line: label, the sentence with the first entity between
 ``[s1]`` and ``[e1]``, the sentence with the second between ``[s2]`` and ``[e2]``, two types, two
 ids, and the file.
 """
@@ -35,7 +35,6 @@ class UfRelationsReader(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["uf_relations"]
-    header: bool = True
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield one record a row; blank lines are passed over.
@@ -44,7 +43,7 @@ class UfRelationsReader(BaseModel):
             DataError: a row has not eight columns, or a sentence not one pair of marks.
         """
         for number, line in file.lines():
-            if (number == 1 and self.header) or not line.strip():
+            if number == 1 or not line.strip():
                 continue
             try:
                 yield _record(line.split("\t"), number)

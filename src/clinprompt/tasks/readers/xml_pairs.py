@@ -1,13 +1,14 @@
 """Read rows that an XML file holds as elements. Knows nothing of what the elements mean."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal, cast
 
 from lxml import etree
 from pydantic import BaseModel, ConfigDict
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.example import Record
+from clinprompt.tasks.example import Record, TextAnswer
 from clinprompt.tasks.readers.files import DataFile
 from clinprompt.tasks.readers.rows import RowShape
 
@@ -15,7 +16,9 @@ from clinprompt.tasks.readers.rows import RowShape
 class XmlPairsReader(BaseModel):
     """Read one record an element ``pair``; ``row`` names attributes ``@name`` and child paths.
 
-    A path may climb: ``../question`` is a child of the element that holds the pair.
+    A path may climb: ``../question`` is a child of the element that holds the pair. A file of
+    an archive is a document: its pairs form one group, if ``row`` names none, and it may have none.
+    A pair whose answer is an empty text is passed over.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,13 +34,17 @@ class XmlPairsReader(BaseModel):
             DataError: the file is not XML, has no such element, or one lacks a value.
         """
         elements = parse_xml(file).findall(f".//{self.pair}")
-        if not elements:
+        is_document = file.members is not None
+        if not elements and not is_document:
             raise file.error(f"no element named {self.pair!r}; mend reader.pair")
+        name = file.place.removesuffix(".gz").removesuffix(".xml")
         for number, element in enumerate(elements, start=1):
             try:
-                yield self.row.record(self._row(element), f"{file.stem}:{number}")
+                record = self.row.record(self._row(element), f"{name}:{number}")
             except DataError as error:
                 raise file.error(str(error), line_of(element)) from error
+            if record.answer != TextAnswer(""):
+                yield replace(record, group=record.group or name) if is_document else record
 
     def _row(self, element: etree._Element) -> dict[str, object]:
         values: dict[str, object] = {
