@@ -1,136 +1,122 @@
-"""Time one training step of clinprompt beside PEFT's, alternately, in one process.
+"""Time training steps of clinprompt and its peers, alternately, in one process, on the same rows.
 
-Same backbone, same rows, same loss (the mean cross-entropy of target tokens, each row alike), same
-optimizer. Prints medians and ratios and writes them to docs/results/bench/step.json.
-
-Run: python bench/step.py [--rows 16] [--length 100] [--repeats 5]
+Every method takes the same steps in turn; a ratio is the median over steps of a peer's time over
+clinprompt's. Before anything is timed, clinprompt's loss is held against PEFT's for one prompt.
 """
 
-import argparse
-import json
 import statistics
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
 from time import perf_counter
+from typing import Any
 
 import torch
-from peft import LoraConfig, PromptTuningConfig, get_peft_model
-from torch.nn.functional import cross_entropy
+from methods import METHODS, Shape, student
+from peft import MultitaskPromptTuningConfig, get_peft_model
+from rows import step_rows
 
+from clinprompt.backbone.bank import make_bank, target_states
 from clinprompt.backbone.load import Backbone, load_backbone
-from clinprompt.backbone.shared_prefix import accumulate_gradients
-from clinprompt.batches.encode import Encoder, Row, collate, micro_batches
-from clinprompt.config import DataSettings
-from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
-from clinprompt.prompts.initializers import from_vocabulary
-from clinprompt.recipes.context import environment
-from clinprompt.recipes.suite import examples_of, load_suite
-from clinprompt.recipes.tune import task_objective
+from clinprompt.batches.encode import Row, collate
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "bench" / "step.json"
-NUM_TASKS = 4
-Step = Callable[[], None]
+OWN = "clinprompt, metaprompt"
 
 
-def main() -> None:
-    """Measure, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=16)
-    parser.add_argument("--length", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=5)
-    wanted = parser.parse_args()
-    steps = {
-        "clinprompt, metaprompt": clinprompt_step,
-        "PEFT, prompt tuning": peft_prompt_step,
-        "PEFT, LoRA r = 8": lora_step,
-    }
-    ready = {name: make(load_backbone("smollm2-135m"), wanted) for name, make in steps.items()}
-    times: dict[str, list[float]] = {name: [] for name in ready}
-    for turn in range(wanted.repeats + 1):
-        for name, step in ready.items():
-            started = perf_counter()
-            step()
-            if turn:
-                times[name].append(perf_counter() - started)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    own = medians["clinprompt, metaprompt"]
-    rows = [{"what": n, "seconds": m, "ratio": m / own} for n, m in medians.items()]
-    for row in rows:
-        print(f"{row['what']:<24} {row['seconds']:7.3f} s a step   {row['ratio']:5.2f} x")
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    settings = vars(wanted) | {"tasks": NUM_TASKS}
-    place = environment(load_backbone("smollm2-135m"))
-    RESULTS.write_text(
-        json.dumps({"settings": settings, "steps": rows, "environment": place}, indent=2) + "\n"
-    )
-
-
-def practice_rows(backbone: Backbone, count: int) -> list[Row]:
-    """Return rows of the first source tasks of the practice suite, in turn."""
-    suite = load_suite("practice", DataSettings(), None)
-    encoder = Encoder(backbone.tokenizer, 128, 32)
-    examples = [
-        examples_of(data, "train", limit=count, seed=0) for data in suite.sources[:NUM_TASKS]
+def measure(
+    *, rows: int, tasks: int, length: int, longest: int, repeats: int, names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return medians, ratios and the share of the machine's limit for one size."""
+    steps = [
+        step_rows(rows=rows, tasks=tasks, longest=longest, seed=seed) for seed in range(repeats)
     ]
-    return [encoder.encode(examples[i % NUM_TASKS][i], i % NUM_TASKS) for i in range(count)]
+    shape = Shape(length, tasks)
+    gap = loss_gap(load_backbone("smollm2-135m"), shape, steps[0])
+    assert gap < 1e-4, f"clinprompt and PEFT compute different losses: {gap}"
+    ready = {name: METHODS[name](load_backbone("smollm2-135m"), shape) for name in names or METHODS}
+    times: dict[str, list[float]] = {name: [] for name in ready}
+    rates = []
+    for step in ready.values():
+        step(steps[0])
+    for step_number, taken in enumerate(steps):
+        for name, step in ready.items():
+            if "cached" in name and step_number:
+                step(taken)  # so that what teachers say of these rows is known
+            started = perf_counter()
+            step(taken)
+            times[name].append(perf_counter() - started)
+        rates.append(product_rate())
+    needed = [needed_operations(load_backbone("smollm2-135m"), taken, shape) for taken in steps]
+    shares = [n / t / r for n, t, r in zip(needed, times[OWN], rates, strict=True)]
+    return {
+        "rows": rows,
+        "tasks": tasks,
+        "prompt positions": length,
+        "longest input": longest,
+        "repeats": repeats,
+        "tokens a step": statistics.median(sum(map(len, taken)) for taken in steps),
+        "padding of peers": statistics.median(map(padding, steps)),
+        "loss gap to PEFT": gap,
+        "matrix products, GFLOP/s": statistics.median(rates) / 1e9,
+        "share of the limit": statistics.median(shares),
+        "steps": [
+            {
+                "what": name,
+                "seconds": statistics.median(own),
+                "ratio": statistics.median(t / o for t, o in zip(own, times[OWN], strict=True)),
+            }
+            for name, own in times.items()
+        ],
+    }
 
 
-def clinprompt_step(backbone: Backbone, wanted: argparse.Namespace) -> Step:
-    """Return one step of a metaprompt over several tasks."""
-    rows = practice_rows(backbone, wanted.rows)
-    generator = torch.Generator().manual_seed(0)
-    shared = from_vocabulary(backbone.embeddings, length=wanted.length, generator=generator)
-    factors = neutral_factors(
-        NUM_TASKS, length=wanted.length, hidden_size=576, rank=1, generator=generator
-    )
-    module = DecomposedPrompts(shared, *factors)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
-    groups = micro_batches(rows, max_tokens=2048)
-    batches = [collate([rows[i] for i in group], pad_id=backbone.pad_id) for group in groups]
-
-    def step() -> None:
-        optimizer.zero_grad()
-        tasks = list(range(NUM_TASKS))
-        loss = task_objective(len(rows), {})
-        accumulate_gradients(backbone.model, module(tasks), tasks, batches, loss)
-        optimizer.step()
-
-    return step
+def padding(rows: Sequence[Row]) -> float:
+    """Return the share of positions that are padding where rows are padded to the longest."""
+    return 1 - sum(map(len, rows)) / (len(rows) * max(map(len, rows)))
 
 
-def peft_prompt_step(backbone: Backbone, wanted: argparse.Namespace) -> Step:
-    """Return one step of PEFT's prompt tuning: every row carries the prompt."""
-    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=wanted.length)
-    return _peft_step(backbone, get_peft_model(backbone.model, config), wanted)
+def needed_operations(backbone: Backbone, rows: Sequence[Row], shape: Shape) -> float:
+    """Return 2N operations forward and 2N backward a position; the head at target tokens only.
+
+    Positions are those of the prompts, once a task, and of the rows. N counts the weights of all
+    layers. Attention itself is left out: it comes on top.
+    """
+    positions = shape.tasks * shape.length + sum(map(len, rows))
+    head = backbone.embeddings.numel()
+    targets = sum(len(row.target_ids) for row in rows)
+    return 4.0 * (positions * (backbone.num_parameters - head) + targets * head)
 
 
-def lora_step(backbone: Backbone, wanted: argparse.Namespace) -> Step:
-    """Return one step of PEFT's LoRA on the attention projections."""
-    modules = ["q_proj", "k_proj", "v_proj", "o_proj"]
-    config = LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules=modules)
-    return _peft_step(backbone, get_peft_model(backbone.model, config), wanted)
+def product_rate() -> float:
+    """Return operations a second of a large matrix product, as the layers have them."""
+    left, right = torch.randn(1024, 576), torch.randn(576, 1536)
+    best = float("inf")
+    for _ in range(5):
+        started = perf_counter()
+        for _ in range(20):
+            left @ right
+        best = min(best, perf_counter() - started)
+    return 20 * 2 * 1024 * 576 * 1536 / best
 
 
-def _peft_step(backbone: Backbone, model: torch.nn.Module, wanted: argparse.Namespace) -> Step:
-    rows = practice_rows(backbone, wanted.rows)
+def loss_gap(backbone: Backbone, shape: Shape, rows: Sequence[Row]) -> float:
+    """Return the relative difference of clinprompt's and PEFT's mean loss on the same prompts."""
+    module = student(backbone, shape)
     batch = collate(rows, pad_id=backbone.pad_id)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-3)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        mask = batch.attention_mask.long()
-        logits = model(input_ids=batch.input_ids, attention_mask=mask).logits
-        logits = logits[:, -batch.labels.shape[1] :]
-        labels = batch.labels[:, 1:]
-        losses = cross_entropy(
-            logits[:, :-1].transpose(1, 2), labels, ignore_index=-100, reduction="none"
+    with torch.no_grad():
+        bank = make_bank(backbone.model, module(range(shape.tasks)))
+        states = target_states(backbone.model, batch, bank)
+        own = torch.nn.functional.cross_entropy(states.logits, states.labels)
+        config = MultitaskPromptTuningConfig(
+            task_type="CAUSAL_LM", num_virtual_tokens=shape.length, num_tasks=shape.tasks
         )
-        (losses.sum(dim=1) / (labels >= 0).sum(dim=1)).mean().backward()
-        optimizer.step()
-
-    return step
-
-
-if __name__ == "__main__":
-    main()
+        peer = get_peft_model(backbone.model, config)
+        encoder = peer.prompt_encoder["default"]
+        encoder.embedding.weight.copy_(module.shared)
+        encoder.prefix_task_cols.copy_(module.columns)
+        encoder.prefix_task_rows.copy_(module.rows)
+        theirs = peer(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask.long(),
+            labels=batch.labels,
+            task_ids=batch.tasks,
+        ).loss
+    return abs(float(own - theirs)) / float(theirs)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from clinprompt.backbone.packed import is_packable, make_pack, read_packed
+from clinprompt.backbone.packed import Pack, is_packable, make_pack, read_packed
 from clinprompt.backbone.shared_prefix import (
     KeysValues,
     Prefix,
@@ -28,7 +28,7 @@ from clinprompt.backbone.shared_prefix import (
     read_prompts,
     read_text,
 )
-from clinprompt.batches.encode import IGNORED, Batch, Row, collate
+from clinprompt.batches.encode import IGNORED, Batch, Row
 from clinprompt.config import Placement
 
 
@@ -36,8 +36,7 @@ from clinprompt.config import Placement
 class Bank:
     """The prompts of K tasks: keys and values where they go in front, vectors where behind.
 
-    An empty bank is no prompt at all. ``owners`` tells which prompt is whose where tasks are not
-    numbered as the prompts are.
+    An empty bank is no prompt at all.
     """
 
     prefix: Prefix | None = None
@@ -47,6 +46,13 @@ class Bank:
     def keys_values(self) -> KeysValues:
         """Return the prompts' keys and values, layer by layer (none, unless they go in front)."""
         return self.prefix.keys_values if self.prefix else ()
+
+    @property
+    def num_positions(self) -> int:
+        """Return P (0 where there is no prompt)."""
+        if self.suffix is not None:
+            return self.suffix.shape[1]
+        return self.prefix.positions.shape[1] if self.prefix else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +97,27 @@ def target_states(
 
 
 def read_inputs(
-    model: PreTrainedModel, rows: Sequence[Row], bank: Bank, *, pad_id: int
+    model: PreTrainedModel, rows: Sequence[Row], bank: Bank
 ) -> tuple[Float[Tensor, "B H"], Prefix]:
     """Read the inputs of rows under their prompts, without targets.
 
     Returns the hidden state that predicts the first answer token of each row, and the past that
     each row's answer continues.
     """
-    inputs = [Row(task=row.task, input_ids=row.input_ids) for row in rows]
-    batch = collate(inputs, pad_id=pad_id).to(model.device)
-    if bank.suffix is None:
-        past = bank.prefix.select(batch.tasks) if bank.prefix else None
-        hidden, past = read_text(model, batch.input_ids, batch.attention_mask, past)
-        lengths = batch.attention_mask.sum(dim=1)
-    else:
-        hidden, past, lengths = _read_forked(model, batch, bank.suffix, _num_shared(rows))
-    return hidden[torch.arange(len(rows), device=hidden.device), lengths - 1], past
+    device, embed = model.device, model.get_input_embeddings()
+    before, owners = bank.prefix, [row.task for row in rows]
+    num_shared = 0
+    if bank.suffix is not None:
+        num_shared = _num_shared(rows)
+        before, owners = _read_note(model, rows[0].input_ids[:num_shared]), [0] * len(rows)
+    lengths = [len(row.input_ids) - num_shared for row in rows]
+    ids = [token for row in rows for token in row.input_ids[num_shared:]]
+    embeds = embed(torch.tensor(ids, dtype=torch.long, device=device)).split(lengths)
+    if bank.suffix is not None:
+        tasks = torch.tensor([row.task for row in rows], device=device)
+        pairs = zip(embeds, bank.suffix[tasks], strict=True)
+        embeds = [torch.cat(pair) for pair in pairs]
+    return _read_on(model, embeds, before, torch.tensor(owners, device=device))
 
 
 def _num_shared(rows: Sequence[Row]) -> int:
@@ -115,24 +126,58 @@ def _num_shared(rows: Sequence[Row]) -> int:
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
-def _read_forked(
-    model: PreTrainedModel, batch: Batch, suffix: Float[Tensor, "K P H"], num_shared: int
-) -> tuple[Float[Tensor, "B t H"], Prefix, Int[Tensor, " B"]]:
-    """Read once what all rows begin with, then for each row the rest of it and its prompt."""
-    past = None
-    if num_shared:
-        first, is_real = batch.input_ids[:1, :num_shared], batch.attention_mask[:1, :num_shared]
-        past = read_text(model, first, is_real, None)[1].expand(len(batch.tasks))
-    embed = model.get_input_embeddings()
-    rests = [
-        torch.cat([embed(ids[is_real][num_shared:]), suffix[task]])
-        for ids, is_real, task in zip(
-            batch.input_ids, batch.attention_mask, batch.tasks, strict=True
-        )
-    ]
-    lengths = torch.tensor([len(rest) for rest in rests], device=suffix.device)
-    hidden, after = _read_padded(model, rests, past)
-    return hidden, after, lengths
+def _read_note(model: PreTrainedModel, ids: Sequence[int]) -> Prefix | None:
+    """Return the keys and values of what several rows begin with, read once."""
+    if not ids:
+        return None
+    note = torch.tensor([ids], device=model.device)
+    return read_text(model, note, torch.ones_like(note, dtype=torch.bool), None)[1]
+
+
+def _read_on(
+    model: PreTrainedModel,
+    embeds: Sequence[Float[Tensor, "_t H"]],
+    before: Prefix | None,
+    owners: Int[Tensor, " B"],
+) -> tuple[Float[Tensor, "B H"], Prefix]:
+    """Continue what is before each row; return its last hidden state, and the past it leaves."""
+    lengths = torch.tensor([len(row) for row in embeds], device=embeds[0].device)
+    if is_packable(model):
+        layers = before.keys_values if before else ()
+        pack = make_pack(lengths.tolist(), owners.tolist(), layers, lengths.device, keep=True)
+        hidden = read_packed(model, torch.cat(list(embeds)), pack)
+        return hidden[lengths.cumsum(dim=0) - 1], _unpacked(pack, before, owners, lengths)
+    hidden, past = _read_padded(model, embeds, before.select(owners) if before else None)
+    return hidden[torch.arange(len(embeds), device=lengths.device), lengths - 1], past
+
+
+def _unpacked(
+    pack: Pack, before: Prefix | None, owners: Int[Tensor, " B"], lengths: Int[Tensor, " B"]
+) -> Prefix:
+    """Return the past of packed rows, each in a row of its own, padded."""
+    first = pack.num_prompt_positions
+    columns = torch.arange(int(lengths.max()), device=lengths.device)
+    is_own = columns < lengths[:, None]
+    rows, places = torch.nonzero(is_own, as_tuple=True)
+    assert pack.kept is not None
+    layers = []
+    for number, own in enumerate(pack.kept):
+        padded = []
+        for which, tensor in enumerate(own):
+            heads, _, size = tensor.shape
+            whole = tensor.new_zeros(len(lengths), heads, first + len(columns), size)
+            if before:
+                whole[:, :, :first] = before.keys_values[number][which][owners]
+            whole[rows, :, first + places] = tensor.transpose(0, 1)
+            padded.append(whole)
+        layers.append((padded[0], padded[1]))
+    positions = torch.arange(first + len(columns), device=lengths.device)
+    is_before = torch.ones(len(lengths), first, dtype=torch.bool, device=lengths.device)
+    return Prefix(
+        tuple(layers),
+        positions.expand(len(lengths), -1),
+        torch.cat([is_before, is_own], dim=1),
+    )
 
 
 def _embedded(

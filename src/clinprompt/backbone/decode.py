@@ -10,10 +10,16 @@ from torch import Tensor
 
 from clinprompt.backbone.bank import Bank, read_inputs
 from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.shared_prefix import Prefix, logits_of, read_text
 from clinprompt.backbone.writing import Writing
-from clinprompt.batches.encode import Row, collate
+from clinprompt.batches.encode import Row, alike, collate, micro_batches, packs
 
+POSITIONS_AT_ONCE = 8192  # prompts included: keys and values of as many are kept
+SCORING_OVERHEAD = 32  # positions that one more group costs: a pass of its own
+WRITING_OVERHEAD = 1000  # ... or as many passes as it writes tokens
+_SHARED_TOKENS = 32  # with as many in common, rows are read together where that saves reading
+_ROWS_OF_A_NOTE = 32
 _LEAST_USED = 0.75  # of the rows at work; below it, finished ones leave
 
 
@@ -28,11 +34,24 @@ def generate(
 ) -> list[tuple[int, ...]]:
     """Return greedily chosen ids for each row, without the end token; finished rows leave early.
 
-    ``limits`` are the most ids of each row, at least one. ``bank`` holds the prompts of all
-    tasks; a row picks its own by ``row.task``.
+    Any number of rows: they are read and written group by group. ``limits`` are the most ids of
+    each row, at least one. ``bank`` holds the prompts of all tasks; a row picks its own by
+    ``row.task``.
     """
-    assert min(limits) > 0
-    hidden, past = read_inputs(backbone.model, rows, bank, pad_id=backbone.pad_id)
+    assert min(limits, default=1) > 0
+    answers: list[tuple[int, ...]] = [()] * len(rows)
+    for group in _groups(backbone, rows, bank, WRITING_OVERHEAD):
+        own = [limits[number] for number in group]
+        written = _write(backbone, [rows[number] for number in group], bank, own, end_id)
+        for number, answer in zip(group, written, strict=True):
+            answers[number] = answer
+    return answers
+
+
+def _write(
+    backbone: Backbone, rows: Sequence[Row], bank: Bank, limits: Sequence[int], end_id: int
+) -> list[tuple[int, ...]]:
+    hidden, past = read_inputs(backbone.model, rows, bank)
     writing = Writing(backbone.model, past, room=max(limits))
     answers: list[list[int]] = [[] for _ in rows]
     numbers = torch.arange(len(rows), device=backbone.device)
@@ -65,10 +84,27 @@ def score_choices(
 ) -> list[list[float]]:
     """Return the log-likelihood of each choice of each row, in nats, inputs being read once.
 
+    Any number of rows, as in ``generate``.
+
     Choices are token ids without end token, except where one would be the beginning of another
     (see ``distinct_choices``).
     """
-    hidden, past = read_inputs(backbone.model, rows, bank, pad_id=backbone.pad_id)
+    scores: list[list[float]] = [[] for _ in rows]
+    for group in _groups(backbone, rows, bank, SCORING_OVERHEAD):
+        own = [choices[number] for number in group]
+        found = _score(backbone, [rows[number] for number in group], own, bank)
+        for number, values in zip(group, found, strict=True):
+            scores[number] = values
+    return scores
+
+
+def _score(
+    backbone: Backbone,
+    rows: Sequence[Row],
+    choices: Sequence[Sequence[tuple[int, ...]]],
+    bank: Bank,
+) -> list[list[float]]:
+    hidden, past = read_inputs(backbone.model, rows, bank)
     first = torch.log_softmax(logits_of(backbone.model, hidden), dim=-1)
     pairs = [(row, ids) for row, own in enumerate(choices) for ids in own]
     scores = torch.stack([first[row, ids[0]] for row, ids in pairs])
@@ -77,6 +113,29 @@ def score_choices(
         scores[longer] += _score_rest(backbone, [pairs[index] for index in longer], past)
     values = iter(scores.tolist())
     return [[next(values) for _ in own] for own in choices]
+
+
+def _groups(backbone: Backbone, rows: Sequence[Row], bank: Bank, overhead: int) -> list[list[int]]:
+    """Group row numbers for one pass each; those of a note that tasks share, with each other."""
+    groups: list[list[int]] = []
+    lone = list(range(len(rows)))
+    if bank.suffix is not None:
+        alikes = alike(rows, least=_SHARED_TOKENS)
+        groups = [found for found in alikes if len(found) > 1]
+        lone = [number for found in alikes if len(found) == 1 for number in found]
+        groups = [
+            group[at : at + _ROWS_OF_A_NOTE]
+            for group in groups
+            for at in range(0, len(group), _ROWS_OF_A_NOTE)
+        ]
+    lone.sort(key=lambda number: -len(rows[number]))
+    others = [rows[number] for number in lone]
+    if is_packable(backbone.model):
+        sizes = [len(row.input_ids) + bank.num_positions for row in others]
+        places = packs(sizes, max_tokens=POSITIONS_AT_ONCE)
+    else:
+        places = micro_batches(others, max_tokens=POSITIONS_AT_ONCE, overhead=overhead)
+    return groups + [[lone[place] for place in group] for group in places]
 
 
 def distinct_choices(

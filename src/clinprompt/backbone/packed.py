@@ -30,7 +30,8 @@ class Pack:
 
     ``prompts`` has the keys and values of K prompts for each layer (empty: no prompt), ``owners``
     the prompt of each row, ``masks`` what each row's queries may see: all of the prompt, and of its
-    own positions those up to the query.
+    own positions those up to the query. To ``kept``, if it is a list, reading adds the keys and
+    values of each layer.
     """
 
     lengths: tuple[int, ...]
@@ -39,6 +40,7 @@ class Pack:
     masks: tuple[Tensor, ...]
     query_bounds: Int[Tensor, " b"]
     key_bounds: Int[Tensor, " b"]
+    kept: list[tuple[Float[Tensor, "G N D"], Float[Tensor, "G N D"]]] | None = None
 
     @property
     def num_prompt_positions(self) -> int:
@@ -69,6 +71,8 @@ def make_pack(
     owners: Sequence[int],
     prompts: Sequence[_LayerCache],
     device: torch.device,
+    *,
+    keep: bool = False,
 ) -> Pack:
     """Return the pack of rows of the given lengths, each under the prompt that owns it."""
     num_before = prompts[0][0].shape[2] if prompts else 0
@@ -85,6 +89,7 @@ def make_pack(
         query_bounds=starts,
         key_bounds=starts
         + num_before * torch.arange(len(bounds), dtype=torch.int32, device=device),
+        kept=[] if keep else None,
     )
 
 
@@ -123,6 +128,8 @@ def _attention(  # noqa: PLR0913 - the signature is that of transformers
         return output
     layer = module.layer_idx
     assert isinstance(layer, int)
+    if pack.kept is not None:
+        pack.kept.append((key[0], value[0]))
     own = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
     before = pack.prompts[layer] if pack.prompts else (None, None)
     keys, values = (

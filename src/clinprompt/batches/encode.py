@@ -259,17 +259,17 @@ def alike(rows: Sequence[Row], *, least: int) -> list[list[int]]:
     return groups
 
 
-def packs(rows: Sequence[Row], *, max_tokens: int) -> list[list[int]]:
-    """Group row numbers in their order, each group of at most ``max_tokens`` tokens, unpadded.
+def packs(sizes: Sequence[int], *, max_tokens: int) -> list[list[int]]:
+    """Group numbers of rows of given sizes in their order, at most ``max_tokens`` a group.
 
     A row that is longer than that is a group of its own.
     """
     groups: list[list[int]] = []
     room = 0
-    for number, row in enumerate(rows):
-        if len(row) > room or not groups:
+    for number, size in enumerate(sizes):
+        if size > room or not groups:
             groups.append([])
             room = max_tokens
         groups[-1].append(number)
-        room -= len(row)
+        room -= size
     return groups

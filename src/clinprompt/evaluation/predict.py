@@ -10,17 +10,11 @@ from itertools import islice
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.decode import distinct_choices, generate, score_choices
 from clinprompt.backbone.load import Backbone
-from clinprompt.batches.encode import Encoder, Row, alike, micro_batches
+from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.parts import Parts, parts_of
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import Answer, Example
 from clinprompt.tasks.formats import parse_answer
-
-TOKENS_AT_ONCE = 4096
-SHARED_TOKENS = 32  # with as many in common, rows are read together where that saves reading
-ROWS_OF_A_NOTE = 32
-SCORING_OVERHEAD = 32  # tokens that one more group costs: a pass of its own
-WRITING_OVERHEAD = 1000  # ... or as many passes as it writes tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,35 +78,12 @@ def _texts(
 ) -> list[str]:
     """Return what the model answers to each row, in order."""
     texts = [""] * len(rows)
-    for is_closed in (True, False):
+    for is_closed, answer in ((True, _choose), (False, _write)):
         wanted = [i for i, example in enumerate(examples) if bool(example.choices) == is_closed]
-        inputs = [rows[i] for i in wanted]
-        answer = _choose if is_closed else _write
-        overhead = SCORING_OVERHEAD if is_closed else WRITING_OVERHEAD
-        for group in _groups(inputs, bank, overhead):
-            own_rows = [inputs[g] for g in group]
-            own_examples = [examples[wanted[g]] for g in group]
-            found = answer(backbone, encoder, own_rows, own_examples, bank)
-            for g, text in zip(group, found, strict=True):
-                texts[wanted[g]] = text
+        own = [rows[i] for i in wanted], [examples[i] for i in wanted]
+        for i, text in zip(wanted, answer(backbone, encoder, *own, bank), strict=True):
+            texts[i] = text
     return texts
-
-
-def _groups(rows: Sequence[Row], bank: Bank, overhead: int) -> list[list[int]]:
-    """Group row numbers for one pass each; behind a note that tasks share, with each other."""
-    if bank.suffix is None:
-        return micro_batches(rows, max_tokens=TOKENS_AT_ONCE, overhead=overhead)
-    groups: list[list[int]] = []
-    lone: list[int] = []
-    for found in alike(rows, least=SHARED_TOKENS):
-        if len(found) == 1:
-            lone += found
-        else:
-            groups += [
-                found[at : at + ROWS_OF_A_NOTE] for at in range(0, len(found), ROWS_OF_A_NOTE)
-            ]
-    rest = micro_batches([rows[n] for n in lone], max_tokens=TOKENS_AT_ONCE, overhead=overhead)
-    return groups + [[lone[place] for place in group] for group in rest]
 
 
 def _choose(

@@ -76,7 +76,7 @@ def tune(
         chosen = [rows[task][index] for task, index in course[number]]
         terms: Terms = {}
         loss = exercise.objective(len(chosen), terms)
-        batches = _batches(backbone, chosen, settings.micro_batch_tokens)
+        batches = batches_of(backbone, chosen, settings.micro_batch_tokens)
         tasks = sorted({row.task for row in chosen})
         value = accumulate_gradients(
             backbone.model,
@@ -115,16 +115,20 @@ def mean_loss(
     bank = make_bank(backbone.model, tuner.prompts(tasks), tuner.placement)
     order = torch.tensor(tasks, device=backbone.device)
     total, terms = 0.0, Terms()
-    for batch in _batches(backbone, rows, max_tokens):
+    for batch in batches_of(backbone, rows, max_tokens):
         owners = torch.searchsorted(order, batch.tasks)
         states = target_states(backbone.model, batch, bank, owners)
         total += float(task_objective(len(rows), terms)(batch, states))
     return total
 
 
-def _batches(backbone: Backbone, rows: Sequence[Row], max_tokens: int) -> list[Batch]:
-    group = packs if is_packable(backbone.model) else micro_batches
+def batches_of(backbone: Backbone, rows: Sequence[Row], max_tokens: int) -> list[Batch]:
+    """Return rows as batches that are read one at a time, of at most so many tokens each."""
+    if is_packable(backbone.model):
+        groups = packs([len(row) for row in rows], max_tokens=max_tokens)
+    else:
+        groups = micro_batches(rows, max_tokens=max_tokens)
     return [
         collate([rows[index] for index in own], pad_id=backbone.pad_id).to(backbone.device)
-        for own in group(rows, max_tokens=max_tokens)
+        for own in groups
     ]

@@ -1,0 +1,216 @@
+"""Time answers: many tasks over one note, and requests of many tasks mixed, against PEFT.
+
+PEFT holds one adapter a task in one model and switches between them: prompt tuning with the very
+same prompts, whose answers are held against clinprompt's token for token, and LoRA of rank 8. No
+answer ends early: every one has all its tokens, by every method.
+"""
+
+import statistics
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from random import Random
+from time import perf_counter
+from typing import Any
+
+import torch
+from methods import LORA_MODULES
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from rows import step_rows
+
+from clinprompt.backbone.bank import Bank, make_bank
+from clinprompt.backbone.decode import generate
+from clinprompt.backbone.load import Backbone, load_backbone
+from clinprompt.batches.encode import Row
+from clinprompt.config import DataSettings
+from clinprompt.prompts.initializers import from_vocabulary
+from clinprompt.recipes.suite import examples_of, load_suite
+
+NEVER = -1  # an id that no token has
+Answers = list[tuple[int, ...]]
+Method = Callable[[Sequence[Row]], Answers]
+
+
+def measure(
+    *, tasks: int, length: int, note: int, new_tokens: int, requests: int, repeats: int
+) -> dict[str, Any]:
+    """Return seconds and ratios for one note under all tasks, and for mixed requests."""
+    backbone = load_backbone("smollm2-135m")
+    generator = torch.Generator().manual_seed(0)
+    prompts = torch.stack(
+        [
+            from_vocabulary(backbone.embeddings, length=length, generator=generator)
+            for _ in range(tasks)
+        ]
+    )
+    with torch.no_grad():
+        front, behind = (
+            make_bank(backbone.model, prompts),
+            make_bank(backbone.model, prompts, "suffix"),
+        )
+    tuned = _peft_prompts(load_backbone("smollm2-135m"), prompts)
+    adapters = _peft_loras(load_backbone("smollm2-135m"), tasks)
+    methods: dict[str, Method] = {
+        "clinprompt, prompts in front": lambda rows: _own(backbone, rows, front, new_tokens),
+        "clinprompt, prompts behind": lambda rows: _own(backbone, rows, behind, new_tokens),
+        "PEFT prompts, task by task": lambda rows: _peft(tuned, rows, new_tokens),
+        "PEFT LoRA r = 8, task by task": lambda rows: _peft(adapters, rows, new_tokens),
+    }
+    one_note = _note_rows(backbone, tasks, note)
+    mixed = _mixed_rows(tasks, requests)
+    grouped: dict[str, Method] = {
+        "PEFT prompts, grouped by task": lambda rows: _peft_grouped(tuned, rows, new_tokens)
+    }
+    without_behind = {name: m for name, m in methods.items() if "behind" not in name}
+    first = {name: m for name, m in methods.items() if "behind" not in name}
+    return {
+        "tasks": tasks,
+        "prompt positions": length,
+        "note tokens": len(one_note[0].input_ids),
+        "new tokens": new_tokens,
+        "requests": requests,
+        "request tokens": statistics.mean(len(row.input_ids) for row in mixed),
+        "one note, all tasks": _compared(methods, one_note, repeats),
+        "mixed requests": _compared(without_behind | grouped, mixed, 1),
+        "first token of one request": _first_token(first, one_note[:1], backbone, front, tuned),
+    }
+
+
+def _compared(
+    methods: dict[str, Method], rows: Sequence[Row], repeats: int
+) -> list[dict[str, Any]]:
+    """Time the methods in turn; tell which share of clinprompt's answers PEFT's prompts give."""
+    times: dict[str, list[float]] = defaultdict(list)
+    answers: dict[str, Answers] = {}
+    for _ in range(repeats):
+        for name, method in methods.items():
+            started = perf_counter()
+            answers[name] = method(rows)
+            times[name].append(perf_counter() - started)
+    own = next(iter(methods))
+    return [
+        {
+            "what": name,
+            "seconds": statistics.median(taken),
+            "ratio": statistics.median(t / o for t, o in zip(taken, times[own], strict=True)),
+            **_agreement(name, answers[own], answers[name]),
+        }
+        for name, taken in times.items()
+    ]
+
+
+def _agreement(name: str, own: Answers, other: Answers) -> dict[str, float]:
+    if not name.startswith("PEFT prompts"):
+        return {}
+    return {"same answers": sum(a == b for a, b in zip(own, other, strict=True)) / len(own)}
+
+
+def _first_token(
+    methods: dict[str, Method],
+    rows: Sequence[Row],
+    backbone: Backbone,
+    bank: Bank,
+    tuned: PeftModel,
+) -> list[dict[str, Any]]:
+    one_token: dict[str, Method] = {
+        next(iter(methods)): lambda taken: _own(backbone, taken, bank, 1),
+        "PEFT prompts": lambda taken: _peft(tuned, taken, 1),
+    }
+    return _compared(one_token, rows, 5)
+
+
+def _own(backbone: Backbone, rows: Sequence[Row], bank: Bank, new_tokens: int) -> Answers:
+    return generate(backbone, rows, bank, limits=[new_tokens] * len(rows), end_id=NEVER)
+
+
+def _peft(model: PeftModel, rows: Sequence[Row], new_tokens: int) -> Answers:
+    """Answer one request after the other, switching adapters where the task changes."""
+    answers = []
+    for row in rows:
+        if model.active_adapter != f"task{row.task}":
+            model.set_adapter(f"task{row.task}")
+        answers += _generated(model, [row], new_tokens)
+    return answers
+
+
+def _peft_grouped(model: PeftModel, rows: Sequence[Row], new_tokens: int) -> Answers:
+    """Answer all requests of a task in one batch, padded on the left, task after task."""
+    answers: Answers = [()] * len(rows)
+    for task in sorted({row.task for row in rows}):
+        model.set_adapter(f"task{task}")
+        own = [number for number, row in enumerate(rows) if row.task == task]
+        for number, answer in zip(
+            own, _generated(model, [rows[n] for n in own], new_tokens), strict=True
+        ):
+            answers[number] = answer
+    return answers
+
+
+@torch.inference_mode()
+def _generated(model: PeftModel, rows: Sequence[Row], new_tokens: int) -> Answers:
+    longest = max(len(row.input_ids) for row in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for number, row in enumerate(rows):
+        ids[number, longest - len(row.input_ids) :] = torch.tensor(row.input_ids)
+        mask[number, longest - len(row.input_ids) :] = 1
+    written = model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    return [tuple(answer) for answer in written[:, longest:].tolist()]
+
+
+def _peft_prompts(backbone: Backbone, prompts: torch.Tensor) -> PeftModel:
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=prompts.shape[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = get_peft_model(backbone.model, config, adapter_name="task0")
+        for task in range(1, len(prompts)):
+            model.add_adapter(f"task{task}", config)
+    with torch.no_grad():
+        for task, prompt in enumerate(prompts):
+            model.prompt_encoder[f"task{task}"].embedding.weight.copy_(prompt)
+    return model.eval()
+
+
+def _peft_loras(backbone: Backbone, tasks: int) -> PeftModel:
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=8,
+        lora_alpha=16,
+        target_modules=LORA_MODULES,
+        init_lora_weights=False,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = get_peft_model(backbone.model, config, adapter_name="task0")
+        for task in range(1, tasks):
+            model.add_adapter(f"task{task}", config)
+    return model.eval()
+
+
+def _note_rows(backbone: Backbone, tasks: int, length: int) -> list[Row]:
+    """Return one made-up note before a question of each task."""
+    suite = load_suite("practice", DataSettings(), None)
+    notes = " ".join(
+        example.record.text for example in examples_of(suite.sources[0], "train", limit=60, seed=0)
+    )
+    tokenizer = backbone.tokenizer
+    note = tokenizer(notes, add_special_tokens=False)["input_ids"][:length]
+    questions = (f"\nAnswer {task + 1}:" for task in range(tasks))
+    return [
+        Row(task, (*note, *tokenizer(question, add_special_tokens=False)["input_ids"]))
+        for task, question in enumerate(questions)
+    ]
+
+
+def _mixed_rows(tasks: int, requests: int) -> list[Row]:
+    """Return requests of as many tasks in random order, of open21's lengths."""
+    rows = step_rows(rows=requests, tasks=min(tasks, 21), longest=128, seed=0)
+    Random(0).shuffle(rows)
+    return [Row(row.task, row.input_ids) for row in rows]

@@ -1,0 +1,179 @@
+"""One training step of clinprompt and of its peers, on the same rows and backbone.
+
+Peers take their own loop: rows padded to the longest, ``model(..., labels=...).loss.backward()``.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from peft import (
+    LoraConfig,
+    MultitaskPromptTuningConfig,
+    PromptTuningConfig,
+    get_peft_model,
+)
+
+from clinprompt.backbone.bank import Bank, make_bank
+from clinprompt.backbone.gradients import accumulate_gradients
+from clinprompt.backbone.load import Backbone
+from clinprompt.batches.encode import Row, collate
+from clinprompt.config import DistillSettings
+from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
+from clinprompt.prompts.initializers import from_vocabulary
+from clinprompt.recipes.distill import distillation_objective
+from clinprompt.recipes.tune import batches_of, task_objective
+from clinprompt.training.teacher_cache import CachePlan, TeacherCache
+
+Step = Callable[[Sequence[Row]], float]
+LORA_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Prompt positions, tasks, learning rate; tokens that clinprompt reads at once."""
+
+    length: int
+    tasks: int
+    micro_batch_tokens: int = 1024
+    rate: float = 1e-3
+
+
+def student(backbone: Backbone, shape: Shape) -> DecomposedPrompts:
+    """Return a fresh metaprompt."""
+    generator = torch.Generator().manual_seed(0)
+    shared = from_vocabulary(backbone.embeddings, length=shape.length, generator=generator)
+    factors = neutral_factors(
+        shape.tasks,
+        length=shape.length,
+        hidden_size=backbone.hidden_size,
+        rank=1,
+        generator=generator,
+    )
+    return DecomposedPrompts(shared, *factors).to(backbone.device)
+
+
+def metaprompt(backbone: Backbone, shape: Shape) -> Step:
+    """Return clinprompt's step: the metaprompt on the task loss."""
+    return _own_step(backbone, shape, lambda rows: task_objective(len(rows), {}))
+
+
+def distilled_live(backbone: Backbone, shape: Shape) -> Step:
+    """Return clinprompt's step with teachers that are asked every time."""
+    settings = DistillSettings(cache_teachers=False)
+    objective = distillation_objective(backbone, _teachers(backbone, shape), settings)
+    return _own_step(backbone, shape, lambda rows: objective(len(rows), {}))
+
+
+def distilled_cached(backbone: Backbone, shape: Shape) -> Step:
+    """Return clinprompt's step with teachers whose answers are known (from the step before)."""
+    settings, teachers = DistillSettings(), _teachers(backbone, shape)
+    folder = TemporaryDirectory()
+    known: dict[tuple[Row, ...], TeacherCache] = {}
+
+    def loss(rows: Sequence[Row]) -> object:
+        assert folder.name
+        if tuple(rows) not in known:
+            plan = CachePlan(
+                tuple(len(row.target_ids) for row in rows),
+                settings.top_k,
+                backbone.hidden_size,
+                str(len(known)),
+                1.0,
+            )
+            known[tuple(rows)] = TeacherCache(Path(folder.name) / f"{len(known)}.cache", plan)
+        cache = known[tuple(rows)]
+        return distillation_objective(backbone, teachers, settings, cache)(len(rows), {})
+
+    return _own_step(backbone, shape, loss)
+
+
+def peft_multitask(backbone: Backbone, shape: Shape) -> Step:
+    """Return PEFT's multitask prompt tuning: every row carries its prompt."""
+    config = MultitaskPromptTuningConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=shape.length, num_tasks=shape.tasks
+    )
+    return _peft_step(get_peft_model(backbone.model, config), backbone, shape, names_task=True)
+
+
+def peft_prompt(backbone: Backbone, shape: Shape) -> Step:
+    """Return PEFT's prompt tuning."""
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=shape.length)
+    return _peft_step(get_peft_model(backbone.model, config), backbone, shape)
+
+
+def lora_8(backbone: Backbone, shape: Shape) -> Step:
+    """Return PEFT's LoRA of rank 8 on the attention projections."""
+    return _lora(backbone, shape, 8)
+
+
+def lora_16(backbone: Backbone, shape: Shape) -> Step:
+    """Return PEFT's LoRA of rank 16 on the attention projections."""
+    return _lora(backbone, shape, 16)
+
+
+METHODS: dict[str, Callable[[Backbone, Shape], Step]] = {
+    "clinprompt, metaprompt": metaprompt,
+    "clinprompt, distillation, teachers cached": distilled_cached,
+    "clinprompt, distillation, teachers live": distilled_live,
+    "PEFT, multitask prompt tuning": peft_multitask,
+    "PEFT, prompt tuning": peft_prompt,
+    "PEFT, LoRA r = 8": lora_8,
+    "PEFT, LoRA r = 16": lora_16,
+}
+
+
+def _teachers(backbone: Backbone, shape: Shape) -> Bank:
+    generator = torch.Generator().manual_seed(1)
+    prompts = [
+        from_vocabulary(backbone.embeddings, length=shape.length, generator=generator)
+        for _ in range(shape.tasks)
+    ]
+    with torch.no_grad():
+        return make_bank(backbone.model, torch.stack(prompts))
+
+
+def _own_step(backbone: Backbone, shape: Shape, loss: Callable[[Sequence[Row]], object]) -> Step:
+    module = student(backbone, shape)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=shape.rate)
+
+    def step(rows: Sequence[Row]) -> float:
+        optimizer.zero_grad()
+        tasks = sorted({row.task for row in rows})
+        batches = batches_of(backbone, rows, shape.micro_batch_tokens)
+        value = accumulate_gradients(backbone.model, module(tasks), tasks, batches, loss(rows))
+        optimizer.step()
+        return value
+
+    return step
+
+
+def _lora(backbone: Backbone, shape: Shape, rank: int) -> Step:
+    config = LoraConfig(
+        task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules=LORA_MODULES
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        return _peft_step(get_peft_model(backbone.model, config), backbone, shape)
+
+
+def _peft_step(
+    model: torch.nn.Module, backbone: Backbone, shape: Shape, *, names_task: bool = False
+) -> Step:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=shape.rate)
+
+    def step(rows: Sequence[Row]) -> float:
+        optimizer.zero_grad()
+        batch = collate(rows, pad_id=backbone.pad_id).to(backbone.device)
+        named = {"task_ids": batch.tasks} if names_task else {}
+        mask = batch.attention_mask.long()
+        output = model(input_ids=batch.input_ids, attention_mask=mask, labels=batch.labels, **named)
+        output.loss.backward()
+        optimizer.step()
+        return float(output.loss.detach())
+
+    return step
