@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check bench fix clean readme tasks
+.PHONY: setup demo test check bench bench-full fix clean readme tasks
 
 setup: $(STAMP)
 
@@ -28,7 +28,10 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python bench/step.py
+	$(BIN)/python bench/run.py
+
+bench-full: setup
+	$(BIN)/python bench/run.py --full
 
 fix: setup
 	$(BIN)/ruff check --fix .

@@ -27,6 +27,7 @@ from clinprompt.prompts.initializers import from_vocabulary
 from clinprompt.recipes.suite import examples_of, load_suite
 
 NEVER = -1  # an id that no token has
+NOTE_TOKENS, REQUEST_TOKENS = 24, 8  # of each answer
 Answers = list[tuple[int, ...]]
 Method = Callable[[Sequence[Row]], Answers]
 
@@ -50,29 +51,36 @@ def measure(
         )
     tuned = _peft_prompts(load_backbone("smollm2-135m"), prompts)
     adapters = _peft_loras(load_backbone("smollm2-135m"), tasks)
-    methods: dict[str, Method] = {
-        "clinprompt, prompts in front": lambda rows: _own(backbone, rows, front, new_tokens),
-        "clinprompt, prompts behind": lambda rows: _own(backbone, rows, behind, new_tokens),
-        "PEFT prompts, task by task": lambda rows: _peft(tuned, rows, new_tokens),
-        "PEFT LoRA r = 8, task by task": lambda rows: _peft(adapters, rows, new_tokens),
-    }
+
+    def methods(new_tokens: int) -> dict[str, Method]:
+        return {
+            "clinprompt, prompts in front": lambda rows: _own(backbone, rows, front, new_tokens),
+            "clinprompt, prompts behind": lambda rows: _own(backbone, rows, behind, new_tokens),
+            "PEFT prompts, task by task": lambda rows: _peft(tuned, rows, new_tokens),
+            "PEFT LoRA r = 8, task by task": lambda rows: _peft(adapters, rows, new_tokens),
+            "PEFT prompts, grouped by task": lambda rows: _peft_grouped(tuned, rows, new_tokens),
+        }
+
+    def chosen(new_tokens: int, left_out: str) -> dict[str, Method]:
+        return {name: m for name, m in methods(new_tokens).items() if left_out not in name}
+
     one_note = _note_rows(backbone, tasks, note)
     mixed = _mixed_rows(tasks, requests)
-    grouped: dict[str, Method] = {
-        "PEFT prompts, grouped by task": lambda rows: _peft_grouped(tuned, rows, new_tokens)
-    }
-    without_behind = {name: m for name, m in methods.items() if "behind" not in name}
-    first = {name: m for name, m in methods.items() if "behind" not in name}
     return {
         "tasks": tasks,
         "prompt positions": length,
         "note tokens": len(one_note[0].input_ids),
-        "new tokens": new_tokens,
+        "new tokens for the note": NOTE_TOKENS,
+        "new tokens for a request": REQUEST_TOKENS,
         "requests": requests,
         "request tokens": statistics.mean(len(row.input_ids) for row in mixed),
-        "one note, all tasks": _compared(methods, one_note, repeats),
-        "mixed requests": _compared(without_behind | grouped, mixed, 1),
-        "first token of one request": _first_token(first, one_note[:1], backbone, front, tuned),
+        "one note, all tasks": _compared(chosen(NOTE_TOKENS, "grouped"), one_note, 1),
+        "mixed requests": _compared(chosen(REQUEST_TOKENS, "behind"), mixed, 1),
+        "first token of one request": _compared(
+            {name: m for name, m in chosen(1, "behind").items() if "grouped" not in name},
+            one_note[:1],
+            5,
+        ),
     }
 
 
@@ -103,20 +111,6 @@ def _agreement(name: str, own: Answers, other: Answers) -> dict[str, float]:
     if not name.startswith("PEFT prompts"):
         return {}
     return {"same answers": sum(a == b for a, b in zip(own, other, strict=True)) / len(own)}
-
-
-def _first_token(
-    methods: dict[str, Method],
-    rows: Sequence[Row],
-    backbone: Backbone,
-    bank: Bank,
-    tuned: PeftModel,
-) -> list[dict[str, Any]]:
-    one_token: dict[str, Method] = {
-        next(iter(methods)): lambda taken: _own(backbone, taken, bank, 1),
-        "PEFT prompts": lambda taken: _peft(tuned, taken, 1),
-    }
-    return _compared(one_token, rows, 5)
 
 
 def _own(backbone: Backbone, rows: Sequence[Row], bank: Bank, new_tokens: int) -> Answers:

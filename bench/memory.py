@@ -54,6 +54,11 @@ def _one(name: str, size: dict[str, int]) -> dict[str, float]:
 
 
 def _peak() -> float:
+    """Return this process's own peak; ``getrusage`` would count what its parent had before it."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1000
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 

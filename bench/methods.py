@@ -1,6 +1,7 @@
 """One training step of clinprompt and of its peers, on the same rows and backbone.
 
-Peers take their own loop: rows padded to the longest, ``model(..., labels=...).loss.backward()``.
+Peers take their own loop: rows padded to the longest, ``model(..., labels=...).loss.backward()``,
+with gradient accumulation where rows are many.
 """
 
 import warnings
@@ -29,6 +30,7 @@ from clinprompt.recipes.tune import batches_of, task_objective
 from clinprompt.training.teacher_cache import CachePlan, TeacherCache
 
 Step = Callable[[Sequence[Row]], float]
+PEER_TOKENS = 4096  # padded, prompts included: about 11 GB on SmolLM2-135M
 LORA_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj"]
 
 
@@ -168,12 +170,24 @@ def _peft_step(
 
     def step(rows: Sequence[Row]) -> float:
         optimizer.zero_grad()
-        batch = collate(rows, pad_id=backbone.pad_id).to(backbone.device)
-        named = {"task_ids": batch.tasks} if names_task else {}
-        mask = batch.attention_mask.long()
-        output = model(input_ids=batch.input_ids, attention_mask=mask, labels=batch.labels, **named)
-        output.loss.backward()
+        total = 0.0
+        for part in _parts(rows, shape.length):
+            batch = collate(part, pad_id=backbone.pad_id).to(backbone.device)
+            named = {"task_ids": batch.tasks} if names_task else {}
+            mask = batch.attention_mask.long()
+            output = model(
+                input_ids=batch.input_ids, attention_mask=mask, labels=batch.labels, **named
+            )
+            loss = output.loss * (len(part) / len(rows))
+            loss.backward()
+            total += float(loss.detach())
         optimizer.step()
-        return float(output.loss.detach())
+        return total
 
     return step
+
+
+def _parts(rows: Sequence[Row], length: int) -> list[Sequence[Row]]:
+    """Part a step's rows for gradient accumulation: a peer's memory grows with padding."""
+    at_once = max(1, PEER_TOKENS // (length + max(map(len, rows))))
+    return [rows[start : start + at_once] for start in range(0, len(rows), at_once)]

@@ -1,0 +1,106 @@
+"""Run the benches; write docs/results/bench/NAME.json and NAME.md.
+
+Run: python bench/run.py          (P = 100, 16 rows, 4 tasks; answers; start-up: under 20 minutes)
+     python bench/run.py --full   (other sizes of the step: hours)
+"""
+
+import argparse
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import inference
+import memory
+import startup
+import step
+from methods import METHODS
+
+from clinprompt.backbone.load import load_backbone
+from clinprompt.recipes.context import environment
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results" / "bench"
+MAIN = {"rows": 16, "tasks": 4, "length": 100, "longest": 128}
+FULL = [
+    MAIN,
+    MAIN | {"length": 20},
+    MAIN | {"rows": 64, "tasks": 8},
+    MAIN | {"rows": 64, "tasks": 8, "length": 20},
+    MAIN | {"longest": 512},
+]
+QUICK = [name for name in METHODS if name not in ("PEFT, prompt tuning", "PEFT, LoRA r = 16")]
+WEIGHED = ["clinprompt, metaprompt", "PEFT, multitask prompt tuning", "PEFT, LoRA r = 8"]
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="all sizes of the step")
+    wanted = parser.parse_args()
+    if wanted.full:
+        for size in FULL:
+            _add("full", _name(size), step.measure(**size, repeats=5))
+        return
+    _add("bench", "memory", {**MAIN, "peaks": memory.measure(WEIGHED, **MAIN)})
+    _add("bench", "step", step.measure(**MAIN, repeats=5, names=QUICK))
+    answers = inference.measure(tasks=20, length=100, note=512, requests=200)
+    _add("bench", "answers", answers)
+    _add("bench", "start-up", startup.measure(repeats=5, length=100))
+
+
+def _name(size: dict[str, int]) -> str:
+    return "step, " + ", ".join(f"{name} {value}" for name, value in size.items())
+
+
+def _add(name: str, part: str, measured: dict[str, Any]) -> None:
+    """Write one more part as soon as it is there; show it."""
+    path = RESULTS / f"{name}.json"
+    known = json.loads(path.read_text()) if path.is_file() and part != "memory" else {}
+    known["machine"] = environment(load_backbone("smollm2-135m")) | {"processor": _processor()}
+    known[part] = measured
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(known, indent=2) + "\n")
+    path.with_suffix(".md").write_text(_page(known))
+    print(_section(part, measured), flush=True)
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _page(known: dict[str, Any]) -> str:
+    parts = [_section(part, values) for part, values in known.items() if part != "machine"]
+    machine = ", ".join(f"{name} {value}" for name, value in known["machine"].items())
+    return "\n".join(["# Benches", f"{machine}.\n", *parts])
+
+
+def _section(part: str, measured: dict[str, Any]) -> str:
+    single = {name: v for name, v in measured.items() if not isinstance(v, list)}
+    tables = {name: v for name, v in measured.items() if isinstance(v, list)}
+    facts = ", ".join(f"{name} {_shown(value)}" for name, value in single.items())
+    lines = [f"## {part}\n", f"{facts}.\n"]
+    for name, rows in tables.items():
+        lines += [f"**{name}**\n", *_table(rows), ""]
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    head = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    return head + [
+        f"| {' | '.join(_shown(row.get(name, '')) for name in columns)} |" for row in rows
+    ]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.2g}" if abs(value) < 0.1 else f"{value:,.2f}"
+    return str(value)
+
+
+if __name__ == "__main__":
+    main()
