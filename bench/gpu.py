@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--tiny", action="store_true")
     wanted = parser.parse_args()
+    num_steps = 1 if wanted.tiny else STEPS
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     wanted.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"device": _name(device), "torch": torch.__version__}
@@ -87,21 +88,25 @@ def main() -> None:
         if wanted.tiny:
             config.update(TINY)
             config.update({"layer_types": config.layer_types[:2]} if "oss" in name else {})
-        found[name] = backbone_steps(config, device, at_once, longest=64 if wanted.tiny else 1024)
+        found[name] = backbone_steps(
+            config, device, at_once, longest=64 if wanted.tiny else 1024, num_steps=num_steps
+        )
         _save(wanted.out, found)
     try:
-        found["SmolLM2-135M"] = smollm_steps(device, longest=64 if wanted.tiny else 512)
+        found["SmolLM2-135M"] = smollm_steps(
+            device, longest=64 if wanted.tiny else 512, num_steps=num_steps
+        )
     except BackboneError as error:
         found["SmolLM2-135M"] = {"left out": str(error)}
     _save(wanted.out, found)
 
 
 def backbone_steps(
-    config: PreTrainedConfig, device: torch.device, at_once: int, *, longest: int
+    config: PreTrainedConfig, device: torch.device, at_once: int, *, longest: int, num_steps: int
 ) -> dict[str, Any]:
     """Return time, peak memory and share of the limit of each method, one after the other."""
     methods.PEER_TOKENS = at_once
-    rows = [drawn_rows(seed, longest) for seed in range(STEPS + 1)]
+    rows = [drawn_rows(seed, longest) for seed in range(num_steps + 1)]
     shape = Shape(LENGTH, TASKS, micro_batch_tokens=at_once)
     result: dict[str, Any] = {"rows": ROWS, "prompt positions": LENGTH, "longest": longest}
     for name in NAMES:
@@ -117,11 +122,11 @@ def backbone_steps(
     return result
 
 
-def smollm_steps(device: torch.device, *, longest: int) -> dict[str, Any]:
+def smollm_steps(device: torch.device, *, longest: int, num_steps: int) -> dict[str, Any]:
     """Return the speed of a step on the default backbone, in tokens a second."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     backbone = load_backbone("smollm2-135m", device=str(device), dtype=dtype)
-    rows = [drawn_rows(seed, longest) for seed in range(STEPS + 1)]
+    rows = [drawn_rows(seed, longest) for seed in range(num_steps + 1)]
     shape = Shape(LENGTH, TASKS, micro_batch_tokens=16_384)
     result = timed(METHODS[NAMES[0]](backbone, shape), rows, device)
     tokens = statistics.median(sum(map(len, taken)) for taken in rows[1:])

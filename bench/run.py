@@ -21,6 +21,8 @@ from clinprompt.backbone.load import load_backbone
 from clinprompt.recipes.context import environment
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "bench"
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 MAIN = {"rows": 16, "tasks": 4, "length": 100, "longest": 128}
 FULL = [
     MAIN,
@@ -37,7 +39,11 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="all sizes of the step")
+    parser.add_argument("--page", action="store_true", help="only write the page anew")
     wanted = parser.parse_args()
+    if wanted.page:
+        insert(json.loads((RESULTS / "bench.json").read_text(encoding="utf-8")))
+        return
     if wanted.full:
         for size in FULL:
             _add("full", _name(size), step.measure(**size, repeats=5))
@@ -62,7 +68,22 @@ def _add(name: str, part: str, measured: dict[str, Any]) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=2) + "\n")
     path.with_suffix(".md").write_text(_page(known))
+    if name == "bench":
+        insert(known)
     print(_section(part, measured), flush=True)
+
+
+def insert(known: dict[str, Any]) -> None:
+    """Put the tables into docs/performance.md, between its marks."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n{inserted(known)}\n{END}{after}", encoding="utf-8")
+
+
+def inserted(known: dict[str, Any]) -> str:
+    """Return what stands between the marks."""
+    return _page(known).replace("# Benches\n", "").replace("\n## ", "\n### ").strip()
 
 
 def _processor() -> str:

@@ -19,12 +19,13 @@ import torch
 
 from clinprompt import __version__
 from clinprompt.backbone.load import Backbone, load_backbone
-from clinprompt.batches.encode import Encoder, chat_shell
+from clinprompt.batches.encode import Encoder, Row, chat_shell
 from clinprompt.config import RunConfig
 from clinprompt.errors import RunError
 from clinprompt.files import write_text
 from clinprompt.prompts.artifact import Kind, Manifest
 from clinprompt.prompts.store import Store
+from clinprompt.recipes.suite import Candidates, candidates, training_rows
 from clinprompt.tasks.card import SPLITS, TaskCard
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.loop import Place
@@ -43,6 +44,8 @@ class Run:
     backbone: Backbone
     reporter: Reporter = field(default_factory=Silent)
     finished: dict[str, str] = field(default_factory=dict)
+    _encoded: dict[str, tuple[Row, ...]] = field(default_factory=dict)
+    _candidates: dict[str, Candidates] = field(default_factory=dict)
 
     @cached_property
     def store(self) -> Store:
@@ -78,6 +81,21 @@ class Run:
             splits=data.long_inputs == "split",
             target_limits=data.target_tokens,
         )
+
+    def training_rows(self, data: TaskData) -> tuple[Row, ...]:
+        """Return a source task's training rows, encoded once; see ``suite.training_rows``."""
+        name, settings = data.card.name, self.config
+        if name not in self._encoded:
+            limit, seed = settings.data.train_rows, settings.seed
+            self._encoded[name] = training_rows(self.encoder(), data, limit=limit, seed=seed)
+        return self._encoded[name]
+
+    def few_rows(self, data: TaskData, count: int, *, seed: int) -> tuple[Row, ...]:
+        """Return shots of a target task, whose rows are encoded once; see ``suite.Candidates``."""
+        name = data.card.name
+        if name not in self._candidates:
+            self._candidates[name] = candidates(self.encoder(), data)
+        return self._candidates[name].draw(count, seed=seed)
 
     def place(self, phase: str) -> Place:
         """Return where a phase is written."""

@@ -21,7 +21,7 @@ from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.initializers import from_text, from_vocabulary, mean_of_teachers
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.recipes.context import Run
-from clinprompt.recipes.suite import encode_all, examples_of, training_rows
+from clinprompt.recipes.suite import encode_all, examples_of
 from clinprompt.recipes.tune import Exercise, Objective, Terms, tune
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.losses import (
@@ -41,7 +41,7 @@ def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
     if name in run.finished:
         return run.store.metaprompt(run.finished[name])
     teachers = [teach(run, data) for data in sources]
-    rows = _numbered([_source_rows(run, data, task) for task, data in enumerate(sources)])
+    rows = _numbered([run.training_rows(data) for data in sources])
     vectors = [teacher.tensors["vectors"] for teacher in teachers]
     module = _student(run, vectors).to(run.backbone.device)
     settings = run.config.distill
@@ -85,7 +85,7 @@ def teach(run: Run, data: TaskData) -> Artifact:
     tune(
         run.backbone,
         PromptTuner(module, run.config.prompt.placement),
-        [_source_rows(run, data, 0)],
+        [run.training_rows(data)],
         exercise=Exercise(
             settings,
             {"prompt": settings.learning_rate},
@@ -206,14 +206,12 @@ def _student(run: Run, teachers: Sequence[Tensor]) -> DecomposedPrompts:
 
 
 def _numbered(rows: Sequence[Sequence[Row]]) -> list[list[Row]]:
-    """Return the rows of all tasks, each with a number of its own."""
+    """Return the rows of all tasks, each with its task's number and one of its own."""
     numbers = count()
-    return [[replace(row, number=next(numbers)) for row in own] for own in rows]
-
-
-def _source_rows(run: Run, data: TaskData, task: int) -> tuple[Row, ...]:
-    limit, seed = run.config.data.train_rows, run.config.seed
-    return training_rows(run.encoder(), data, limit=limit, seed=seed, task=task)
+    return [
+        [replace(row, task=task, number=next(numbers)) for row in own]
+        for task, own in enumerate(rows)
+    ]
 
 
 def _validation(run: Run, data: TaskData, task: int) -> tuple[Row, ...]:

@@ -14,7 +14,7 @@ from clinprompt.recipes.context import Run, open_run
 from clinprompt.recipes.distill import distill, teach
 from clinprompt.recipes.evaluate import Attempt, evaluate
 from clinprompt.recipes.predict import Annotator
-from clinprompt.recipes.suite import examples_of, few_rows, find_mirror, load_suite
+from clinprompt.recipes.suite import examples_of, find_mirror, load_suite
 from clinprompt.tasks.card import catalog, find_card
 from clinprompt.tasks.load import load_task
 from clinprompt.training.progress import Reporter, Silent
@@ -80,7 +80,7 @@ def adapt_task(
     run.claim([data])
     check_fits(run.backbone, loaded.manifest)
     run.store.save(loaded)
-    rows = few_rows(run.encoder(), data, request.shots, seed=config.seed)
+    rows = run.few_rows(data, request.shots, seed=config.seed)
     which = f"{request.method}-k{request.shots}-{loaded.manifest.content_hash[:16]}"
     fit = Fit(request.method, data.card, rows, f"{data.card.name}/{which}", config.seed)
     with adapt(run, fit, loaded) as fitted:

@@ -26,9 +26,7 @@ from clinprompt.recipes.suite import (
     check_suite,
     encode_all,
     examples_of,
-    few_rows,
     load_suite,
-    training_rows,
 )
 from clinprompt.tasks.card import SPLITS, Split
 from clinprompt.tasks.example import Answer, Record
@@ -95,11 +93,11 @@ def run_road(
 
 def _check_answers(run: Run, suite: SuiteData) -> None:
     """Check, before hours of training, that each task has enough answers of a fitting length."""
-    config, encoder = run.config, run.encoder()
+    compare = run.config.compare
     for data in suite.sources:
-        training_rows(encoder, data, limit=config.data.train_rows, seed=config.seed)
-    for data in suite.targets if config.compare.shots else ():
-        few_rows(encoder, data, max(config.compare.shots), seed=config.compare.seeds[0])
+        run.training_rows(data)
+    for data in suite.targets if compare.shots else ():
+        run.few_rows(data, max(compare.shots), seed=compare.seeds[0])
 
 
 def _grid(config: RunConfig, suite: SuiteData) -> Iterator[Wanted]:
@@ -124,7 +122,7 @@ def _cell(run: Run, wanted: Wanted, metaprompt: Artifact) -> Cell:
         start = starting_prompt(run, metaprompt, data.card)
         return evaluate(run, data.card, examples, Attempt(method, 0, wanted.seed, start([0])[0]))
     name = f"{data.card.name}/{method}-k{wanted.shots}-seed{wanted.seed}"
-    rows = few_rows(run.encoder(), data, wanted.shots, seed=wanted.seed)
+    rows = run.few_rows(data, wanted.shots, seed=wanted.seed)
     fit = Fit(method, data.card, rows, name, wanted.seed)
     with adapt(run, fit, metaprompt) as fitted:
         prompts = fitted.tuner.prompts([0])

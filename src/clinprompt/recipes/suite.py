@@ -128,9 +128,7 @@ def encode_all(
     )
 
 
-def training_rows(
-    encoder: Encoder, data: TaskData, *, limit: int, seed: int, task: int = 0
-) -> tuple[Row, ...]:
+def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) -> tuple[Row, ...]:
     """Return at most ``limit`` encoded training rows, without those whose answer is too long.
 
     An answer is never cut: a model taught on cut answers learns not to stop.
@@ -139,30 +137,49 @@ def training_rows(
         DataError: no row is left.
     """
     examples = examples_of(data, "train", limit=limit, seed=seed)
-    rows = encode_all(encoder, data.card, examples, task)
+    rows = encode_all(encoder, data.card, examples)
     return _with_whole_answers(data, encoder, rows)
 
 
-def few_rows(encoder: Encoder, data: TaskData, count: int, *, seed: int) -> tuple[Row, ...]:
-    """Return ``count`` encoded training rows: closed labels equally often, else simply at random.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Encoded training rows that may be shots, and the label of each ("" where it has none)."""
+
+    name: str
+    limit: int
+    rows: tuple[Row, ...]
+    labels: tuple[str, ...]
+
+    def draw(self, count: int, *, seed: int) -> tuple[Row, ...]:
+        """Return ``count`` rows: closed labels equally often, else simply at random.
+
+        Raises:
+            DataError: there are not so many whose answer fits.
+        """
+        if len(self.rows) < count:
+            raise DataError(
+                f"{self.name}: {count} examples wanted, but only {len(self.rows)} training rows "
+                f"have an answer that fits {self.limit} tokens; ask for fewer, or raise "
+                "data.max_target_tokens (for this task: data.target_tokens)"
+            )
+        return tuple(self.rows[index] for index in shots(self.labels, count, seed=seed))
+
+
+def candidates(encoder: Encoder, data: TaskData) -> Candidates:
+    """Return what shots are drawn from: all training rows whose answer fits.
 
     A row is what the model reads at once: of a long note, one window.
-
-    Raises:
-        DataError: there are not so many whose answer fits.
     """
     whole = (make_example(data.card, record) for record in data.splits["train"])
-    examples = [part for one in whole for part in parts_of(data.card, one, encoder).examples]
-    encoded = [encoder.encode(example) for example in examples]
-    fitting = [i for i, row in enumerate(encoded) if not row.target_was_cut]
-    if len(fitting) < count:
-        raise DataError(
-            f"{data.card.name}: {count} examples wanted, but only {len(fitting)} training rows "
-            f"have an answer that fits {encoder.target_limit(data.card.name)} tokens; ask for "
-            "fewer, or raise data.max_target_tokens (for this task: data.target_tokens)"
-        )
-    chosen = shots([_label(examples[i].record) for i in fitting], count, seed=seed)
-    return tuple(encoded[fitting[index]] for index in chosen)
+    examples = (part for one in whole for part in parts_of(data.card, one, encoder).examples)
+    encoded = ((encoder.encode(example), _label(example.record)) for example in examples)
+    fitting = [(row, label) for row, label in encoded if not row.target_was_cut]
+    return Candidates(
+        data.card.name,
+        encoder.target_limit(data.card.name),
+        tuple(row for row, _ in fitting),
+        tuple(label for _, label in fitting),
+    )
 
 
 def _with_whole_answers(data: TaskData, encoder: Encoder, rows: Sequence[Row]) -> tuple[Row, ...]:

@@ -86,7 +86,9 @@ def tune(
             loss,
             placement=tuner.placement,
         )
-        return StepResult(value, sum(len(row) for row in chosen), terms)
+        num_real = sum(len(row) for row in chosen)
+        terms["padding"] = 1 - num_real / _num_read(backbone, batches)
+        return StepResult(value, num_real, terms)
 
     plan = Plan(
         steps=settings.steps,
@@ -132,3 +134,10 @@ def batches_of(backbone: Backbone, rows: Sequence[Row], max_tokens: int) -> list
         collate([rows[index] for index in own], pad_id=backbone.pad_id).to(backbone.device)
         for own in groups
     ]
+
+
+def _num_read(backbone: Backbone, batches: Sequence[Batch]) -> int:
+    """Return the positions of rows that a step computes, padding included, prompts not."""
+    if is_packable(backbone.model):
+        return sum(int(batch.attention_mask.sum()) for batch in batches)
+    return sum(batch.input_ids.numel() for batch in batches)

@@ -111,6 +111,7 @@ def _mapped(path: Path, plan: CachePlan) -> dict[str, NDArray[Any]]:
     header, stated = json.dumps(asdict(plan)), path.with_suffix(".json")
     if not (path.is_file() and stated.is_file() and stated.read_text(encoding="utf-8") == header):
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # what teachers say gives answers away
         with path.open("wb") as stream:
             stream.truncate(plan.num_bytes)
         stated.write_text(header, encoding="utf-8")

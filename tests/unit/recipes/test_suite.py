@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from clinprompt.batches.encode import Encoder
 from clinprompt.config import check_config
 from clinprompt.errors import DataError, SettingError
-from clinprompt.recipes.suite import SuiteData, check_suite, few_rows, training_rows
+from clinprompt.recipes.suite import SuiteData, candidates, check_suite, training_rows
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.example import LabelAnswer, Record, TextAnswer
 from clinprompt.tasks.load import TaskData, load_task
@@ -45,10 +45,10 @@ def test_no_row_left_is_named(tokenizer):
 
 def test_shots_come_from_rows_whose_answer_fits(tokenizer):
     encoder = Encoder(tokenizer, 100, 12)
-    rows = few_rows(encoder, summaries(), 3, seed=0)
+    rows = candidates(encoder, summaries()).draw(3, seed=0)
     assert sorted(len(row.target_ids) for row in rows) == [5, 6, 11]
     with pytest.raises(DataError, match="4 examples wanted, but only 3"):
-        few_rows(encoder, summaries(), 4, seed=0)
+        candidates(encoder, summaries()).draw(4, seed=0)
 
 
 def test_shots_of_closed_labels_are_balanced(tokenizer):
@@ -59,7 +59,7 @@ def test_shots_of_closed_labels_are_balanced(tokenizer):
     )
     card = find_card("practice-nli-social")
     data = TaskData(card, {"train": rows, "validation": (), "test": ()})
-    chosen = few_rows(Encoder(tokenizer, 200, 12), data, 6, seed=1)
+    chosen = candidates(Encoder(tokenizer, 200, 12), data).draw(6, seed=1)
     yes = sum(row.target_ids == Encoder(tokenizer, 200, 12).encode_target("yes") for row in chosen)
     assert yes == 3
 
