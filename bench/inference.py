@@ -62,8 +62,9 @@ def measure(*, tasks: int, length: int, note: int, requests: int) -> dict[str, A
             "PEFT prompts, grouped by task": lambda rows: _peft_grouped(tuned, rows, new_tokens),
         }
 
-    def chosen(new_tokens: int, left_out: str) -> dict[str, Method]:
-        return {name: m for name, m in methods(new_tokens).items() if left_out not in name}
+    def without(new_tokens: int, *words: str) -> dict[str, Method]:
+        known = methods(new_tokens).items()
+        return {name: m for name, m in known if not any(word in name for word in words)}
 
     one_note = _note_rows(backbone, tasks, note)
     mixed = _mixed_rows(tasks, requests)
@@ -75,13 +76,9 @@ def measure(*, tasks: int, length: int, note: int, requests: int) -> dict[str, A
         "new tokens for a request": REQUEST_TOKENS,
         "requests": requests,
         "request tokens": statistics.mean(len(row.input_ids) for row in mixed),
-        "one note, all tasks": _compared(chosen(NOTE_TOKENS, "grouped"), one_note, 1),
-        "mixed requests": _compared(chosen(REQUEST_TOKENS, "behind"), mixed, 1),
-        "first token of one request": _compared(
-            {name: m for name, m in chosen(1, "behind").items() if "grouped" not in name},
-            one_note[:1],
-            5,
-        ),
+        "one note, all tasks": _compared(without(NOTE_TOKENS, "grouped", "LoRA"), one_note, 1),
+        "mixed requests": _compared(without(REQUEST_TOKENS, "behind"), mixed, 1),
+        "first token of one request": _compared(without(1, "behind", "grouped"), one_note[:1], 5),
     }
 
 

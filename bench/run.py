@@ -7,7 +7,7 @@ Run: python bench/run.py          (P = 100, 16 rows, 4 tasks; answers; start-up:
 import argparse
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,19 @@ FULL = [
 QUICK = [name for name in METHODS if name not in ("PEFT, prompt tuning", "PEFT, LoRA r = 16")]
 WEIGHED = ["clinprompt, metaprompt", "PEFT, multitask prompt tuning", "PEFT, LoRA r = 8"]
 
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "memory": lambda: {**MAIN, "peaks": memory.measure(WEIGHED, **MAIN)},
+    "step": lambda: step.measure(**MAIN, repeats=5, names=QUICK),
+    "answers": lambda: inference.measure(tasks=20, length=100, note=512, requests=200),
+    "start-up": lambda: startup.measure(repeats=3, length=100),
+}
+
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="all sizes of the step")
+    parser.add_argument("--only", choices=PARTS, help="one part of the bench, the others as before")
     parser.add_argument("--page", action="store_true", help="only write the page anew")
     wanted = parser.parse_args()
     if wanted.page:
@@ -48,11 +56,9 @@ def main() -> None:
         for size in FULL:
             _add("full", _name(size), step.measure(**size, repeats=5))
         return
-    _add("bench", "memory", {**MAIN, "peaks": memory.measure(WEIGHED, **MAIN)})
-    _add("bench", "step", step.measure(**MAIN, repeats=5, names=QUICK))
-    answers = inference.measure(tasks=20, length=100, note=512, requests=200)
-    _add("bench", "answers", answers)
-    _add("bench", "start-up", startup.measure(repeats=5, length=100))
+    for part, measure in PARTS.items():
+        if wanted.only in (None, part):
+            _add("bench", part, measure())
 
 
 def _name(size: dict[str, int]) -> str:
@@ -62,7 +68,7 @@ def _name(size: dict[str, int]) -> str:
 def _add(name: str, part: str, measured: dict[str, Any]) -> None:
     """Write one more part as soon as it is there; show it."""
     path = RESULTS / f"{name}.json"
-    known = json.loads(path.read_text()) if path.is_file() and part != "memory" else {}
+    known = json.loads(path.read_text()) if path.is_file() else {}
     known["machine"] = environment(load_backbone("smollm2-135m")) | {"processor": _processor()}
     known[part] = measured
     RESULTS.mkdir(parents=True, exist_ok=True)
