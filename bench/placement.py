@@ -1,6 +1,6 @@
 """Ask what a prompt behind the input costs in quality: the same tuning, in front and behind.
 
-Single prompts of three real targets, each trained alone on its training rows, by the same settings
+Single prompts of real tasks, each trained alone on its training rows, by the same settings
 and seeds. Writes docs/results/bench/placement.json and .md; goes on where it was stopped.
 
 Run: python bench/placement.py DIR RUNS    (the mirror; a folder for runs)
@@ -17,7 +17,7 @@ from clinprompt.recipes.predict import open_annotator
 from clinprompt.training.progress import Silent
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "bench"
-TARGETS = ("ner-reddit-drugs", "ie-phee", "sum-openi")
+TARGETS = ("ner-reddit-drugs", "ie-phee", "sum-openi", "ner-ncbi-disease")  # the last is a source
 PLACEMENTS = ("prefix", "suffix")
 TEST_ROWS = 100
 SETTINGS: dict[str, Any] = {
