@@ -86,7 +86,7 @@ def _brat(files: Sequence[DataFile], origin: Origin, answer: AnswerKind) -> Told
         notes.append(
             f"pieces: {parted} of {sum(total for total, _ in counts)} mentions have words between "
             "their pieces; each is read as one stretch from its first piece to its last, these "
-            'words included (with pieces = "first" below [reader]: as its first piece alone)'
+            "words included"
         )
     if left := origin.unannotated:
         notes.append(
