@@ -69,7 +69,9 @@ def _add(name: str, part: str, measured: dict[str, Any]) -> None:
     """Write one more part as soon as it is there; show it."""
     path = RESULTS / f"{name}.json"
     known = json.loads(path.read_text()) if path.is_file() else {}
-    known["machine"] = environment(load_backbone("smollm2-135m")) | {"processor": _processor()}
+    machine = environment(load_backbone("smollm2-135m")) | {"processor": _processor()}
+    known = known if known.get("machine") == machine else {}  # no two machines on one page
+    known["machine"] = machine
     known[part] = measured
     RESULTS.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=2) + "\n")

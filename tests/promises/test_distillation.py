@@ -161,6 +161,18 @@ def test_cached_teachers_teach_as_live_ones_do_within_float16(backbone, tmp_path
     assert first[0] == again[0]
 
 
+def test_what_a_bfloat16_backbone_says_can_be_cached(tmp_path):
+    cache = TeacherCache(tmp_path / "teachers.cache", CachePlan((1,), 3, 4, "made", 1.0))
+    said = Taught(
+        torch.arange(3)[None],
+        -torch.arange(3.0)[None].bfloat16(),
+        -torch.ones(1).bfloat16(),
+        torch.ones(1, 4).bfloat16(),
+    )
+    cache.keep([0], said)
+    assert torch.equal(cache.recall([0], torch.device("cpu")).hidden, torch.ones(1, 4))
+
+
 def test_a_cache_of_other_teachers_is_begun_anew(tmp_path):
     path, plan = tmp_path / "teachers.cache", CachePlan((2, 1), 3, 4, "these", 1.0)
     said = Taught(torch.arange(3)[None], -torch.arange(3.0)[None], -torch.ones(1), torch.ones(1, 4))

@@ -141,6 +141,7 @@ def _read_on(
     owners: Int[Tensor, " B"],
 ) -> tuple[Float[Tensor, "B H"], Prefix]:
     """Continue what is before each row; return its last hidden state, and the past it leaves."""
+    assert all(len(row) for row in embeds), "a row has nothing to read"
     lengths = torch.tensor([len(row) for row in embeds], device=embeds[0].device)
     if is_packable(model):
         layers = before.keys_values if before else ()

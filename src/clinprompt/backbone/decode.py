@@ -19,7 +19,7 @@ POSITIONS_AT_ONCE = 8192  # prompts included: keys and values of as many are kep
 SCORING_OVERHEAD = 32  # positions that one more group costs: a pass of its own
 WRITING_OVERHEAD = 1000  # ... or as many passes as it writes tokens
 _SHARED_TOKENS = 32  # with as many in common, rows are read together where that saves reading
-_ROWS_OF_A_NOTE = 32
+_POSITIONS_OF_A_NOTE = 2 * POSITIONS_AT_ONCE  # most of them are the note's, read once
 _LEAST_USED = 0.75  # of the rows at work; below it, finished ones leave
 
 
@@ -109,8 +109,10 @@ def _score(
     pairs = [(row, ids) for row, own in enumerate(choices) for ids in own]
     scores = torch.stack([first[row, ids[0]] for row, ids in pairs])
     longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]
-    if longer:
-        scores[longer] += _score_rest(backbone, [pairs[index] for index in longer], past)
+    sizes = [past.positions.shape[1] + len(pairs[index][1]) for index in longer]
+    for part in packs(sizes, max_tokens=POSITIONS_AT_ONCE):
+        chosen = [longer[place] for place in part]
+        scores[chosen] += _score_rest(backbone, [pairs[index] for index in chosen], past)
     values = iter(scores.tolist())
     return [[next(values) for _ in own] for own in choices]
 
@@ -121,13 +123,11 @@ def _groups(backbone: Backbone, rows: Sequence[Row], bank: Bank, overhead: int) 
     lone = list(range(len(rows)))
     if bank.suffix is not None:
         alikes = alike(rows, least=_SHARED_TOKENS)
-        groups = [found for found in alikes if len(found) > 1]
         lone = [number for found in alikes if len(found) == 1 for number in found]
-        groups = [
-            group[at : at + _ROWS_OF_A_NOTE]
-            for group in groups
-            for at in range(0, len(group), _ROWS_OF_A_NOTE)
-        ]
+        for found in (found for found in alikes if len(found) > 1):
+            sizes = [len(rows[number].input_ids) + bank.num_positions for number in found]
+            parts = packs(sizes, max_tokens=_POSITIONS_OF_A_NOTE)
+            groups += [[found[place] for place in part] for part in parts]
     lone.sort(key=lambda number: -len(rows[number]))
     others = [rows[number] for number in lone]
     if is_packable(backbone.model):

@@ -21,6 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "clinprompt"
+_FORWARDING = frozenset({"llama", "mistral", "qwen2"})  # hand their attention what they are given
 _LayerCache = tuple[Float[Tensor, "K G P D"], Float[Tensor, "K G P D"]]
 
 
@@ -60,9 +61,10 @@ def is_packable(model: PreTrainedModel) -> bool:
 def use_packed_attention(model: PreTrainedModel) -> None:
     """Let a model attend to packed rows too, where its attention is plain."""
     config = model.config
+    is_known = config.model_type in _FORWARDING
     kinds = set(getattr(config, "layer_types", None) or ("full_attention",))
     is_plain = kinds == {"full_attention"} and getattr(config, "sliding_window", None) is None
-    if is_plain and config._attn_implementation == "sdpa":
+    if is_known and is_plain and config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)
 
 

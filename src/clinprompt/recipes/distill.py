@@ -67,9 +67,9 @@ def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
     )
     artifact = make_artifact(_metaprompt_manifest(run, sources), dict(module.named_parameters()))
     run.store.save(artifact)
-    run.finish(name, artifact.manifest.content_hash, place)
     if cache is not None:
-        cache.delete()
+        cache.delete()  # before the rest: it gives answers away
+    run.finish(name, artifact.manifest.content_hash, place)
     return artifact
 
 

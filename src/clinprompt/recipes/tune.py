@@ -76,11 +76,13 @@ def tune(
         chosen = [rows[task][index] for task, index in course[number]]
         terms: Terms = {}
         loss = exercise.objective(len(chosen), terms)
-        batches = batches_of(backbone, chosen, settings.micro_batch_tokens)
         tasks = sorted({row.task for row in chosen})
+        prompts = tuner.prompts(tasks)
+        own = prompts.shape[1] if prompts is not None and tuner.placement == "suffix" else 0
+        batches = batches_of(backbone, chosen, settings.micro_batch_tokens, prompt_tokens=own)
         value = accumulate_gradients(
             backbone.model,
-            tuner.prompts(tasks),
+            prompts,
             tasks,
             batches,
             loss,
@@ -124,10 +126,15 @@ def mean_loss(
     return total
 
 
-def batches_of(backbone: Backbone, rows: Sequence[Row], max_tokens: int) -> list[Batch]:
-    """Return rows as batches that are read one at a time, of at most so many tokens each."""
+def batches_of(
+    backbone: Backbone, rows: Sequence[Row], max_tokens: int, *, prompt_tokens: int = 0
+) -> list[Batch]:
+    """Return rows as batches that are read one at a time, of at most so many tokens each.
+
+    ``prompt_tokens`` are those that each row gets on top, where prompts go behind the input.
+    """
     if is_packable(backbone.model):
-        groups = packs([len(row) for row in rows], max_tokens=max_tokens)
+        groups = packs([len(row) + prompt_tokens for row in rows], max_tokens=max_tokens)
     else:
         groups = micro_batches(rows, max_tokens=max_tokens)
     return [

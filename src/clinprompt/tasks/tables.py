@@ -34,11 +34,23 @@ def tell_table(files: Sequence[DataFile], named: Named) -> Table:
     the same, they are named by it.
 
     Raises:
-        DataError: the files hold no table.
+        DataError: the files hold no table, or not the same columns.
     """
     settings, tables = _parted(files)
     header = tables[0][0]
+    for file, table in zip(files, tables, strict=True):
+        if len(table[0]) != len(header):
+            raise file.error(
+                f"has {len(table[0])} columns, but {files[0].place} has {len(header)}; give "
+                "files of the same columns"
+            )
     if not _is_by_number(named):
+        for file, table in zip(files, tables, strict=True):
+            if list(table[0]) != list(header):
+                raise file.error(
+                    f"its first row is not that of {files[0].place}; give every file the same "
+                    "columns in the same order, below the same names"
+                )
         return Table(settings, _rows(tables, header), named)
     if not _has_header(tables, named):
         numbers = [str(index) for index in range(len(header))]

@@ -8,6 +8,7 @@ Axes: M target tokens of all rows, N those of a batch, k likeliest tokens, H hid
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,8 +79,9 @@ class TeacherCache:
         places = self._places(rows)
         for name, column in self._columns.items():
             if name != _MET:
-                values = getattr(taught, name).detach().cpu().numpy()
-                column[places] = values.reshape(len(places), -1)
+                values = getattr(taught, name).detach().cpu()
+                kept = values.half() if values.is_floating_point() else values
+                column[places] = kept.numpy().reshape(len(places), -1)
         self._columns[_MET][list(rows)] = 1
 
     def recall(self, rows: Sequence[int], device: torch.device) -> Taught:
@@ -113,7 +115,7 @@ def _mapped(path: Path, plan: CachePlan) -> dict[str, NDArray[Any]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)  # what teachers say gives answers away
         with path.open("wb") as stream:
-            stream.truncate(plan.num_bytes)
+            os.posix_fallocate(stream.fileno(), 0, plan.num_bytes)  # else a full disk kills later
         stated.write_text(header, encoding="utf-8")
     columns: dict[str, NDArray[Any]] = {}
     offset, num_tokens = 0, sum(plan.lengths)

@@ -4,10 +4,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import random_prompts, random_rows
+from transformers import StableLmConfig, StableLmForCausalLM
 
 from clinprompt.backbone import packed
 from clinprompt.backbone.bank import Bank, target_states
-from clinprompt.backbone.packed import is_packable, make_pack
+from clinprompt.backbone.packed import is_packable, make_pack, use_packed_attention
 from clinprompt.backbone.shared_prefix import read_prompts, read_text
 from clinprompt.batches.encode import IGNORED, collate, packs
 
@@ -28,6 +29,21 @@ def test_packed_rows_give_the_states_of_padded_ones(tiny_llama):
 
 def test_layers_that_see_a_part_only_are_never_packed(tiny_gpt_oss):
     assert not is_packable(tiny_gpt_oss.model)
+
+
+def test_a_model_that_may_not_hand_on_what_it_is_given_is_not_packed():
+    """StableLM's layers keep from their attention what they do not know."""
+    config = StableLmConfig(
+        vocab_size=16,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
+    model = StableLmForCausalLM(config)
+    use_packed_attention(model)
+    assert not is_packable(model)
 
 
 def varlen_by_hand(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size):

@@ -500,3 +500,19 @@ def sketch(answer, labels, column="text"):
         files={"train": (column,)},
         labels=labels,
     )
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("text,label,id\nfoo,x,1\n", r"test\.csv.*has 3 columns, but train\.csv has 2"),
+        ("label,text\nx,some words\n", r"test\.csv.*first row is not that of train\.csv"),
+    ],
+)
+def test_files_of_other_columns_are_named(tmp_path, second, message):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "train.csv").write_text("text,label\nfoo bar,x\nbaz q,y\nfoo,x\nbaz,y\n")
+    (folder / "test.csv").write_text(second)
+    with pytest.raises(DataError, match=message):
+        draft_task(Request("nli", folder, "mine"))
