@@ -62,17 +62,26 @@ def tell_table(files: Sequence[DataFile], named: Named) -> Table:
 
 def _parted(files: Sequence[DataFile]) -> tuple[dict[str, Any], list[_Cells]]:
     """Return the delimiter and quotes by which every row has as many columns, and the cells."""
-    for quotes in (True, False):
-        for name, delimiter in DELIMITERS.items():
-            tables = [_cells(file, delimiter, quotes=quotes) for file in files]
-            if all(rows and len({len(row) for row in rows}) == 1 < len(rows[0]) for rows in tables):
-                return {"delimiter": name} | ({} if quotes else {"quotes": False}), tables
+    is_tsv = files[0].place.lower().endswith(".tsv")
+    for name in sorted(DELIMITERS, key=lambda name: is_tsv and name != "tab"):
+        ways = [(quotes, _even(files, DELIMITERS[name], quotes=quotes)) for quotes in (True, False)]
+        # Quotes are marks like any other where they would join rows that are even without.
+        quotes, tables = max(ways, key=lambda way: sum(map(len, way[1])))
+        if tables:
+            return {"delimiter": name} | ({} if quotes else {"quotes": False}), tables
     if empty := next((file for file in files if not file.text().strip()), None):
         raise empty.error("the file is empty; give one with records, or take it away")
     raise files[0].error(
         "no table: rows differ in their number of columns, or have one; part columns by comma, "
         "tab, semicolon or bar in every row"
     )
+
+
+def _even(files: Sequence[DataFile], delimiter: str, *, quotes: bool) -> list[_Cells]:
+    """Return the cells of all files if all rows of a file have as many, two or more; else none."""
+    tables = [_cells(file, delimiter, quotes=quotes) for file in files]
+    are_even = all(rows and len({len(row) for row in rows}) == 1 < len(rows[0]) for rows in tables)
+    return tables if are_even else []
 
 
 def _cells(file: DataFile, delimiter: str, *, quotes: bool) -> _Cells:

@@ -516,3 +516,21 @@ def test_files_of_other_columns_are_named(tmp_path, second, message):
     (folder / "test.csv").write_text(second)
     with pytest.raises(DataError, match=message):
         draft_task(Request("nli", folder, "mine"))
+
+
+def test_a_quotation_mark_at_the_start_of_a_cell_joins_no_rows(tmp_path):
+    """Read with quotes, everything from the first mark to the second one is a single cell."""
+    notes = [f"note {number} is made up" for number in range(20)]
+    notes[3], notes[7] = '"Feels sick today', 'says he is well"'
+    lines = [f"{note}\t{'yes' if number % 2 else 'no'}" for number, note in enumerate(notes)]
+    (tmp_path / "own.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    draft = draft_task(Request("nli", tmp_path / "own.tsv", "mine", Named(text=("text",))))
+    assert sum(map(len, draft.data.splits.values())) == 20
+
+
+def test_a_tsv_is_parted_by_tabs_even_where_every_row_has_one_comma(tmp_path):
+    lines = [f"note {n} has pain, acute\t{'yes' if n % 2 else 'no'}" for n in range(20)]
+    (tmp_path / "own.tsv").write_text("\n".join(lines) + "\n")
+    named = Named(text=("0",), label="1")
+    draft = draft_task(Request("nli", tmp_path / "own.tsv", "mine", named))
+    assert set(draft.data.card.labels) == {"yes", "no"}
