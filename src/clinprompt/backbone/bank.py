@@ -11,7 +11,7 @@ V vocabulary.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, takewhile
+from itertools import takewhile
 
 import torch
 from jaxtyping import Float, Int
@@ -90,7 +90,7 @@ def target_states(
     owners = batch.tasks if owners is None else owners
     rows, columns = torch.nonzero(batch.labels != IGNORED, as_tuple=True)
     embeds, num_behind = _embedded(model, batch, bank, owners)
-    hidden, starts = _read_rows(model, embeds, bank, owners)
+    hidden, starts, _ = _read_rows(model, embeds, bank.prefix, owners)
     at_targets = hidden[starts[rows] + columns + num_behind - 1]
     labels = batch.labels[rows, columns]
     return TargetStates(at_targets, logits_of(model, at_targets), labels, rows)
@@ -117,7 +117,12 @@ def read_inputs(
         tasks = torch.tensor([row.task for row in rows], device=device)
         pairs = zip(embeds, bank.suffix[tasks], strict=True)
         embeds = [torch.cat(pair) for pair in pairs]
-    return _read_on(model, embeds, before, torch.tensor(owners, device=device))
+    assert all(len(row) for row in embeds), "a row has nothing to read"
+    whose = torch.tensor(owners, device=device)
+    hidden, starts, past = _read_rows(model, embeds, before, whose, keep=True)
+    assert past is not None
+    ends = starts + torch.tensor([len(row) for row in embeds], device=device) - 1
+    return hidden[ends], past
 
 
 def _num_shared(rows: Sequence[Row]) -> int:
@@ -132,24 +137,6 @@ def _read_note(model: PreTrainedModel, ids: Sequence[int]) -> Prefix | None:
         return None
     note = torch.tensor([ids], device=model.device)
     return read_text(model, note, torch.ones_like(note, dtype=torch.bool), None)[1]
-
-
-def _read_on(
-    model: PreTrainedModel,
-    embeds: Sequence[Float[Tensor, "_t H"]],
-    before: Prefix | None,
-    owners: Int[Tensor, " B"],
-) -> tuple[Float[Tensor, "B H"], Prefix]:
-    """Continue what is before each row; return its last hidden state, and the past it leaves."""
-    assert all(len(row) for row in embeds), "a row has nothing to read"
-    lengths = torch.tensor([len(row) for row in embeds], device=embeds[0].device)
-    if is_packable(model):
-        layers = before.keys_values if before else ()
-        pack = make_pack(lengths.tolist(), owners.tolist(), layers, lengths.device, keep=True)
-        hidden = read_packed(model, torch.cat(list(embeds)), pack)
-        return hidden[lengths.cumsum(dim=0) - 1], _unpacked(pack, before, owners, lengths)
-    hidden, past = _read_padded(model, embeds, before.select(owners) if before else None)
-    return hidden[torch.arange(len(embeds), device=lengths.device), lengths - 1], past
 
 
 def _unpacked(
@@ -205,20 +192,26 @@ def _embedded(
 def _read_rows(
     model: PreTrainedModel,
     embeds: Sequence[Float[Tensor, "_t H"]],
-    bank: Bank,
+    before: Prefix | None,
     owners: Int[Tensor, " B"],
-) -> tuple[Float[Tensor, "M H"], Int[Tensor, " B"]]:
-    """Return the hidden states of all rows' positions, and where each row begins among them."""
-    lengths = [len(row) for row in embeds]
-    device = embeds[0].device
+    *,
+    keep: bool = False,
+) -> tuple[Float[Tensor, "M H"], Int[Tensor, " B"], Prefix | None]:
+    """Continue what is before each row, packed where the model allows it.
+
+    Returns the hidden states of all positions, where each row begins among them and, to ``keep``,
+    the past that the rows leave.
+    """
+    lengths = torch.tensor([len(row) for row in embeds], device=owners.device)
     if is_packable(model):
-        pack = make_pack(lengths, owners.tolist(), bank.keys_values, device)
-        starts = [0, *accumulate(lengths)][:-1]
-        return read_packed(model, torch.cat(list(embeds)), pack), torch.tensor(starts).to(device)
-    past = bank.prefix.select(owners) if bank.prefix else None
-    hidden, _ = _read_padded(model, embeds, past)
-    starts = list(range(0, hidden.shape[0] * hidden.shape[1], hidden.shape[1]))
-    return hidden.flatten(0, 1), torch.tensor(starts).to(device)
+        layers = before.keys_values if before else ()
+        pack = make_pack(lengths.tolist(), owners.tolist(), layers, owners.device, keep=keep)
+        hidden = read_packed(model, torch.cat(list(embeds)), pack)
+        kept = _unpacked(pack, before, owners, lengths) if keep else None
+        return hidden, lengths.cumsum(dim=0) - lengths, kept
+    padded, past = _read_padded(model, embeds, before.select(owners) if before else None)
+    starts = torch.arange(len(embeds), device=owners.device) * padded.shape[1]
+    return padded.flatten(0, 1), starts, past
 
 
 def _read_padded(

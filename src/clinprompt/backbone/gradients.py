@@ -37,12 +37,12 @@ def accumulate_gradients(
     bank = make_bank(model, prompts, placement)
     leaves, outputs, inputs = _detached(bank)
     order = torch.tensor(tasks, device=model.device)
-    total = torch.zeros(())
+    total = torch.zeros((), device=model.device)
     for batch in batches:
         owners = torch.searchsorted(order, batch.tasks)
         value = loss(batch, target_states(model, batch, leaves, owners))
         value.backward()  # type: ignore[no-untyped-call]
-        total = total + value.detach().cpu()
+        total = total + value.detach()
     if outputs:
         torch.autograd.backward(outputs, [tensor.grad for tensor in inputs])
     return float(total)

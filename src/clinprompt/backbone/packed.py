@@ -29,24 +29,21 @@ _LayerCache = tuple[Float[Tensor, "K G P D"], Float[Tensor, "K G P D"]]
 class Pack:
     """Where rows begin and end in one sequence, and which prompt's keys and values each one sees.
 
-    ``prompts`` has the keys and values of K prompts for each layer (empty: no prompt), ``owners``
-    the prompt of each row, ``masks`` what each row's queries may see: all of the prompt, and of its
-    own positions those up to the query. To ``kept``, if it is a list, reading adds the keys and
-    values of each layer.
+    ``prompts`` has the keys and values of K prompts for each layer (empty: no prompt), of
+    ``num_prompt_positions`` each, ``owners`` the prompt of each row. ``masks`` tell what each row's
+    queries may see: all of the prompt, and of its own positions those up to the query; on CUDA the
+    kernel knows, and there are none. To ``kept``, if it is a list, reading adds the keys and values
+    of each layer.
     """
 
     lengths: tuple[int, ...]
     owners: tuple[int, ...]
     prompts: Sequence[_LayerCache]
+    num_prompt_positions: int
     masks: tuple[Tensor, ...]
     query_bounds: Int[Tensor, " b"]
     key_bounds: Int[Tensor, " b"]
     kept: list[tuple[Float[Tensor, "G N D"], Float[Tensor, "G N D"]]] | None = None
-
-    @property
-    def num_prompt_positions(self) -> int:
-        """Return P."""
-        return self.prompts[0][0].shape[2] if self.prompts else 0
 
 
 def is_packable(model: PreTrainedModel) -> bool:
@@ -78,21 +75,25 @@ def make_pack(
 ) -> Pack:
     """Return the pack of rows of the given lengths, each under the prompt that owns it."""
     num_before = prompts[0][0].shape[2] if prompts else 0
-    longest = max(lengths)
-    visible = torch.ones(longest, num_before + longest, dtype=torch.bool, device=device)
-    visible = visible.tril(num_before)
-    bounds = [0, *accumulate(lengths)]
-    starts = torch.tensor(bounds, dtype=torch.int32, device=device)
+    starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    before = num_before * torch.arange(len(starts), dtype=torch.int32, device=device)
     return Pack(
         lengths=tuple(lengths),
         owners=tuple(owners),
         prompts=prompts,
-        masks=tuple(visible[:length, : num_before + length] for length in lengths),
+        num_prompt_positions=num_before,
+        masks=() if device.type == "cuda" else _masks(lengths, num_before, device),
         query_bounds=starts,
-        key_bounds=starts
-        + num_before * torch.arange(len(bounds), dtype=torch.int32, device=device),
+        key_bounds=starts + before,
         kept=[] if keep else None,
     )
+
+
+def _masks(lengths: Sequence[int], num_before: int, device: torch.device) -> tuple[Tensor, ...]:
+    longest = max(lengths)
+    visible = torch.ones(longest, num_before + longest, dtype=torch.bool, device=device)
+    visible = visible.tril(num_before)
+    return tuple(visible[:length, : num_before + length] for length in lengths)
 
 
 def read_packed(
@@ -103,6 +104,7 @@ def read_packed(
     positions = torch.cat([torch.arange(first, first + length) for length in pack.lengths])
     output = model.base_model(
         inputs_embeds=embeds[None],
+        attention_mask=embeds.new_zeros(1, 1, 1, 1),  # of no use; without, one of N² is made
         position_ids=positions[None].to(embeds.device),
         use_cache=False,
         pack=pack,

@@ -30,15 +30,6 @@ class Prefix:
     positions: Int[Tensor, "B S"]
     is_real: Bool[Tensor, "B S"]
 
-    def expand(self, num_rows: int) -> "Prefix":
-        """Return one row as many, without a copy."""
-        layers = tuple(
-            (keys.expand(num_rows, -1, -1, -1), values.expand(num_rows, -1, -1, -1))
-            for keys, values in self.keys_values
-        )
-        positions = self.positions.expand(num_rows, -1)
-        return Prefix(layers, positions, self.is_real.expand(num_rows, -1))
-
     def select(self, rows: Int[Tensor, " n"]) -> "Prefix":
         """Return the given rows, in that order; a row may come more than once."""
         layers = tuple((keys[rows], values[rows]) for keys, values in self.keys_values)

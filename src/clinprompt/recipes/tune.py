@@ -81,15 +81,10 @@ def tune(
         own = prompts.shape[1] if prompts is not None and tuner.placement == "suffix" else 0
         batches = batches_of(backbone, chosen, settings.micro_batch_tokens, prompt_tokens=own)
         value = accumulate_gradients(
-            backbone.model,
-            prompts,
-            tasks,
-            batches,
-            loss,
-            placement=tuner.placement,
+            backbone.model, prompts, tasks, batches, loss, placement=tuner.placement
         )
         num_real = sum(len(row) for row in chosen)
-        terms["padding"] = 1 - num_real / _num_read(backbone, batches)
+        terms["padding"] = _padding(backbone, batches, num_real)
         return StepResult(value, num_real, terms)
 
     plan = Plan(
@@ -119,7 +114,8 @@ def mean_loss(
     bank = make_bank(backbone.model, tuner.prompts(tasks), tuner.placement)
     order = torch.tensor(tasks, device=backbone.device)
     total, terms = 0.0, Terms()
-    for batch in batches_of(backbone, rows, max_tokens):
+    own = 0 if bank.suffix is None else bank.num_positions
+    for batch in batches_of(backbone, rows, max_tokens, prompt_tokens=own):
         owners = torch.searchsorted(order, batch.tasks)
         states = target_states(backbone.model, batch, bank, owners)
         total += float(task_objective(len(rows), terms)(batch, states))
@@ -143,8 +139,8 @@ def batches_of(
     ]
 
 
-def _num_read(backbone: Backbone, batches: Sequence[Batch]) -> int:
-    """Return the positions of rows that a step computes, padding included, prompts not."""
+def _padding(backbone: Backbone, batches: Sequence[Batch], num_real: int) -> float:
+    """Return the share of padding among the positions of rows that a step computes."""
     if is_packable(backbone.model):
-        return sum(int(batch.attention_mask.sum()) for batch in batches)
-    return sum(batch.input_ids.numel() for batch in batches)
+        return 0.0
+    return 1 - num_real / sum(batch.input_ids.numel() for batch in batches)
