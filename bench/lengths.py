@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from clinprompt.backbone.load import load_tokenizer
-from clinprompt.batches.encode import Encoder
+from clinprompt.batches.encode import make_encoder
 from clinprompt.config import load_config
 from clinprompt.recipes.suite import training_rows
 from clinprompt.tasks.card import find_card, find_suite
@@ -26,9 +26,8 @@ def main() -> None:
     tokenizer = load_tokenizer("smollm2-135m")
     lengths = {}
     for longest in (128, data.max_input_tokens):
-        encoder = Encoder(
-            tokenizer, longest, data.max_target_tokens, target_limits=data.target_tokens
-        )
+        shorter = data.model_copy(update={"max_input_tokens": longest})
+        encoder = make_encoder(tokenizer, shorter)
         for name in find_suite("open21").sources:
             task = load_task(find_card(name), Path(sys.argv[1]))
             rows = training_rows(encoder, task, limit=ROWS, seed=0)[:ROWS]

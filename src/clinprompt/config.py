@@ -23,7 +23,7 @@ Method = Literal[
 
 
 class Settings(BaseModel):
-    """A frozen group of settings; an unknown key is an error."""
+    """A frozen group of values that users write; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from clinprompt.config import DataSettings
 from clinprompt.errors import SettingError
 from clinprompt.tasks.example import Example
 
@@ -171,6 +172,26 @@ class Encoder:
         head, tail = chat_shell(self.tokenizer)
         first, *middle, last = example.pieces if len(example.pieces) > 1 else (*example.pieces, "")
         return replace(example, pieces=(head + first, *middle, last + tail))
+
+
+def make_encoder(
+    tokenizer: PreTrainedTokenizerBase,
+    data: DataSettings,
+    *,
+    context: int = 1 << 30,
+    added_tokens: int = 0,
+    chat: bool = False,
+) -> Encoder:
+    """Return the encoder that settings ask for; ``added_tokens`` come on top of the input limit."""
+    return Encoder(
+        tokenizer,
+        data.max_input_tokens + added_tokens,
+        data.max_target_tokens,
+        context,
+        chat,
+        splits=data.long_inputs == "split",
+        target_limits=data.target_tokens,
+    )
 
 
 def chat_shell(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:

@@ -100,7 +100,7 @@ def _tuner(
     elif fit.method == "prompt-tuning":
         start = start_vectors(run.backbone, run.config.prompt, seed=fit.seed)
         module = SoftPrompts(start[None]).to(run.backbone.device)
-        yield PromptTuner(module, run.config.prompt.placement), {"prompt": baselines.prompt_rate}
+        yield run.tuner(module), {"prompt": baselines.prompt_rate}
     elif metaprompt is None:
         raise SettingError(f"method {fit.method} needs a metaprompt; distill one first")
     else:
@@ -109,10 +109,7 @@ def _tuner(
             run, metaprompt, fit.card, rows=fit.rows, train_shared=train_shared
         )
         rates = {"shared": settings.shared_rate} if train_shared else {}
-        yield (
-            PromptTuner(prompts, run.config.prompt.placement),
-            rates | {"factors": settings.factor_rate},
-        )
+        yield run.tuner(prompts), rates | {"factors": settings.factor_rate}
 
 
 def _artifact(run: Run, tuner: Tuner, fit: Fit, metaprompt: Artifact | None) -> Artifact | None:
@@ -152,11 +149,7 @@ def _routed(run: Run, metaprompt: Artifact, card: TaskCard, rows: Sequence[Row])
         return same or every
     starts = [every, *([same] if same else []), *([k] for k in every)]
     losses = [
-        mean_loss(
-            run.backbone,
-            PromptTuner(_mean_start(run, metaprompt, chosen), run.config.prompt.placement),
-            rows[:ROUTE_ROWS],
-        )
+        mean_loss(run.backbone, run.tuner(_mean_start(run, metaprompt, chosen)), rows[:ROUTE_ROWS])
         for chosen in starts
     ]
     nearest = starts[losses.index(min(losses))]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.backbone.load import load_tokenizer
-from clinprompt.batches.encode import Encoder
+from clinprompt.batches.encode import Encoder, make_encoder
 from clinprompt.config import DataSettings
 from clinprompt.errors import ClinpromptError, SettingError
 from clinprompt.recipes.lengths import lengths_of, share
@@ -67,8 +67,9 @@ def check_tasks(
         loaded += [*sources, *targets]
     if not loaded and not checked.errors:
         raise SettingError(f"name a task or a suite to check; tasks: {', '.join(catalog())}")
-    data = DataSettings()
-    encoder = Encoder(load_tokenizer(backbone), data.max_input_tokens, data.max_target_tokens)
+    if not loaded:
+        return checked
+    encoder = make_encoder(load_tokenizer(backbone), DataSettings())
     for whole, trained in zip(loaded, kept or loaded, strict=True):
         name = whole.card.name
         try:

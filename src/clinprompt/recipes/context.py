@@ -19,11 +19,14 @@ import torch
 
 from clinprompt import __version__
 from clinprompt.backbone.load import Backbone, load_backbone
-from clinprompt.batches.encode import Encoder, Row, chat_shell
+from clinprompt.backbone.tuners import PromptTuner
+from clinprompt.batches.encode import Encoder, Row, chat_shell, make_encoder
 from clinprompt.config import RunConfig
 from clinprompt.errors import RunError
 from clinprompt.files import write_text
 from clinprompt.prompts.artifact import Kind, Manifest
+from clinprompt.prompts.decomposed import DecomposedPrompts
+from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.prompts.store import Store
 from clinprompt.recipes.suite import Candidates, candidates, training_rows
 from clinprompt.tasks.card import SPLITS, TaskCard
@@ -68,19 +71,21 @@ class Run:
         Instruction and chat template come on top of the length limit, so that every method reads
         the same share of a note.
         """
-        data, tokenizer = self.config.data, self.backbone.tokenizer
+        tokenizer = self.backbone.tokenizer
         is_chat = bool(instruction) and tokenizer.chat_template is not None
         shell = "".join(chat_shell(tokenizer)) if is_chat else ""
         added = tokenizer(shell + instruction, add_special_tokens=False)["input_ids"]
-        return Encoder(
+        return make_encoder(
             tokenizer,
-            data.max_input_tokens + len(added),
-            data.max_target_tokens,
-            self.backbone.context - self.config.prompt.length,
-            is_chat,
-            splits=data.long_inputs == "split",
-            target_limits=data.target_tokens,
+            self.config.data,
+            context=self.backbone.context - self.config.prompt.length,
+            added_tokens=len(added),
+            chat=is_chat,
         )
+
+    def tuner(self, module: SoftPrompts | DecomposedPrompts) -> PromptTuner:
+        """Return the tuner of prompts that stand where this run's prompts do."""
+        return PromptTuner(module, self.config.prompt.placement)
 
     def training_rows(self, data: TaskData) -> tuple[Row, ...]:
         """Return a source task's training rows, encoded once; see ``suite.training_rows``."""

@@ -13,7 +13,6 @@ from torch import Tensor
 from clinprompt.backbone.bank import Bank, TargetStates, make_bank, target_states
 from clinprompt.backbone.gradients import Loss
 from clinprompt.backbone.load import Backbone
-from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.batches.encode import Batch, Row
 from clinprompt.config import DistillSettings, PromptSettings
 from clinprompt.prompts.artifact import Artifact, Manifest, make_artifact
@@ -52,7 +51,7 @@ def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
     cache = _open_cache(run, rows, teachers)
     tune(
         run.backbone,
-        PromptTuner(module, run.config.prompt.placement),
+        run.tuner(module),
         rows,
         exercise=Exercise(
             settings,
@@ -84,7 +83,7 @@ def teach(run: Run, data: TaskData) -> Artifact:
     place = run.place(name)
     tune(
         run.backbone,
-        PromptTuner(module, run.config.prompt.placement),
+        run.tuner(module),
         [run.training_rows(data)],
         exercise=Exercise(
             settings,

@@ -58,11 +58,12 @@ def lengths_of(card: TaskCard, records: Sequence[Record], encoder: Encoder) -> L
     length_of = cache(lambda answer: len(encoder.encode_target(answer)))
     examples = [make_example(card, record) for record in records]
     parts = [_parts(card, example, encoder) for example in examples]
+    limit = encoder.target_limit(card.name)
     read = [length_of(part.target) for one in parts for part in one.examples]
     return Lengths(
         inputs=_spread(_input_lengths(examples, encoder)),
         answers=_spread([length_of(example.target) for example in examples]),
-        fitting=share(sum(length <= encoder.max_target_tokens for length in read), len(read)),
+        fitting=share(sum(length <= limit for length in read), len(read)),
         **_links(card, examples, parts),
     )
 

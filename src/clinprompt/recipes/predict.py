@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clinprompt.backbone.bank import make_bank
 from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
-from clinprompt.batches.encode import Encoder
+from clinprompt.batches.encode import Encoder, make_encoder
 from clinprompt.config import DataSettings
 from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.predict import Prediction, predict
@@ -47,14 +47,8 @@ class Annotator:
     def encoder(self) -> Encoder:
         """Return the encoder that the prompt was trained with."""
         data = DataSettings.model_validate(self.artifact.manifest.settings["data"])
-        return Encoder(
-            self.backbone.tokenizer,
-            data.max_input_tokens,
-            data.max_target_tokens,
-            self.backbone.context - self.artifact.manifest.length,
-            splits=data.long_inputs == "split",
-            target_limits=data.target_tokens,
-        )
+        context = self.backbone.context - self.artifact.manifest.length
+        return make_encoder(self.backbone.tokenizer, data, context=context)
 
     def annotate(self, records: Sequence[Record]) -> list[Prediction]:
         """Return the answers to new records."""

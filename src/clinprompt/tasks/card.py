@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
 
-from clinprompt.config import NAME_PATTERN
+from clinprompt.config import NAME_PATTERN, Settings
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card_errors import first_problem
 from clinprompt.tasks.published import Published
@@ -52,11 +50,7 @@ METRICS: dict[AnswerKind, tuple[Metric, ...]] = {  # the usual one first
 }
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(_Frozen):
+class Source(Settings):
     """Where the data comes from: enough to fetch the very same files again.
 
     ``access`` says what to request where, for data that are not public; ``paths`` are then the
@@ -76,7 +70,7 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-class Wording(_Frozen):
+class Wording(Settings):
     """How a record is put into words.
 
     ``template`` is a jinja template over the record's fields (and ``options``, a list of (letter,
@@ -91,7 +85,7 @@ class Wording(_Frozen):
     instruction: str
 
 
-class Files(_Frozen):
+class Files(Settings):
     """The files of each split in the task's folder; ``notes.tar.gz!inner/*.txt`` names members."""
 
     train: tuple[str, ...] = ()
@@ -99,7 +93,7 @@ class Files(_Frozen):
     test: tuple[str, ...] = ()
 
 
-class Resplit(_Frozen):
+class Resplit(Settings):
     """Make missing splits: move whole groups out of ``source``, by a hash of ``seed`` and group.
 
     ``validation`` and ``test`` are the shares of groups to move, about.
@@ -134,14 +128,14 @@ class Resplit(_Frozen):
             raise ValueError("resplit leaves nothing: validation and test must sum to less than 1")
 
 
-class Count(_Frozen):
+class Count(Settings):
     """How much a split holds, as read from the files that the checksums are of."""
 
     rows: int = Field(ge=0)
     annotations: int | None = Field(default=None, ge=0)
 
 
-class TaskCard(_Frozen):
+class TaskCard(Settings):
     """Everything clinprompt knows of a task.
 
     ``labels`` maps each label, span type or relation type of the data to the word shown for it.
@@ -293,7 +287,7 @@ def _folders_beside(path: Path) -> tuple[str, ...]:
     return tuple(str(card.parent) for card in path.parent.glob("*/card.toml"))
 
 
-class Suite(_Frozen):
+class Suite(Settings):
     """A named list of source tasks to learn from and target tasks to adapt to.
 
     ``missing`` says, a line each, what a user must know that it lacks.

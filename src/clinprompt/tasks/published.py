@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from clinprompt.config import Settings
 
 Part = Literal["all", "train", "validation", "test"]
 Kind = Literal["rows", "annotations"]
@@ -11,11 +13,7 @@ PARTS: tuple[Part, ...] = get_args(Part)
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Stated(_Frozen):
+class Stated(Settings):
     """How much a published split, or the whole set, is said to hold: rows, annotations or both."""
 
     rows: int | None = Field(default=None, ge=0)
@@ -28,7 +26,7 @@ class Stated(_Frozen):
         return self
 
 
-class Difference(_Frozen):
+class Difference(Settings):
     """Why so many rows or annotations of a published split (else of some split) are not read.
 
     In a list ``added``: why so many are read beside those that are stated.
@@ -46,7 +44,7 @@ class Difference(_Frozen):
         return self
 
 
-class Balance(_Frozen):
+class Balance(Settings):
     """One stated number beside what was read: even where stated + added = read + left out."""
 
     split: Part
@@ -70,7 +68,7 @@ class Balance(_Frozen):
         )
 
 
-class Published(_Frozen):
+class Published(Settings):
     """What the publisher states of a set, and why a task reads another number of it.
 
     ``train``, ``validation`` and ``test`` are the published splits: one that a ``resplit`` takes
