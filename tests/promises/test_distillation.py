@@ -1,6 +1,8 @@
 """The distillation loss is zero when the teacher is the student; padding never counts."""
 
+import errno
 import math
+import os
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from clinprompt.backbone.bank import Bank, make_bank, target_states
 from clinprompt.backbone.gradients import accumulate_gradients
 from clinprompt.batches.encode import collate
 from clinprompt.config import DistillSettings
+from clinprompt.errors import RunError
 from clinprompt.recipes.distill import distillation_objective
 from clinprompt.training.losses import (
     Taught,
@@ -171,6 +174,17 @@ def test_what_a_bfloat16_backbone_says_can_be_cached(tmp_path):
     )
     cache.keep([0], said)
     assert torch.equal(cache.recall([0], torch.device("cpu")).hidden, torch.ones(1, 4))
+
+
+def test_a_cache_that_finds_no_room_leaves_none_behind(tmp_path, monkeypatch):
+    def full(descriptor, offset, length):
+        os.write(descriptor, b"x" * (length // 2))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RunError, match=r"No space left.*cache_teachers"):
+        TeacherCache(tmp_path / "teachers.cache", CachePlan((2, 1), 3, 4, "made", 1.0))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_cache_of_other_teachers_is_begun_anew(tmp_path):

@@ -15,7 +15,7 @@ from clinprompt.backbone.shared_prefix import Prefix, logits_of, read_text
 from clinprompt.backbone.writing import Writing
 from clinprompt.batches.encode import Row, alike, collate, micro_batches, packs
 
-POSITIONS_AT_ONCE = 8192  # prompts included: keys and values of as many are kept
+POSITIONS_AT_ONCE = 8192  # of prompts, inputs and answers: keys and values of as many are kept
 SCORING_OVERHEAD = 32  # positions that one more group costs: a pass of its own
 WRITING_OVERHEAD = 1000  # ... or as many passes as it writes tokens
 _SHARED_TOKENS = 32  # with as many in common, rows are read together where that saves reading
@@ -40,7 +40,7 @@ def generate(
     """
     assert min(limits, default=1) > 0
     answers: list[tuple[int, ...]] = [()] * len(rows)
-    for group in _groups(backbone, rows, bank, WRITING_OVERHEAD):
+    for group in _groups(backbone, rows, bank, limits, WRITING_OVERHEAD):
         own = [limits[number] for number in group]
         written = _write(backbone, [rows[number] for number in group], bank, own, end_id)
         for number, answer in zip(group, written, strict=True):
@@ -90,7 +90,7 @@ def score_choices(
     (see ``distinct_choices``).
     """
     scores: list[list[float]] = [[] for _ in rows]
-    for group in _groups(backbone, rows, bank, SCORING_OVERHEAD):
+    for group in _groups(backbone, rows, bank, [0] * len(rows), SCORING_OVERHEAD):
         own = [choices[number] for number in group]
         found = _score(backbone, [rows[number] for number in group], own, bank)
         for number, values in zip(group, found, strict=True):
@@ -117,24 +117,33 @@ def _score(
     return [[next(values) for _ in own] for own in choices]
 
 
-def _groups(backbone: Backbone, rows: Sequence[Row], bank: Bank, overhead: int) -> list[list[int]]:
-    """Group row numbers for one pass each; those of a note that tasks share, with each other."""
+def _groups(
+    backbone: Backbone, rows: Sequence[Row], bank: Bank, room: Sequence[int], overhead: int
+) -> list[list[int]]:
+    """Group row numbers for one pass each; those of a note that tasks share, with each other.
+
+    ``room`` is how many positions may follow each row.
+    """
+    sizes = [
+        len(row.input_ids) + bank.num_positions + own for row, own in zip(rows, room, strict=True)
+    ]
+
+    def at_once(numbers: Sequence[int], max_tokens: int) -> list[list[int]]:
+        groups = packs([sizes[number] for number in numbers], max_tokens=max_tokens)
+        return [[numbers[place] for place in group] for group in groups]
+
     groups: list[list[int]] = []
     lone = list(range(len(rows)))
     if bank.suffix is not None:
         alikes = alike(rows, least=_SHARED_TOKENS)
         lone = [number for found in alikes if len(found) == 1 for number in found]
-        for found in (found for found in alikes if len(found) > 1):
-            sizes = [len(rows[number].input_ids) + bank.num_positions for number in found]
-            parts = packs(sizes, max_tokens=_POSITIONS_OF_A_NOTE)
-            groups += [[found[place] for place in part] for part in parts]
-    lone.sort(key=lambda number: -len(rows[number]))
-    others = [rows[number] for number in lone]
+        several = (found for found in alikes if len(found) > 1)
+        groups = [part for found in several for part in at_once(found, _POSITIONS_OF_A_NOTE)]
     if is_packable(backbone.model):
-        sizes = [len(row.input_ids) + bank.num_positions for row in others]
-        places = packs(sizes, max_tokens=POSITIONS_AT_ONCE)
-    else:
-        places = micro_batches(others, max_tokens=POSITIONS_AT_ONCE, overhead=overhead)
+        lone.sort(key=lambda number: -len(rows[number]))
+        return groups + at_once(lone, POSITIONS_AT_ONCE)
+    others = [rows[number] for number in lone]
+    places = micro_batches(others, max_tokens=POSITIONS_AT_ONCE, overhead=overhead)
     return groups + [[lone[place] for place in group] for group in places]
 
 

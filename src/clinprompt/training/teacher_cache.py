@@ -65,6 +65,7 @@ class TeacherCache:
         try:
             self._columns = _mapped(path, plan)
         except OSError as error:
+            path.unlink(missing_ok=True)  # half of it fills a full disk for nothing
             raise RunError(
                 f"{path}: {plan.num_bytes:,} bytes for what teachers say could not be kept "
                 f"({error.strerror or error}); free some space, or set distill.cache_teachers=false"
