@@ -22,6 +22,7 @@ import methods
 import torch
 from methods import METHODS, Shape
 from rows import random_ids
+from step import needed_operations
 from tokenizers import Tokenizer, models
 from transformers import (
     AutoModelForCausalLM,
@@ -113,7 +114,7 @@ def backbone_steps(
         backbone = random_backbone(config, device)
         result[name] = timed(METHODS[name](backbone, shape), rows, device)
         if name == NAMES[0]:
-            result["share of the limit"] = share(backbone, rows[1:], result[name]["seconds"])
+            result["share of the limit"] = share(backbone, rows[1:], shape, result[name]["seconds"])
         del backbone
         _clean(device)
     own = result[NAMES[0]]["seconds"]
@@ -179,22 +180,10 @@ def timed(
     return {"seconds": statistics.median(seconds), "peak GB": peak}
 
 
-def share(backbone: Backbone, rows: Sequence[Sequence[Row]], seconds: float) -> float:
-    """Return needed operations over time, as a share of the measured rate of a matrix product.
-
-    Of a mixture of experts, the weights of the experts that a token meets count.
-    """
-    config = backbone.model.config
-    head = backbone.embeddings.numel()
-    weights = sum(
-        p.numel()
-        * (config.num_experts_per_tok / config.num_local_experts if ".experts." in n else 1)
-        for n, p in backbone.model.named_parameters()
-        if "embed_tokens" not in n and "lm_head" not in n
-    )
-    positions = TASKS * LENGTH + statistics.median(sum(map(len, taken)) for taken in rows)
-    targets = statistics.median(sum(len(row.target_ids) for row in taken) for taken in rows)
-    return 4.0 * (positions * weights + targets * head) / seconds / _product_rate(backbone)
+def share(backbone: Backbone, rows: Sequence[Sequence[Row]], shape: Shape, seconds: float) -> float:
+    """Return needed operations over time, as a share of the measured rate of a matrix product."""
+    needed = statistics.median(needed_operations(backbone, taken, shape) for taken in rows)
+    return needed / seconds / _product_rate(backbone)
 
 
 def _product_rate(backbone: Backbone) -> float:

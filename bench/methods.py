@@ -77,7 +77,6 @@ def distilled_cached(backbone: Backbone, shape: Shape) -> Step:
     known: dict[tuple[Row, ...], TeacherCache] = {}
 
     def loss(rows: Sequence[Row]) -> object:
-        assert folder.name
         if tuple(rows) not in known:
             plan = CachePlan(
                 tuple(len(row.target_ids) for row in rows),

@@ -77,12 +77,19 @@ def needed_operations(backbone: Backbone, rows: Sequence[Row], shape: Shape) -> 
     """Return 2N operations forward and 2N backward a position; the head at target tokens only.
 
     Positions are those of the prompts, once a task, and of the rows. N counts the weights of all
-    layers. Attention itself is left out: it comes on top.
+    layers; of a mixture of experts, those of the experts that a position meets. Attention itself is
+    left out: it comes on top.
     """
+    config = backbone.model.config
+    met = getattr(config, "num_experts_per_tok", 1) / getattr(config, "num_local_experts", 1)
+    weights = sum(
+        p.numel() * (met if ".experts." in name else 1)
+        for name, p in backbone.model.named_parameters()
+        if not {"embed_tokens", "lm_head"} & set(name.split(".")) and "lora_" not in name
+    )
     positions = shape.tasks * shape.length + sum(map(len, rows))
-    head = backbone.embeddings.numel()
     targets = sum(len(row.target_ids) for row in rows)
-    return 4.0 * (positions * (backbone.num_parameters - head) + targets * head)
+    return 4.0 * (positions * weights + targets * backbone.embeddings.numel())
 
 
 def product_rate() -> float:

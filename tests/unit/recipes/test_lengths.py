@@ -1,30 +1,13 @@
 """Inputs and answers are measured in tokens, as training reads them."""
 
+from made_cards import card_of
 from tiny import byte_tokenizer
 
 from clinprompt.batches.encode import Encoder
 from clinprompt.recipes.lengths import Spread, lengths_of, share
-from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import Record, Relation, RelationsAnswer, Span, TextAnswer
 
 TOKENIZER = byte_tokenizer()  # one token a byte
-
-
-def card_of(type_, answer, metric, **changes):
-    return TaskCard.model_validate(
-        {
-            "name": "own",
-            "type": type_,
-            "answer": answer,
-            "title": "Own",
-            "metric": metric,
-            "source": {"repository": "own", "license": "own"},
-            "reader": {"name": "jsonl", "row": {"fields": {"text": "text"}}},
-            "files": {"train": ["a.jsonl"]},
-            "wording": {"version": 1, "template": "{{ text }}:", "instruction": "Answer."},
-            **changes,
-        }
-    )
 
 
 def test_answers_count_with_their_blank_and_their_end():

@@ -1,25 +1,9 @@
 """Which answers come back from their text form, whole and in part."""
 
-from clinprompt.tasks.card import TaskCard
+from made_cards import card_of
+
 from clinprompt.tasks.example import LabelAnswer, Record, Span, SpansAnswer, TextAnswer
 from clinprompt.tasks.survival import Survival, survival_of
-
-
-def card_of(type_, answer, metric, **changes):
-    return TaskCard.model_validate(
-        {
-            "name": "own",
-            "type": type_,
-            "answer": answer,
-            "title": "Own",
-            "metric": metric,
-            "source": {"repository": "own", "license": "own"},
-            "reader": {"name": "jsonl", "row": {"fields": {"text": "text"}}},
-            "files": {"train": ["a.jsonl"]},
-            "wording": {"version": 1, "template": "{{ text }}:", "instruction": "Answer."},
-            **changes,
-        }
-    )
 
 
 def test_mentions_survive_one_by_one():
