@@ -13,8 +13,9 @@ from clinprompt.backbone.load import load_tokenizer
 from clinprompt.batches.encode import make_encoder
 from clinprompt.config import load_config
 from clinprompt.recipes.suite import training_rows
-from clinprompt.tasks.card import find_card, find_suite
+from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task
+from clinprompt.tasks.suite import find_suite
 
 LENGTHS = Path(__file__).parent / "lengths.json"
 ROWS = 64

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from clinprompt.tasks.card import find_suite
+from clinprompt.tasks.suite import find_suite
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tasks.md"

@@ -6,7 +6,7 @@ import pytest
 
 from clinprompt.config import check_config, load_config
 from clinprompt.errors import SettingError
-from clinprompt.tasks.card import find_suite
+from clinprompt.tasks.suite import find_suite
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 

@@ -138,7 +138,7 @@ def fetch(
 
 def _say_missing(suite: str) -> None:
     """Say what a suite lacks, beside what the command prints."""
-    from clinprompt.tasks.card import find_suite
+    from clinprompt.tasks.suite import find_suite
 
     for lack in find_suite(suite).missing if suite else ():
         line = f"suite {suite}: {lack}"

@@ -11,11 +11,12 @@ from clinprompt.config import DataSettings
 from clinprompt.errors import ClinpromptError, SettingError
 from clinprompt.recipes.lengths import lengths_of, share
 from clinprompt.recipes.suite import find_mirror
-from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card, find_suite
+from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card
 from clinprompt.tasks.counts import balances, counts_of, mismatches
 from clinprompt.tasks.load import TaskData, load_task
 from clinprompt.tasks.overlap import drop_overlapping
 from clinprompt.tasks.published import KINDS
+from clinprompt.tasks.suite import find_suite
 from clinprompt.tasks.survival import Survival, survival_of
 
 Row = dict[str, Any]

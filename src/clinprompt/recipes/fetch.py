@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
-from clinprompt.tasks.card import TaskCard, catalog, find_card, find_suite
+from clinprompt.tasks.card import TaskCard, catalog, find_card
 from clinprompt.tasks.fetch import Route, data_cache, fetch_files, is_public, lacking_files
 from clinprompt.tasks.readers import PracticeReader
+from clinprompt.tasks.suite import find_suite
 
 ALL = "all"
 _NEEDS_CONSENT = ("non-commercial", "unstated")

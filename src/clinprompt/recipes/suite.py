@@ -10,12 +10,13 @@ from clinprompt.batches.mixture import sample, shots
 from clinprompt.batches.parts import parts_of
 from clinprompt.config import DataSettings, RunConfig
 from clinprompt.errors import DataError, SettingError, did_you_mean
-from clinprompt.tasks.card import Split, TaskCard, find_card, find_suite
+from clinprompt.tasks.card import Split, TaskCard, find_card
 from clinprompt.tasks.example import Example, LabelAnswer, Record
 from clinprompt.tasks.fetch import data_cache
 from clinprompt.tasks.formats import make_example
 from clinprompt.tasks.load import TaskData, load_task
 from clinprompt.tasks.overlap import drop_copies_of_test, drop_overlapping
+from clinprompt.tasks.suite import find_suite
 
 MIRROR_VARIABLE = "CLINPROMPT_MIRROR"
 _SPLIT_SEEDS: Mapping[Split, int] = {"train": 1, "validation": 2, "test": 3}

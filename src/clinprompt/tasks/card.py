@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from clinprompt.config import NAME_PATTERN, Settings
-from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.errors import DataError, SettingError
 from clinprompt.tasks.card_errors import first_problem
 from clinprompt.tasks.published import Published
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
@@ -285,42 +285,3 @@ def find_card(name: str) -> TaskCard:
 def _folders_beside(path: Path) -> tuple[str, ...]:
     """Return the task folders where a path points at one that is not there."""
     return tuple(str(card.parent) for card in path.parent.glob("*/card.toml"))
-
-
-class Suite(Settings):
-    """A named list of source tasks to learn from and target tasks to adapt to.
-
-    ``missing`` says, a line each, what a user must know that it lacks.
-    """
-
-    name: str
-    title: str
-    sources: tuple[str, ...] = Field(min_length=1)
-    targets: tuple[str, ...] = Field(min_length=1)
-    missing: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _keeps_targets_unseen(self) -> Self:
-        if both := sorted(set(self.sources) & set(self.targets)):
-            raise ValueError(f"{both[0]} is a source and a target; a target must be unseen")
-        return self
-
-
-def find_suite(name: str) -> Suite:
-    """Find a suite that comes with the package by name, or read one from a TOML file.
-
-    Raises:
-        SettingError: nothing has that name.
-        DataError: the suite file is damaged.
-    """
-    folder = Path(str(files("clinprompt.tasks"))) / "suites"
-    known = {path.stem: path for path in folder.glob("*.toml")}
-    path = known.get(name, Path(name))
-    if name not in known and not (path.suffix == ".toml" and path.is_file()):
-        raise SettingError(f"unknown suite {name!r}: {did_you_mean(name, known)}")
-    try:
-        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not readable as TOML: {error}") from error
-    except ValidationError as error:
-        raise DataError(f"{path}: not a suite: {first_problem(error, Suite)}") from error

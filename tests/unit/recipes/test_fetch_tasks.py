@@ -14,8 +14,9 @@ from clinprompt.cli.screen import DownloadBar
 from clinprompt.errors import DataError, RunError, SettingError
 from clinprompt.recipes.fetch import choose_cards, fetch_cards
 from clinprompt.recipes.suite import find_mirror
-from clinprompt.tasks.card import TaskCard, catalog, find_card, find_suite
+from clinprompt.tasks.card import TaskCard, catalog, find_card
 from clinprompt.tasks.fetch import Route, data_cache
+from clinprompt.tasks.suite import find_suite
 
 ROWS = b"n,t,l\n1,a,1\n2,b,0\n"
 

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from clinprompt.errors import DataError, SettingError
-from clinprompt.tasks.card import catalog, find_card, find_suite, read_card
+from clinprompt.tasks.card import catalog, find_card, read_card
+from clinprompt.tasks.suite import find_suite
 
 CARD = """
 name = "mine"

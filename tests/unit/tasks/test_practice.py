@@ -6,12 +6,13 @@ from typing import get_args
 import pytest
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.card import SPLITS, find_card, find_suite
+from clinprompt.tasks.card import SPLITS, find_card
 from clinprompt.tasks.example import spans_of
 from clinprompt.tasks.formats import make_example, parse_answer, render_answer
 from clinprompt.tasks.practice import PracticeTask, SourceTask, TargetTask, make_records
 from clinprompt.tasks.practice_words import SOURCE_WORDS, TARGET_WORDS
 from clinprompt.tasks.readers.practice import PracticeReader
+from clinprompt.tasks.suite import find_suite
 
 SOURCES, TARGETS = get_args(SourceTask), get_args(TargetTask)
 TASKS = (*SOURCES, *TARGETS)

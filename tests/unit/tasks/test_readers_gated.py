@@ -7,12 +7,13 @@ import pytest
 from packed import SECRET, pack, read_all, read_splits, refusal
 
 from clinprompt.errors import DataError, SettingError
-from clinprompt.tasks.card import SPLITS, catalog, find_card, find_suite
+from clinprompt.tasks.card import SPLITS, catalog, find_card
 from clinprompt.tasks.example import LabelAnswer, Record, TextAnswer
 from clinprompt.tasks.formats import make_example
 from clinprompt.tasks.load import load_task
 from clinprompt.tasks.readers.emrqa import EmrqaReader
 from clinprompt.tasks.readers.files import open_files
+from clinprompt.tasks.suite import find_suite
 
 
 class TestEmrqa:

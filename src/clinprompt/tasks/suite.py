@@ -1,0 +1,51 @@
+"""A list of source and target tasks by name. Knows nothing of what the tasks are."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from clinprompt.config import Settings
+from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.tasks.card_errors import first_problem
+
+
+class Suite(Settings):
+    """A named list of source tasks to learn from and target tasks to adapt to.
+
+    ``missing`` says, a line each, what a user must know that it lacks.
+    """
+
+    name: str
+    title: str
+    sources: tuple[str, ...] = Field(min_length=1)
+    targets: tuple[str, ...] = Field(min_length=1)
+    missing: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _keeps_targets_unseen(self) -> Self:
+        if both := sorted(set(self.sources) & set(self.targets)):
+            raise ValueError(f"{both[0]} is a source and a target; a target must be unseen")
+        return self
+
+
+def find_suite(name: str) -> Suite:
+    """Find a suite that comes with the package by name, or read one from a TOML file.
+
+    Raises:
+        SettingError: nothing has that name.
+        DataError: the suite file is damaged.
+    """
+    folder = Path(str(files("clinprompt.tasks"))) / "suites"
+    known = {path.stem: path for path in folder.glob("*.toml")}
+    path = known.get(name, Path(name))
+    if name not in known and not (path.suffix == ".toml" and path.is_file()):
+        raise SettingError(f"unknown suite {name!r}: {did_you_mean(name, known)}")
+    try:
+        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not readable as TOML: {error}") from error
+    except ValidationError as error:
+        raise DataError(f"{path}: not a suite: {first_problem(error, Suite)}") from error
