@@ -17,6 +17,7 @@ from clinprompt.errors import SettingError, did_you_mean
 NAME_PATTERN = r"^[A-Za-z0-9][\w.-]*$"  # a name becomes a folder, and must stay one
 Routing = Literal["all", "type", "nearest"]
 Placement = Literal["prefix", "suffix"]
+Shots = Annotated[int, Field(ge=0)] | Literal["all"]
 Method = Literal[
     "instruction", "metaprompt", "prompt-tuning", "lora", "adapted-metaprompt", "adapted-factors"
 ]

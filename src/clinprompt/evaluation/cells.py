@@ -1,8 +1,8 @@
 """Keep results as cells, one line of JSON each. Knows nothing of how a score came about.
 
-A *cell* is one method on one target task at one number of shots with one seed. A line counts once
-it ends in a newline, so a run that was killed while writing loses at most the cell that it was
-writing.
+A *cell* is one method on one target task at one number of shots with one seed, on one backbone. A
+line counts once it ends in a newline, so a run that was killed while writing loses at most the cell
+that it was writing.
 """
 
 from collections.abc import Iterable
@@ -12,26 +12,33 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clinprompt.config import Shots
 from clinprompt.errors import DataError
 from clinprompt.files import append_line
 
-CellKey = tuple[str, str, int, int]
+CellKey = tuple[str, str, str, Shots, int]
 
 
 class Cell(BaseModel):
     """One result. Scores and shares run from 0 to 1; ``shots`` is 0 for zero-shot.
 
+    ``num_examples`` training rows were seen: fewer than ``shots`` where the task has no more.
     ``unparseable`` is a share of rows, ``ungrounded`` of mentions or links, ``truncated`` of rows
     whose input was cut. ``detectable`` is the least difference from another score on as many rows
     that would be significant. ``extra`` holds further metrics by name (partial F1, exact match).
+    ``statistics`` [N, S] are what the metric sums over the N test rows (see ``metrics``), and
+    ``row_digest`` tells which rows they are: cells of one digest can be compared row by row.
+    ``peak_bytes`` is the most memory that the process held meanwhile (0: not known).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    backbone: str = ""
     target: str
     task_type: str
     method: str
-    shots: int = Field(ge=0)
+    shots: Shots
+    num_examples: int = Field(default=0, ge=0)
     seed: int
     metric: str
     scorer: str
@@ -49,11 +56,14 @@ class Cell(BaseModel):
     unparseable: float = Field(default=0.0, ge=0, le=1)
     ungrounded: float = Field(default=0.0, ge=0, le=1)
     truncated: float = Field(default=0.0, ge=0, le=1)
+    peak_bytes: int = Field(default=0, ge=0)
     extra: dict[str, float] = Field(default_factory=dict)
+    row_digest: str = ""
+    statistics: tuple[tuple[float, ...], ...] = ()
 
     def key(self) -> CellKey:
-        """Return what tells this cell from every other: target, method, shots, seed."""
-        return (self.target, self.method, self.shots, self.seed)
+        """Return what tells this cell from every other: backbone, target, method, shots, seed."""
+        return (self.backbone, self.target, self.method, self.shots, self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,7 @@ class Summary:
 
     target: str
     method: str
-    shots: int
+    shots: Shots
     value: float
     low: float
     high: float
@@ -72,6 +82,18 @@ class Summary:
     def num_seeds(self) -> int:
         """Return how many seeds the means are over."""
         return len(self.cells)
+
+
+def shots_order(shots: Shots) -> float:
+    """Return what shots are sorted by: ``all`` comes last."""
+    return float("inf") if shots == "all" else shots
+
+
+def shots_name(shots: Shots) -> str:
+    """Return ``zero-shot``, ``16-shot`` or ``all rows``."""
+    if shots == "all":
+        return "all rows"
+    return f"{shots}-shot" if shots else "zero-shot"
 
 
 def append_cell(path: Path, cell: Cell) -> None:
@@ -109,9 +131,9 @@ def read_cells(path: Path) -> list[Cell]:
     return list(cells.values())
 
 
-def summarize(cells: Iterable[Cell]) -> dict[tuple[str, str, int], Summary]:
+def summarize(cells: Iterable[Cell]) -> dict[tuple[str, str, Shots], Summary]:
     """Return one summary for each target, method and number of shots, in order of appearance."""
-    groups: dict[tuple[str, str, int], list[Cell]] = {}
+    groups: dict[tuple[str, str, Shots], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.target, cell.method, cell.shots), []).append(cell)
     return {

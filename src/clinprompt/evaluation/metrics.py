@@ -127,6 +127,18 @@ def rates(answers: Sequence[Answer]) -> Rates:
     return Rates(len(answers), unread / len(answers), lost / max(lost + found, 1))
 
 
+def stored_scores(metric: str, scorer: str, statistics: Sequence[Sequence[float]]) -> Scores:
+    """Return scores from statistics [N, S] that were kept of them.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not statistics:
+        raise DataError(f"no statistics of {metric} were kept; compute the cell again")
+    formula = _f1 if metric in _F1_METRICS else _macro_f1 if metric == "macro_f1" else _mean
+    return Scores(metric, scorer, np.array(statistics, dtype=np.float64), formula)
+
+
 def partial_entity_f1(
     answers: Sequence[Answer], gold: Sequence[Answer], types: Sequence[str]
 ) -> float:
@@ -184,6 +196,7 @@ _TEXT_METRICS: dict[str, tuple[str, Callable[[str, str], float]]] = {
     "exact_match": (EXACT_SCORER, exact_match),
 }
 _LABEL_METRICS = ("accuracy", "macro_f1", "positive_f1")
+_F1_METRICS = ("entity_f1", "relation_f1", "positive_f1")
 
 
 @cache

@@ -13,7 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from clinprompt.evaluation.cells import Cell, Summary, mean_over_targets, summarize
+from clinprompt.evaluation.cells import (
+    Cell,
+    Summary,
+    mean_over_targets,
+    shots_name,
+    shots_order,
+    summarize,
+)
 
 Curve = Sequence[tuple[int, float]]
 
@@ -28,7 +35,7 @@ def few_shot_figure(cells: Sequence[Cell]) -> Figure:
     summaries = summarize(cells)
     targets = list(dict.fromkeys(cell.target for cell in cells))
     methods = list(dict.fromkeys(cell.method for cell in cells))
-    shots = sorted({cell.shots for cell in cells})
+    shots = sorted({cell.shots for cell in cells}, key=shots_order)
     metric = {cell.target: cell.metric.replace("_", " ") for cell in cells}
     figure, panels = _panels(len(targets))
     for panel, target in zip(panels, targets, strict=True):
@@ -59,7 +66,7 @@ def trained_numbers_figure(cells: Sequence[Cell]) -> Figure:
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     panel = figure.add_subplot()
     for index, method in enumerate(methods):
-        most = max(cell.shots for cell in cells if cell.method == method)
+        most = max((c.shots for c in cells if c.method == method), key=shots_order)
         group = [one for key, one in summaries.items() if key[1:] == (method, most)]
         if len(group) == num_targets:
             _draw_trained(panel, group, index, f"{method} ({shots_name(most)})")
@@ -100,11 +107,6 @@ def to_png(figure: Figure) -> bytes:
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=144, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def shots_name(shots: int) -> str:
-    """Return ``zero-shot`` or ``16-shot``."""
-    return f"{shots}-shot" if shots else "zero-shot"
 
 
 def _panels(number: int, *, legend_height: float = 0.5) -> tuple[Figure, list[Axes]]:

@@ -4,9 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from clinprompt.evaluation.cells import Cell, Summary, mean_over_targets, summarize
+from clinprompt.config import Shots
+from clinprompt.evaluation.cells import (
+    Cell,
+    Summary,
+    mean_over_targets,
+    shots_name,
+    shots_order,
+    summarize,
+)
 
-Column = tuple[str, int]  # method, shots
+Column = tuple[str, Shots]  # method, shots
 NOT_ABOVE = "≈"
 _MISSING = "-"
 _SCORE_NOTE = (
@@ -63,9 +71,9 @@ def table_rows(
 def score_tables(cells: Sequence[Cell], baselines: Mapping[str, Baseline]) -> list[Table]:
     """Return the scores, a table for each number of shots."""
     tables: list[Table] = []
-    for shots in sorted({cell.shots for cell in cells}):
+    for shots in sorted({cell.shots for cell in cells}, key=shots_order):
         chosen = [cell for cell in cells if cell.shots == shots]
-        title = f"Scores, {shots} shots" if shots else "Scores, zero-shot"
+        title = f"Scores, {shots_name(shots)}"
         note = _seed_note(chosen) if tables else f"{_SCORE_NOTE} {_seed_note(chosen)}"
         tables.append(Table(title, *table_rows(chosen, baselines), note))
     return tables
@@ -80,14 +88,15 @@ def result_tables(cells: Sequence[Cell], baselines: Mapping[str, Baseline]) -> l
 def columns_of(cells: Sequence[Cell]) -> list[Column]:
     """Return every (method, shots), fewest shots first, methods in order of appearance."""
     return sorted(
-        dict.fromkeys((cell.method, cell.shots) for cell in cells), key=lambda column: column[1]
+        dict.fromkeys((cell.method, cell.shots) for cell in cells),
+        key=lambda column: shots_order(column[1]),
     )
 
 
 def column_name(column: Column) -> str:
     """Return ``lora, 16-shot`` or ``lora, zero-shot``."""
     method, shots = column
-    return f"{method}, {shots}-shot" if shots else f"{method}, zero-shot"
+    return f"{method}, {shots_name(shots)}"
 
 
 def bytes_text(count: float) -> str:
@@ -99,7 +108,7 @@ def bytes_text(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def _of_column(summaries: Mapping[tuple[str, str, int], Summary], column: Column) -> list[Summary]:
+def _of_column(summaries: Mapping[tuple[str, str, Shots], Summary], column: Column) -> list[Summary]:
     return [one for key, one in summaries.items() if key[1:] == column]
 
 

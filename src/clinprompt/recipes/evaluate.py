@@ -1,5 +1,6 @@
 """Answer a task's test rows and score the answers: one cell of a comparison."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from clinprompt.backbone.bank import make_bank
+from clinprompt.config import Shots
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import partial_entity_f1, rates, score
 from clinprompt.evaluation.predict import predict
@@ -34,7 +36,7 @@ class Attempt:
     """What is scored: a method, how many examples it saw, its prompt [P, H] (if any), its cost."""
 
     method: str
-    shots: int
+    shots: Shots
     seed: int
     prompt: Tensor | None = None
     cost: Cost | None = None
@@ -61,6 +63,7 @@ def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Att
     interval = confidence_interval(scores, np.random.default_rng(run.config.seed))
     counted, paid = rates(answers), attempt.cost or Cost()
     return Cell(
+        backbone=run.settings()["backbone"],
         target=card.name,
         task_type=card.type,
         method=attempt.method,
@@ -83,7 +86,15 @@ def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Att
         ungrounded=counted.ungrounded,
         truncated=float(np.mean([prediction.input_was_cut for prediction in predictions])),
         extra=_extra(card, answers, gold),
+        row_digest=_digest(examples),
+        statistics=tuple(map(tuple, scores.statistics.tolist())),
     )
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    """Return a short sha256 of which rows were answered, and in what order."""
+    names = "\n".join(example.record.id for example in examples)
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
 def _gold(example: Example) -> Answer:

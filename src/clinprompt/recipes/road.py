@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from clinprompt.config import Method, RunConfig
-from clinprompt.evaluation.cells import Cell, append_cell, read_cells
+from clinprompt.evaluation.cells import Cell, append_cell, read_cells, shots_name
 from clinprompt.evaluation.report import ReportContents, TaskRow, write_report
 from clinprompt.evaluation.significance import chance, majority
 from clinprompt.evaluation.tables import Baseline, Table, score_tables
@@ -148,9 +148,8 @@ def _with_score(artifact: Artifact, cell: Cell) -> Artifact:
 
 
 def _in_words(cell: Cell) -> str:
-    shots = f"k = {cell.shots}" if cell.shots else "zero-shot"
-    interval = f"[{cell.low:.2f}, {cell.high:.2f}]"
-    return f"{cell.target}  {cell.method}  {shots}: {cell.metric} {cell.value:.3f} {interval}"
+        interval = f"[{cell.low:.2f}, {cell.high:.2f}]"
+    return f"{cell.target}  {cell.method}  {shots_name(cell.shots)}: {cell.metric} {cell.value:.3f} {interval}"
 
 
 def _contents(run: Run, suite: SuiteData, cells: Sequence[Cell], command: str) -> ReportContents:

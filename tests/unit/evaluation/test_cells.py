@@ -35,7 +35,7 @@ def test_cells_come_back_in_order(tmp_path):
     for one in written:
         append_cell(path, one)
     assert read_cells(path) == written
-    assert written[1].key() == ("medbullets", "metaprompt", 16, 1)
+    assert written[1].key() == ("", "medbullets", "metaprompt", 16, 1)
 
 
 def test_no_file_holds_no_cells(tmp_path):
