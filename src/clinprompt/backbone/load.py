@@ -25,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.packed import use_packed_attention
 from clinprompt.errors import BackboneError, did_you_mean
 from clinprompt.files import cache_folder, new_folder, write_text
@@ -156,7 +157,7 @@ def check_fits(backbone: Backbone, manifest: Manifest) -> None:
         manifest,
         name=backbone.name,
         fingerprint=backbone.fingerprint,
-        hidden_size=backbone.hidden_size,
+        hidden_size=prompt_width(backbone.model, manifest.placement),
     )
 
 

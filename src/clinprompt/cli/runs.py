@@ -34,9 +34,48 @@ def run(
     from clinprompt.recipes.suite import find_mirror
 
     settings = load_config(config, overrides or ())
-    shown = config.name if config.is_absolute() else str(config)
-    command = _repeat(["run", shown], mirror or find_mirror(None), overrides)
-    _road(settings, out or Path("runs") / settings.name, mirror, command)
+    command = _repeat(["run", _shown(config)], mirror or find_mirror(None), overrides)
+    _compare(settings, out or Path("runs") / settings.name, mirror, command)
+
+
+def compare(
+    config: Annotated[Path, typer.Argument(help="TOML file, for instance configs/open21.toml.")],
+    budget: Annotated[
+        str, typer.Option(help="Stop in time, with a balanced part: 90s, 30m, 2h.")
+    ] = "",
+    out: Out = None,
+    mirror: Mirror = None,
+    overrides: Overrides = None,
+) -> None:
+    """Compare methods on a grid of targets, shots and seeds; goes on where it was stopped.
+
+    Several calls, on one machine or on several over a shared folder, fill one grid together.
+    """
+    from clinprompt.config import load_config
+    from clinprompt.recipes.compare import seconds_of
+    from clinprompt.recipes.suite import find_mirror
+
+    settings = load_config(config, overrides or ())
+    seconds = seconds_of(budget) if budget else None
+    command = _repeat(["compare", _shown(config)], mirror or find_mirror(None), overrides)
+    _compare(settings, out or Path("runs") / settings.name, mirror, command, seconds)
+
+
+def search(
+    config: Annotated[Path, typer.Argument(help="TOML file with a section [search].")],
+    out: Out = None,
+    mirror: Mirror = None,
+    overrides: Overrides = None,
+) -> None:
+    """Search the settings of each method on held-back tasks, with equally many trials each."""
+    from clinprompt.config import load_config
+    from clinprompt.recipes.search import search as make_trials
+
+    settings = load_config(config, overrides or ())
+    folder = out or Path("runs") / f"{settings.name}-search"
+    with reporter_of(folder) as reporter:
+        table = make_trials(folder, settings, mirror=mirror, reporter=reporter)
+    print_table(table.header, table.rows, title=table.title, note=table.note)
 
 
 def quickstart(out: Out = None, overrides: Overrides = None) -> None:
@@ -48,7 +87,7 @@ def quickstart(out: Out = None, overrides: Overrides = None) -> None:
     path = Path(str(files("clinprompt.recipes"))) / "practice.toml"
     settings = load_config(path, overrides or ())
     command = _repeat(["quickstart"], None, overrides)
-    _road(settings, out or Path("runs") / settings.name, None, command)
+    _compare(settings, out or Path("runs") / settings.name, None, command)
 
 
 def tune(
@@ -87,7 +126,9 @@ def distill(
 
 def adapt(
     task: Annotated[str, typer.Argument(help="Task name, or a folder with a card.toml.")],
-    metaprompt: Annotated[Path, typer.Option(help="Folder that 'distill' or 'run' saved.")],
+    metaprompt: Annotated[
+        str, typer.Option(help="Folder that 'distill' saved; the package's own if not given.")
+    ] = "shipped",
     shots: Annotated[int, typer.Option(min=1, help="How many training examples.")] = 64,
     factors_only: Annotated[
         bool, typer.Option("--factors-only", help="Train P·R + R·H numbers, nothing shared.")
@@ -165,17 +206,30 @@ def predict(
     console.print(done, markup=False, soft_wrap=True)
 
 
-def _road(settings: "RunConfig", folder: Path, mirror: Path | None, command: str) -> None:
-    from clinprompt.recipes.road import run_road
+def _compare(
+    settings: "RunConfig",
+    folder: Path,
+    mirror: Path | None,
+    command: str,
+    seconds: float | None = None,
+) -> None:
+    from clinprompt.recipes.compare import Budget, Request, compare
 
+    request = Request(folder, settings, mirror, command, Budget(seconds))
     with reporter_of(folder) as reporter:
-        cells, tables = run_road(
-            folder, settings, mirror=mirror, command=command, reporter=reporter
-        )
-    for table in tables:
+        outcome = compare(request, reporter)
+    for table in outcome.tables:
         print_table(table.header, table.rows, title=table.title, note=table.note)
-    done = f"{len(cells)} results; report: {folder / 'report' / 'report.html'}"
+    done = f"{len(outcome.cells)} results"
+    if outcome.num_wanting:
+        done += f", {outcome.num_wanting} still wanting"
+    if outcome.cells:
+        done += f"; report: {folder / 'report' / 'report.html'}"
     console.print(done, markup=False, soft_wrap=True)
+
+
+def _shown(config: Path) -> str:
+    return config.name if config.is_absolute() else str(config)
 
 
 def _settings(config: Path | None, overrides: list[str] | None, *, name: str) -> "RunConfig":
