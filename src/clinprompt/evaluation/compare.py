@@ -17,6 +17,7 @@ from clinprompt.evaluation.summaries import Grid, Summary, interval_ends, target
 
 MEAN = "mean"  # stands where a target's name stands
 SIGNIFICANT = 0.05
+_NOTHING = 1e-12  # scores no further apart than rounding are equal
 Place = tuple[str, str]  # method, target or MEAN
 
 
@@ -138,6 +139,18 @@ def common_targets(grid: Grid, methods: Iterable[str]) -> list[str]:
     ]
 
 
+def is_ablation(method: str, methods: Iterable[str]) -> bool:
+    """Return whether a method is a variant of our own whose plain form is among the methods.
+
+    A variant is named ``method@variant``. Those of ``metaprompt`` and ``adapted-…`` take a part
+    away or change it, so they are held against their plain form; variants of baselines
+    (``lora@r16``) are baselines too and stand beside the others.
+    """
+    base, mark, _ = method.partition("@")
+    is_ours = base == "metaprompt" or base.startswith("adapted-")
+    return bool(mark) and is_ours and base in set(methods)
+
+
 def mean_ranks(grid: Grid, methods: Sequence[str]) -> dict[str, float]:
     """Return each method's rank (1 is best), averaged over the targets that all of them have.
 
@@ -171,9 +184,6 @@ def record(comparison: Comparison, method: str) -> Record:
     )
 
 
-_NOTHING = 1e-12  # rounding apart, two scores are equal
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Paired:
     """A difference with what resampling [D] and swapping [D] rows makes of it."""
@@ -195,7 +205,8 @@ def _paired(
     swapped = swapped_differences(scores, generator, num_draws=num_draws)
     found = {}
     for (place, (first, second)), swaps in zip(pairs.items(), swapped, strict=True):
-        assert first.draws is not None and second.draws is not None, "scores come with draws"  # noqa: PT018
+        assert first.draws is not None, "scores come with draws"
+        assert second.draws is not None, "scores come with draws"
         value = second.value - first.value
         found[place] = _Paired(value, second.draws - first.draws, swaps)
     return found

@@ -104,6 +104,16 @@ def targets_of(summaries: Iterable[Summary]) -> list[str]:
     return list(dict.fromkeys(one.target for one in summaries))
 
 
+def types_of(summaries: Iterable[Summary]) -> dict[str, list[str]]:
+    """Return the targets of each task type, in order of appearance."""
+    types: dict[str, list[str]] = {}
+    for one in summaries:
+        members = types.setdefault(one.cells[0].task_type, [])
+        if one.target not in members:
+            members.append(one.target)
+    return types
+
+
 def mean_over_targets(summaries: Iterable[Summary]) -> tuple[float, float, float]:
     """Return mean value, low and high over targets whose test rows are independent of each other.
 
