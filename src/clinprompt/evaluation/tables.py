@@ -108,7 +108,9 @@ def bytes_text(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def _of_column(summaries: Mapping[tuple[str, str, Shots], Summary], column: Column) -> list[Summary]:
+def _of_column(
+    summaries: Mapping[tuple[str, str, Shots], Summary], column: Column
+) -> list[Summary]:
     return [one for key, one in summaries.items() if key[1:] == column]
 
 
