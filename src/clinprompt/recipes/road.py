@@ -148,8 +148,8 @@ def _with_score(artifact: Artifact, cell: Cell) -> Artifact:
 
 
 def _in_words(cell: Cell) -> str:
-        interval = f"[{cell.low:.2f}, {cell.high:.2f}]"
-    return f"{cell.target}  {cell.method}  {shots_name(cell.shots)}: {cell.metric} {cell.value:.3f} {interval}"
+    what = f"{cell.target}  {cell.method}  {shots_name(cell.shots)}"
+    return f"{what}: {cell.metric} {cell.value:.3f} [{cell.low:.2f}, {cell.high:.2f}]"
 
 
 def _contents(run: Run, suite: SuiteData, cells: Sequence[Cell], command: str) -> ReportContents:
