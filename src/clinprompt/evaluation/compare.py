@@ -92,27 +92,14 @@ def compare(
     paired: dict[Place, _Paired] = {}
     left_out: dict[Place, str] = {}
     for target in names if each_target else targets:
-        first = grid.get((target, reference))
-        seconds = {method: grid.get((target, method)) for method in methods}
-        reasons = {method: why_unpaired(first, second) for method, second in seconds.items()}
-        left_out |= {(method, target): why for method, why in reasons.items() if why}
-        pairs = {
-            (method, target): (first, second)
-            for method, second in seconds.items()
-            if first and second and not reasons[method]
-        }
+        pairs, reasons = _pairs(grid, target, methods, reference)
+        left_out |= reasons
         paired |= _paired(pairs, generator, num_draws)
     means, without = _means(paired, methods, targets)
     shown = (paired if each_target else {}) | means
-    differences = {place: one.difference() for place, one in shown.items()}
-    return Comparison(
-        reference,
-        tuple(methods),
-        tuple(targets),
-        len(names),
-        _corrected(differences),
-        left_out | without,
-    )
+    differences = _corrected({place: one.difference() for place, one in shown.items()})
+    counts = tuple(targets), len(names)
+    return Comparison(reference, tuple(methods), *counts, differences, left_out | without)
 
 
 def why_unpaired(first: Summary | None, second: Summary | None) -> str:
@@ -196,6 +183,23 @@ class _Paired:
         return Difference(
             self.value, *interval_ends(self.resampled), p_value(self.value, self.swapped)
         )
+
+
+def _pairs(
+    grid: Grid, target: str, methods: Sequence[str], reference: str
+) -> tuple[dict[Place, tuple[Summary, Summary]], dict[Place, str]]:
+    """Return reference and method where they can be paired on a target, and why not elsewhere."""
+    pairs: dict[Place, tuple[Summary, Summary]] = {}
+    reasons: dict[Place, str] = {}
+    first = grid.get((target, reference))
+    for method in methods:
+        second = grid.get((target, method))
+        reason = why_unpaired(first, second)
+        if reason or first is None or second is None:
+            reasons[method, target] = reason
+        else:
+            pairs[method, target] = (first, second)
+    return pairs, reasons
 
 
 def _paired(

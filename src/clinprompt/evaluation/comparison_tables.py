@@ -34,7 +34,7 @@ _SEED = 1  # the same cells give the same tables
 _TEST_NOTE = (
     "Score less that of {reference} on the same test rows. Brackets: 95 % paired bootstrap. p: "
     "paired permutation test (rows swapped, all seeds of a row together), corrected by Holm's rule "
-    "for the {count} tests of this table."
+    "for all tests of this table ({count})."
 )
 
 

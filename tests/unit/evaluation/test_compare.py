@@ -55,8 +55,8 @@ def test_p_values_of_a_comparison_are_corrected_together():
     cells = [answered("lora", WRONG), answered("other", RIGHT), answered("same", WRONG)]
     comparison = held(*cells, methods=("other", "same"))
     found = comparison.differences
-    # Four tests, two at p = 2⁻¹¹ or so (the target and the mean of one target), two at 1:
-    # the smallest times 4, the next times 3 but no less than the smallest; the rest 1.
+    # Four tests: the target and the mean, which over one target has the same p, and twice p = 1.
+    # Holm: the smallest times 4; its equal times 3, but no less than the one before; then 1.
     smallest = min(one.p_value for one in found.values())
     assert found["other", "headqa"].p_value == smallest
     assert found["other", "headqa"].corrected == pytest.approx(4 * smallest)
