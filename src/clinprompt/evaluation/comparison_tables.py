@@ -9,6 +9,7 @@ from clinprompt.config import Shots
 from clinprompt.evaluation.cells import shots_name
 from clinprompt.evaluation.compare import (
     MEAN,
+    NUM_SWAPS,
     Comparison,
     Difference,
     Record,
@@ -33,8 +34,8 @@ REFERENCES = ("lora", "prompt-tuning", "instruction")  # the last for what is no
 _SEED = 1  # the same cells give the same tables
 _TEST_NOTE = (
     "Score less that of {reference} on the same test rows. Brackets: 95 % paired bootstrap. p: "
-    "paired permutation test (rows swapped, all seeds of a row together), corrected by Holm's rule "
-    "for all tests of this table ({count})."
+    f"paired permutation test ({NUM_SWAPS:,} draws; rows swapped, all seeds of a row together), "
+    "corrected by Holm's rule for all tests of this table ({count})."
 )
 
 

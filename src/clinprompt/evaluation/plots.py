@@ -43,12 +43,11 @@ def few_shot_figure(summaries: Summaries) -> Figure:
     targets, methods = targets_of(summaries.values()), methods_of(summaries.values())
     shots = all_shots(summaries)
     figure, panels = _panels(len(targets), legend_height=0.3 + 0.22 * -(-len(methods) // 4))
-    step = min(0.07, 0.7 / len(methods))
+    places = {method: _places(summaries, method, shots) for method in methods}
     for panel, target in zip(panels, targets, strict=True):
         for index, method in enumerate(methods):
-            found = [(place, summaries.get((target, method, k))) for place, k in enumerate(shots)]
-            offset = (index - (len(methods) - 1) / 2) * step
-            points = [(place + offset, summary) for place, summary in found if summary]
+            found = [(place, summaries.get((target, method, k))) for place, k in places[method]]
+            points = [(place, summary) for place, summary in found if summary]
             _draw_method(panel, points, index, method)
         metric = next(one.cells[0].metric for one in summaries.values() if one.target == target)
         panel.set_title(target, fontsize=10, loc="left", fontweight="bold")
@@ -101,7 +100,7 @@ def type_figure(summaries: Summaries) -> Figure | None:
     types = types_of(summaries.values())
     columns = [(place, method, k) for place, (method, k) in enumerate(shots.items())]
     width = len(types) * (0.4 + 0.17 * len(columns))
-    figure = Figure(figsize=(max(6.4, width), 4.0), layout="constrained")
+    figure = Figure(figsize=(max(7.2, width), 4.0), layout="constrained")
     panel = figure.add_subplot()
     _style(panel)
     for index, method, k in columns:
@@ -110,7 +109,10 @@ def type_figure(summaries: Summaries) -> Figure | None:
         places = np.arange(len(types)) + (index - (len(columns) - 1) / 2) * 0.84 / len(columns)
         _draw_bars(panel, list(zip(places, groups, strict=True)), index, 0.8 / len(columns))
         panel.bar([0], [0], label=f"{method} ({shots_name(k)})", **_bar_style(index))
-    names = [f"{name}\n({len(targets)} targets)" for name, targets in types.items()]
+    names = [
+        f"{name}\n({len(targets)} target{'s' if len(targets) > 1 else ''})"
+        for name, targets in types.items()
+    ]
     panel.set_xticks(range(len(types)), names)
     panel.set_xlim(-0.55, len(types) - 0.45)
     panel.set_ylabel("mean score over targets")
@@ -171,6 +173,17 @@ def _panels(number: int, *, legend_height: float = 0.5) -> tuple[Figure, list[Ax
     for panel in panels:
         _style(panel)
     return figure, panels
+
+
+def _places(summaries: Summaries, method: str, shots: Sequence[Shots]) -> list[tuple[float, Shots]]:
+    """Return where a method is drawn at its shots: side by side with the others there."""
+    places = []
+    for place, k in enumerate(shots):
+        beside = methods_of(one for one in summaries.values() if one.shots == k)
+        if method in beside:
+            step = min(0.07, 0.7 / len(beside))
+            places.append((place + (beside.index(method) - (len(beside) - 1) / 2) * step, k))
+    return places
 
 
 def _style(panel: Axes) -> None:
@@ -273,5 +286,7 @@ def _error_bars(intervals: Sequence[tuple[float, float, float]]) -> list[list[fl
 def _shared_legend(figure: Figure, panel: Axes) -> None:
     handles, labels = panel.get_legend_handles_labels()
     if labels:
-        ncols = min(4, len(labels))
-        figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False)
+        inches = 0.6 + 0.075 * max(map(len, labels))  # a column: its line and its longest name
+        ncols = min(4, len(labels), max(1, int(figure.get_figwidth() / inches)))
+        place = "outside lower center"
+        figure.legend(handles, labels, loc=place, ncols=ncols, frameon=False, fontsize=9)

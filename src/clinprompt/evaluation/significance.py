@@ -48,7 +48,7 @@ def bootstrap_means(
     A group is one method with one score a seed. A draw takes the same rows for every seed and every
     method, so draws of two groups can be subtracted from each other.
     """
-    statistics = np.concatenate([one.statistics for group in groups for one in group], axis=1)
+    statistics = _side_by_side(groups)
     num_rows = len(statistics)
     at_once = max(1, _CELLS_AT_ONCE // num_rows)
     shares = np.full(num_rows, 1 / num_rows)
@@ -122,15 +122,20 @@ def swapped_differences(
     Both sides of a pair have one score a seed, seeds in one order, all on the same N rows. A draw
     swaps each row with even odds: for all seeds at once, and the same rows in every pair.
     """
-    drawn = np.empty((len(pairs), num_draws))
-    num_rows = pairs[0][0][0].num_rows if pairs else 1
-    at_once = max(1, _CELLS_AT_ONCE // num_rows)
-    for start in range(0, num_draws if pairs else 0, at_once):
-        size = (min(at_once, num_draws - start), num_rows)
-        swaps = generator.integers(0, 2, size=size, dtype=np.uint8).astype(np.float64)
-        for row, (first, second) in zip(drawn, pairs, strict=True):
-            row[start : start + len(swaps)] = _swapped(swaps, first, second)
-    return drawn
+    if not pairs:
+        return np.empty((0, num_draws))
+    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    before, after = _side_by_side(first), _side_by_side(second)
+    change = after - before
+    at_once = max(1, _CELLS_AT_ONCE // max(change.shape))
+    drawn = []
+    for start in range(0, num_draws, at_once):
+        size = (min(at_once, num_draws - start), len(change))
+        moved = generator.integers(0, 2, size=size, dtype=np.uint8).astype(np.float64) @ change
+        ahead = _group_means(after.sum(axis=0) - moved, second)
+        behind = _group_means(before.sum(axis=0) + moved, first)
+        drawn.append(np.array(ahead) - np.array(behind))
+    return np.concatenate(drawn, axis=1)
 
 
 def p_value(observed: float, drawn: Numbers) -> float:
@@ -240,14 +245,9 @@ def _group_means(sums: Numbers, groups: Sequence[Sequence[Scores]]) -> list[Numb
     return [np.mean([one.formula(next(parts)) for one in group], axis=0) for group in groups]
 
 
-def _swapped(swaps: Numbers, first: Sequence[Scores], second: Sequence[Scores]) -> Numbers:
-    """Return the difference of the seed means [D] under swaps [D, N] of 0 and 1."""
-    differences = []
-    for one, other in zip(first, second, strict=True):
-        moved = swaps @ (other.statistics - one.statistics)
-        ahead = other.formula(other.statistics.sum(axis=0) - moved)
-        differences.append(ahead - one.formula(one.statistics.sum(axis=0) + moved))
-    return np.asarray(np.mean(differences, axis=0))
+def _side_by_side(groups: Sequence[Sequence[Scores]]) -> Numbers:
+    """Return all members' statistics on the same N rows as one table [N, ...], in order."""
+    return np.concatenate([one.statistics for group in groups for one in group], axis=1)
 
 
 def _random_labels(choices: Sequence[Sequence[str]], generator: Generator) -> list[Answer]:
