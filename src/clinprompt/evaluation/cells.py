@@ -6,9 +6,7 @@ that it was writing.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -66,24 +64,6 @@ class Cell(BaseModel):
         return (self.backbone, self.target, self.method, self.shots, self.seed)
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Means over the seeds of one target, method and number of shots, interval ends included."""
-
-    target: str
-    method: str
-    shots: Shots
-    value: float
-    low: float
-    high: float
-    cells: tuple[Cell, ...]
-
-    @property
-    def num_seeds(self) -> int:
-        """Return how many seeds the means are over."""
-        return len(self.cells)
-
-
 def shots_order(shots: Shots) -> float:
     """Return what shots are sorted by: ``all`` comes last."""
     return float("inf") if shots == "all" else shots
@@ -131,30 +111,9 @@ def read_cells(path: Path) -> list[Cell]:
     return list(cells.values())
 
 
-def summarize(cells: Iterable[Cell]) -> dict[tuple[str, str, Shots], Summary]:
-    """Return one summary for each target, method and number of shots, in order of appearance."""
-    groups: dict[tuple[str, str, Shots], list[Cell]] = {}
+def by_backbone(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    """Return the cells of each backbone, in order of appearance."""
+    groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.target, cell.method, cell.shots), []).append(cell)
-    return {
-        key: Summary(
-            *key,
-            value=fmean(cell.value for cell in group),
-            low=fmean(cell.low for cell in group),
-            high=fmean(cell.high for cell in group),
-            cells=tuple(group),
-        )
-        for key, group in groups.items()
-    }
-
-
-def mean_over_targets(summaries: Iterable[Summary]) -> tuple[float, float, float]:
-    """Return mean value, low and high over targets whose test rows are independent of each other.
-
-    The half widths on each side add up as independent errors do: √(Σ half²) / number of targets.
-    """
-    group = list(summaries)
-    value = fmean(one.value for one in group)
-    below = sum((one.value - one.low) ** 2 for one in group) ** 0.5 / len(group)
-    above = sum((one.high - one.value) ** 2 for one in group) ** 0.5 / len(group)
-    return value, value - below, value + above
+        groups.setdefault(cell.backbone, []).append(cell)
+    return groups

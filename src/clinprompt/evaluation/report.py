@@ -10,17 +10,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from clinprompt.errors import DataError
-from clinprompt.evaluation.cells import Cell
-from clinprompt.evaluation.tables import Baseline, Table, result_tables
+from clinprompt.evaluation.cells import Cell, by_backbone
+from clinprompt.evaluation.comparison_tables import comparison_tables, type_tables
+from clinprompt.evaluation.summaries import Summaries, summarize
+from clinprompt.evaluation.tables import (
+    Baseline,
+    Table,
+    cost_tables,
+    headed,
+    summary_tables,
+    without_ablations,
+)
 from clinprompt.files import write_bytes, write_text
 
 TASK_NOTE = (
     "Truncated: rows in use (sources: training, targets: test) whose input was cut to fit. "
     "Left out: training rows not used because their answer is longer than data.max_target_tokens."
 )
+_SEED = 0  # the same contents give the same report
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~…])/(?:[^\s/\"',;:]+/)+([^\s/\"',;:]*)")
 
 
@@ -86,11 +97,28 @@ def write_report(folder: Path, contents: ReportContents) -> None:
     """
     if not contents.cells:
         raise DataError(f"{folder}: no results to report; run the evaluation first")
-    pictures = _draw(contents)
+    groups = by_backbone(contents.cells)
+    summaries = {
+        name: summarize(group, np.random.default_rng(_SEED)) for name, group in groups.items()
+    }
+    pictures = _draw(contents, summaries)
+    results = [
+        table
+        for name, group in groups.items()
+        for table in headed(result_tables(group, summaries[name], contents.baselines), name, groups)
+    ]
     for picture in pictures:
         write_bytes(folder / "figures" / picture.name, picture.png)
     for name in ("report.md", "report.html"):
-        write_text(folder / name, _render(name, contents, pictures))
+        write_text(folder / name, _render(name, contents, results, pictures))
+
+
+def result_tables(
+    cells: Sequence[Cell], summaries: Summaries, baselines: Mapping[str, Baseline]
+) -> list[Table]:
+    """Return the tables of one backbone: scores, types, differences, ranks, ablations, costs."""
+    scores = [*summary_tables(summaries, baselines), *type_tables(summaries)]
+    return [*scores, *comparison_tables(summaries), *cost_tables(cells)]
 
 
 def toml_like(settings: Mapping[str, object], section: str = "") -> str:
@@ -113,15 +141,22 @@ def without_paths(text: str) -> str:
     return _ABSOLUTE_PATH.sub(r"…/\1", text)
 
 
-def _draw(contents: ReportContents) -> list[Picture]:
+def _draw(contents: ReportContents, summaries: Mapping[str, Summaries]) -> list[Picture]:
     from clinprompt.evaluation import plots  # noqa: PLC0415 - matplotlib only when writing
 
-    few_shot = plots.to_png(plots.few_shot_figure(contents.cells))
-    trained = plots.to_png(plots.trained_numbers_figure(contents.cells))
-    pictures = [
-        Picture("few_shot.png", "Score against shots; bars are 95 % intervals.", few_shot),
-        Picture("trained_numbers.png", "Mean score against trained numbers.", trained),
-    ]
+    drawn = (
+        ("few_shot", "Score against shots; bars are 95 % intervals.", plots.few_shot_figure),
+        ("types", "Mean score by task type; bars are 95 % intervals.", plots.type_figure),
+        ("trained_numbers", "Mean score against trained numbers.", plots.trained_numbers_figure),
+    )
+    pictures = []
+    for number, (backbone, group) in enumerate(summaries.items(), start=1):
+        suffix, head = ("", "") if len(summaries) == 1 else (f"-{number}", f"{backbone}: ")
+        main = without_ablations(group)
+        for name, caption, draw in drawn:
+            if figure := draw(main):
+                png = plots.to_png(figure)
+                pictures.append(Picture(f"{name}{suffix}.png", f"{head}{caption}", png))
     curves = {name: curve for name, curve in contents.curves.items() if curve}
     if curves:
         training = plots.to_png(plots.training_figure(curves))
@@ -130,7 +165,9 @@ def _draw(contents: ReportContents) -> list[Picture]:
     return pictures
 
 
-def _render(name: str, contents: ReportContents, pictures: Sequence[Picture]) -> str:
+def _render(
+    name: str, contents: ReportContents, results: Sequence[Table], pictures: Sequence[Picture]
+) -> str:
     environment = Environment(
         loader=PackageLoader("clinprompt.evaluation"),
         autoescape=select_autoescape(),
@@ -143,7 +180,7 @@ def _render(name: str, contents: ReportContents, pictures: Sequence[Picture]) ->
     return environment.get_template(name).render(
         title=contents.title,
         suite=contents.suite,
-        results=result_tables(contents.cells, contents.baselines),
+        results=results,
         background=_background_tables(contents),
         pictures=pictures,
         notes=[without_paths(note) for note in contents.notes],

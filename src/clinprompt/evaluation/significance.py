@@ -37,15 +37,26 @@ class Interval:
 
 def bootstrap_values(scores: Scores, generator: Generator, *, num_draws: int = 2000) -> Numbers:
     """Return the score [D] of resamples of the rows with replacement."""
-    num_rows = scores.num_rows
+    return bootstrap_means([[scores]], generator, num_draws=num_draws)[0]
+
+
+def bootstrap_means(
+    groups: Sequence[Sequence[Scores]], generator: Generator, *, num_draws: int = 2000
+) -> list[Numbers]:
+    """Return the mean score [D] of each group in resamples of the rows that all groups share.
+
+    A group is one method with one score a seed. A draw takes the same rows for every seed and every
+    method, so draws of two groups can be subtracted from each other.
+    """
+    statistics = _side_by_side(groups)
+    num_rows = len(statistics)
     at_once = max(1, _CELLS_AT_ONCE // num_rows)
     shares = np.full(num_rows, 1 / num_rows)
     sums = [
-        generator.multinomial(num_rows, shares, size=min(at_once, num_draws - start))
-        @ scores.statistics
+        generator.multinomial(num_rows, shares, size=min(at_once, num_draws - start)) @ statistics
         for start in range(0, num_draws, at_once)
     ]
-    return scores.formula(np.concatenate(sums))
+    return _group_means(np.concatenate(sums), groups)
 
 
 def confidence_interval(
@@ -96,19 +107,44 @@ def permutation_test(
             f"cannot pair {first.metric} on {first.num_rows} rows with {second.metric} on "
             f"{second.num_rows} rows; score both methods on the same rows"
         )
-    change = second.statistics - first.statistics
-    at_once = max(1, _CELLS_AT_ONCE // first.num_rows)
-    moved = np.concatenate(
-        [
-            generator.integers(0, 2, size=(min(at_once, num_draws - start), first.num_rows))
-            @ change
-            for start in range(0, num_draws, at_once)
-        ]
-    )
-    sums_first, sums_second = first.statistics.sum(axis=0), second.statistics.sum(axis=0)
-    drawn = np.abs(first.formula(sums_first + moved) - second.formula(sums_second - moved))
-    num_as_large = int((drawn >= abs(first.value - second.value) - 1e-12).sum())
-    return (1 + num_as_large) / (1 + num_draws)
+    drawn = swapped_differences([([first], [second])], generator, num_draws=num_draws)
+    return p_value(second.value - first.value, drawn[0])
+
+
+def swapped_differences(
+    pairs: Sequence[tuple[Sequence[Scores], Sequence[Scores]]],
+    generator: Generator,
+    *,
+    num_draws: int = 2000,
+) -> Numbers:
+    """Return for each pair the difference [pairs, D], second less first, with rows swapped.
+
+    Both sides of a pair have one score a seed, seeds in one order, all on the same N rows. A draw
+    swaps each row with even odds: for all seeds at once, and the same rows in every pair.
+    """
+    if not pairs:
+        return np.empty((0, num_draws))
+    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    before, after = _side_by_side(first), _side_by_side(second)
+    change = after - before
+    at_once = max(1, _CELLS_AT_ONCE // max(change.shape))
+    drawn = []
+    for start in range(0, num_draws, at_once):
+        size = (min(at_once, num_draws - start), len(change))
+        moved = generator.integers(0, 2, size=size, dtype=np.uint8).astype(np.float64) @ change
+        ahead = _group_means(after.sum(axis=0) - moved, second)
+        behind = _group_means(before.sum(axis=0) + moved, first)
+        drawn.append(np.array(ahead) - np.array(behind))
+    return np.concatenate(drawn, axis=1)
+
+
+def p_value(observed: float, drawn: Numbers) -> float:
+    """Return the two-sided p-value of a difference among draws [D] under no difference.
+
+    The observed arrangement counts as one draw, so the least value is 1 / (D + 1).
+    """
+    num_as_large = int((np.abs(drawn) >= abs(observed) - 1e-12).sum())
+    return (1 + num_as_large) / (1 + len(drawn))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -199,6 +235,19 @@ def majority(
         counts = Counter(answer.label for answer in training if isinstance(answer, LabelAnswer))
         answer = LabelAnswer(max(positive, key=lambda label: counts[label]))
     return score(metric, [answer] * len(gold), gold, positive=positive).value
+
+
+def _group_means(sums: Numbers, groups: Sequence[Sequence[Scores]]) -> list[Numbers]:
+    """Return each group's mean score [D] from the sums of all its members' statistics, in order."""
+    members = [one for group in groups for one in group]
+    ends = np.cumsum([one.statistics.shape[1] for one in members])
+    parts = iter(np.split(sums, ends[:-1], axis=1))
+    return [np.mean([one.formula(next(parts)) for one in group], axis=0) for group in groups]
+
+
+def _side_by_side(groups: Sequence[Sequence[Scores]]) -> Numbers:
+    """Return all members' statistics on the same N rows as one table [N, ...], in order."""
+    return np.concatenate([one.statistics for group in groups for one in group], axis=1)
 
 
 def _random_labels(choices: Sequence[Sequence[str]], generator: Generator) -> list[Answer]:

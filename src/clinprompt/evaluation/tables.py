@@ -1,28 +1,33 @@
 """Lay results out as tables of strings. Knows nothing of files, figures or how a table is shown."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
+import numpy as np
+
 from clinprompt.config import Shots
-from clinprompt.evaluation.cells import (
-    Cell,
+from clinprompt.evaluation.cells import Cell, by_backbone, shots_name, shots_order
+from clinprompt.evaluation.compare import is_ablation
+from clinprompt.evaluation.summaries import (
+    Summaries,
     Summary,
+    all_shots,
     mean_over_targets,
-    shots_name,
-    shots_order,
     summarize,
+    targets_of,
 )
 
 Column = tuple[str, Shots]  # method, shots
 NOT_ABOVE = "≈"
-_MISSING = "-"
+MISSING = "-"
+_SEED = 0  # the same cells give the same tables
 _SCORE_NOTE = (
     "Brackets: 95 % percentile bootstrap over test rows. "
     f"{NOT_ABOVE}: not clearly above the better of chance and majority (the interval reaches it). "
     "Chance: random labels, no spans or links, a random training text. Majority: the most frequent "
     "training answer, no spans or links; for positive F1 the most frequent positive label. "
-    "The mean's interval treats the targets' test rows as independent."
+    "The mean's interval resamples each target's rows independently."
 )
 
 
@@ -53,44 +58,56 @@ def table_rows(
     A score reads ``0.41 [0.33, 0.48]``; a ``≈`` after it says that it is not clearly above the
     better of chance and majority. A mean over fewer than all targets says over how many.
     """
-    summaries = summarize(cells)
-    targets = list(dict.fromkeys(cell.target for cell in cells))
-    columns = columns_of(cells)
-    rows = []
-    for target in targets:
-        free = baselines.get(target)
-        scores = [_score_text(summaries.get((target, *column)), free) for column in columns]
-        rows.append([target, *_baseline_texts([free] if free else []), *scores])
-    known = [baselines[target] for target in targets if target in baselines]
-    means = [_mean_text(_of_column(summaries, column), len(targets)) for column in columns]
-    complete = len(known) == len(targets)
-    rows.append(["mean", *_baseline_texts(known if complete else []), *means])
-    return ["target", "chance", "majority", *map(column_name, columns)], rows
+    return _score_rows(summarize(cells, np.random.default_rng(_SEED)), baselines)
 
 
 def score_tables(cells: Sequence[Cell], baselines: Mapping[str, Baseline]) -> list[Table]:
-    """Return the scores, a table for each number of shots."""
-    tables: list[Table] = []
-    for shots in sorted({cell.shots for cell in cells}, key=shots_order):
-        chosen = [cell for cell in cells if cell.shots == shots]
-        title = f"Scores, {shots_name(shots)}"
-        note = _seed_note(chosen) if tables else f"{_SCORE_NOTE} {_seed_note(chosen)}"
-        tables.append(Table(title, *table_rows(chosen, baselines), note))
+    """Return the scores, a table for each backbone and number of shots."""
+    tables = []
+    for backbone, group in (groups := by_backbone(cells)).items():
+        summaries = summarize(group, np.random.default_rng(_SEED))
+        tables += headed(summary_tables(summaries, baselines), backbone, groups)
     return tables
 
 
-def result_tables(cells: Sequence[Cell], baselines: Mapping[str, Baseline]) -> list[Table]:
-    """Return the score tables, then costs, rates, scorers, details."""
-    scores = score_tables(cells, baselines)
-    return [*scores, _costs(cells), _rates(cells), _targets(cells), _details(cells)]
+def summary_tables(summaries: Summaries, baselines: Mapping[str, Baseline]) -> list[Table]:
+    """Return the scores of one backbone, a table for each number of shots, without ablations."""
+    tables: list[Table] = []
+    for shots in all_shots(summaries):
+        chosen = {key: one for key, one in without_ablations(summaries).items() if key[2] == shots}
+        notes = ["" if tables else _SCORE_NOTE, _seed_note(chosen), _rows_note(chosen, shots)]
+        note = " ".join(filter(None, notes))
+        tables.append(Table(f"Scores, {shots_name(shots)}", *_score_rows(chosen, baselines), note))
+    return tables
+
+
+def without_ablations(summaries: Summaries) -> dict[tuple[str, str, Shots], Summary]:
+    """Return the summaries but for variants that are held against their plain form."""
+    return {
+        key: one
+        for shots in all_shots(summaries)
+        for key, one in summaries.items()
+        if key[2] == shots
+        and not is_ablation(one.method, [name for _, name, k in summaries if k == shots])
+    }
+
+
+def headed(tables: Iterable[Table], backbone: str, backbones: Iterable[str]) -> list[Table]:
+    """Return tables whose titles name the backbone, where there is more than one."""
+    if len(list(backbones)) == 1:
+        return list(tables)
+    name = backbone or "backbone not recorded"
+    return [replace(table, title=f"{name}: {table.title}") for table in tables]
+
+
+def cost_tables(cells: Sequence[Cell]) -> list[Table]:
+    """Return costs, rates, scorers and details of one backbone's cells."""
+    return [_costs(cells), _rates(cells), _targets(cells), _details(cells)]
 
 
 def columns_of(cells: Sequence[Cell]) -> list[Column]:
     """Return every (method, shots), fewest shots first, methods in order of appearance."""
-    return sorted(
-        dict.fromkeys((cell.method, cell.shots) for cell in cells),
-        key=lambda column: shots_order(column[1]),
-    )
+    return _by_shots((cell.method, cell.shots) for cell in cells)
 
 
 def column_name(column: Column) -> str:
@@ -108,34 +125,59 @@ def bytes_text(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def _of_column(
-    summaries: Mapping[tuple[str, str, Shots], Summary], column: Column
-) -> list[Summary]:
+def interval_text(value: float, low: float, high: float) -> str:
+    """Return ``0.41 [0.33, 0.48]``."""
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def mean_text(group: Sequence[Summary], num_targets: int) -> str:
+    """Return the mean over targets with its interval; over fewer than all, it says how many."""
+    if not group:
+        return MISSING
+    text = interval_text(*mean_over_targets(group))
+    return text if len(group) == num_targets else f"{text} ({len(group)} of {num_targets})"
+
+
+def _score_rows(
+    summaries: Summaries, baselines: Mapping[str, Baseline]
+) -> tuple[list[str], list[list[str]]]:
+    targets = targets_of(summaries.values())
+    columns = _by_shots((one.method, one.shots) for one in summaries.values())
+    rows = []
+    for target in targets:
+        free = baselines.get(target)
+        scores = [_score_text(summaries.get((target, *column)), free) for column in columns]
+        rows.append([target, *_baseline_texts([free] if free else []), *scores])
+    known = [baselines[target] for target in targets if target in baselines]
+    means = [mean_text(_of_column(summaries, column), len(targets)) for column in columns]
+    complete = len(known) == len(targets)
+    rows.append(["mean", *_baseline_texts(known if complete else []), *means])
+    return ["target", "chance", "majority", *map(column_name, columns)], rows
+
+
+def _of_column(summaries: Summaries, column: Column) -> list[Summary]:
     return [one for key, one in summaries.items() if key[1:] == column]
+
+
+def _by_shots(columns: Iterable[Column]) -> list[Column]:
+    return sorted(dict.fromkeys(columns), key=lambda column: shots_order(column[1]))
 
 
 def _baseline_texts(known: Sequence[Baseline]) -> list[str]:
     if not known:
-        return [_MISSING, _MISSING]
+        return [MISSING, MISSING]
     means = fmean(one.chance for one in known), fmean(one.majority for one in known)
     return [f"{mean:.2f}" for mean in means]
 
 
 def _score_text(summary: Summary | None, free: Baseline | None) -> str:
     if summary is None:
-        return _MISSING
-    text = _interval_text(summary.value, summary.low, summary.high)
+        return MISSING
+    text = interval_text(summary.value, summary.low, summary.high)
+    if summary.num_seeds > 1:
+        text = f"{text} ± {summary.spread:.2f}"
     not_above = free is not None and summary.low <= max(free.chance, free.majority)
     return f"{text} {NOT_ABOVE}" if not_above else text
-
-
-def _mean_text(group: Sequence[Summary], num_targets: int) -> str:
-    text = _interval_text(*mean_over_targets(group))
-    return text if len(group) == num_targets else f"{text} ({len(group)} of {num_targets})"
-
-
-def _interval_text(value: float, low: float, high: float) -> str:
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _range_text(values: Sequence[int]) -> str:
@@ -143,14 +185,32 @@ def _range_text(values: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _seed_note(cells: Sequence[Cell]) -> str:
-    counts = [one.num_seeds for one in summarize(cells).values()]
-    if max(counts) == 1:
+def _seed_note(summaries: Summaries) -> str:
+    group = list(summaries.values())
+    counts = [one.num_seeds for one in group]
+    if not group or max(counts) == 1:
         return "One seed: differences between seeds are not in the intervals."
+    ends = "intervals resample the test rows for all seeds at once"
+    if any(one.draws is None for one in group if one.num_seeds > 1):
+        ends = "interval ends are means too where no statistics by row were kept"
     return (
-        f"Scores are means over {_range_text(counts)} seeds; interval ends are means too, so "
-        "differences between seeds are not in them."
+        f"Scores are means over {_range_text(counts)} seeds, ± their standard deviation; {ends}. "
+        "Differences between seeds are not in the intervals."
     )
+
+
+def _rows_note(summaries: Summaries, shots: Shots) -> str:
+    """Return which targets have fewer training rows than shots; of all rows, how many."""
+    seen: dict[str, list[int]] = {}
+    for one in summaries.values():
+        counts = [cell.num_examples for cell in one.cells if cell.num_examples]
+        if shots == "all" or min(counts, default=shots) < shots:
+            seen.setdefault(one.target, []).extend(counts)
+    texts = [f"{target} {_range_text(counts)}" for target, counts in seen.items() if counts]
+    if not texts:
+        return ""
+    start = "Training rows" if shots == "all" else f"Fewer training rows than {shots}"
+    return f"{start}: {', '.join(texts)}."
 
 
 def _costs(cells: Sequence[Cell]) -> Table:
@@ -166,10 +226,15 @@ def _costs(cells: Sequence[Cell]) -> Table:
                 f"{fmean(cell.train_seconds for cell in group):.1f}",
                 f"{fmean(cell.evaluate_seconds for cell in group):.1f}",
                 f"{fmean(cell.tokens_per_second for cell in group):.0f}",
+                bytes_text(peak) if (peak := max(c.peak_bytes for c in group)) else MISSING,
             ]
         )
     header = ["method", "trained numbers", "bytes", "steps", "train s", "evaluate s", "tokens/s"]
-    return Table("Costs a task", header, rows, "Means over targets and seeds; a to b: the range.")
+    note = (
+        "Means over targets and seeds; a to b: the range. Peak memory: the most that the process "
+        "held for any of them."
+    )
+    return Table("Costs a task", [*header, "peak memory"], rows, note)
 
 
 def _rates(cells: Sequence[Cell]) -> Table:
@@ -215,10 +280,10 @@ def _details(cells: Sequence[Cell]) -> Table:
             cell.target,
             column_name((cell.method, cell.shots)),
             str(cell.seed),
-            _interval_text(cell.value, cell.low, cell.high),
+            interval_text(cell.value, cell.low, cell.high),
             f"{cell.unparseable:.1%}",
             f"{cell.ungrounded:.1%}",
-            ", ".join(f"{name} {value:.3f}" for name, value in cell.extra.items()) or _MISSING,
+            ", ".join(f"{name} {value:.3f}" for name, value in cell.extra.items()) or MISSING,
         ]
         for cell in cells
     ]

@@ -1,13 +1,7 @@
 import pytest
 
 from clinprompt.errors import DataError
-from clinprompt.evaluation.cells import (
-    Cell,
-    append_cell,
-    mean_over_targets,
-    read_cells,
-    summarize,
-)
+from clinprompt.evaluation.cells import Cell, append_cell, by_backbone, read_cells
 
 
 def cell(**changes):
@@ -68,15 +62,9 @@ def test_the_later_of_two_cells_with_one_key_counts(tmp_path):
     assert [one.value for one in read_cells(path)] == [0.55]
 
 
-def test_a_summary_is_the_mean_over_seeds():
-    (summary,) = summarize([cell(), cell(seed=1, value=0.7, low=0.6, high=0.8)]).values()
-    assert summary.num_seeds == 2
-    assert (summary.value, summary.low, summary.high) == pytest.approx((0.6, 0.5, 0.7))
-
-
-def test_half_widths_of_independent_targets_add_up_as_squares():
-    summaries = summarize([cell(), cell(target="headqa", value=0.7, low=0.6, high=0.9)])
-    # below: √(0.1² + 0.1²)/2 = 0.0707; above: √(0.1² + 0.2²)/2 = 0.1118
-    assert mean_over_targets(summaries.values()) == pytest.approx(
-        (0.6, 0.6 - 0.0707, 0.6 + 0.1118), abs=1e-4
-    )
+def test_cells_are_grouped_by_backbone():
+    cells = [cell(backbone="large"), cell(backbone="small"), cell(backbone="large", seed=1)]
+    assert {name: len(group) for name, group in by_backbone(cells).items()} == {
+        "large": 2,
+        "small": 1,
+    }

@@ -76,8 +76,8 @@ def test_the_table_marks_scores_that_chance_or_majority_reaches():
         "0.25 [0.15, 0.35] ≈",
         "0.50 [0.40, 0.60]",
     ]
-    # headqa is the mean of two seeds: 0.65
-    assert rows[1] == ["headqa", "0.25", "0.27", "-", "0.65 [0.55, 0.75]"]
+    # headqa is the mean of two seeds, 0.6 and 0.7; the deviations of 0.05 give √(2·0.05²/1) = 0.07
+    assert rows[1] == ["headqa", "0.25", "0.27", "-", "0.65 [0.55, 0.75] ± 0.07"]
 
 
 def test_the_mean_row_says_which_means_miss_a_target():
@@ -92,7 +92,7 @@ def test_markdown_and_html_tell_the_same_and_figures_are_beside_them(folder):
         assert text in markdown
         assert text in html
     names = {path.name for path in (folder / "figures").iterdir()}
-    assert names == {"few_shot.png", "trained_numbers.png", "training.png"}
+    assert names == {"few_shot.png", "trained_numbers.png", "training.png", "types.png"}
     assert all(f"figures/{name}" in markdown for name in names)
 
 
