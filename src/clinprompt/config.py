@@ -133,10 +133,13 @@ class CompareSettings(Settings):
     )
     shots: tuple[Annotated[int, Field(ge=1)], ...] = (16, 64)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    backbones: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="none: the run's own backbone"
+    )
 
     @model_validator(mode="after")
     def _names_each_cell_once(self) -> Self:
-        for name in ("methods", "shots", "seeds"):
+        for name in ("methods", "shots", "seeds", "backbones"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names one value twice: {values}")
@@ -159,6 +162,11 @@ class RunConfig(Settings):
     adapt: AdaptSettings = AdaptSettings()
     baselines: BaselineSettings = BaselineSettings()
     compare: CompareSettings = CompareSettings()
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Return the backbones of the grid: those of ``compare``, else the run's own."""
+        return self.compare.backbones or (self.backbone,)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

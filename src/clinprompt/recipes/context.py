@@ -63,6 +63,8 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """Return the settings as plain values that name no folder of this machine."""
         values = self.config.model_dump(mode="json")
+        grid = values["compare"]
+        grid["backbones"] = [_without_folder(name) for name in grid["backbones"]]
         return values | {name: _without_folder(values[name]) for name in ("backbone", "suite")}
 
     def encoder(self, *, instruction: str = "") -> Encoder:
