@@ -87,7 +87,7 @@ def _show_work(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") ->
     rows = list(chain.from_iterable(_work(one, costs, plan.rate) for one, costs in known))
     _table(
         "Work, rows counted at their length limits",
-        ["phase", "steps", "M tokens", "PFLOP", "time"],
+        ["phase (cells)", "steps", "M tokens", "PFLOP", "time"],
         rows,
     )
     how = "measured here" if plan.rate_is_measured else "as given"
@@ -95,7 +95,7 @@ def _show_work(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") ->
 
 
 def _work(one: "BackbonePlan", costs: "Costs", rate: float) -> Iterator[list[str]]:
-    yield [f"{one.name}, {costs.num_cells} cells", "", "", "", ""]
+    yield [f"{one.name} ({costs.num_cells})", "", "", "", ""]
     for phase in costs.phases:
         yield _phase(phase, rate)
     total = sum(phase.operations for phase in costs.phases)

@@ -217,7 +217,7 @@ def _grid(config: RunConfig, outline: Outline, answers: Sequence[int]) -> list[P
         if steps:
             prompts = config.prompt.length if has_prompt else 0
             work.append(make.trained(steps, fit.rows, mean, prompts))
-        found.append(make.phase(f"{method}: {cells} cells", steps, *work))
+        found.append(make.phase(f"{method} ({cells})", steps, *work))
     return found
 
 

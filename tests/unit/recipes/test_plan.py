@@ -130,9 +130,9 @@ def test_work_of_a_tiny_run_by_hand(tiny):
     assert distillation.tokens == 6 * (3 * 10 + 2 * 4) + taught * 10
     both = 6 * (3 * (2 * linear + 3 * attention) + 2 * 4 * 4 * tiny.layer_weights)
     assert distillation.operations == both + taught * (linear + attention)
-    assert (zero.name, zero.steps, zero.tokens) == ("metaprompt: 1 cells", 0, 7 * 10)
+    assert (zero.name, zero.steps, zero.tokens) == ("metaprompt (1)", 0, 7 * 10)
     bare = 4 * 2 * 32 * 10 * (10 / 2)
-    assert (lora.name, lora.steps) == ("lora: 4 cells", 4 * 2)
+    assert (lora.name, lora.steps) == ("lora (4)", 4 * 2)
     assert lora.operations == 4 * (7 * (linear + bare) + 2 * 4 * (2 * linear + 3 * bare))
     assert lora.seconds(1000.0) == lora.operations / 1000
 
