@@ -25,9 +25,9 @@ _LLAMA_8B: Mapping[str, Any] = {
     "vocab_size": 128256,
     "max_position_embeddings": 131072,
 }
-PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # as their config.json on the hub has them
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # for models that are not here; else config.json
     "meta-llama/Llama-3.1-8B": _LLAMA_8B,
-    "OpenMeditron/Meditron3-8B": _LLAMA_8B,
+    "OpenMeditron/Meditron3-8B": _LLAMA_8B,  # that it was made from
     "openai/gpt-oss-20b": {
         "model_type": "gpt_oss",
         "hidden_size": 2880,

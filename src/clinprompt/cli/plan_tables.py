@@ -47,7 +47,7 @@ def _show_backbones(backbones: Sequence["BackbonePlan"]) -> None:
         for one in backbones
     ]
     _table(
-        "Backbones: layers, hidden size, parameters; GB of weights, of training at most",
+        "Backbones; GB of weights, GB to train prompts, GB to train LoRA (estimated)",
         ["backbone", "here", "L", "H", "params", "weights", "prompts", "LoRA"],
         rows,
     )

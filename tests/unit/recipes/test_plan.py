@@ -12,6 +12,7 @@ import pytest
 from transformers import AutoConfig
 
 from clinprompt.backbone.outline import PUBLISHED, look_at, outline_of
+from clinprompt.cli.plan_tables import show_plan
 from clinprompt.config import Method, check_config, load_config
 from clinprompt.errors import SettingError
 from clinprompt.recipes.estimates import (
@@ -94,6 +95,21 @@ def test_memory_of_a_tiny_model_by_hand(tiny):
     inputs = 2 * (32 + 32 + 32 + 32)  # of q, k, v and o
     assert adapters.keys_values == 0
     assert adapters.activations == 1024 * (a_position + 4 * inputs)
+
+
+def test_estimated_memory_is_near_what_was_measured():
+    """docs/results/bench: a step of 16 rows of 4 tasks on SmolLM2-135M, in float32."""
+    bench = json.loads((ROOT / "docs" / "results" / "bench" / "bench.json").read_text())["memory"]
+    config = settings(
+        f"prompt.length={bench['length']}",
+        f"distill.rows={bench['rows']}",
+        f"data.max_input_tokens={bench['longest']}",
+        "data.max_target_tokens=16",
+    )
+    memory = prompt_memory(config, look_at("smollm2-135m").outline, bench["tasks"])
+    measured = next(one for one in bench["peaks"] if one["what"] == "clinprompt, metaprompt")
+    added = (memory.total - memory.weights) / 1e6
+    assert added == pytest.approx(measured["added MB"], rel=1 / 3)
 
 
 def test_sixteen_bits_halve_weights(tiny):
@@ -201,9 +217,9 @@ def test_the_command_prints_the_papers_plan_on_eighty_columns(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name == "runs"] == []
 
 
-def test_the_command_prints_a_plan_as_json(tmp_path):
-    result = call("run", PAPER, "--dry-run", "--rate", 400, "--json", folder=tmp_path)
-    plan = json.loads(result.stdout)
+def test_a_plan_is_printed_as_json(tmp_path, capsys):
+    show_plan(dry_run(load_config(PAPER), tmp_path, rate=4e14), as_json=True)
+    plan = json.loads(capsys.readouterr().out)
     assert plan["rate"] == 4e14
     assert plan["backbones"][0]["costs"]["numbers"]["adapted-factors"] == 4196
 
