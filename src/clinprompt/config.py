@@ -8,7 +8,7 @@ project's own.
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,11 +16,24 @@ from clinprompt.errors import SettingError, did_you_mean
 
 NAME_PATTERN = r"^[A-Za-z0-9][\w.-]*$"  # a name becomes a folder, and must stay one
 Routing = Literal["all", "type", "nearest"]
-Placement = Literal["prefix", "suffix"]
+Placement = Literal["prefix", "suffix", "layers"]
 Shots = Annotated[int, Field(ge=0)] | Literal["all"]
 Method = Literal[
-    "instruction", "metaprompt", "prompt-tuning", "lora", "adapted-metaprompt", "adapted-factors"
+    "instruction",
+    "in-context",
+    "prompt-tuning",
+    "spot",
+    "peft-mpt",
+    "lora",
+    "full",
+    "metaprompt",
+    "adapted-factors",
+    "adapted-metaprompt",
 ]
+METHODS: tuple[Method, ...] = get_args(Method)
+ZERO_SHOT: tuple[Method, ...] = ("instruction", "metaprompt")
+SHIPPED = "shipped"
+DEFAULT_BACKBONE = "smollm2-135m"
 
 
 class Settings(BaseModel):
@@ -52,7 +65,9 @@ class PromptSettings(Settings):
     length: int = Field(default=100, ge=1, description="P, positions")
     rank: int = Field(default=1, ge=1, description="R, rank of the task factors")
     placement: Placement = Field(
-        default="prefix", description="prefix: before the input; suffix: between input and answer"
+        default="prefix",
+        description="prefix: before the input; suffix: between input and answer; layers: before "
+        "the input, as keys and values of every layer",
     )
     start: Literal["vocabulary", "text"] = "vocabulary"
     text: str = Field(default="Read the clinical text and answer.", description="of start = text")
@@ -107,54 +122,104 @@ class AdaptSettings(FitSettings):
     """The metaprompt fitted to a new task. Its few examples are all it may see: no validation."""
 
     steps: int = Field(default=60, ge=0)
+    method_steps: dict[Method, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, description="steps of single methods, by name"
+    )
     routing: Routing = "type"
     shared_rate: float = Field(default=0.03, gt=0)
     factor_rate: float = Field(default=0.03, gt=0)
 
 
 class BaselineSettings(Settings):
-    """What the metaprompt is compared with; steps and rows are those of ``adapt``."""
+    """What the metaprompt is compared with; steps and rows are those of ``adapt``.
+
+    ``prompt_rate`` is that of prompt tuning and of SPoT, ``mpt_rate`` that of PEFT's multitask
+    prompt tuning.
+    """
 
     prompt_rate: float = Field(default=0.1, gt=0)
+    mpt_rate: float = Field(default=0.1, gt=0)
     lora_rate: float = Field(default=0.01, gt=0)
     lora_rank: int = Field(default=8, ge=1)
     lora_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    full_rate: float = Field(default=0.0001, gt=0)
 
 
 class CompareSettings(Settings):
-    """The grid of results."""
+    """The grid of results.
 
-    methods: tuple[Method, ...] = (
+    ``methods`` are names of methods, or METHOD@VARIANT (see ``RunConfig.variants``). ``shots`` may
+    be "all": the task's training rows, at most ``data.train_rows``. ``targets`` narrows those of
+    the suite; without ``backbones`` the run's own ``backbone`` is compared on.
+    """
+
+    methods: tuple[str, ...] = (
         "instruction",
         "metaprompt",
         "prompt-tuning",
         "lora",
         "adapted-metaprompt",
     )
-    shots: tuple[Annotated[int, Field(ge=1)], ...] = (16, 64)
+    backbones: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    targets: tuple[str, ...] = ()
+    shots: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = (16, 64)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    backbones: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        default=(), description="none: the run's own backbone"
-    )
 
     @model_validator(mode="after")
     def _names_each_cell_once(self) -> Self:
-        for name in ("methods", "shots", "seeds", "backbones"):
+        for name in ("methods", "backbones", "targets", "shots", "seeds"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names one value twice: {values}")
+        for name in self.methods:
+            if (method := split_method(name)[0]) not in METHODS:
+                raise ValueError(f"methods: {name!r} is none; {did_you_mean(method, METHODS)}")
+        return self
+
+
+def split_method(name: str) -> tuple[str, str]:
+    """Return method and variant of METHOD@VARIANT; a plain method has the variant ""."""
+    method, _, variant = name.partition("@")
+    return method, variant
+
+
+class SearchSettings(Settings):
+    """What is tried to find the settings of each method, on tasks held back from sources.
+
+    ``trials`` holds, for each method, groups of other settings, equally many: a fair search gives
+    each the same number. What a trial is worth is the loss on validation rows after ``shots``.
+    """
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    shots: int = Field(default=16, ge=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    trials: dict[Method, tuple[dict[str, Any], ...]]
+
+    @model_validator(mode="after")
+    def _gives_each_the_same_number(self) -> Self:
+        counts = {name: len(trials) for name, trials in self.trials.items()}
+        if len(set(counts.values())) != 1 or 0 in counts.values():
+            raise ValueError(f"trials: give each method equally many, not {counts}")
+        if none := sorted(set(self.trials) & {*ZERO_SHOT, "in-context"}):
+            raise ValueError(f"trials: method {none[0]} trains nothing")
         return self
 
 
 class RunConfig(Settings):
-    """The whole road: sources → teachers → metaprompt → targets → report."""
+    """The whole road: sources → teachers → metaprompt → targets → report.
+
+    ``metaprompt`` is "" to distill one from the suite's sources, "shipped" for the one in the
+    package, or the folder of a saved one. A variant is a group of other settings under a name,
+    for methods that ask for it: ablations, or a baseline of another size.
+    """
 
     name: str = Field(pattern=NAME_PATTERN)
     suite: str = "practice"
-    backbone: str = "smollm2-135m"
+    backbone: str = DEFAULT_BACKBONE
     device: str = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
     seed: int = Field(default=0, ge=0)
+    metaprompt: str = ""
     data: DataSettings = DataSettings()
     prompt: PromptSettings = PromptSettings()
     teacher: TeacherSettings = TeacherSettings()
@@ -162,11 +227,63 @@ class RunConfig(Settings):
     adapt: AdaptSettings = AdaptSettings()
     baselines: BaselineSettings = BaselineSettings()
     compare: CompareSettings = CompareSettings()
+    variants: dict[Annotated[str, Field(pattern=NAME_PATTERN)], dict[str, Any]] = Field(
+        default_factory=dict
+    )
+    search: SearchSettings | None = None
 
     @property
     def backbones(self) -> tuple[str, ...]:
         """Return the backbones of the grid: those of ``compare``, else the run's own."""
         return self.compare.backbones or (self.backbone,)
+
+    @model_validator(mode="after")
+    def _knows_its_variants(self) -> Self:
+        used = {split_method(name)[1] for name in self.compare.methods} - {""}
+        if unknown := sorted(used - set(self.variants)):
+            hint = did_you_mean(unknown[0], self.variants)
+            raise ValueError(f"compare.methods: no variant {unknown[0]!r}; {hint}")
+        for name, values in self.variants.items():
+            if kept := sorted(_FIXED & set(values)):
+                raise ValueError(f"variants.{name}: {kept[0]} is the same in all variants")
+            self.varied(name)
+        for method, trials in (self.search.trials if self.search else {}).items():
+            for number, changes in enumerate(trials, start=1):
+                self.changed(changes, source=f"search.trials.{method}, trial {number}")
+        return self
+
+    def varied(self, variant: str) -> "RunConfig":
+        """Return the settings of a variant ("" for the plain ones), which has no variants.
+
+        Raises:
+            SettingError: a setting of it is unknown or out of range.
+        """
+        changes = self.variants[variant] if variant else {}
+        return self.changed(changes, source=f"variants.{variant}")
+
+    def changed(self, changes: dict[str, Any], *, source: str) -> "RunConfig":
+        """Return these settings, without grid, variants and search, with changes on top.
+
+        Raises:
+            SettingError: a change is unknown or out of range.
+        """
+        values = self.model_dump(exclude={"compare", "variants", "search"})
+        return check_config(_merged(values, changes), source=source)
+
+
+_FIXED = {"name", "compare", "variants", "search"}
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return values with changes on top, group by group."""
+    both = dict(values)
+    for key, change in changes.items():
+        inner = both.get(key)
+        if isinstance(change, dict) and isinstance(inner, dict):
+            both[key] = _merged(inner, change)
+        else:
+            both[key] = change
+    return both
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

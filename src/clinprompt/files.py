@@ -1,6 +1,7 @@
 """Write files whole or not at all. Knows nothing of what is in them."""
 
 import glob
+import hashlib
 import os
 import shutil
 import sys
@@ -51,12 +52,14 @@ def write_text(path: Path, content: str) -> None:
 def append_line(path: Path, line: str) -> None:
     """Append one line and wait until it is on the disk; a half-written last line is cut first.
 
+    Several processes may append to one file.
+
     Raises:
         RunError: the disk is full or the place cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as stream:
+        with path.open("a+b") as stream, _one_at_a_time(stream.fileno()):
             _cut_half_line(path)
             stream.write(line.encode() + b"\n")
             stream.flush()
@@ -69,6 +72,78 @@ def _cut_half_line(path: Path) -> None:
     content = path.read_bytes()
     if content and not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)
+
+
+@contextmanager
+def _one_at_a_time(descriptor: int) -> Iterator[None]:
+    """Keep other processes out of an open file, where the system can."""
+    if sys.platform == "win32":
+        yield
+        return
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+class Claims:
+    """Claims on pieces of work that several processes share by a folder, each by its name.
+
+    A claim is a lock on one byte of one file: it ends with the process that holds it, however that
+    ends, and holds over network file systems that pass POSIX locks on (NFS 4 does). Where there
+    are no such locks, every claim is granted: run one process there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    @contextmanager
+    def claim(self, name: str, *, wait: bool = False) -> Iterator[bool]:
+        """Yield whether the piece of that name is ours until the block ends.
+
+        Raises:
+            RunError: the file of claims cannot be written.
+        """
+        place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
+        is_ours = self._lock(place, wait=wait)
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                self._unlock(place)
+
+    def _lock(self, place: int, *, wait: bool) -> bool:
+        if sys.platform == "win32":
+            return True
+        try:
+            if self._descriptor is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+        try:
+            fcntl.lockf(self._descriptor, how, 1, place)
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # no locks on this file system
+            return True
+        return True
+
+    def _unlock(self, place: int) -> None:
+        if sys.platform != "win32" and self._descriptor is not None:
+            with suppress(OSError):
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, place)
+
+    def close(self) -> None:
+        """End all claims of this process."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 @contextmanager

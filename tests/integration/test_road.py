@@ -12,9 +12,10 @@ from clinprompt.config import check_config
 from clinprompt.errors import ArtifactError, BackboneError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
 from clinprompt.prompts.store import Store
+from clinprompt.recipes.compare import Request as Comparison
+from clinprompt.recipes.compare import compare
 from clinprompt.recipes.one_task import Request, adapt_task, evaluate_prompt, tune_task
 from clinprompt.recipes.predict import annotate_file, open_annotator
-from clinprompt.recipes.road import run_road
 from clinprompt.training.progress import Silent
 
 METHODS = (
@@ -25,7 +26,7 @@ METHODS = (
     "adapted-metaprompt",
     "adapted-factors",
 )
-MEASURED_TIMES = {"train_seconds", "evaluate_seconds", "tokens_per_second"}
+MEASURED_TIMES = {"train_seconds", "evaluate_seconds", "tokens_per_second", "peak_bytes"}
 FIT = {"steps": 3, "rows": 2, "warmup_steps": 1, "checkpoint_every": 2}
 SUITE = """
 name = "small"
@@ -63,14 +64,8 @@ def config_of(folder, model, **sections):
 
 
 def walk(folder, config, reporter=None):
-    cells, _ = run_road(
-        folder,
-        config,
-        mirror=None,
-        command="clinprompt run tiny.toml",
-        reporter=reporter or Silent(),
-    )
-    return cells
+    request = Comparison(folder, config, None, "clinprompt run tiny.toml")
+    return compare(request, reporter or Silent()).cells
 
 
 def without_times(cells):
@@ -249,7 +244,7 @@ def test_a_prompt_of_another_backbone_is_refused_or_marked(walked, tiny_gpt_oss_
 def adapt_once(folder, walked, *, method="adapted-metaprompt", shots=2, reporter=None):
     run, config, _ = walked
     [metaprompt] = (run / "store" / "metaprompts").iterdir()
-    request = Request("practice-nli-social", metaprompt, method, shots)
+    request = Request("practice-nli-social", str(metaprompt), method, shots)
     saved = adapt_task(folder, request, config, mirror=None, reporter=reporter or Silent())
     return load_file(saved / "prompt.safetensors")
 
@@ -295,7 +290,7 @@ def test_a_teacher_is_not_a_metaprompt(walked, tmp_path):
     run, config, _ = walked
     request = Request(
         "practice-nli-social",
-        run / "store" / "teachers" / "practice-ner-labs",
+        str(run / "store" / "teachers" / "practice-ner-labs"),
         "adapted-metaprompt",
         2,
     )

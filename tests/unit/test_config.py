@@ -60,7 +60,7 @@ def test_an_override_that_names_nothing_is_refused(override):
         ({"prompt": 5}, "prompt: Input should be a valid dictionary"),
         ({"distill": {"temperature": 0}}, r"distill.temperature: .*greater than 0 \(given: 0\)"),
         ({"adapt": {"routing": "best"}}, "adapt.routing: .*'all', 'type' or 'nearest'"),
-        ({"compare": {"methods": ["loar"]}}, "compare.methods.0: .*given: 'loar'"),
+        ({"compare": {"methods": ["loar"]}}, "compare: .*'loar' is none; did you mean lora"),
         ({"seed": "one"}, "seed: .*valid integer"),
     ],
 )

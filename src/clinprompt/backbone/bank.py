@@ -1,12 +1,13 @@
 """Keep the prompts of several tasks ready, and read rows of any mixture of them under theirs.
 
 The only place where a prompt meets text. In front (``prefix``), a prompt's keys and values are
-computed once for all rows of its task. Behind the input (``suffix``), where they depend on the row,
-rows that begin alike share what they begin with: a note is read once for all tasks.
+computed once for all rows of its task; in every layer (``layers``), they are the prompt. Behind the
+input (``suffix``), where they depend on the row, rows that begin alike share what they begin with:
+a note is read once for all tasks.
 Knows nothing of losses or training.
 
 Axes: K tasks, P prompt positions, B rows, T text tokens, N target tokens, H hidden size,
-V vocabulary.
+V vocabulary, W width of a prompt.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
+from clinprompt.backbone.layers import as_prefix
 from clinprompt.backbone.packed import Pack, is_packable, make_pack, read_packed
 from clinprompt.backbone.shared_prefix import (
     KeysValues,
@@ -69,14 +71,25 @@ class TargetStates:
 
 
 def make_bank(
-    model: PreTrainedModel, prompts: Float[Tensor, "K P H"] | None, placement: Placement = "prefix"
+    model: PreTrainedModel, prompts: Float[Tensor, "K P W"] | None, placement: Placement = "prefix"
 ) -> Bank:
-    """Return prompts ready to be read with rows; gradients flow back to them."""
+    """Return prompts ready to be read with rows; gradients flow back to them.
+
+    Prompts have the width H of embeddings, or in ``layers`` that of all keys and values.
+    """
     if prompts is None:
         return Bank()
+    if placement == "layers":
+        return Bank(prefix=as_prefix(model, prompts))
     if placement == "prefix":
         return Bank(prefix=read_prompts(model, prompts))
     return Bank(suffix=prompts.to(model.get_input_embeddings().weight.dtype))
+
+
+@torch.no_grad()
+def text_bank(model: PreTrainedModel, ids: Sequence[int]) -> Bank:
+    """Return plain text in front of every row, read once: examples for a model to go by."""
+    return Bank(prefix=_read_note(model, ids))
 
 
 def target_states(

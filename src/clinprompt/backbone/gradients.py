@@ -1,6 +1,6 @@
 """Add up the gradients of one step, micro-batch by micro-batch. Knows nothing of tasks or rates.
 
-Axes: K tasks, P prompt positions, H hidden size.
+Axes: K tasks, P prompt positions, W width of a prompt.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Loss = Callable[[Batch, TargetStates], Tensor]
 
 def accumulate_gradients(
     model: PreTrainedModel,
-    prompts: Float[Tensor, "K P H"] | None,
+    prompts: Float[Tensor, "K P W"] | None,
     tasks: Sequence[int],
     batches: Sequence[Batch],
     loss: Loss,

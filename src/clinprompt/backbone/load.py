@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.packed import use_packed_attention
 from clinprompt.backbone.stored import WHEELS, locate, named, read_config
 from clinprompt.backbone.supported import check_supported, dequantization
@@ -136,7 +137,7 @@ def check_fits(backbone: Backbone, manifest: Manifest) -> None:
         manifest,
         name=backbone.name,
         fingerprint=backbone.fingerprint,
-        hidden_size=backbone.hidden_size,
+        hidden_size=prompt_width(backbone.model, manifest.placement),
     )
 
 

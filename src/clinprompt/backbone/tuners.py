@@ -1,4 +1,4 @@
-"""What can be trained beside a frozen backbone: prompts or LoRA. Knows nothing of tasks or losses.
+"""What can be trained: prompts, PEFT's prompts, LoRA, all weights. Knows no tasks, no losses.
 
 Axes: K tasks, P prompt positions, H hidden size.
 """
@@ -49,27 +49,86 @@ class PromptTuner:
         return self.module.parameter_groups()
 
 
-class LoraTuner:
-    """Train PEFT's low-rank adapters (arXiv 2106.09685) inside the model; see ``lora``."""
+class PeftPromptTuner:
+    """Train PEFT's own multitask prompt of one task (arXiv 2303.02861), from PEFT's own start.
+
+    Shared prompt from N(0, 1), both factors from N(0, 0.02): the composed prompt starts near zero.
+    """
+
+    placement: Placement = "prefix"
+
+    def __init__(self, backbone: Backbone, *, length: int, rank: int, seed: int) -> None:
+        from peft import MultitaskPromptTuningConfig  # noqa: PLC0415 - slow to import
+        from peft.tuners import MultitaskPromptEmbedding  # noqa: PLC0415
+
+        config = MultitaskPromptTuningConfig(
+            task_type="CAUSAL_LM",
+            num_tasks=1,
+            num_ranks=rank,
+            num_virtual_tokens=length,
+            token_dim=backbone.hidden_size,
+            num_transformer_submodules=1,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = MultitaskPromptEmbedding(config, backbone.model.get_input_embeddings())
+        self._module: nn.Module = module.float().to(backbone.device)
+        self._indices = torch.arange(length, device=backbone.device)[None]
+
+    def prompts(self, tasks: Sequence[int]) -> Tensor:
+        """Return the prompt [1, P, H] of the one task."""
+        numbers = torch.as_tensor(tasks, device=self._indices.device)
+        prompts: Tensor = self._module(self._indices, numbers)
+        return prompts
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trained tensors by the name of their learning rate."""
+        return {"mpt": list(self._module.parameters())}
+
+
+class WeightTuner:
+    """Train weights inside the model: PEFT's low-rank adapters or all; see ``lora``, ``full``."""
 
     placement: Placement = "prefix"  # of no prompt
 
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
-        self._parameters = parameters
+    def __init__(self, name: str, parameters: list[nn.Parameter]) -> None:
+        self._name, self._parameters = name, parameters
 
     def prompts(self, tasks: Sequence[int]) -> None:
         """Return no prompt."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained tensors by the name of their learning rate."""
-        return {"lora": self._parameters}
+        return {self._name: self._parameters}
+
+
+@contextmanager
+def full(backbone: Backbone) -> Iterator[WeightTuner]:
+    """Let all weights of the backbone be trained for as long as the block runs; then restore them.
+
+    Raises:
+        SettingError: the weights are in 16 bits, which small updates do not change.
+    """
+    weights = list(backbone.model.parameters())
+    if any(weight.dtype != torch.float32 for weight in weights):
+        raise SettingError("method full trains the weights themselves; set dtype = 'float32'")
+    stored = [weight.detach().clone() for weight in weights]
+    backbone.model.requires_grad_(True)
+    try:
+        yield WeightTuner("full", weights)
+    finally:
+        backbone.model.requires_grad_(False)
+        with torch.no_grad():
+            for weight, before in zip(weights, stored, strict=True):
+                weight.copy_(before)
+                weight.grad = None
 
 
 @contextmanager
 def lora(
     backbone: Backbone, *, rank: int, modules: Sequence[str], seed: int
-) -> Iterator[LoraTuner]:
-    """Put fresh adapters into the backbone for as long as the block runs.
+) -> Iterator[WeightTuner]:
+    """Put PEFT's fresh adapters (arXiv 2106.09685) into the backbone for as long as the block runs.
 
     The scale is alpha / rank with alpha = 2 · rank; B starts at zero, so the model starts as it is.
 
@@ -93,7 +152,7 @@ def lora(
         torch.manual_seed(seed)
         wrapped = get_peft_model(backbone.model, config)
     try:
-        yield LoraTuner([p for p in wrapped.parameters() if p.requires_grad])
+        yield WeightTuner("lora", [p for p in wrapped.parameters() if p.requires_grad])
     finally:
         wrapped.unload()
         backbone.model.requires_grad_(False)

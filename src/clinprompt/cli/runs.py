@@ -28,6 +28,24 @@ def run(
     out: Out = None,
     mirror: Mirror = None,
     overrides: Overrides = None,
+) -> None:
+    """Walk the whole road: teachers, metaprompt, adaptation, baselines, report."""
+    from clinprompt.config import load_config
+    from clinprompt.recipes.suite import find_mirror
+
+    settings = load_config(config, overrides or ())
+    command = _repeat(["run", _shown(config)], mirror or find_mirror(None), overrides)
+    _compare(settings, out or Path("runs") / settings.name, mirror, command)
+
+
+def compare(
+    config: Annotated[Path, typer.Argument(help="TOML file, for instance configs/open21.toml.")],
+    budget: Annotated[
+        str, typer.Option(help="Stop in time, with a balanced part: 90s, 30m, 2h.")
+    ] = "",
+    out: Out = None,
+    mirror: Mirror = None,
+    overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what it needs, and what it costs.")
     ] = False,
@@ -37,18 +55,39 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Walk the whole road: teachers, metaprompt, adaptation, baselines, report."""
+    """Compare methods on a grid of targets, shots and seeds; goes on where it was stopped.
+
+    Several calls, on one machine or on several over a shared folder, fill one grid together.
+    """
     from clinprompt.config import load_config
+    from clinprompt.recipes.compare import seconds_of
     from clinprompt.recipes.suite import find_mirror
 
     settings = load_config(config, overrides or ())
     if dry_run:
         _tell_plan(settings, mirror, rate=rate, as_json=as_json)
         return
-    _check_runnable(settings, given={"--rate": rate is not None, "--json": as_json})
-    shown = config.name if config.is_absolute() else str(config)
-    command = _repeat(["run", shown], mirror or find_mirror(None), overrides)
-    _road(settings, out or Path("runs") / settings.name, mirror, command)
+    _need_dry_run({"--rate": rate is not None, "--json": as_json})
+    seconds = seconds_of(budget) if budget else None
+    command = _repeat(["compare", _shown(config)], mirror or find_mirror(None), overrides)
+    _compare(settings, out or Path("runs") / settings.name, mirror, command, seconds)
+
+
+def search(
+    config: Annotated[Path, typer.Argument(help="TOML file with a section [search].")],
+    out: Out = None,
+    mirror: Mirror = None,
+    overrides: Overrides = None,
+) -> None:
+    """Search the settings of each method on held-back tasks, with equally many trials each."""
+    from clinprompt.config import load_config
+    from clinprompt.recipes.search import search as make_trials
+
+    settings = load_config(config, overrides or ())
+    folder = out or Path("runs") / f"{settings.name}-search"
+    with reporter_of(folder) as reporter:
+        table = make_trials(folder, settings, mirror=mirror, reporter=reporter)
+    print_table(table.header, table.rows, title=table.title, note=table.note)
 
 
 def quickstart(out: Out = None, overrides: Overrides = None) -> None:
@@ -60,7 +99,7 @@ def quickstart(out: Out = None, overrides: Overrides = None) -> None:
     path = Path(str(files("clinprompt.recipes"))) / "practice.toml"
     settings = load_config(path, overrides or ())
     command = _repeat(["quickstart"], None, overrides)
-    _road(settings, out or Path("runs") / settings.name, None, command)
+    _compare(settings, out or Path("runs") / settings.name, None, command)
 
 
 def tune(
@@ -99,7 +138,9 @@ def distill(
 
 def adapt(
     task: Annotated[str, typer.Argument(help="Task name, or a folder with a card.toml.")],
-    metaprompt: Annotated[Path, typer.Option(help="Folder that 'distill' or 'run' saved.")],
+    metaprompt: Annotated[
+        str, typer.Option(help="Folder that 'distill' saved; the package's own if not given.")
+    ] = "shipped",
     shots: Annotated[int, typer.Option(min=1, help="How many training examples.")] = 64,
     factors_only: Annotated[
         bool, typer.Option("--factors-only", help="Train P·R + R·H numbers, nothing shared.")
@@ -187,29 +228,37 @@ def _tell_plan(
     show_plan(dry_run(settings, mirror, rate=operations), as_json=as_json)
 
 
-def _check_runnable(settings: "RunConfig", *, given: dict[str, bool]) -> None:
+def _need_dry_run(given: dict[str, bool]) -> None:
     from clinprompt.errors import SettingError
 
     if lone := [name for name, is_given in given.items() if is_given]:
         raise SettingError(f"{lone[0]} has no effect without --dry-run; leave it out")
-    if settings.compare.backbones:
-        raise SettingError(
-            "compare.backbones: a run has one backbone; add --set 'compare.backbones=[]' and, "
-            "for another than the config's, --set backbone=NAME"
-        )
 
 
-def _road(settings: "RunConfig", folder: Path, mirror: Path | None, command: str) -> None:
-    from clinprompt.recipes.road import run_road
+def _compare(
+    settings: "RunConfig",
+    folder: Path,
+    mirror: Path | None,
+    command: str,
+    seconds: float | None = None,
+) -> None:
+    from clinprompt.recipes.compare import Budget, Request, compare
 
+    request = Request(folder, settings, mirror, command, Budget(seconds))
     with reporter_of(folder) as reporter:
-        cells, tables = run_road(
-            folder, settings, mirror=mirror, command=command, reporter=reporter
-        )
-    for table in tables:
+        outcome = compare(request, reporter)
+    for table in outcome.tables:
         print_table(table.header, table.rows, title=table.title, note=table.note)
-    done = f"{len(cells)} results; report: {folder / 'report' / 'report.html'}"
+    done = f"{len(outcome.cells)} results"
+    if outcome.num_wanting:
+        done += f", {outcome.num_wanting} still wanting"
+    if outcome.cells:
+        done += f"; report: {folder / 'report' / 'report.html'}"
     console.print(done, markup=False, soft_wrap=True)
+
+
+def _shown(config: Path) -> str:
+    return config.name if config.is_absolute() else str(config)
 
 
 def _settings(config: Path | None, overrides: list[str] | None, *, name: str) -> "RunConfig":

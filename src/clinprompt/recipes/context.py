@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from clinprompt import __version__
+from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.batches.encode import Encoder, Row, chat_shell, make_encoder
@@ -35,7 +36,8 @@ from clinprompt.training.loop import Place
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog
 
-_MAY_CHANGE = {"compare", "device"}
+CLAIMS = "claims"  # the file by which processes share a run
+_MAY_CHANGE = {"compare", "device", "variants", "search"}
 
 
 @dataclass
@@ -64,8 +66,8 @@ class Run:
         """Return the settings as plain values that name no folder of this machine."""
         values = self.config.model_dump(mode="json")
         grid = values["compare"]
-        grid["backbones"] = [_without_folder(name) for name in grid["backbones"]]
-        return values | {name: _without_folder(values[name]) for name in ("backbone", "suite")}
+        grid["backbones"] = [plain_name(name) for name in grid["backbones"]]
+        return values | {name: plain_name(values[name]) for name in ("backbone", "suite")}
 
     def encoder(self, *, instruction: str = "") -> Encoder:
         """Return the encoder; with an instruction, that of the backbone's chat template (if any).
@@ -98,16 +100,25 @@ class Run:
         return self._encoded[name]
 
     def few_rows(self, data: TaskData, count: int, *, seed: int) -> tuple[Row, ...]:
-        """Return shots of a target task, whose rows are encoded once; see ``suite.Candidates``."""
+        """Return shots of a target task; see ``suite.Candidates``."""
+        return self.candidates(data).draw(count, seed=seed)
+
+    def candidates(self, data: TaskData) -> Candidates:
+        """Return what shots of a target task are drawn from, encoded once."""
         name = data.card.name
         if name not in self._candidates:
             self._candidates[name] = candidates(self.encoder(), data)
-        return self._candidates[name].draw(count, seed=seed)
+        return self._candidates[name]
 
     def place(self, phase: str) -> Place:
         """Return where a phase is written."""
         checkpoint = self.folder / "checkpoints" / f"{phase.replace('/', '__')}.safetensors"
         return Place(phase, self.log, checkpoint, self.reporter)
+
+    def refresh(self) -> None:
+        """Read anew what is finished: another process may have finished more."""
+        path = self.folder / "finished.json"
+        self.finished = _read_json(path) if path.is_file() else {}
 
     def finish(self, name: str, content_hash: str, place: Place) -> None:
         """Remember that something is done and saved; its checkpoint is not needed any more."""
@@ -139,11 +150,11 @@ class Run:
             kind=kind,
             name=name,
             method=method,
-            backbone=_without_folder(self.config.backbone),
+            backbone=plain_name(self.config.backbone),
             fingerprint=self.backbone.fingerprint,
             length=prompt.length,
             placement=prompt.placement,
-            hidden_size=self.backbone.hidden_size,
+            hidden_size=prompt_width(self.backbone.model, prompt.placement),
             rank=0 if kind == "prompt" else prompt.rank,
             tasks=tuple(card.model_dump(mode="json") for card in cards),
             settings=self.settings(),
@@ -151,22 +162,37 @@ class Run:
         )
 
 
-def open_run(folder: Path, config: RunConfig, *, reporter: Reporter | None = None) -> Run:
-    """Start a run in a folder, or go on with the one that is there.
+def open_run(
+    folder: Path,
+    config: RunConfig,
+    *,
+    reporter: Reporter | None = None,
+    backbone: Backbone | None = None,
+) -> Run:
+    """Start a run in a folder, or go on with the one that is there; ``backbone`` is loaded already.
 
     Raises:
         RunError: the folder holds a run with other settings, or something else.
         BackboneError: the backbone cannot be loaded.
     """
     _check_folder(folder, config)
-    dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16
-    backbone = load_backbone(config.backbone, device=config.device, dtype=dtype)
+    backbone = backbone or backbone_of(config)
     _check_environment(folder, backbone)
     write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
     write_text(folder / "environment.json", json.dumps(environment(backbone), indent=2) + "\n")
-    done = folder / "finished.json"
-    finished = _read_json(done) if done.is_file() else {}
-    return Run(folder, config, backbone, reporter or Silent(), finished)
+    run = Run(folder, config, backbone, reporter or Silent())
+    run.refresh()
+    return run
+
+
+def backbone_of(config: RunConfig) -> Backbone:
+    """Load the backbone of a run.
+
+    Raises:
+        BackboneError: it cannot be loaded.
+    """
+    dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16
+    return load_backbone(config.backbone, device=config.device, dtype=dtype)
 
 
 def environment(backbone: Backbone) -> dict[str, str]:
@@ -193,7 +219,8 @@ def digest_of(data: TaskData) -> str:
     return digest.hexdigest()
 
 
-def _without_folder(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a name as it is, a path's last part: paths name people and machines."""
     return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
 
 
@@ -213,12 +240,23 @@ def _check_environment(folder: Path, backbone: Backbone) -> None:
         )
 
 
+def check_is_run(folder: Path) -> bool:
+    """Tell whether a folder holds a run; one that is not there or empty may become one.
+
+    Raises:
+        RunError: it holds something else.
+    """
+    if (folder / "config.json").is_file():
+        return True
+    if folder.is_dir() and any(path.name != CLAIMS for path in folder.iterdir()):
+        raise RunError(f"{folder}: not empty and not a run; choose another --out")
+    return False
+
+
 def _check_folder(folder: Path, config: RunConfig) -> None:
-    path = folder / "config.json"
-    if not path.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise RunError(f"{folder}: not empty and not a run; choose another --out")
+    if not check_is_run(folder):
         return
+    path = folder / "config.json"
     before = _read_json(path)
     now = config.model_dump(mode="json")
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))

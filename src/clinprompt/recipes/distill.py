@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clinprompt.backbone.bank import Bank, TargetStates, make_bank, target_states
 from clinprompt.backbone.gradients import Loss
+from clinprompt.backbone.layers import from_input
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Batch, Row
 from clinprompt.config import DistillSettings, PromptSettings
@@ -34,12 +35,15 @@ from clinprompt.training.losses import (
 from clinprompt.training.teacher_cache import CachePlan, TeacherCache
 
 
-def distill(run: Run, sources: Sequence[TaskData]) -> Artifact:
-    """Return the metaprompt of the source tasks, from the run's store if it is there already."""
+def distill(run: Run, sources: Sequence[TaskData], *, teaching: Run | None = None) -> Artifact:
+    """Return the metaprompt of the source tasks, from the run's store if it is there already.
+
+    ``teaching`` is another run of the same teachers, to train them only once.
+    """
     name = "metaprompt"
     if name in run.finished:
         return run.store.metaprompt(run.finished[name])
-    teachers = [teach(run, data) for data in sources]
+    teachers = [teach(teaching or run, data) for data in sources]
     rows = _numbered([run.training_rows(data) for data in sources])
     vectors = [teacher.tensors["vectors"] for teacher in teachers]
     module = _student(run, vectors).to(run.backbone.device)
@@ -102,12 +106,14 @@ def teach(run: Run, data: TaskData) -> Artifact:
 
 
 def start_vectors(backbone: Backbone, settings: PromptSettings, *, seed: int) -> Tensor:
-    """Return an untaught prompt [P, H], as the settings say."""
+    """Return an untaught prompt [P, W], as the settings say."""
     if settings.start == "text":
         ids = backbone.tokenizer(settings.text, add_special_tokens=False)["input_ids"]
-        return from_text(backbone.embeddings, ids, length=settings.length)
-    generator = torch.Generator().manual_seed(seed)
-    return from_vocabulary(backbone.embeddings, length=settings.length, generator=generator)
+        start = from_text(backbone.embeddings, ids, length=settings.length)
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        start = from_vocabulary(backbone.embeddings, length=settings.length, generator=generator)
+    return from_input(backbone.model, start[None])[0] if settings.placement == "layers" else start
 
 
 def distillation_objective(
@@ -197,7 +203,7 @@ def _student(run: Run, teachers: Sequence[Tensor]) -> DecomposedPrompts:
     columns, rows = neutral_factors(
         len(teachers),
         length=settings.length,
-        hidden_size=run.backbone.hidden_size,
+        hidden_size=shared.shape[1],
         rank=settings.rank,
         generator=torch.Generator().manual_seed(run.config.seed),
     )

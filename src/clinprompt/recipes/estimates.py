@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clinprompt.backbone.outline import Outline
-from clinprompt.config import FitSettings, RunConfig
+from clinprompt.config import ZERO_SHOT, FitSettings, RunConfig, split_method
 from clinprompt.errors import SettingError, did_you_mean
+from clinprompt.recipes.methods import NEED_METAPROMPT
 
+_WITHOUT_PROMPT = ("instruction", "in-context", "lora", "full")
 _TRAINED_BYTES = 16  # in float32: value, gradient, AdamW's two moments
 
 
@@ -45,25 +47,36 @@ class Phase:
 
 
 def trained_numbers(method: str, config: RunConfig, outline: Outline) -> int:
-    """Return how many numbers a method trains for one task (0: it trains nothing).
+    """Return how many numbers METHOD or METHOD@VARIANT trains for one task (0: none).
 
     Raises:
         SettingError: LoRA is to go into layers that the backbone does not have.
     """
-    return _NUMBERS[method](config, outline)
+    plain, variant = split_method(method)
+    return _NUMBERS[plain](config.varied(variant), outline)
 
 
 def metaprompt_numbers(config: RunConfig, outline: Outline, num_sources: int) -> int:
-    """Return P·H + K·(P·R + R·H): what distillation trains."""
+    """Return P·H + K·(P·R + R·H): what distillation trains (H: the width of a position)."""
     return _prompt(config, outline) + num_sources * _factors(config, outline)
 
 
 def _prompt(config: RunConfig, outline: Outline) -> int:
-    return config.prompt.length * outline.hidden_size
+    return config.prompt.length * _width(config, outline)
 
 
 def _factors(config: RunConfig, outline: Outline) -> int:
-    return config.prompt.rank * (config.prompt.length + outline.hidden_size)
+    return config.prompt.rank * (config.prompt.length + _width(config, outline))
+
+
+def _prompt_and_factors(config: RunConfig, outline: Outline) -> int:
+    return _prompt(config, outline) + _factors(config, outline)
+
+
+def _width(config: RunConfig, outline: Outline) -> int:
+    """Return the numbers of a prompt position: H, or keys and values of all layers."""
+    is_deep = config.prompt.placement == "layers"
+    return 2 * outline.num_layers * outline.key_width if is_deep else outline.hidden_size
 
 
 def _lora(config: RunConfig, outline: Outline) -> int:
@@ -84,13 +97,15 @@ def _nothing(_: RunConfig, __: Outline) -> int:
 
 _NUMBERS: Mapping[str, Callable[[RunConfig, Outline], int]] = {
     "instruction": _nothing,
+    "in-context": _nothing,
     "metaprompt": _nothing,
     "prompt-tuning": _prompt,
-    "adapted-metaprompt": lambda config, outline: (
-        _prompt(config, outline) + _factors(config, outline)
-    ),
+    "spot": _prompt,
+    "peft-mpt": _prompt_and_factors,
+    "adapted-metaprompt": _prompt_and_factors,
     "adapted-factors": _factors,
     "lora": _lora,
+    "full": lambda _, outline: outline.num_parameters,
 }
 
 
@@ -109,7 +124,7 @@ def prompt_memory(config: RunConfig, outline: Outline, num_sources: int) -> Memo
     return Memory(
         weights=outline.num_parameters * _bytes(config),
         keys_values=each * (2 * prompts + taught),
-        activations=(prompts + positions) * _activations(config, outline),
+        activations=(_computed(config, prompts) + positions) * _activations(config, outline),
         logits=_logits(config, outline, positions),
         trained=_TRAINED_BYTES * metaprompt_numbers(config, outline, num_sources),
     )
@@ -163,6 +178,11 @@ def _logits(config: RunConfig, outline: Outline, positions: int) -> int:
     return int(3 * 4 * positions * share * outline.vocabulary_size)
 
 
+def _computed(config: RunConfig, prompts: int) -> int:
+    """Return how many of a step's prompt positions are read on their own, once for all rows."""
+    return prompts if config.prompt.placement == "prefix" else 0
+
+
 def _bytes(config: RunConfig) -> int:
     return 4 if config.dtype == "float32" else 2
 
@@ -174,51 +194,62 @@ def phases(
 
     A weight costs 2 operations a position forward, and 2 on the way back to a prompt or an adapter
     (its own gradient is never computed); attention 4·A·D for each layer, query and key forward, and
-    twice that back; the head counts at target tokens only. Validation and routing are left out.
+    twice that back; the head counts at target tokens only. Validation, routing and what a variant
+    distills for itself are left out.
     """
-    answers = {task: _limit(config, task) for task in (*sources, *targets)}
-    taught = sum(answers[task] for task in sources) / len(sources)
-    length = config.prompt.length
+    answers = [_limit(config, task) for task in targets]
+    needs_metaprompt = any(split_method(m)[0] in NEED_METAPROMPT for m in config.compare.methods)
+    taught = [_limit(config, task) for task in sources]
+    learned = (
+        _sources(config, outline, taught) if needs_metaprompt and not config.metaprompt else ()
+    )
+    return (*learned, *(_cells(m, config, outline, answers) for m in config.compare.methods))
+
+
+def _sources(config: RunConfig, outline: Outline, answers: Sequence[int]) -> tuple[Phase, Phase]:
     teacher, pupil = config.teacher, config.distill
-    teach = len(sources) * teacher.steps
-    asked = pupil.steps * pupil.rows
+    make, mean = _Reader(config, outline), sum(answers) / len(answers)
+    teach, asked = len(answers) * teacher.steps, pupil.steps * pupil.rows
     if pupil.cache_teachers:
-        asked = min(asked, len(sources) * config.data.train_rows)
-    prompts = min(pupil.rows, len(sources)) * length
-    make = _Reader(config, outline)
+        asked = min(asked, len(answers) * config.data.train_rows)
+    prompts = min(pupil.rows, len(answers)) * config.prompt.length
+    alone = make.trained(teach, teacher.rows, mean, config.prompt.length)
+    together = make.trained(pupil.steps, pupil.rows, mean, prompts)
     return (
-        make.phase("teachers", teach, make.trained(teach, teacher.rows, taught, length)),
-        make.phase(
-            "distillation",
-            pupil.steps,
-            make.trained(pupil.steps, pupil.rows, taught, prompts),
-            make.read(asked, taught),
-        ),
-        *_grid(config, outline, [answers[task] for task in targets]),
+        make.phase("teachers", teach, alone),
+        make.phase("distillation", pupil.steps, together, make.read(asked, mean)),
     )
 
 
-def num_cells(method: str, config: RunConfig, outline: Outline, num_targets: int) -> int:
+def num_cells(method: str, config: RunConfig, num_targets: int) -> int:
     """Return how many cells of the grid a method has on one backbone."""
-    grid = config.compare
-    is_trained = trained_numbers(method, config, outline) > 0
-    return num_targets * (len(grid.shots) * len(grid.seeds) if is_trained else 1)
+    grid, plain = config.compare, split_method(method)[0]
+    if plain in ZERO_SHOT:
+        return num_targets
+    shots = [one for one in grid.shots if plain != "in-context" or one != "all"]
+    return num_targets * len(shots) * len(grid.seeds)
 
 
-def _grid(config: RunConfig, outline: Outline, answers: Sequence[int]) -> list[Phase]:
-    make, fit = _Reader(config, outline), config.adapt
-    mean = sum(answers) / len(answers)
-    found = []
-    for method in config.compare.methods:
-        cells = num_cells(method, config, outline, len(answers))
-        has_prompt = method not in ("lora", "instruction")
-        work = [make.read(cells * config.data.test_rows, mean, has_prompt=has_prompt)]
-        steps = cells * fit.steps if trained_numbers(method, config, outline) else 0
-        if steps:
-            prompts = config.prompt.length if has_prompt else 0
-            work.append(make.trained(steps, fit.rows, mean, prompts))
-        found.append(make.phase(f"{method} ({cells})", steps, *work))
-    return found
+def _cells(method: str, config: RunConfig, outline: Outline, answers: Sequence[int]) -> Phase:
+    """Return the work of a method's cells; demonstrations in context are left out."""
+    plain, variant = split_method(method)
+    own, cells = config.varied(variant), num_cells(method, config, len(answers))
+    make, mean = _Reader(own, outline), sum(answers) / len(answers)
+    has_prompt = plain not in _WITHOUT_PROMPT
+    work = [make.read(cells * own.data.test_rows, mean, has_prompt=has_prompt)]
+    steps = 0
+    if trained_numbers(method, config, outline):
+        steps = cells * _steps(plain, own)
+        prompts = own.prompt.length if has_prompt else 0
+        work.append(
+            make.trained(steps, own.adapt.rows, mean, prompts, trains_weights=plain == "full")
+        )
+    return make.phase(f"{method} ({cells})", steps, *work)
+
+
+def _steps(method: str, config: RunConfig) -> int:
+    special = (steps for name, steps in config.adapt.method_steps.items() if name == method)
+    return next(special, config.adapt.steps)
 
 
 def _limit(config: RunConfig, task: str) -> int:
@@ -241,13 +272,21 @@ class _Reader:
         linear, attention = self._row(answer, has_prompt=has_prompt)
         return rows * (self.config.data.max_input_tokens + answer), rows * (linear + attention)
 
-    def trained(self, steps: int, rows: int, answer: float, prompts: int) -> tuple[float, float]:
+    def trained(
+        self,
+        steps: int,
+        rows: int,
+        answer: float,
+        prompts: int,
+        *,
+        trains_weights: bool = False,
+    ) -> tuple[float, float]:
         """Return those of training steps with so many prompt positions each (0: no prompt)."""
         linear, attention = self._row(answer, has_prompt=prompts > 0)
-        own = 0 if self.config.prompt.placement == "suffix" else prompts
+        own = _computed(self.config, prompts)
         tokens = rows * (self.config.data.max_input_tokens + answer) + own
-        step = rows * (2 * linear + 3 * attention) + own * 4.0 * self.outline.layer_weights
-        return steps * tokens, steps * step
+        step = rows * ((3 if trains_weights else 2) * linear + 3 * attention)
+        return steps * tokens, steps * (step + own * 4.0 * self.outline.layer_weights)
 
     def _row(self, answer: float, *, has_prompt: bool) -> tuple[float, float]:
         outline, length = self.outline, self.config.prompt.length if has_prompt else 0

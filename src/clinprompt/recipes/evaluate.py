@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from clinprompt.backbone.bank import make_bank
+from clinprompt.backbone.bank import Bank
+from clinprompt.backbone.memory import peak_bytes
 from clinprompt.config import Shots
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import partial_entity_f1, rates, score
@@ -22,10 +21,11 @@ from clinprompt.tasks.example import Answer, Example
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a method trained for one task, and how long it took."""
+    """What a method trained for one task, from how much, and how long it took."""
 
     trained_numbers: int = 0
     artifact_bytes: int = 0
+    num_examples: int = 0
     steps: int = 0
     seconds: float = 0.0
     tokens_per_second: float = 0.0
@@ -33,41 +33,43 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What is scored: a method, how many examples it saw, its prompt [P, H] (if any), its cost."""
+    """What is scored: a method, its shots, its prompt as a bank of one (if any), what it paid.
+
+    ``instructed`` examples carry an instruction for a chat model.
+    """
 
     method: str
     shots: Shots
     seed: int
-    prompt: Tensor | None = None
-    cost: Cost | None = None
+    bank: Bank = field(default_factory=Bank)
+    cost: Cost = field(default_factory=Cost)
+    instructed: bool = False
 
 
 def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Attempt) -> Cell:
     """Return the scored answers of one method to the examples of one task."""
     started = perf_counter()
-    with torch.inference_mode():
-        prompts = None if attempt.prompt is None else attempt.prompt[None]
-        bank = make_bank(run.backbone.model, prompts, run.config.prompt.placement)
-    instruction = card.wording.instruction if attempt.method == "instruction" else ""
+    instruction = card.wording.instruction if attempt.instructed else ""
     predictions = predict(
         run.backbone,
         run.encoder(instruction=instruction),
         examples,
         cards={card.name: card},
-        bank=bank,
+        bank=attempt.bank,
     )
     seconds = perf_counter() - started
     answers = [prediction.answer for prediction in predictions]
     gold = [_gold(example) for example in examples]
     scores = score(card.metric, answers, gold, labels=tuple(card.labels), positive=card.positive)
     interval = confidence_interval(scores, np.random.default_rng(run.config.seed))
-    counted, paid = rates(answers), attempt.cost or Cost()
+    counted, paid = rates(answers), attempt.cost
     return Cell(
         backbone=run.settings()["backbone"],
         target=card.name,
         task_type=card.type,
         method=attempt.method,
         shots=attempt.shots,
+        num_examples=paid.num_examples,
         seed=attempt.seed,
         metric=card.metric,
         scorer=f"{scores.scorer}; {card.setting}" if card.setting else scores.scorer,
@@ -85,6 +87,7 @@ def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Att
         unparseable=counted.unparseable,
         ungrounded=counted.ungrounded,
         truncated=float(np.mean([prediction.input_was_cut for prediction in predictions])),
+        peak_bytes=peak_bytes(run.backbone.device),
         extra=_extra(card, answers, gold),
         row_digest=_digest(examples),
         statistics=tuple(map(tuple, scores.statistics.tolist())),

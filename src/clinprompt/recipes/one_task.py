@@ -6,13 +6,13 @@ from typing import Any
 
 from clinprompt.backbone.load import check_fits
 from clinprompt.config import Method, RunConfig
-from clinprompt.errors import ArtifactError, SettingError
+from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell
-from clinprompt.prompts.artifact import Artifact, load_artifact
 from clinprompt.recipes.adapt import Fit, adapt
-from clinprompt.recipes.context import Run, open_run
+from clinprompt.recipes.context import Run, open_run, plain_name
 from clinprompt.recipes.distill import distill, teach
 from clinprompt.recipes.evaluate import Attempt, evaluate
+from clinprompt.recipes.metaprompts import find_metaprompt, with_shape
 from clinprompt.recipes.predict import Annotator
 from clinprompt.recipes.suite import examples_of, find_mirror, load_suite
 from clinprompt.tasks.card import catalog, find_card
@@ -46,23 +46,24 @@ def distill_suite(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A task to fit a saved metaprompt to, by which method and from how many examples."""
+    """A task to fit a metaprompt to, by which method and from how many examples.
+
+    ``metaprompt`` is the folder of a saved one, or "shipped".
+    """
 
     task: str
-    metaprompt: Path
+    metaprompt: str
     method: Method
     shots: int
 
 
-def settings_of(metaprompt: Path) -> dict[str, Any]:
+def settings_of(metaprompt: str) -> dict[str, Any]:
     """Return the settings that a metaprompt was trained with, as plain values.
 
     Raises:
         ArtifactError: what was given is no metaprompt.
     """
-    artifact = load_artifact(metaprompt)
-    _check_kind(metaprompt, artifact)
-    return artifact.manifest.settings
+    return find_metaprompt(metaprompt).manifest.settings
 
 
 def adapt_task(
@@ -73,10 +74,9 @@ def adapt_task(
     Raises:
         ArtifactError: what was given is no metaprompt, or one of another backbone.
     """
-    loaded = load_artifact(request.metaprompt)
-    _check_kind(request.metaprompt, loaded)
+    loaded = find_metaprompt(request.metaprompt, plain_name(config.backbone))
     data = load_task(find_card(request.task), find_mirror(mirror))
-    run = open_run(folder, _with_shape(config, loaded), reporter=reporter)
+    run = open_run(folder, with_shape(config, loaded), reporter=reporter)
     run.claim([data])
     check_fits(run.backbone, loaded.manifest)
     run.store.save(loaded)
@@ -111,24 +111,5 @@ def evaluate_prompt(annotator: Annotator, task: str, *, mirror: Path | None, row
     if annotator.is_foreign:
         method += " (other backbone)"
     manifest = annotator.artifact.manifest
-    attempt = Attempt(method, manifest.shots, manifest.seed, annotator.prompt)
+    attempt = Attempt(method, manifest.shots, manifest.seed, annotator.bank())
     return evaluate(run, card, examples, attempt)
-
-
-def _check_kind(path: Path, artifact: Artifact) -> None:
-    if artifact.manifest.kind != "metaprompt":
-        raise ArtifactError(
-            f"{path}: a {artifact.manifest.kind}, not a metaprompt; give the folder that "
-            "'clinprompt distill' printed"
-        )
-
-
-def _with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:
-    """Return the settings with the metaprompt's own length, rank and placement."""
-    manifest = metaprompt.manifest
-    shape = {
-        "length": manifest.length,
-        "rank": manifest.rank,
-        "placement": manifest.placement,
-    }
-    return config.model_copy(update={"prompt": config.prompt.model_copy(update=shape)})

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from clinprompt.backbone.outline import Outline, look_at
-from clinprompt.config import RunConfig
+from clinprompt.config import RunConfig, split_method
 from clinprompt.errors import DataError, SettingError
 from clinprompt.recipes.estimates import (
     Memory,
@@ -20,6 +20,7 @@ from clinprompt.recipes.estimates import (
     prompt_memory,
     trained_numbers,
 )
+from clinprompt.recipes.grid import chosen_names
 from clinprompt.recipes.suite import find_mirror
 from clinprompt.tasks.card import TaskType, find_card
 from clinprompt.tasks.load import check_files, remedy
@@ -96,6 +97,7 @@ def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None
     """
     suite = find_suite(config.suite)
     place = find_mirror(mirror)
+    targets = chosen_names(config.compare, suite.targets)
     return Plan(
         name=config.name,
         suite=suite.name,
@@ -107,7 +109,7 @@ def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None
         backbones=tuple(_plan_backbone(name, config, suite) for name in config.backbones),
         tasks=(
             *(_plan_task(name, "source", place) for name in suite.sources),
-            *(_plan_task(name, "target", place) for name in suite.targets),
+            *(_plan_task(name, "target", place) for name in targets),
         ),
         missing=suite.missing,
     )
@@ -134,8 +136,9 @@ def _plan_backbone(name: str, config: RunConfig, suite: Suite) -> BackbonePlan:
 
 def _costs(config: RunConfig, outline: Outline, suite: Suite) -> Costs:
     methods, num_sources = config.compare.methods, len(suite.sources)
+    targets = chosen_names(config.compare, suite.targets)
     memory = prompt_memory(config, outline, num_sources)
-    has_lora = "lora" in methods
+    has_lora = any(split_method(method)[0] == "lora" for method in methods)
     return Costs(
         weight_bytes=memory.weights,
         prompt_memory=memory,
@@ -144,8 +147,8 @@ def _costs(config: RunConfig, outline: Outline, suite: Suite) -> Costs:
             "distillation": metaprompt_numbers(config, outline, num_sources),
             **{method: trained_numbers(method, config, outline) for method in methods},
         },
-        num_cells=sum(num_cells(m, config, outline, len(suite.targets)) for m in methods),
-        phases=phases(config, outline, suite.sources, suite.targets),
+        num_cells=sum(num_cells(m, config, len(targets)) for m in methods),
+        phases=phases(config, outline, suite.sources, targets),
     )
 
 

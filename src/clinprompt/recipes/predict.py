@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from clinprompt.backbone.bank import make_bank
+from clinprompt.backbone.bank import Bank, make_bank
+from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
 from clinprompt.batches.encode import Encoder, make_encoder
 from clinprompt.config import DataSettings
@@ -50,11 +51,15 @@ class Annotator:
         context = self.backbone.context - self.artifact.manifest.length
         return make_encoder(self.backbone.tokenizer, data, context=context)
 
+    def bank(self) -> Bank:
+        """Return the prompt, ready to be read with rows."""
+        placement = self.artifact.manifest.placement
+        with torch.inference_mode():
+            return make_bank(self.backbone.model, self.prompt[None], placement)
+
     def annotate(self, records: Sequence[Record]) -> list[Prediction]:
         """Return the answers to new records."""
-        with torch.inference_mode():
-            placement = self.artifact.manifest.placement
-            bank = make_bank(self.backbone.model, self.prompt[None], placement)
+        bank = self.bank()
         examples = [make_example(self.card, record) for record in records]
         cards = {self.card.name: self.card}
         return predict(self.backbone, self.encoder(), examples, cards=cards, bank=bank)
@@ -73,7 +78,8 @@ def open_annotator(
     manifest = artifact.manifest
     loaded = load_backbone_of(manifest, backbone, device=device)
     is_foreign = loaded.fingerprint != manifest.fingerprint
-    if not (allow_backbone and manifest.hidden_size == loaded.hidden_size):
+    width = prompt_width(loaded.model, manifest.placement)
+    if not (allow_backbone and manifest.hidden_size == width):
         check_fits(loaded, manifest)
     if len(manifest.tasks) != 1:
         raise ArtifactError(f"{path}: its manifest names {len(manifest.tasks)} tasks, not one")

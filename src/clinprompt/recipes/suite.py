@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clinprompt.batches.encode import Encoder, Row
@@ -36,6 +36,10 @@ class SuiteData:
     dropped: dict[str, int]
     copies: dict[str, int]
     missing: tuple[str, ...] = ()
+
+    def with_targets(self, targets: tuple[TaskData, ...]) -> "SuiteData":
+        """Return the suite with these targets only."""
+        return replace(self, targets=targets)
 
     def source_cards(self) -> tuple[TaskCard, ...]:
         """Return the cards of the source tasks."""
@@ -144,10 +148,11 @@ def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Encoded training rows that may be shots, and the label of each ("" where it has none)."""
+    """Training examples that may be shots, encoded, with labels ("" where one has none)."""
 
     name: str
     limit: int
+    examples: tuple[Example, ...]
     rows: tuple[Row, ...]
     labels: tuple[str, ...]
 
@@ -157,13 +162,20 @@ class Candidates:
         Raises:
             DataError: there are not so many whose answer fits.
         """
+        return tuple(self.rows[index] for index in self._chosen(count, seed))
+
+    def records(self, count: int, *, seed: int) -> tuple[Record, ...]:
+        """Return the records of the rows that ``draw`` returns."""
+        return tuple(self.examples[index].record for index in self._chosen(count, seed))
+
+    def _chosen(self, count: int, seed: int) -> tuple[int, ...]:
         if len(self.rows) < count:
             raise DataError(
                 f"{self.name}: {count} examples wanted, but only {len(self.rows)} training rows "
                 f"have an answer that fits {self.limit} tokens; ask for fewer, or raise "
                 "data.max_target_tokens (for this task: data.target_tokens)"
             )
-        return tuple(self.rows[index] for index in shots(self.labels, count, seed=seed))
+        return shots(self.labels, count, seed=seed)
 
 
 def candidates(encoder: Encoder, data: TaskData) -> Candidates:
@@ -173,13 +185,14 @@ def candidates(encoder: Encoder, data: TaskData) -> Candidates:
     """
     whole = (make_example(data.card, record) for record in data.splits["train"])
     examples = (part for one in whole for part in parts_of(data.card, one, encoder).examples)
-    encoded = ((encoder.encode(example), _label(example.record)) for example in examples)
-    fitting = [(row, label) for row, label in encoded if not row.target_was_cut]
+    encoded = ((example, encoder.encode(example)) for example in examples)
+    fitting = [(example, row) for example, row in encoded if not row.target_was_cut]
     return Candidates(
         data.card.name,
         encoder.target_limit(data.card.name),
-        tuple(row for row, _ in fitting),
-        tuple(label for _, label in fitting),
+        tuple(example for example, _ in fitting),
+        tuple(row for _, row in fitting),
+        tuple(_label(example.record) for example, _ in fitting),
     )
 
 

@@ -8,8 +8,8 @@ from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.config import check_config
 from clinprompt.errors import SettingError
 from clinprompt.prompts.artifact import make_artifact
-from clinprompt.recipes.adapt import starting_prompt
 from clinprompt.recipes.context import open_run
+from clinprompt.recipes.routing import starting_prompt
 from clinprompt.recipes.tune import mean_loss
 from clinprompt.tasks.card import find_card
 

@@ -65,6 +65,7 @@ def test_every_method_has_a_count(llama):
     counts = {method: trained_numbers(method, settings(), llama) for method in get_args(Method)}
     assert {method for method, count in counts.items() if count == 0} == {
         "instruction",
+        "in-context",
         "metaprompt",
     }
 
@@ -153,10 +154,40 @@ def test_work_of_a_tiny_run_by_hand(tiny):
     assert lora.seconds(1000.0) == lora.operations / 1000
 
 
-def test_cells_are_those_of_the_grid(llama):
-    config = settings("compare.shots=[4, 8]", "compare.seeds=[0, 1, 2]")
-    assert num_cells("instruction", config, llama, 5) == 5
-    assert num_cells("lora", config, llama, 5) == 2 * 3 * 5
+def test_cells_are_those_of_the_grid():
+    config = settings('compare.shots=[4, "all"]', "compare.seeds=[0, 1, 2]")
+    assert num_cells("instruction", config, 5) == 5
+    assert num_cells("lora", config, 5) == 2 * 3 * 5
+    assert num_cells("in-context", config, 5) == 3 * 5
+
+
+def test_a_variant_and_steps_of_a_method_count_as_its_own(tiny):
+    config = settings(
+        "variants.short.prompt.length=2",
+        'compare.methods=["prompt-tuning", "prompt-tuning@short", "full"]',
+        "adapt.method_steps.full=3",
+        "compare.shots=[4]",
+    )
+    assert trained_numbers("prompt-tuning@short", config, tiny) == 2 * 32
+    assert trained_numbers("full", config, tiny) == tiny.num_parameters
+    plain, short, full = phases(config, tiny, ["a"], ["b"])  # none of these needs a metaprompt
+    assert short.operations < plain.operations
+    assert (plain.steps, full.steps) == (60, 3)
+
+
+def test_a_prompt_in_all_layers_is_as_wide_as_their_keys_and_values(tiny):
+    """L = 2, G·D = 16: 2·2·16 = 64 numbers a position."""
+    config = settings("prompt.length=4", "prompt.placement=layers")
+    assert trained_numbers("prompt-tuning", config, tiny) == 4 * 64
+    assert trained_numbers("adapted-factors", config, tiny) == 4 + 64
+
+
+def test_a_comparison_on_some_targets_is_planned_for_these(tmp_path):
+    config = load_config(PAPER, ['compare.targets=["qa-medbullets"]'])
+    plan = dry_run(config, tmp_path, rate=1e12)
+    assert [task.name for task in plan.tasks if task.role == "target"] == ["qa-medbullets"]
+    with pytest.raises(SettingError, match="did you mean qa-medbullets"):
+        dry_run(load_config(PAPER, ['compare.targets=["qa-medbulet"]']), tmp_path, rate=1e12)
 
 
 def test_a_rate_is_measured_in_less_than_a_second():
@@ -209,7 +240,7 @@ def call(*arguments, folder):
 
 
 def test_the_command_prints_the_papers_plan_on_eighty_columns(tmp_path):
-    result = call("run", PAPER, "--dry-run", "--rate", 400, folder=tmp_path)
+    result = call("compare", PAPER, "--dry-run", "--rate", 400, folder=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert max(map(len, result.stdout.splitlines())) <= 80
     for words in ("8.03 B", "20.91 B", "413,796", "gated", "400 TFLOP/s", "UF Health"):
@@ -226,12 +257,6 @@ def test_a_plan_is_printed_as_json(tmp_path, capsys):
 
 @pytest.mark.parametrize("option", [["--rate", "400"], ["--json"]])
 def test_options_of_a_dry_run_are_refused_without_it(option, tmp_path):
-    result = call("run", PAPER, *option, folder=tmp_path)
+    result = call("compare", PAPER, *option, folder=tmp_path)
     assert result.returncode == 2
     assert f"{option[0]} has no effect without --dry-run" in result.stderr
-
-
-def test_a_run_over_several_backbones_is_refused(tmp_path):
-    result = call("run", PAPER, folder=tmp_path)
-    assert result.returncode == 2
-    assert "compare.backbones: a run has one backbone" in result.stderr

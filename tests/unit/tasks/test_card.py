@@ -156,3 +156,20 @@ def test_types_of_mentions_and_links_stand_in_the_template_or_the_note_says_why_
     assert types <= words(card.wording.instruction)
     is_told = "named in the instruction alone" in " ".join(card.source.note.split())
     assert is_told != (types <= words(card.wording.template))
+
+
+def test_the_shipped_metaprompt_learns_only_from_sources_free_for_any_use():
+    suite = find_suite("shippable")
+    assert {find_card(name).source.license_allows for name in suite.sources} == {"any"}
+    assert suite.targets == find_suite("open21").targets
+
+
+def test_the_shippable_suite_names_every_open_task_that_it_leaves_out():
+    suite = find_suite("shippable")
+    named = {name for line in suite.missing for name in line.partition(": ")[2].split(", ")}
+    open_tasks = {
+        name
+        for name in catalog()
+        if not find_card(name).source.access and not name.startswith("practice-")
+    }
+    assert named == open_tasks - {*suite.sources, *suite.targets}

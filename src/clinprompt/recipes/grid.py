@@ -1,0 +1,96 @@
+"""Lay out the cells of a comparison in an order that may be cut anywhere. Computes nothing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+from clinprompt.config import ZERO_SHOT, CompareSettings, Shots, split_method
+from clinprompt.errors import SettingError, did_you_mean
+from clinprompt.evaluation.cells import CellKey
+from clinprompt.recipes.context import plain_name
+from clinprompt.tasks.load import TaskData
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One cell that a comparison asks for; ``method`` may be METHOD@VARIANT."""
+
+    backbone: str
+    data: TaskData
+    method: str
+    shots: Shots
+    seed: int
+
+    @property
+    def key(self) -> CellKey:
+        """Return what tells this cell from every other."""
+        backbone = plain_name(self.backbone)
+        return (backbone, self.data.card.name, self.method, self.shots, self.seed)
+
+    @property
+    def name(self) -> str:
+        """Return the cell's name within its backbone, which may become a path."""
+        return f"{self.data.card.name}/{self.method}-k{self.shots}-seed{self.seed}"
+
+
+Block = tuple[Wanted, ...]
+
+
+def blocks(compare: CompareSettings, backbone: str, targets: Sequence[TaskData]) -> Iterator[Block]:
+    """Yield the grid block by block: all methods on one target, at one number of shots, one seed.
+
+    Targets of different types take turns, so a grid that is cut after any block compares all
+    methods on the same rows, and the types evenly.
+    """
+    ordered = _in_turn(targets)
+    for name in compare.backbones or (backbone,):
+        for seed in compare.seeds:
+            for shots in (0, *compare.shots):
+                for data in ordered:
+                    methods = _methods(compare, shots, seed)
+                    if methods:
+                        yield tuple(Wanted(name, data, one, shots, seed) for one in methods)
+
+
+def chosen_targets(compare: CompareSettings, targets: Sequence[TaskData]) -> tuple[TaskData, ...]:
+    """Return the targets that the comparison is narrowed to.
+
+    Raises:
+        SettingError: the suite has no such target.
+    """
+    known = {data.card.name: data for data in targets}
+    return tuple(known[name] for name in chosen_names(compare, tuple(known)))
+
+
+def chosen_names(compare: CompareSettings, targets: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the targets that the comparison is narrowed to.
+
+    Raises:
+        SettingError: the suite has no such target.
+    """
+    if unknown := [name for name in compare.targets if name not in targets]:
+        raise SettingError(
+            f"compare.targets: the suite has no target {unknown[0]!r}; "
+            f"{did_you_mean(unknown[0], targets)}"
+        )
+    return compare.targets or tuple(targets)
+
+
+def _methods(compare: CompareSettings, shots: Shots, seed: int) -> list[str]:
+    """Return the methods that have a cell at so many shots; untrained ones need one seed only."""
+
+    def has_cell(name: str) -> bool:
+        method = split_method(name)[0]
+        if method in ZERO_SHOT:
+            return shots == 0 and seed == compare.seeds[0]
+        return shots != 0 and not (method == "in-context" and shots == "all")
+
+    return [name for name in compare.methods if has_cell(name)]
+
+
+def _in_turn(targets: Sequence[TaskData]) -> list[TaskData]:
+    by_type: dict[str, list[TaskData]] = {}
+    for data in targets:
+        by_type.setdefault(data.card.type, []).append(data)
+    rounds = chain.from_iterable(zip_longest(*by_type.values()))
+    return [data for data in rounds if data is not None]

@@ -1,0 +1,58 @@
+"""Find a metaprompt that is there already: shipped with the package, or saved by a run."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from clinprompt.config import DEFAULT_BACKBONE, SHIPPED, RunConfig
+from clinprompt.errors import ArtifactError
+from clinprompt.prompts.artifact import Artifact, load_artifact
+
+
+def find_metaprompt(name: str, backbone: str = DEFAULT_BACKBONE) -> Artifact:
+    """Return the metaprompt in a folder or, for ``shipped``, the package's own for a backbone.
+
+    Raises:
+        ArtifactError: there is none, it is damaged, or it is the prompt of a single task.
+    """
+    path = Path(name)
+    if name == SHIPPED:
+        shipped = Path(str(files("clinprompt.prompts"))) / "shipped"
+        path = shipped / backbone
+        if not path.is_dir():
+            known = ", ".join(sorted(one.name for one in shipped.iterdir())) or "none"
+            raise ArtifactError(
+                f"no metaprompt is shipped for backbone {backbone} (for: {known}); distill one "
+                "with 'clinprompt distill' and name its folder"
+            )
+    artifact = load_artifact(path)
+    if artifact.manifest.kind != "metaprompt":
+        raise ArtifactError(
+            f"{path}: a {artifact.manifest.kind}, not a metaprompt; give the folder that "
+            "'clinprompt distill' printed"
+        )
+    return artifact
+
+
+def with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:
+    """Return the settings with the metaprompt's own length, rank and placement."""
+    manifest = metaprompt.manifest
+    shape = {
+        "length": manifest.length,
+        "rank": manifest.rank,
+        "placement": manifest.placement,
+    }
+    return config.model_copy(update={"prompt": config.prompt.model_copy(update=shape)})
+
+
+def check_unseen(metaprompt: Artifact, targets: tuple[str, ...]) -> None:
+    """Check that a metaprompt was not trained on what it is compared on.
+
+    Raises:
+        ArtifactError: a target is one of its sources.
+    """
+    sources = {str(task["name"]) for task in metaprompt.manifest.tasks}
+    if seen := sorted(sources & set(targets)):
+        raise ArtifactError(
+            f"metaprompt {metaprompt.manifest.content_hash[:16]} was trained on {seen[0]}, so its "
+            "score there would mean nothing; leave that target out (compare.targets)"
+        )

@@ -1,0 +1,194 @@
+"""Search the settings of each method, with as many trials each, on tasks held back from sources.
+
+A trial is fitted to a few examples of each held-back task and judged by its loss on validation rows
+of that task. No target is looked at. Every trial is one line of ``search.jsonl``; the same command
+goes on after a stop.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from clinprompt.batches.encode import Row
+from clinprompt.config import Method, RunConfig, SearchSettings
+from clinprompt.errors import RunError, SettingError
+from clinprompt.evaluation.tables import Table
+from clinprompt.files import Claims, append_line
+from clinprompt.prompts.artifact import Artifact
+from clinprompt.recipes.adapt import Fit, adapt
+from clinprompt.recipes.behind import Behind
+from clinprompt.recipes.context import CLAIMS, Run, check_is_run
+from clinprompt.recipes.metaprompts import check_unseen
+from clinprompt.recipes.methods import NEED_METAPROMPT
+from clinprompt.recipes.suite import (
+    check_suite,
+    encode_all,
+    examples_of,
+    find_mirror,
+    load_suite,
+)
+from clinprompt.recipes.tune import mean_loss
+from clinprompt.tasks.card import Split, find_card
+from clinprompt.tasks.load import TaskData, load_task
+from clinprompt.training.progress import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One method with other settings on one held-back task with one seed."""
+
+    method: Method
+    number: int
+    changes: Mapping[str, Any]
+    data: TaskData
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Return what tells this trial from every other."""
+        what = [self.method, self.changes, self.data.card.name, self.seed]
+        return json.dumps(what, sort_keys=True)
+
+
+def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Reporter) -> Table:
+    """Make every trial that is not made yet; return the table of mean losses, best first.
+
+    Raises:
+        SettingError: the config has no [search], or a held-back task is a source or a target.
+        ClinpromptError: a task, file or backbone is not usable.
+    """
+    if config.search is None:
+        raise SettingError(f"{config.name}: has no section [search]; see configs/open21.toml")
+    suite = load_suite(config.suite, config.data, mirror)
+    check_suite(suite, config)
+    known = {data.card.name for data in (*suite.sources, *suite.targets)}
+    if seen := sorted(set(config.search.tasks) & known):
+        raise SettingError(
+            f"search.tasks: {seen[0]} is a source or target of suite {suite.name}; hold back others"
+        )
+    held_back = [load_task(find_card(name), find_mirror(mirror)) for name in config.search.tasks]
+    check_is_run(folder)
+    claims = Claims(folder / CLAIMS)
+    behind = Behind(folder, config, suite, mirror, claims, reporter)
+    path = folder / "search.jsonl"
+    for trial in _trials(config.search, held_back):
+        with claims.claim(trial.key) as is_ours:
+            if is_ours and trial.key not in _made(path):
+                row = _make(behind, trial, config.search.shots)
+                append_line(path, json.dumps(row))
+                reporter.say(f"{row['method']} {row['settings']}  {row['task']}: {row['loss']:.3f}")
+    claims.close()
+    return _table(config.search, list(_made(path).values()))
+
+
+def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator[Trial]:
+    """Yield trials so that a search cut short has tried as much of every method."""
+    for seed in settings.seeds:
+        for data in held_back:
+            for number in range(len(next(iter(settings.trials.values())))):
+                for method, trials in settings.trials.items():
+                    yield Trial(method, number, trials[number], data, seed)
+
+
+def _make(behind: Behind, trial: Trial, shots: int) -> dict[str, Any]:
+    source = f"search.trials.{trial.method}, trial {trial.number + 1}"
+    plain = behind.run()
+    config = plain.config.changed(dict(trial.changes), source=source)
+    # Rows and candidates stay encoded where the data settings are the same.
+    run = (
+        replace(plain, config=config) if config.data == plain.config.data else _apart(plain, config)
+    )
+    metaprompt: Artifact | None = None
+    if trial.method in NEED_METAPROMPT:
+        metaprompt = behind.metaprompt()
+        check_unseen(metaprompt, (trial.data.card.name,))
+    rows = run.few_rows(trial.data, shots, seed=trial.seed)
+    name = f"search/{trial.method}-{trial.number}-{trial.data.card.name}-seed{trial.seed}"
+    fit = Fit(trial.method, trial.data.card, rows, name, trial.seed)
+    with adapt(run, fit, metaprompt) as fitted:
+        loss = mean_loss(run.backbone, fitted.tuner, _validation(run, trial.data))
+        progress = fitted.progress
+    run.place(name).checkpoint.unlink(missing_ok=True)
+    return {
+        "key": trial.key,
+        "method": trial.method,
+        "settings": _in_words(trial.changes),
+        "task": trial.data.card.name,
+        "seed": trial.seed,
+        "loss": loss,
+        "training_loss": progress.last_loss,
+        "steps": progress.step,
+        "seconds": progress.seconds,
+    }
+
+
+def _apart(plain: Run, config: RunConfig) -> Run:
+    return Run(plain.folder, config, plain.backbone, plain.reporter, plain.finished)
+
+
+def _validation(run: Run, data: TaskData) -> tuple[Row, ...]:
+    """Return validation rows, or test rows where the held-back task has none.
+
+    Raises:
+        RunError: an answer is too long to be scored.
+    """
+    split: Split = "validation" if data.splits["validation"] else "test"
+    examples = examples_of(data, split, limit=run.config.data.validation_rows, seed=run.config.seed)
+    rows = [row for row in encode_all(run.encoder(), data.card, examples) if not row.target_was_cut]
+    if not rows:
+        raise RunError(
+            f"{data.card.name}: no {split} row has an answer that fits; raise "
+            "data.max_target_tokens, or hold back another task"
+        )
+    return tuple(rows)
+
+
+def _made(path: Path) -> dict[str, dict[str, Any]]:
+    """Return what is made already, by key; a half-written last line is left out."""
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    try:
+        rows = [json.loads(line) for line in lines]
+        return {row["key"]: row for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: damaged; delete the line that is not JSON") from error
+
+
+def _table(settings: SearchSettings, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the mean loss of each trial, and the loss of each task, the best first."""
+    header = ["method", "settings", "mean loss", *settings.tasks, "seconds"]
+    found: list[tuple[int, float, list[str]]] = []
+    for place, (method, trials) in enumerate(settings.trials.items()):
+        for changes in trials:
+            words = _in_words(changes)
+            own = [row for row in rows if (row["method"], row["settings"]) == (method, words)]
+            by_task = [
+                [row["loss"] for row in own if row["task"] == task] for task in settings.tasks
+            ]
+            if not all(by_task):
+                continue
+            losses = [fmean(values) for values in by_task]
+            mean, seconds = fmean(losses), fmean(row["seconds"] for row in own)
+            texts = [f"{value:.3f}" for value in (mean, *losses)]
+            found.append((place, mean, [method, words, *texts, f"{seconds:.0f}"]))
+    found.sort(key=lambda row: row[:2])
+    note = (
+        f"Loss on validation rows of tasks held back, nats a target token, after "
+        f"{settings.shots} examples; mean over {len(settings.seeds)} seeds. Lower is better."
+    )
+    return Table("Search", header, [row for _, _, row in found], note)
+
+
+def _in_words(changes: Mapping[str, Any], prefix: str = "") -> str:
+    """Return nested settings as section.key=value words."""
+    words = []
+    for key, value in changes.items():
+        if isinstance(value, Mapping):
+            words.append(_in_words(value, f"{prefix}{key}."))
+        else:
+            words.append(f"{prefix}{key}={value}")
+    return " ".join(words)

@@ -1,0 +1,105 @@
+"""Gather what the report of a comparison shows beside its cells."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from clinprompt.config import SHIPPED
+from clinprompt.evaluation.cells import Cell
+from clinprompt.evaluation.report import ReportContents, TaskRow
+from clinprompt.evaluation.significance import chance, majority
+from clinprompt.evaluation.tables import Baseline
+from clinprompt.recipes.context import Run, environment
+from clinprompt.recipes.suite import SuiteData, encode_all, examples_of
+from clinprompt.tasks.card import SPLITS, Split
+from clinprompt.tasks.example import Answer, Record
+from clinprompt.tasks.load import TaskData
+
+
+def report_contents(
+    run: Run, suite: SuiteData, cells: Sequence[Cell], command: str
+) -> ReportContents:
+    """Return all that a report shows of a comparison; ``run`` is its plain one."""
+    config = run.config
+    sources = () if config.metaprompt else suite.sources
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for row in run.log.rows():
+        if "loss" in row:
+            curves.setdefault(_curve_name(row["phase"]), []).append((row["step"], row["loss"]))
+    return ReportContents(
+        title=f"{config.name}: one metaprompt, {len(suite.targets)} unseen tasks",
+        suite=suite.name,
+        cells=cells,
+        baselines={data.card.name: _baseline(run, data) for data in suite.targets},
+        settings=run.settings(),
+        dropped=suite.dropped | {f"{name} (training)": n for name, n in suite.copies.items() if n},
+        tasks=[
+            *(_task_row(run, data, "train") for data in sources),
+            *(_task_row(run, data, "test") for data in suite.targets),
+        ],
+        curves=curves,
+        notes=[*suite.missing, *_origin(config.metaprompt)],
+        command=command,
+        environment=environment(run.backbone),
+    )
+
+
+def _origin(metaprompt: str) -> list[str]:
+    """Say where a metaprompt comes from that was not distilled for this comparison."""
+    if not metaprompt:
+        return []
+    whose = "the one in the package" if metaprompt == SHIPPED else f"that of {metaprompt}"
+    return [f"The metaprompt is {whose}; its manifest names its sources."]
+
+
+def _curve_name(phase: str) -> str:
+    """Return ``panel/line`` of a phase: a phase without a panel is one of its own."""
+    return phase if "/" in phase else f"{phase}/{phase}"
+
+
+def _baseline(run: Run, data: TaskData) -> Baseline:
+    card, config = data.card, run.config
+    examples = examples_of(data, "test", limit=config.data.test_rows, seed=config.seed)
+    gold = [_answer(example.record) for example in examples]
+    training = [_answer(record) for record in data.splits["train"]]
+    if card.answer == "choice":
+        choices: list[tuple[str, ...]] = [example.choices for example in examples]
+    else:
+        choices = [tuple(card.labels)] * len(gold)
+    generator = np.random.default_rng(config.seed)
+    return Baseline(
+        chance=chance(
+            card.metric,
+            gold,
+            generator,
+            choices=choices,
+            positive=card.positive,
+            training=training,
+        ),
+        majority=majority(card.metric, gold, training, positive=card.positive),
+    )
+
+
+def _answer(record: Record) -> Answer:
+    assert record.answer is not None, "suite records have answers"
+    return record.answer
+
+
+def _task_row(run: Run, data: TaskData, split: Split) -> TaskRow:
+    settings, seed = run.config.data, run.config.seed
+    limit = settings.train_rows if split == "train" else settings.test_rows
+    encoder = run.encoder()
+    used = encode_all(encoder, data.card, examples_of(data, split, limit=limit, seed=seed))
+    training = examples_of(data, "train", limit=settings.train_rows, seed=seed)
+    taught = encode_all(encoder, data.card, training)
+    train, validation, test = (len(data.splits[name]) for name in SPLITS)
+    return TaskRow(
+        name=data.card.name,
+        type=data.card.type,
+        num_train=train,
+        num_validation=validation,
+        num_test=test,
+        license=data.card.source.license,
+        truncated=float(np.mean([row.input_was_cut for row in used])),
+        left_out=float(np.mean([row.target_was_cut for row in taught])),
+    )

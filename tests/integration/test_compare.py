@@ -1,0 +1,296 @@
+"""A comparison on a tiny model: every method, variants, budgets, several processes, a search."""
+
+import json
+import multiprocessing
+from collections import Counter
+
+import pytest
+import torch
+from test_road import METHODS, config_of, without_times
+
+from clinprompt.backbone.load import load_backbone
+from clinprompt.config import check_config
+from clinprompt.errors import ArtifactError, RunError, SettingError
+from clinprompt.evaluation.cells import read_cells
+from clinprompt.prompts.artifact import load_artifact
+from clinprompt.recipes.compare import Budget, Request, compare, seconds_of
+from clinprompt.recipes.search import search
+from clinprompt.training.progress import Silent
+
+ALL_METHODS = (
+    *METHODS,
+    "in-context",
+    "spot",
+    "peft-mpt",
+    "full",
+    "lora@wide",
+    "adapted-metaprompt@untaught",
+    "adapted-metaprompt@all-sources",
+    "prompt-tuning@layers",
+)
+VARIANTS = {
+    "wide": {"baselines": {"lora_rank": 4, "lora_modules": ["q_proj", "up_proj"]}},
+    "untaught": {"distill": {"logits_weight": 0.0, "hidden_weight": 0.0}},
+    "all-sources": {"adapt": {"routing": "all"}},
+    "layers": {"prompt": {"placement": "layers"}},
+}
+
+
+def fill(folder, config, **request):
+    return compare(
+        Request(folder, config, None, "clinprompt compare tiny.toml", **request), Silent()
+    )
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory, tiny_llama_folder):
+    """Fill a grid of all methods once."""
+    base = tmp_path_factory.mktemp("compare")
+    grid = {"methods": ALL_METHODS, "shots": [2, "all"], "targets": ["practice-nli-social"]}
+    config = config_of(base, tiny_llama_folder, compare=grid, variants=VARIANTS)
+    return base / "run", config, fill(base / "run", config).cells
+
+
+def test_every_method_has_its_cells(compared):
+    _, _, cells = compared
+    once = {"instruction", "metaprompt"}
+    shown = Counter((cell.method, cell.shots) for cell in cells)
+    expected = {(name, 0) for name in once} | {("in-context", 2)}
+    expected |= {(name, k) for name in set(ALL_METHODS) - once - {"in-context"} for k in (2, "all")}
+    assert shown == dict.fromkeys(expected, 1)
+
+
+def test_every_method_trains_as_many_numbers_as_its_formula_says(compared):
+    _, _, cells = compared
+    counts = {cell.method: cell.trained_numbers for cell in cells if cell.shots != 0}
+    length, hidden, factors = 4, 32, 4 + 32
+    # Two layers of two key-value heads of size 8: keys and values are 2 · 2 · 2 · 8 wide.
+    assert counts["prompt-tuning@layers"] == length * 64
+    assert counts["spot"] == length * hidden
+    assert counts["peft-mpt"] == length * hidden + factors
+    assert counts["adapted-metaprompt@untaught"] == length * hidden + factors
+    # Two layers, rank 4: q 32→32, up 32→48.
+    assert counts["lora@wide"] == 2 * 4 * (64 + 80)
+    assert counts["in-context"] == 0
+    # Embeddings, head 264·32, a norm; a layer: q, o 32·32, k, v 32·16, three 32·48, two norms.
+    layer = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32
+    assert counts["full"] == 2 * 264 * 32 + 32 + 2 * layer
+
+
+def test_a_cell_tells_how_many_examples_it_saw(compared):
+    _, _, cells = compared
+    seen = {(cell.method, cell.shots): cell.num_examples for cell in cells}
+    assert seen["instruction", 0] == 0
+    assert seen["in-context", 2] == seen["lora", 2] == 2
+    assert seen["lora", "all"] == 6  # data.train_rows
+
+
+def test_cells_of_one_target_can_be_compared_row_by_row(compared):
+    _, _, cells = compared
+    assert len({cell.row_digest for cell in cells}) == 1
+    assert all(len(cell.statistics) == cell.num_rows for cell in cells)
+
+
+def test_a_variant_that_learns_otherwise_has_a_metaprompt_of_its_own(compared):
+    folder, _, _ = compared
+    [plain] = (folder / "store" / "metaprompts").iterdir()
+    [other] = (folder / "variants" / "untaught" / "store" / "metaprompts").iterdir()
+    assert plain.name != other.name
+    assert load_artifact(other).manifest.settings["distill"]["logits_weight"] == 0
+    # One that only adapts otherwise does not; and no variant trains the same teachers again.
+    assert not (folder / "variants" / "all-sources" / "store" / "metaprompts").exists()
+    assert not (folder / "variants" / "untaught" / "store" / "teachers").exists()
+
+
+def test_full_fine_tuning_leaves_the_backbone_as_it_was(compared, tiny_llama_folder):
+    folder, config, _ = compared
+    only = config.model_copy(
+        update={"compare": config.compare.model_copy(update={"methods": ("full",), "shots": (2,)})}
+    )
+    before = load_backbone(str(tiny_llama_folder), device="cpu").model.state_dict()
+    found = fill(folder.parent / "full", only).cells
+    assert found[0].value >= 0
+    after = load_backbone(str(tiny_llama_folder), device="cpu").model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_second_call_computes_nothing_and_gives_the_same(compared):
+    folder, config, cells = compared
+    assert fill(folder, config).cells == cells
+
+
+def test_more_shots_than_rows_takes_all_rows(tmp_path, tiny_llama_folder):
+    grid = {"methods": ["prompt-tuning"], "shots": [100_000], "targets": ["practice-nli-social"]}
+    config = config_of(tmp_path, tiny_llama_folder, compare=grid)
+    [cell] = fill(tmp_path / "run", config).cells
+    assert 2 < cell.num_examples < cell.shots == 100_000
+
+
+class Clock:
+    """A clock that advances a second at each look."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        self.now += 1.0
+        return self.now
+
+
+@pytest.mark.parametrize("seconds", [2.5, 4.5, 6.5])
+def test_a_budget_gives_a_balanced_part_and_a_second_call_the_rest(
+    tmp_path, tiny_llama_folder, seconds
+):
+    methods = ["metaprompt", "prompt-tuning", "lora", "adapted-metaprompt"]
+    config = config_of(tmp_path, tiny_llama_folder, compare={"methods": methods, "shots": [2]})
+    outcome = fill(tmp_path / "run", config, budget=Budget(seconds, Clock()))
+    assert 0 < len(outcome.cells) < 8
+    assert outcome.num_wanting == 8 - len(outcome.cells)
+    counts = Counter(cell.method for cell in outcome.cells if cell.shots)
+    assert max(counts.values(), default=0) - min(counts.values(), default=0) <= 1
+    whole = fill(tmp_path / "run", config)
+    assert len(whole.cells) == 8
+    assert whole.num_wanting == 0
+
+
+def fill_quietly(folder, config):
+    torch.set_num_threads(1)
+    fill(folder, config)
+
+
+def test_two_processes_fill_one_grid_and_do_no_cell_twice(tmp_path, tiny_llama_folder):
+    config = config_of(tmp_path, tiny_llama_folder)
+    spawning = multiprocessing.get_context("spawn")
+    both = [
+        spawning.Process(target=fill_quietly, args=(tmp_path / "run", config)) for _ in range(2)
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(timeout=120)
+        assert process.exitcode == 0
+    lines = (tmp_path / "run" / "cells.jsonl").read_text().splitlines()
+    assert len(lines) == len(read_cells(tmp_path / "run" / "cells.jsonl")) == 12
+    alone = fill(tmp_path / "alone", config).cells
+    assert without_times(fill(tmp_path / "run", config).cells) == without_times(alone)
+
+
+def test_a_saved_metaprompt_is_compared_without_training_sources(compared, tmp_path):
+    folder, config, cells = compared
+    [saved] = (folder / "store" / "metaprompts").iterdir()
+    grid = {"methods": ["metaprompt", "adapted-metaprompt"], "shots": [2]}
+    values = config.model_dump(exclude={"variants", "prompt"})
+    own = check_config(
+        {**values, "metaprompt": str(saved), "compare": {**values["compare"], **grid}}, source="x"
+    )
+    found = fill(tmp_path / "run", own).cells
+    expected = [c for c in cells if c.method in grid["methods"] and c.shots in (0, 2)]
+    assert without_times(found) == without_times(expected)
+    assert not (tmp_path / "run" / "store" / "teachers").exists()
+
+
+def test_a_metaprompt_that_has_seen_a_target_is_refused(compared, tmp_path, tiny_llama_folder):
+    folder, _, _ = compared
+    [saved] = (folder / "store" / "metaprompts").iterdir()
+    config = config_of(tmp_path, tiny_llama_folder, metaprompt=str(saved))
+    suite = (tmp_path / "small.toml").read_text()
+    swapped = suite.replace("practice-ner-labs", "practice-ner-problems")
+    (tmp_path / "small.toml").write_text(swapped.replace("practice-ner-drugs", "practice-ner-labs"))
+    with pytest.raises(ArtifactError, match="was trained on practice-ner-labs"):
+        fill(tmp_path / "run", config)
+
+
+def test_a_metaprompt_for_spot_must_have_teachers(compared, tmp_path):
+    folder, config, _ = compared
+    [saved] = (folder / "store" / "metaprompts").iterdir()
+    values = config.model_dump(exclude={"variants", "prompt"})
+    grid = {**values["compare"], "methods": ["spot"]}
+    own = check_config({**values, "metaprompt": str(saved), "compare": grid}, source="x")
+    with pytest.raises(SettingError, match="method spot starts from prompts of single sources"):
+        fill(tmp_path / "run", own)
+
+
+@pytest.mark.parametrize(
+    ("grid", "variants", "words"),
+    [
+        ({"methods": ["lara"]}, {}, "'lara' is none"),
+        ({"methods": ["lora@wide"]}, {}, "no variant 'wide'"),
+        ({}, {"x": {"adapt": {"stepps": 3}}}, "variants.x: adapt.stepps: unknown setting"),
+        ({}, {"x": {"name": "y"}}, "name is the same in all variants"),
+        ({"targets": ["practice-ner-labs"]}, {}, "has no target 'practice-ner-labs'"),
+    ],
+)
+def test_a_wrong_grid_is_named(tmp_path, tiny_llama_folder, grid, variants, words):
+    with pytest.raises(SettingError, match=words):
+        fill(
+            tmp_path / "run",
+            config_of(tmp_path, tiny_llama_folder, compare=grid, variants=variants),
+        )
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400)])
+def test_a_duration_is_read(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "-3m", "nanm", "infh"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(SettingError, match="write a duration such as"):
+        seconds_of(text)
+
+
+def searched(folder, model, **changes):
+    trials = {
+        "lora": [{"baselines": {"lora_rate": 0.01}}, {"baselines": {"lora_rate": 0.1}}],
+        "prompt-tuning": [{"adapt": {"steps": 1}}, {"adapt": {"steps": 3}}],
+        "adapted-factors": [{"adapt": {"factor_rate": 0.01}}, {"adapt": {"factor_rate": 0.1}}],
+    }
+    section = {"tasks": ["practice-ner-problems"], "shots": 2, "trials": trials, **changes}
+    return config_of(folder, model, search=section)
+
+
+def test_a_search_tries_each_method_equally_often_and_goes_on(tmp_path, tiny_llama_folder):
+    config = searched(tmp_path, tiny_llama_folder)
+    table = search(tmp_path / "run", config, mirror=None, reporter=Silent())
+    assert Counter(row[0] for row in table.rows) == {
+        "lora": 2,
+        "prompt-tuning": 2,
+        "adapted-factors": 2,
+    }
+    for method in ("lora", "prompt-tuning", "adapted-factors"):
+        losses = [float(row[2]) for row in table.rows if row[0] == method]
+        assert losses == sorted(losses)
+    log = tmp_path / "run" / "search.jsonl"
+    before = log.read_bytes()
+    assert {json.loads(line)["steps"] for line in before.splitlines()} == {1, 3}
+    assert search(tmp_path / "run", config, mirror=None, reporter=Silent()) == table
+    assert log.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tasks": ["practice-nli-social"]}, "source or target"),
+        ({"trials": {"lora": [{}], "full": [{}, {}]}}, "equally many"),
+        ({"trials": {"instruction": [{}]}}, "trains nothing"),
+        ({"trials": {"lora": [{"adapt": {"x": 1}}]}}, "trial 1: adapt.x: unknown setting"),
+    ],
+)
+def test_an_unfair_or_leaking_search_is_refused(tmp_path, tiny_llama_folder, changes, words):
+    with pytest.raises(SettingError, match=words):
+        search(
+            tmp_path / "run",
+            searched(tmp_path, tiny_llama_folder, **changes),
+            mirror=None,
+            reporter=Silent(),
+        )
+
+
+def test_a_foreign_folder_stays_as_it_is(tmp_path, tiny_llama_folder):
+    config = config_of(tmp_path, tiny_llama_folder)
+    own = tmp_path / "mine"
+    own.mkdir()
+    (own / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="not empty and not a run"):
+        fill(own, config)
+    assert [path.name for path in own.iterdir()] == ["notes.txt"]
