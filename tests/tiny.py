@@ -3,7 +3,7 @@
 import json
 import random
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -44,16 +44,27 @@ _SHAPE = {
 }
 
 
-def save_tiny(folder: Path, architecture: Architecture, *, seed: int = 0) -> Path:
-    """Save a random model, one of whose layers sees 5 positions only if it is a gpt-oss."""
+def save_tiny(
+    folder: Path,
+    architecture: Architecture,
+    *,
+    seed: int = 0,
+    max_shard_size: str = "1GB",
+    **changes: Any,
+) -> Path:
+    """Save a random model, one of whose layers sees 5 positions only if it is a gpt-oss.
+
+    ``changes`` are other values of its config.
+    """
     torch.manual_seed(seed)
+    shape = {**_SHAPE, **changes}
     if architecture == "llama":
-        config = LlamaConfig(**_SHAPE, num_hidden_layers=2, tie_word_embeddings=False)
+        config = LlamaConfig(**shape, num_hidden_layers=2, tie_word_embeddings=False)
         model = LlamaForCausalLM(config)
     else:
         kinds = ["sliding_attention", "full_attention", "sliding_attention"]
         config = GptOssConfig(
-            **_SHAPE,
+            **shape,
             num_hidden_layers=3,
             layer_types=kinds,
             sliding_window=5,
@@ -62,7 +73,7 @@ def save_tiny(folder: Path, architecture: Architecture, *, seed: int = 0) -> Pat
             attn_implementation="eager",
         )
         model = GptOssForCausalLM(config)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
     byte_tokenizer().save_pretrained(folder)
     return folder
 

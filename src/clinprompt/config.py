@@ -160,7 +160,7 @@ class CompareSettings(Settings):
         "lora",
         "adapted-metaprompt",
     )
-    backbones: tuple[str, ...] = ()
+    backbones: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     targets: tuple[str, ...] = ()
     shots: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = (16, 64)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
@@ -231,6 +231,11 @@ class RunConfig(Settings):
         default_factory=dict
     )
     search: SearchSettings | None = None
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Return the backbones of the grid: those of ``compare``, else the run's own."""
+        return self.compare.backbones or (self.backbone,)
 
     @model_validator(mode="after")
     def _knows_its_variants(self) -> Self:

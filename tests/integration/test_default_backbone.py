@@ -5,7 +5,8 @@ import importlib.metadata
 import pytest
 import torch
 
-from clinprompt.backbone.load import INSTALL_DEFAULT, load_backbone
+from clinprompt.backbone.load import load_backbone
+from clinprompt.backbone.stored import INSTALL_DEFAULT
 from clinprompt.errors import BackboneError
 
 

@@ -101,7 +101,16 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
         load_config(tmp_path)
 
 
-@pytest.mark.parametrize("setting", ["compare.shots=[16, 16]", "compare.shots=[0]", "seed=-1"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "compare.shots=[16, 16]",
+        "compare.shots=[0]",
+        "seed=-1",
+        'compare.backbones=["a", "a"]',
+        'compare.backbones=[""]',
+    ],
+)
 def test_grids_that_repeat_or_mean_nothing_are_refused(setting):
     with pytest.raises(SettingError):
         check_config({"name": "x"}, source="x", overrides=[setting])
@@ -117,3 +126,18 @@ def test_every_config_of_the_repository_names_a_suite_and_tasks_in_it(path):
     config = load_config(path)
     suite = find_suite(config.suite)
     assert set(config.data.target_tokens) <= {*suite.sources, *suite.targets}
+
+
+def test_the_grid_has_the_runs_own_backbone_unless_it_names_others():
+    assert check().backbones == ("smollm2-135m",)
+    assert check('compare.backbones=["a", "b"]').backbones == ("a", "b")
+
+
+def test_the_papers_setting_is_three_backbones_under_one_prompt_length():
+    config = load_config(CONFIGS[0].parent / "paper.toml")
+    assert config.backbones == (
+        "meta-llama/Llama-3.1-8B",
+        "OpenMeditron/Meditron3-8B",
+        "openai/gpt-oss-20b",
+    )
+    assert (config.suite, config.prompt.length, config.dtype) == ("paper", 100, "bfloat16")

@@ -46,6 +46,14 @@ def compare(
     out: Out = None,
     mirror: Mirror = None,
     overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what it needs, and what it costs.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1e-6, help="With --dry-run: TFLOP/s of the machine; else measured here."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Compare methods on a grid of targets, shots and seeds; goes on where it was stopped.
 
@@ -56,6 +64,10 @@ def compare(
     from clinprompt.recipes.suite import find_mirror
 
     settings = load_config(config, overrides or ())
+    if dry_run:
+        _tell_plan(settings, mirror, rate=rate, as_json=as_json)
+        return
+    _need_dry_run({"--rate": rate is not None, "--json": as_json})
     seconds = seconds_of(budget) if budget else None
     command = _repeat(["compare", _shown(config)], mirror or find_mirror(None), overrides)
     _compare(settings, out or Path("runs") / settings.name, mirror, command, seconds)
@@ -204,6 +216,23 @@ def predict(
     count = annotate_file(annotator, notes, output, form=known_form)
     done = f"{count} notes annotated for {annotator.card.name}: {output}"
     console.print(done, markup=False, soft_wrap=True)
+
+
+def _tell_plan(
+    settings: "RunConfig", mirror: Path | None, *, rate: float | None, as_json: bool
+) -> None:
+    from clinprompt.cli.plan_tables import show_plan
+    from clinprompt.recipes.plan import dry_run
+
+    operations = None if rate is None else rate * 1e12
+    show_plan(dry_run(settings, mirror, rate=operations), as_json=as_json)
+
+
+def _need_dry_run(given: dict[str, bool]) -> None:
+    from clinprompt.errors import SettingError
+
+    if lone := [name for name, is_given in given.items() if is_given]:
+        raise SettingError(f"{lone[0]} has no effect without --dry-run; leave it out")
 
 
 def _compare(

@@ -65,6 +65,8 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """Return the settings as plain values that name no folder of this machine."""
         values = self.config.model_dump(mode="json")
+        grid = values["compare"]
+        grid["backbones"] = [plain_name(name) for name in grid["backbones"]]
         return values | {name: plain_name(values[name]) for name in ("backbone", "suite")}
 
     def encoder(self, *, instruction: str = "") -> Encoder:

@@ -59,12 +59,21 @@ def chosen_targets(compare: CompareSettings, targets: Sequence[TaskData]) -> tup
         SettingError: the suite has no such target.
     """
     known = {data.card.name: data for data in targets}
-    if unknown := [name for name in compare.targets if name not in known]:
+    return tuple(known[name] for name in chosen_names(compare, tuple(known)))
+
+
+def chosen_names(compare: CompareSettings, targets: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the targets that the comparison is narrowed to.
+
+    Raises:
+        SettingError: the suite has no such target.
+    """
+    if unknown := [name for name in compare.targets if name not in targets]:
         raise SettingError(
             f"compare.targets: the suite has no target {unknown[0]!r}; "
-            f"{did_you_mean(unknown[0], known)}"
+            f"{did_you_mean(unknown[0], targets)}"
         )
-    return tuple(known[name] for name in compare.targets or known)
+    return compare.targets or tuple(targets)
 
 
 def _methods(compare: CompareSettings, shots: Shots, seed: int) -> list[str]:

@@ -73,6 +73,20 @@ def load_task(card: TaskCard, mirror: Path | None, *, verify_checksums: bool = T
     return TaskData(_measured(card, splits["train"]), splits)
 
 
+def check_files(card: TaskCard, mirror: Path | None) -> None:
+    """Check that a task's files are there, without reading them.
+
+    Raises:
+        SettingError: the task needs a mirror and none is set.
+        DataError: a file is missing.
+    """
+    if isinstance(card.reader, PracticeReader):
+        return
+    folder = _folder(card, mirror)
+    for name in card.checksums:
+        _check_file(card, folder / name)
+
+
 def _measured(card: TaskCard, records: Sequence[Record]) -> TaskCard:
     """Return the card with the density of its answers, where windows may need it."""
     if card.density is not None or card.answer not in ("spans", "relations"):
@@ -110,18 +124,18 @@ def _folder(card: TaskCard, mirror: Path | None) -> Path:
     if card.path not in catalog().values():
         return card.path.parent / card.folder
     if mirror is None:
-        raise SettingError(f"{card.name}: its records are not in the package; {_remedy(card)}")
+        raise SettingError(f"{card.name}: its records are not in the package; {remedy(card)}")
     folder = mirror / card.data_folder
     lacking = [name for name in card.source.paths if not (folder / name).exists()]
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder, needed for {card.name}; {_remedy(card)}")
+        raise DataError(f"{folder}: no such folder, needed for {card.name}; {remedy(card)}")
     if card.source.access and lacking:
         missing = ", ".join(lacking)
-        raise DataError(f"{folder}: lacks {missing}, needed for {card.name}; {_remedy(card)}")
+        raise DataError(f"{folder}: lacks {missing}, needed for {card.name}; {remedy(card)}")
     return folder
 
 
-def _remedy(card: TaskCard) -> str:
+def remedy(card: TaskCard) -> str:
     """Say how to come by a task's files: ask for them where they are not public."""
     source = card.source
     if not source.access:
@@ -133,12 +147,16 @@ def _remedy(card: TaskCard) -> str:
 def _verify(card: TaskCard, folder: Path) -> None:
     for name, expected in card.checksums.items():
         path = folder / name
-        if not path.is_file():
-            raise DataError(f"{path}: no such file, needed for {card.name}; {_remedy(card)}")
+        _check_file(card, path)
         found = checksum(path, like=expected)
         if found != expected:
-            remedy = f"fetch it again from {card.source.repository} {card.source.commit}".rstrip()
-            raise DataError(f"{path}: sha256 is {found}, but the card has {expected}; {remedy}")
+            again = f"fetch it again from {card.source.repository} {card.source.commit}".rstrip()
+            raise DataError(f"{path}: sha256 is {found}, but the card has {expected}; {again}")
+
+
+def _check_file(card: TaskCard, path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file, needed for {card.name}; {remedy(card)}")
 
 
 def _read_splits(card: TaskCard, folder: Path) -> Splits:

@@ -1,0 +1,156 @@
+"""Tell a model's sizes from its config alone: no weight is read, and none takes memory.
+
+Axes: L layers, H hidden size, A query heads, G key-value heads, D head size, V vocabulary.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from clinprompt.backbone.stored import WHEELS, find_folder, find_in_wheel, named, read_config
+from clinprompt.backbone.supported import check_supported
+from clinprompt.errors import BackboneError
+
+_LLAMA_8B: Mapping[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+}
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # for models that are not here; else config.json
+    "meta-llama/Llama-3.1-8B": _LLAMA_8B,
+    "OpenMeditron/Meditron3-8B": _LLAMA_8B,  # that it was made from
+    "openai/gpt-oss-20b": {
+        "model_type": "gpt_oss",
+        "hidden_size": 2880,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "intermediate_size": 2880,
+        "num_local_experts": 32,
+        "num_experts_per_tok": 4,
+        "vocab_size": 201088,
+        "max_position_embeddings": 131072,
+    },
+    "smollm2-135m": {
+        "model_type": "llama",
+        "hidden_size": 576,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "intermediate_size": 1536,
+        "vocab_size": 49152,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": True,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The sizes of a model.
+
+    ``query_width`` is A·D, ``key_width`` G·D, ``inner_width`` how many numbers wide a position's
+    feed-forward layer is (of a mixture: all experts that it meets). ``layer_weights`` are those of
+    the layers that one position meets, without embeddings and head. ``linear_inputs`` and
+    ``linear_outputs`` are the summed widths of all linear layers of a name. ``attends_densely``
+    tells that attention weights are kept for the way back.
+    """
+
+    kind: str
+    num_layers: int
+    hidden_size: int
+    num_heads: int
+    query_width: int
+    key_width: int
+    inner_width: int
+    vocabulary_size: int
+    num_parameters: int
+    layer_weights: int
+    linear_inputs: Mapping[str, int]
+    linear_outputs: Mapping[str, int]
+    attends_densely: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A backbone as a plan sees it: ``problem`` says what keeps it from being loaded (if any)."""
+
+    name: str
+    problem: str
+    outline: Outline | None
+
+
+def look_at(name: str) -> Seen:
+    """Return whether a backbone is on the disk, and its sizes, if they can be known."""
+    problem, config = "", None
+    try:
+        if name in WHEELS:
+            find_in_wheel(name)
+        else:
+            config = read_config(name, find_folder(name))
+    except BackboneError as error:
+        problem = str(error)
+    try:
+        if config is None and name in PUBLISHED:
+            config = AutoConfig.for_model(**PUBLISHED[name])
+        return Seen(name, problem, None if config is None else outline_of(name, config))
+    except BackboneError as error:
+        return Seen(name, str(error), None)
+
+
+def outline_of(name: str, config: PretrainedConfig) -> Outline:
+    """Return the sizes of the model that a config describes.
+
+    Raises:
+        BackboneError: it cannot carry a prompt.
+    """
+    check_supported(name, config)
+    config.quantization_config = None  # sizes are those of weights that gradients can pass
+    with named(name), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    num_heads = int(config.num_attention_heads)
+    head_size = int(getattr(config, "head_dim", None) or config.hidden_size // num_heads)
+    linears = [
+        (place.rpartition(".")[2], module)
+        for place, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
+    return Outline(
+        kind=config.model_type,
+        num_layers=int(config.num_hidden_layers),
+        hidden_size=int(config.hidden_size),
+        num_heads=num_heads,
+        query_width=num_heads * head_size,
+        key_width=int(getattr(config, "num_key_value_heads", None) or num_heads) * head_size,
+        inner_width=int(config.intermediate_size) * int(getattr(config, "num_experts_per_tok", 1)),
+        vocabulary_size=int(config.vocab_size),
+        num_parameters=sum(p.numel() for p in model.parameters()),
+        layer_weights=_layer_weights(model),
+        linear_inputs=_summed([(own, module.in_features) for own, module in linears]),
+        linear_outputs=_summed([(own, module.out_features) for own, module in linears]),
+        attends_densely=config._attn_implementation == "eager",
+    )
+
+
+def _layer_weights(model: PreTrainedModel) -> int:
+    config = model.config
+    met = getattr(config, "num_experts_per_tok", 1) / getattr(config, "num_local_experts", 1)
+    return sum(
+        int(p.numel() * (met if ".experts." in name else 1))
+        for name, p in model.named_parameters()
+        if not {"embed_tokens", "lm_head"} & set(name.split("."))
+    )
+
+
+def _summed(widths: list[tuple[str, int]]) -> dict[str, int]:
+    return {own: sum(w for name, w in widths if name == own) for own, _ in widths}

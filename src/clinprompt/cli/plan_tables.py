@@ -1,0 +1,169 @@
+"""What a run needs and costs, as tables that fit a screen of 80 columns."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from clinprompt.cli.screen import console
+
+if TYPE_CHECKING:
+    from clinprompt.recipes.estimates import Phase
+    from clinprompt.recipes.plan import BackbonePlan, Costs, Plan, TaskPlan
+
+Rows = Sequence[Sequence[str]]
+
+
+def show_plan(plan: "Plan", *, as_json: bool) -> None:
+    """Print a plan, and how to come by what it lacks."""
+    if as_json:
+        print(json.dumps(asdict(plan), indent=2, ensure_ascii=False))
+        return
+    _say(
+        f"{plan.name}: suite {plan.suite}, prompts of {plan.length} positions, rank {plan.rank}, "
+        f"{plan.dtype}. Nothing is loaded or trained.\n"
+    )
+    known = [(one, one.costs) for one in plan.backbones if one.costs]
+    _show_backbones(plan.backbones)
+    if known:
+        _show_numbers(known)
+        _show_work(known, plan)
+    _show_tasks(plan.tasks)
+    _show_remedies(plan)
+
+
+def _show_backbones(backbones: Sequence["BackbonePlan"]) -> None:
+    rows = [
+        [
+            one.name,
+            "yes" if one.is_there else "no",
+            *(_sizes(one) if one.costs else ("?",) * 6),
+        ]
+        for one in backbones
+    ]
+    _table(
+        "Backbones; GB of weights, GB to train prompts, GB to train LoRA (estimated)",
+        ["backbone", "here", "L", "H", "params", "weights", "prompts", "LoRA"],
+        rows,
+    )
+
+
+def _sizes(one: "BackbonePlan") -> tuple[str, ...]:
+    outline, costs = one.outline, one.costs
+    assert outline
+    assert costs
+    return (
+        str(outline.num_layers),
+        f"{outline.hidden_size:,}",
+        f"{outline.num_parameters / 1e9:.2f} B",
+        _gigabytes(costs.weight_bytes),
+        _gigabytes(costs.prompt_memory.total),
+        _gigabytes(costs.lora_memory.total) if costs.lora_memory else "",
+    )
+
+
+def _show_numbers(known: Sequence[tuple["BackbonePlan", "Costs"]]) -> None:
+    methods = dict.fromkeys(chain.from_iterable(costs.numbers for _, costs in known))
+    rows = [
+        [method, *(_share(costs.numbers[method], one) for one, costs in known)]
+        for method in methods
+        if any(costs.numbers[method] for _, costs in known)
+    ]
+    header = ["method", *(one.name.rpartition("/")[2] for one, _ in known)]
+    _table("Numbers trained, and their share of the backbone's", header, rows)
+
+
+def _share(numbers: int, one: "BackbonePlan") -> str:
+    assert one.outline
+    return f"{numbers:,} ({numbers / one.outline.num_parameters:.4%})"
+
+
+def _show_work(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") -> None:
+    rows = list(chain.from_iterable(_work(one, costs, plan.rate) for one, costs in known))
+    _table(
+        "Work, rows counted at their length limits",
+        ["phase (cells)", "steps", "M tokens", "PFLOP", "time"],
+        rows,
+    )
+    how = "measured here" if plan.rate_is_measured else "as given"
+    _say(f"Times are at {plan.rate / 1e12:,.3g} TFLOP/s ({how}), if all of it is used.\n")
+
+
+def _work(one: "BackbonePlan", costs: "Costs", rate: float) -> Iterator[list[str]]:
+    yield [f"{one.name} ({costs.num_cells})", "", "", "", ""]
+    for phase in costs.phases:
+        yield _phase(phase, rate)
+    total = sum(phase.operations for phase in costs.phases)
+    yield ["  all", "", "", f"{total / 1e15:,.1f}", _duration(total / rate)]
+
+
+def _phase(phase: "Phase", rate: float) -> list[str]:
+    return [
+        f"  {phase.name}",
+        f"{phase.steps:,}" if phase.steps else "",
+        f"{phase.tokens / 1e6:,.1f}",
+        f"{phase.operations / 1e15:,.1f}",
+        _duration(phase.seconds(rate)),
+    ]
+
+
+def _show_tasks(tasks: Sequence["TaskPlan"]) -> None:
+    rows = [[task.name, task.role, task.type, task.status] for task in tasks]
+    _table("Data", ["task", "role", "type", "data"], rows, words=3)
+
+
+def _show_remedies(plan: "Plan") -> None:
+    lacking = [one for one in plan.backbones if not one.is_there]
+    open_tasks = [task.name for task in plan.tasks if task.status == "missing"]
+    gated = [task for task in plan.tasks if task.status == "gated"]
+    if not (lacking or open_tasks or gated):
+        _say("Everything that the run needs is here.")
+    for one in lacking:
+        _say(f"- {one.remedy}")
+    if open_tasks:
+        _say(f"- open data: clinprompt tasks fetch {' '.join(open_tasks)}")
+    for remedy, names in _by_remedy(gated).items():
+        _say(f"- {', '.join(names)}: {remedy}")
+    for lack in plan.missing:
+        _say(f"- suite {plan.suite}: {lack}")
+
+
+def _by_remedy(tasks: Iterable["TaskPlan"]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for task in tasks:
+        found.setdefault(task.remedy, []).append(task.name)
+    return found
+
+
+def _table(title: str, header: Sequence[str], rows: Rows, *, words: int = 0) -> None:
+    """Print a table; all columns but the first and ``words`` at the end hold numbers."""
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
+    for place, name in enumerate(header):
+        is_number = 0 < place < len(header) - words
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+    console.print()
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, highlight=False)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.0f} s"

@@ -1,0 +1,298 @@
+"""Estimate what a run trains, computes and holds in memory: arithmetic on sizes and settings.
+
+Axes: K source tasks, P prompt positions, R rank, L layers, H hidden size, A query heads, G
+key-value heads, D head size, V vocabulary, T tokens of a row, counted at its limits.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from clinprompt.backbone.outline import Outline
+from clinprompt.config import ZERO_SHOT, FitSettings, RunConfig, split_method
+from clinprompt.errors import SettingError, did_you_mean
+from clinprompt.recipes.methods import NEED_METAPROMPT
+
+_WITHOUT_PROMPT = ("instruction", "in-context", "lora", "full")
+_TRAINED_BYTES = 16  # in float32: value, gradient, AdamW's two moments
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes that training holds at once."""
+
+    weights: int
+    keys_values: int
+    activations: int
+    logits: int
+    trained: int
+
+    @property
+    def total(self) -> int:
+        """Return the sum."""
+        return self.weights + self.keys_values + self.activations + self.logits + self.trained
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a run: optimizer steps, tokens read or written, floating-point operations."""
+
+    name: str
+    steps: int
+    tokens: int
+    operations: float
+
+    def seconds(self, rate: float) -> float:
+        """Return how long it takes at so many operations a second."""
+        return self.operations / rate
+
+
+def trained_numbers(method: str, config: RunConfig, outline: Outline) -> int:
+    """Return how many numbers METHOD or METHOD@VARIANT trains for one task (0: none).
+
+    Raises:
+        SettingError: LoRA is to go into layers that the backbone does not have.
+    """
+    plain, variant = split_method(method)
+    return _NUMBERS[plain](config.varied(variant), outline)
+
+
+def metaprompt_numbers(config: RunConfig, outline: Outline, num_sources: int) -> int:
+    """Return P·H + K·(P·R + R·H): what distillation trains (H: the width of a position)."""
+    return _prompt(config, outline) + num_sources * _factors(config, outline)
+
+
+def _prompt(config: RunConfig, outline: Outline) -> int:
+    return config.prompt.length * _width(config, outline)
+
+
+def _factors(config: RunConfig, outline: Outline) -> int:
+    return config.prompt.rank * (config.prompt.length + _width(config, outline))
+
+
+def _prompt_and_factors(config: RunConfig, outline: Outline) -> int:
+    return _prompt(config, outline) + _factors(config, outline)
+
+
+def _width(config: RunConfig, outline: Outline) -> int:
+    """Return the numbers of a prompt position: H, or keys and values of all layers."""
+    is_deep = config.prompt.placement == "layers"
+    return 2 * outline.num_layers * outline.key_width if is_deep else outline.hidden_size
+
+
+def _lora(config: RunConfig, outline: Outline) -> int:
+    own = config.baselines
+    known = outline.linear_inputs
+    if unknown := sorted(set(own.lora_modules) - set(known)):
+        raise SettingError(
+            f"baselines.lora_modules: a {outline.kind} has no linear layer {unknown[0]!r}; "
+            f"{did_you_mean(unknown[0], known)}"
+        )
+    widths = (known[name] + outline.linear_outputs[name] for name in own.lora_modules)
+    return own.lora_rank * sum(widths)
+
+
+def _nothing(_: RunConfig, __: Outline) -> int:
+    return 0
+
+
+_NUMBERS: Mapping[str, Callable[[RunConfig, Outline], int]] = {
+    "instruction": _nothing,
+    "in-context": _nothing,
+    "metaprompt": _nothing,
+    "prompt-tuning": _prompt,
+    "spot": _prompt,
+    "peft-mpt": _prompt_and_factors,
+    "adapted-metaprompt": _prompt_and_factors,
+    "adapted-factors": _factors,
+    "lora": _lora,
+    "full": lambda _, outline: outline.num_parameters,
+}
+
+
+def prompt_memory(config: RunConfig, outline: Outline, num_sources: int) -> Memory:
+    """Estimate what distilling the metaprompt holds at once, the largest of the prompts' fits.
+
+    With k = min(rows of a step, K) prompts of P positions, N positions of a micro-batch and b bytes
+    a number: weights b·(all); keys and values of the prompts with their gradients 2·2·L·G·D·k·P·b;
+    activations (k·P + N) times those of a position (see ``_activations``); logits as in
+    ``_logits``; 16 bytes a trained number. Teachers' keys and values, P a source, come on top.
+    """
+    prompts = min(config.distill.rows, num_sources) * config.prompt.length
+    positions = _positions(config, config.distill)
+    taught = num_sources * config.prompt.length
+    each = 2 * outline.num_layers * outline.key_width * _bytes(config)
+    return Memory(
+        weights=outline.num_parameters * _bytes(config),
+        keys_values=each * (2 * prompts + taught),
+        activations=(_computed(config, prompts) + positions) * _activations(config, outline),
+        logits=_logits(config, outline, positions),
+        trained=_TRAINED_BYTES * metaprompt_numbers(config, outline, num_sources),
+    )
+
+
+def lora_memory(config: RunConfig, outline: Outline) -> Memory:
+    """Estimate what fitting LoRA holds at once.
+
+    As ``prompt_memory`` without prompts, and with the inputs of the adapted layers, b bytes a
+    number, kept for the adapters' own gradients.
+    """
+    positions = _positions(config, config.adapt)
+    numbers = _lora(config, outline)
+    inputs = sum(outline.linear_inputs[name] for name in config.baselines.lora_modules)
+    kept = _activations(config, outline) + inputs * _bytes(config)
+    return Memory(
+        weights=outline.num_parameters * _bytes(config),
+        keys_values=0,
+        activations=positions * kept,
+        logits=_logits(config, outline, positions),
+        trained=_TRAINED_BYTES * numbers,
+    )
+
+
+def _positions(config: RunConfig, fit: FitSettings) -> int:
+    """Return the positions of a micro-batch; a longer row is one of its own."""
+    return max(fit.micro_batch_tokens, config.data.max_input_tokens + config.data.max_target_tokens)
+
+
+def _activations(config: RunConfig, outline: Outline) -> int:
+    """Return the bytes that a position's way back needs, in all layers, weights being frozen.
+
+    A layer keeps two norms' inputs, in float32 and in the model's numbers (20·H bytes), queries,
+    keys, values and what attention gives (2·A·D + 2·G·D), and three times the inner width of its
+    feed-forward layer; where attention is dense, its weights too, twice (2·A·(P + T)).
+    """
+    numbers = 2 * outline.query_width + 2 * outline.key_width + 3 * outline.inner_width
+    if outline.attends_densely:
+        seen = config.prompt.length + config.data.max_input_tokens + config.data.max_target_tokens
+        numbers += 2 * outline.num_heads * seen
+    return outline.num_layers * (20 * outline.hidden_size + _bytes(config) * numbers)
+
+
+def _logits(config: RunConfig, outline: Outline, positions: int) -> int:
+    """Return the bytes of a micro-batch's logits: float32, three times (with gradient and softmax).
+
+    Only target tokens have logits.
+    """
+    data = config.data
+    share = data.max_target_tokens / (data.max_input_tokens + data.max_target_tokens)
+    return int(3 * 4 * positions * share * outline.vocabulary_size)
+
+
+def _computed(config: RunConfig, prompts: int) -> int:
+    """Return how many of a step's prompt positions are read on their own, once for all rows."""
+    return prompts if config.prompt.placement == "prefix" else 0
+
+
+def _bytes(config: RunConfig) -> int:
+    return 4 if config.dtype == "float32" else 2
+
+
+def phases(
+    config: RunConfig, outline: Outline, sources: Sequence[str], targets: Sequence[str]
+) -> tuple[Phase, ...]:
+    """Return the work of a run on one backbone, every row counted at its length limits.
+
+    A weight costs 2 operations a position forward, and 2 on the way back to a prompt or an adapter
+    (its own gradient is never computed); attention 4·A·D for each layer, query and key forward, and
+    twice that back; the head counts at target tokens only. Validation, routing and what a variant
+    distills for itself are left out.
+    """
+    answers = [_limit(config, task) for task in targets]
+    needs_metaprompt = any(split_method(m)[0] in NEED_METAPROMPT for m in config.compare.methods)
+    taught = [_limit(config, task) for task in sources]
+    learned = (
+        _sources(config, outline, taught) if needs_metaprompt and not config.metaprompt else ()
+    )
+    return (*learned, *(_cells(m, config, outline, answers) for m in config.compare.methods))
+
+
+def _sources(config: RunConfig, outline: Outline, answers: Sequence[int]) -> tuple[Phase, Phase]:
+    teacher, pupil = config.teacher, config.distill
+    make, mean = _Reader(config, outline), sum(answers) / len(answers)
+    teach, asked = len(answers) * teacher.steps, pupil.steps * pupil.rows
+    if pupil.cache_teachers:
+        asked = min(asked, len(answers) * config.data.train_rows)
+    prompts = min(pupil.rows, len(answers)) * config.prompt.length
+    alone = make.trained(teach, teacher.rows, mean, config.prompt.length)
+    together = make.trained(pupil.steps, pupil.rows, mean, prompts)
+    return (
+        make.phase("teachers", teach, alone),
+        make.phase("distillation", pupil.steps, together, make.read(asked, mean)),
+    )
+
+
+def num_cells(method: str, config: RunConfig, num_targets: int) -> int:
+    """Return how many cells of the grid a method has on one backbone."""
+    grid, plain = config.compare, split_method(method)[0]
+    if plain in ZERO_SHOT:
+        return num_targets
+    shots = [one for one in grid.shots if plain != "in-context" or one != "all"]
+    return num_targets * len(shots) * len(grid.seeds)
+
+
+def _cells(method: str, config: RunConfig, outline: Outline, answers: Sequence[int]) -> Phase:
+    """Return the work of a method's cells; demonstrations in context are left out."""
+    plain, variant = split_method(method)
+    own, cells = config.varied(variant), num_cells(method, config, len(answers))
+    make, mean = _Reader(own, outline), sum(answers) / len(answers)
+    has_prompt = plain not in _WITHOUT_PROMPT
+    work = [make.read(cells * own.data.test_rows, mean, has_prompt=has_prompt)]
+    steps = 0
+    if trained_numbers(method, config, outline):
+        steps = cells * _steps(plain, own)
+        prompts = own.prompt.length if has_prompt else 0
+        work.append(
+            make.trained(steps, own.adapt.rows, mean, prompts, trains_weights=plain == "full")
+        )
+    return make.phase(f"{method} ({cells})", steps, *work)
+
+
+def _steps(method: str, config: RunConfig) -> int:
+    special = (steps for name, steps in config.adapt.method_steps.items() if name == method)
+    return next(special, config.adapt.steps)
+
+
+def _limit(config: RunConfig, task: str) -> int:
+    return config.data.target_tokens.get(task, config.data.max_target_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Count tokens and operations of rows under a run's settings."""
+
+    config: RunConfig
+    outline: Outline
+
+    def phase(self, name: str, steps: int, *work: tuple[float, float]) -> Phase:
+        tokens, operations = (sum(part) for part in zip(*work, strict=True))
+        return Phase(name, steps, round(tokens), operations)
+
+    def read(self, rows: int, answer: float, *, has_prompt: bool = True) -> tuple[float, float]:
+        """Return tokens and operations of reading rows once."""
+        linear, attention = self._row(answer, has_prompt=has_prompt)
+        return rows * (self.config.data.max_input_tokens + answer), rows * (linear + attention)
+
+    def trained(
+        self,
+        steps: int,
+        rows: int,
+        answer: float,
+        prompts: int,
+        *,
+        trains_weights: bool = False,
+    ) -> tuple[float, float]:
+        """Return those of training steps with so many prompt positions each (0: no prompt)."""
+        linear, attention = self._row(answer, has_prompt=prompts > 0)
+        own = _computed(self.config, prompts)
+        tokens = rows * (self.config.data.max_input_tokens + answer) + own
+        step = rows * ((3 if trains_weights else 2) * linear + 3 * attention)
+        return steps * tokens, steps * (step + own * 4.0 * self.outline.layer_weights)
+
+    def _row(self, answer: float, *, has_prompt: bool) -> tuple[float, float]:
+        outline, length = self.outline, self.config.prompt.length if has_prompt else 0
+        behind = length if self.config.prompt.placement == "suffix" else 0
+        tokens = self.config.data.max_input_tokens + answer + behind
+        seen = length - behind + tokens / 2
+        head = answer * outline.vocabulary_size * outline.hidden_size
+        linear = 2.0 * (tokens * outline.layer_weights + head)
+        return linear, 4.0 * outline.num_layers * outline.query_width * tokens * seen

@@ -1,0 +1,162 @@
+"""Tell what a run needs and costs before it is started. No weight is loaded, no record read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import torch
+
+from clinprompt.backbone.outline import Outline, look_at
+from clinprompt.config import RunConfig, split_method
+from clinprompt.errors import DataError, SettingError
+from clinprompt.recipes.estimates import (
+    Memory,
+    Phase,
+    lora_memory,
+    metaprompt_numbers,
+    num_cells,
+    phases,
+    prompt_memory,
+    trained_numbers,
+)
+from clinprompt.recipes.grid import chosen_names
+from clinprompt.recipes.suite import find_mirror
+from clinprompt.tasks.card import TaskType, find_card
+from clinprompt.tasks.load import check_files, remedy
+from clinprompt.tasks.suite import Suite, find_suite
+
+Status = Literal["there", "missing", "gated"]
+_SIDE = 1024  # of the matrices that the rate is measured with
+_MEASURED_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """Whether a task's data is there; ``remedy`` says how to come by it, if not."""
+
+    name: str
+    role: Literal["source", "target"]
+    type: TaskType
+    status: Status
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a run takes on one backbone: bytes held, numbers trained by method, work by phase."""
+
+    weight_bytes: int
+    prompt_memory: Memory
+    lora_memory: Memory | None
+    numbers: dict[str, int]
+    num_cells: int
+    phases: tuple[Phase, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackbonePlan:
+    """One backbone: ``remedy`` says why it cannot be loaded and how to come by it, if it can't.
+
+    ``outline`` and ``costs`` are None where its sizes are not known.
+    """
+
+    name: str
+    is_there: bool
+    remedy: str
+    outline: Outline | None
+    costs: Costs | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a config asks for. ``rate`` is in floating-point operations a second."""
+
+    name: str
+    suite: str
+    length: int
+    rank: int
+    dtype: str
+    rate: float
+    rate_is_measured: bool
+    backbones: tuple[BackbonePlan, ...]
+    tasks: tuple[TaskPlan, ...]
+    missing: tuple[str, ...]
+
+
+def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None) -> Plan:
+    """Return what a run needs, what of it is missing, and what it costs.
+
+    ``rate`` is how many floating-point operations a second the machine for it does; None measures
+    a matrix product on this one.
+
+    Raises:
+        SettingError: the suite or a task is unknown, or LoRA is to go into layers that are not
+            there.
+        DataError: a card is damaged.
+    """
+    suite = find_suite(config.suite)
+    place = find_mirror(mirror)
+    targets = chosen_names(config.compare, suite.targets)
+    return Plan(
+        name=config.name,
+        suite=suite.name,
+        length=config.prompt.length,
+        rank=config.prompt.rank,
+        dtype=config.dtype,
+        rate=measure_rate(config.dtype) if rate is None else rate,
+        rate_is_measured=rate is None,
+        backbones=tuple(_plan_backbone(name, config, suite) for name in config.backbones),
+        tasks=(
+            *(_plan_task(name, "source", place) for name in suite.sources),
+            *(_plan_task(name, "target", place) for name in targets),
+        ),
+        missing=suite.missing,
+    )
+
+
+def measure_rate(dtype: Literal["float32", "bfloat16"]) -> float:
+    """Return floating-point operations a second of a matrix product here, on the GPU if any."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    numbers = torch.float32 if dtype == "float32" else torch.bfloat16
+    left = torch.ones(_SIDE, _SIDE, dtype=numbers, device=device)
+    float((left @ left)[0, 0])  # to warm up
+    count, started = 0, perf_counter()
+    while (passed := perf_counter() - started) < _MEASURED_SECONDS:
+        float((left @ left)[0, 0])  # reading a number waits for the product
+        count += 1
+    return count * 2 * _SIDE**3 / passed
+
+
+def _plan_backbone(name: str, config: RunConfig, suite: Suite) -> BackbonePlan:
+    seen = look_at(name)
+    costs = None if seen.outline is None else _costs(config, seen.outline, suite)
+    return BackbonePlan(name, not seen.problem, seen.problem, seen.outline, costs)
+
+
+def _costs(config: RunConfig, outline: Outline, suite: Suite) -> Costs:
+    methods, num_sources = config.compare.methods, len(suite.sources)
+    targets = chosen_names(config.compare, suite.targets)
+    memory = prompt_memory(config, outline, num_sources)
+    has_lora = any(split_method(method)[0] == "lora" for method in methods)
+    return Costs(
+        weight_bytes=memory.weights,
+        prompt_memory=memory,
+        lora_memory=lora_memory(config, outline) if has_lora else None,
+        numbers={
+            "distillation": metaprompt_numbers(config, outline, num_sources),
+            **{method: trained_numbers(method, config, outline) for method in methods},
+        },
+        num_cells=sum(num_cells(m, config, len(targets)) for m in methods),
+        phases=phases(config, outline, suite.sources, targets),
+    )
+
+
+def _plan_task(name: str, role: Literal["source", "target"], place: Path | None) -> TaskPlan:
+    card = find_card(name)
+    status: Status = "there"
+    try:
+        check_files(card, place)
+    except (DataError, SettingError):
+        status = "gated" if card.source.access else "missing"
+    return TaskPlan(card.name, role, card.type, status, "" if status == "there" else remedy(card))

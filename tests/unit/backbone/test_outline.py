@@ -1,0 +1,76 @@
+"""Sizes told from a config are those of the model."""
+
+import pytest
+from torch import nn
+from transformers import AutoConfig, BloomConfig
+
+from clinprompt.backbone.outline import PUBLISHED, look_at, outline_of
+from clinprompt.backbone.tuners import lora, trained_numbers
+from clinprompt.errors import BackboneError
+
+
+def published(name):
+    return outline_of(name, AutoConfig.for_model(**PUBLISHED[name]))
+
+
+@pytest.mark.parametrize("name", ["meta-llama/Llama-3.1-8B", "OpenMeditron/Meditron3-8B"])
+def test_a_llama_of_eight_billion_counts_as_by_hand(name):
+    """A layer: attention 2·4096² + 2·4096·1024, feed-forward 3·4096·14336, two norms of 4096."""
+    layer = 2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336 + 2 * 4096
+    outline = published(name)
+    assert outline.layer_weights == 32 * layer + 4096
+    assert outline.num_parameters == 32 * layer + 4096 + 2 * 128256 * 4096 == 8_030_261_248
+    assert (outline.query_width, outline.key_width) == (32 * 128, 8 * 128)
+    assert outline.linear_inputs["down_proj"] == 32 * 14336
+    assert outline.linear_outputs["k_proj"] == 32 * 1024
+    assert not outline.attends_densely
+
+
+def test_a_gpt_oss_of_twenty_billion_counts_as_by_hand():
+    """Biases everywhere, a sink for each of 64 heads, and 32 experts, of which a token meets 4."""
+    attention = 2880 * 4096 + 4096 + 2 * (2880 * 512 + 512) + 4096 * 2880 + 2880 + 64
+    expert = 2880 * 5760 + 5760 + 2880 * 2880 + 2880
+    rest = attention + 2880 * 32 + 32 + 2 * 2880
+    outline = published("openai/gpt-oss-20b")
+    whole = 24 * (rest + 32 * expert) + 2880 + 2 * 201088 * 2880
+    assert outline.num_parameters == whole == 20_914_757_184
+    assert outline.layer_weights == 24 * (rest + 4 * expert) + 2880
+    assert (outline.query_width, outline.key_width) == (64 * 64, 8 * 64)
+    assert outline.inner_width == 4 * 2880
+    assert outline.attends_densely
+
+
+def test_sizes_of_a_stored_model_are_those_of_its_loaded_weights(backbone):
+    seen = look_at(backbone.name)
+    assert seen.problem == ""
+    outline = seen.outline
+    assert outline.num_parameters == backbone.num_parameters
+    assert (outline.hidden_size, outline.vocabulary_size) == (32, 264)
+    modules = [m for n, m in backbone.model.named_modules() if n.endswith(".q_proj")]
+    assert all(isinstance(module, nn.Linear) for module in modules)
+    assert outline.linear_inputs["q_proj"] == sum(module.in_features for module in modules)
+
+
+def test_widths_of_linear_layers_give_what_lora_trains(backbone):
+    names = ("q_proj", "o_proj")
+    outline = look_at(backbone.name).outline
+    widths = [outline.linear_inputs[n] + outline.linear_outputs[n] for n in names]
+    with lora(backbone, rank=3, modules=names, seed=0) as tuner:
+        assert trained_numbers(tuner) == 3 * sum(widths)
+
+
+def test_a_model_that_is_not_here_is_known_by_what_is_published():
+    seen = look_at("openai/gpt-oss-20b")
+    assert "hf download openai/gpt-oss-20b" in seen.problem
+    assert seen.outline.num_layers == 24
+
+
+def test_a_model_that_nobody_knows_has_no_sizes():
+    seen = look_at("nobody/nothing-1b")
+    assert "not on this disk" in seen.problem
+    assert seen.outline is None
+
+
+def test_a_model_that_carries_no_prompt_has_no_outline(tmp_path):
+    with pytest.raises(BackboneError, match="alibi"):
+        outline_of("bloom", BloomConfig())
