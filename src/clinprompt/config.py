@@ -102,7 +102,9 @@ class DistillSettings(SourceFitSettings):
 
     steps: int = Field(default=2000, ge=0)
     shared_rate: float = Field(default=0.03, gt=0)
-    factor_rate: float = Field(default=0.03, gt=0)
+    factor_rate: float = Field(
+        default=0.03, ge=0, description="0: no factors, one prompt for all tasks"
+    )
     logits_weight: float = Field(default=0.9, ge=0, description="λ of the logit divergence")
     hidden_weight: float = Field(default=0.9, ge=0, description="λ of the hidden-state error")
     temperature: float = Field(default=1.0, gt=0, description="τ of the logit divergence")

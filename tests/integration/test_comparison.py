@@ -200,6 +200,15 @@ def test_a_metaprompt_that_has_seen_a_target_is_refused(compared, tmp_path, tiny
         fill(tmp_path / "run", config)
 
 
+def test_another_shape_than_the_saved_metaprompts_is_refused(compared, tmp_path):
+    folder, config, _ = compared
+    [saved] = (folder / "store" / "metaprompts").iterdir()
+    values = config.model_dump(exclude={"variants", "prompt", "compare"})
+    own = check_config({**values, "metaprompt": str(saved), "prompt": {"length": 7}}, source="x")
+    with pytest.raises(SettingError, match=r"prompt.length: the metaprompt .* has 4; leave"):
+        fill(tmp_path / "run", own)
+
+
 def test_a_metaprompt_for_spot_must_have_teachers(compared, tmp_path):
     folder, config, _ = compared
     [saved] = (folder / "store" / "metaprompts").iterdir()

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clinprompt.backbone.load import Backbone, check_fits
-from clinprompt.config import RunConfig
+from clinprompt.config import PromptSettings, RunConfig
 from clinprompt.errors import SettingError
 from clinprompt.files import Claims
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.context import Run, backbone_of, open_run, plain_name
 from clinprompt.recipes.distill import distill
-from clinprompt.recipes.metaprompts import check_unseen, find_metaprompt, with_shape
+from clinprompt.recipes.metaprompts import SHAPE, check_unseen, find_metaprompt, with_shape
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.training.progress import Reporter
 
-_OF_TEACHERS = ("backbone", "dtype", "seed", "data", "prompt", "teacher")
-_OF_METAPROMPT = (*_OF_TEACHERS, "metaprompt", "suite", "distill")
+_OF_TEACHERS = ("backbone", "dtype", "seed", "data", "teacher")
+_OF_METAPROMPT = (*_OF_TEACHERS, "prompt", "metaprompt", "suite", "distill")
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Behind:
         return self._metaprompts[key]
 
     def _distilled(self, run: Run, key: tuple[str, str]) -> Artifact:
-        shares = bool(key[1]) and self._shares(*key, _OF_TEACHERS)
+        shares = bool(key[1]) and self._same_teachers(*key)
         teaching = self.run(key[0]) if shares else run
         with self.claims.claim(f"metaprompt {key}", wait=True):
             run.refresh()
@@ -94,14 +94,19 @@ class Behind:
             return config
         found = find_metaprompt(config.metaprompt, plain_name(backbone))
         shaped = with_shape(config, found)
-        plain = self.config.prompt
-        if config.prompt not in (plain, shaped.prompt, type(plain)()):
-            raise SettingError(
-                f"prompt: metaprompt {config.metaprompt} has length {found.manifest.length}, rank "
-                f"{found.manifest.rank} and placement {found.manifest.placement}; leave "
-                "prompt.length, prompt.rank and prompt.placement out"
-            )
+        self._check_shape(config.prompt, shaped.prompt)
         return shaped
+
+    def _check_shape(self, given: PromptSettings, shaped: PromptSettings) -> None:
+        """Check that no setting asks for another shape than the metaprompt's."""
+        plain = self.config.prompt
+        for name in SHAPE:
+            is_told = given != plain or name in plain.model_fields_set
+            if is_told and getattr(given, name) not in (getattr(shaped, name), _default(name)):
+                raise SettingError(
+                    f"prompt.{name}: the metaprompt {self.config.metaprompt} has "
+                    f"{getattr(shaped, name)}; leave the setting out"
+                )
 
     def _folder(self, backbone: str, variant: str) -> Path:
         folder = self.folder
@@ -121,6 +126,12 @@ class Behind:
     def _shares(self, backbone: str, variant: str, sections: tuple[str, ...]) -> bool:
         plain, varied = self._config(backbone, ""), self._config(backbone, variant)
         return all(getattr(plain, name) == getattr(varied, name) for name in sections)
+
+    def _same_teachers(self, backbone: str, variant: str) -> bool:
+        """Tell whether teachers are trained alike; they have no factors, so no rank."""
+        plain, varied = self._config(backbone, ""), self._config(backbone, variant)
+        ranked = varied.prompt.model_copy(update={"rank": plain.prompt.rank})
+        return ranked == plain.prompt and self._shares(backbone, variant, _OF_TEACHERS)
 
     def _sources(self, config: RunConfig) -> SuiteData:
         """Return the suite whose sources a run learns from.
@@ -144,3 +155,7 @@ class Behind:
                 )
             self._suites[key] = suite
         return self._suites[key]
+
+
+def _default(name: str) -> object:
+    return getattr(PromptSettings(), name)

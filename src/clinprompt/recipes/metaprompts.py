@@ -7,6 +7,8 @@ from clinprompt.config import DEFAULT_BACKBONE, SHIPPED, RunConfig
 from clinprompt.errors import ArtifactError
 from clinprompt.prompts.artifact import Artifact, load_artifact
 
+SHAPE = ("length", "rank", "placement")
+
 
 def find_metaprompt(name: str, backbone: str = DEFAULT_BACKBONE) -> Artifact:
     """Return the metaprompt in a folder or, for ``shipped``, the package's own for a backbone.
@@ -35,12 +37,7 @@ def find_metaprompt(name: str, backbone: str = DEFAULT_BACKBONE) -> Artifact:
 
 def with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:
     """Return the settings with the metaprompt's own length, rank and placement."""
-    manifest = metaprompt.manifest
-    shape = {
-        "length": manifest.length,
-        "rank": manifest.rank,
-        "placement": manifest.placement,
-    }
+    shape = {name: getattr(metaprompt.manifest, name) for name in SHAPE}
     return config.model_copy(update={"prompt": config.prompt.model_copy(update=shape)})
 
 

@@ -98,7 +98,7 @@ def _mean_start(
     tensors, index = metaprompt.tensors, list(chosen)
     return DecomposedPrompts(
         tensors["shared"],
-        tensors["columns"][index].mean(dim=0, keepdim=True),
-        tensors["rows"][index].mean(dim=0, keepdim=True),
+        tensors["columns"][index].float().mean(dim=0, keepdim=True),
+        tensors["rows"][index].float().mean(dim=0, keepdim=True),
         train_shared=train_shared,
     ).to(run.backbone.device)

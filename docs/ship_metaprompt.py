@@ -1,0 +1,83 @@
+"""Put a run's metaprompt into the package, with a card of its sources and their licences.
+
+Run: python docs/ship_metaprompt.py RUN/store/metaprompts/ID
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from clinprompt.prompts.artifact import Manifest, load_artifact, make_artifact, save_artifact
+from clinprompt.tasks.suite import find_suite
+
+SHIPPED = Path(__file__).parents[1] / "src" / "clinprompt" / "prompts" / "shipped"
+SUITE = "shippable"
+
+
+def main() -> None:
+    """Store it in half precision, under its backbone's name; write its card."""
+    found = load_artifact(Path(sys.argv[1]))
+    unfree = [
+        task["name"]
+        for task in found.manifest.tasks
+        if task["source"].get("license_allows", "any") != "any"
+    ]
+    if found.manifest.kind != "metaprompt" or unfree:
+        sys.exit(f"not shipped: no metaprompt, or made of sources not free for any use: {unfree}")
+    halves = {name: tensor.to(torch.float16) for name, tensor in found.tensors.items()}
+    artifact = make_artifact(found.manifest, halves)
+    folder = SHIPPED / artifact.manifest.backbone
+    save_artifact(folder, artifact)
+    (folder / "README.md").write_text(card_text(artifact.manifest), encoding="utf-8")
+
+
+def card_text(manifest: Manifest) -> str:
+    """Return the card: what it is, what it was made of, what it is not for."""
+    suite = find_suite(SUITE)
+    rows = [
+        f"| {task['name']} | {task['type']} | {task['source']['license']} "
+        f"| {task['source']['repository']} |"
+        for task in manifest.tasks
+    ]
+    settings = manifest.settings
+    where = {
+        "layers": "keys and values of every layer",
+        "prefix": "positions in front of the input",
+    }
+    return "\n".join(
+        [
+            f"# A metaprompt for {manifest.backbone}",
+            "",
+            f"{manifest.length} prompt positions ({where[manifest.placement]}), "
+            f"rank {manifest.rank}, distilled from {len(manifest.tasks)} teachers with clinprompt "
+            f"{manifest.code_version}; in float16. `manifest.json` holds every setting and the "
+            "cards of all sources.",
+            "",
+            f"Each teacher saw {settings['teacher']['steps']} steps of "
+            f"{settings['teacher']['rows']} rows, the distillation {settings['distill']['steps']} "
+            f"of {settings['distill']['rows']}; inputs were cut to "
+            f"{settings['data']['max_input_tokens']} tokens.",
+            "",
+            "It is a start for `clinprompt adapt`: research software under the Apache-2.0 licence, "
+            "whose answers are not medical advice. It holds trained numbers, no record.",
+            "",
+            "## Sources",
+            "",
+            "Each states a licence that allows commercial use; those that ask for attribution are "
+            "attributed here.",
+            "",
+            "| task | type | licence | source |",
+            "| --- | --- | --- | --- |",
+            *rows,
+            "",
+            "Rows that share text with a target of the suite were left out beforehand. Not used:",
+            "",
+            *(f"- {lack}" for lack in suite.missing),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
