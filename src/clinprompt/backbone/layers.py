@@ -21,14 +21,14 @@ def prompt_width(model: PreTrainedModel, placement: Placement) -> int:
     """Return how many numbers a prompt has at each position: H, or W in all layers."""
     if placement != "layers":
         return int(model.config.hidden_size)
-    num_layers, num_heads, head_size = _shape(model)
+    num_layers, num_heads, head_size = key_value_shape(model)
     return num_layers * 2 * num_heads * head_size
 
 
 def as_prefix(model: PreTrainedModel, prompts: Float[Tensor, "K P W"]) -> Prefix:
     """Return the keys and values that prompts of this kind are; gradients flow back to them."""
     num_tasks, length, _ = prompts.shape
-    num_layers, num_heads, head_size = _shape(model)
+    num_layers, num_heads, head_size = key_value_shape(model)
     stored = prompts.to(model.get_input_embeddings().weight.dtype)
     parts = stored.view(num_tasks, length, num_layers, 2, num_heads, head_size)
     layers = tuple((keys, values) for keys, values in parts.permute(2, 3, 0, 4, 1, 5).unbind())
@@ -45,7 +45,8 @@ def from_input(model: PreTrainedModel, prompts: Float[Tensor, "K P H"]) -> Float
     return stacked.permute(2, 4, 0, 1, 3, 5).reshape(num_tasks, length, -1).float()
 
 
-def _shape(model: PreTrainedModel) -> tuple[int, int, int]:
+def key_value_shape(model: PreTrainedModel) -> tuple[int, int, int]:
+    """Return L, G and D of a model."""
     config = model.config
     head_size = getattr(config, "head_dim", None)
     return (

@@ -52,7 +52,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder to write the PEFT adapter to.")],
     base: Annotated[str, typer.Option(help="Model name or path for PEFT to record.")] = "",
 ) -> None:
-    """Write a task's prompt as a PEFT prompt-tuning adapter."""
+    """Write a task's prompt as an adapter that PEFT loads (prompt or prefix tuning)."""
     from clinprompt.prompts.peft_export import export_peft
     from clinprompt.prompts.store import open_prompt
 

@@ -47,6 +47,8 @@ class Manifest(BaseModel):
     hidden_size: int = Field(ge=1)
     rank: int = 0
     placement: Placement = "prefix"
+    num_layers: int = Field(default=0, ge=0, description="of the backbone, for placement layers")
+    num_heads: int = Field(default=0, ge=0, description="its key-value heads, likewise")
     tasks: tuple[dict[str, Any], ...] = ()
     metaprompt: str = ""
     content_hash: str = ""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from clinprompt import __version__
-from clinprompt.backbone.layers import prompt_width
+from clinprompt.backbone.layers import key_value_shape, prompt_width
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.batches.encode import Encoder, Row, chat_shell, make_encoder
@@ -146,7 +146,10 @@ class Run:
     def manifest(self, kind: Kind, name: str, method: str, cards: Sequence[TaskCard]) -> Manifest:
         """Return the manifest of a prompt trained in this run; its tensors fill in the hash."""
         prompt = self.config.prompt
+        num_layers, num_heads, _ = key_value_shape(self.backbone.model)
+        in_layers = {"num_layers": num_layers, "num_heads": num_heads}
         return Manifest(
+            **(in_layers if prompt.placement == "layers" else {}),
             kind=kind,
             name=name,
             method=method,

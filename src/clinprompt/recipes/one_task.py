@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.backbone.load import check_fits
-from clinprompt.config import Method, RunConfig
+from clinprompt.config import SHIPPED, Method, RunConfig
 from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.recipes.adapt import Fit, adapt
@@ -58,12 +58,17 @@ class Request:
 
 
 def settings_of(metaprompt: str) -> dict[str, Any]:
-    """Return the settings that a metaprompt was trained with, as plain values.
+    """Return the settings to adapt a metaprompt with, as plain values: those of its own run.
+
+    The package's own was trained on short inputs; it is adapted to inputs of the usual length.
 
     Raises:
         ArtifactError: what was given is no metaprompt.
     """
-    return find_metaprompt(metaprompt).manifest.settings
+    settings = find_metaprompt(metaprompt).manifest.settings
+    if metaprompt != SHIPPED:
+        return settings
+    return {name: settings[name] for name in ("backbone", "prompt", "adapt")}
 
 
 def adapt_task(

@@ -1,0 +1,88 @@
+"""The metaprompt in the package: a start that is ahead of vocabulary on the first day."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from clinprompt.backbone.load import load_backbone
+from clinprompt.cli import app
+from clinprompt.config import DEFAULT_BACKBONE, SHIPPED, check_config
+from clinprompt.prompts.artifact import load_artifact
+from clinprompt.recipes.adapt import Fit, adapt
+from clinprompt.recipes.context import open_run
+from clinprompt.recipes.metaprompts import find_metaprompt, with_shape
+from clinprompt.recipes.suite import encode_all, examples_of
+from clinprompt.recipes.tune import mean_loss
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.load import load_task
+from clinprompt.tasks.suite import find_suite
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "name": "shipped",
+    "dtype": "float32",
+    "device": "cpu",
+    "data": {"max_input_tokens": 80, "max_target_tokens": 24},
+    "adapt": {"steps": 4, "rows": 4, "warmup_steps": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return find_metaprompt(SHIPPED)
+
+
+def test_it_belongs_to_the_default_backbone(shipped):
+    manifest = shipped.manifest
+    assert manifest.fingerprint == load_backbone(DEFAULT_BACKBONE, device="cpu").fingerprint
+    assert shipped.num_bytes < 1_000_000
+
+
+def test_its_sources_are_those_of_the_shippable_suite(shipped):
+    suite = find_suite("shippable")
+    assert tuple(task["name"] for task in shipped.manifest.tasks) == suite.sources
+    assert {task["source"]["license_allows"] for task in shipped.manifest.tasks} == {"any"}
+
+
+def test_its_card_is_made_from_its_manifest(shipped):
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from ship_metaprompt import SHIPPED as FOLDER  # noqa: PLC0415
+        from ship_metaprompt import card_text  # noqa: PLC0415
+    finally:
+        sys.path.pop(0)
+    card = (FOLDER / DEFAULT_BACKBONE / "README.md").read_text(encoding="utf-8")
+    assert card == card_text(shipped.manifest)
+
+
+def test_adapted_it_is_ahead_of_a_vocabulary_start_at_equal_steps(shipped, tmp_path):
+    """Four steps of four rows of made-up notes; well under a minute."""
+    own = {
+        name: shipped.manifest.settings["adapt"][name] for name in ("shared_rate", "factor_rate")
+    }
+    values = {**SETTINGS, "adapt": {**SETTINGS["adapt"], **own}}
+    config = with_shape(check_config(values, source="test"), shipped)
+    run = open_run(tmp_path / "run", config)
+    data = load_task(find_card("practice-ner-drugs"), None)
+    rows = run.few_rows(data, 16, seed=0)
+    examples = examples_of(data, "validation", limit=16, seed=0)
+    held = encode_all(run.encoder(), data.card, examples)
+    losses = {}
+    for method in ("prompt-tuning", "adapted-metaprompt"):
+        with adapt(run, Fit(method, data.card, rows, method, 0), shipped) as fitted:
+            losses[method] = mean_loss(run.backbone, fitted.tuner, held)
+    assert losses["adapted-metaprompt"] < 0.8 * losses["prompt-tuning"]
+
+
+def test_adapt_starts_from_it_without_being_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["adapt", "practice-nli-social", "--shots", "4", "--out", "run"]
+    small = ("adapt.steps=1", "adapt.rows=2", "data.max_input_tokens=80", "device=cpu")
+    told = [word for setting in small for word in ("--set", setting)]
+    result = CliRunner().invoke(app, [*words, *told])
+    assert result.exit_code == 0, result.output
+    saved = load_artifact(tmp_path / "run" / "store" / "practice-nli-social")
+    assert saved.manifest.method == "adapted-metaprompt"
+    assert saved.manifest.settings["data"]["max_target_tokens"] == 128

@@ -1,0 +1,52 @@
+"""A prompt of keys and values starts as the input prompt it is made from."""
+
+import pytest
+import torch
+from tiny import random_prompts, random_rows
+
+from clinprompt.backbone.bank import make_bank, target_states
+from clinprompt.backbone.gradients import accumulate_gradients
+from clinprompt.backbone.layers import from_input, prompt_width
+from clinprompt.batches.encode import collate
+from clinprompt.recipes.tune import task_objective
+
+ROWS = random_rows([(9, 3), (4, 2), (12, 1)], tasks=(0, 1))
+
+
+def states(backbone, prompts, placement):
+    with torch.no_grad():
+        bank = make_bank(backbone.model, prompts, placement)
+        return target_states(backbone.model, collate(ROWS, pad_id=backbone.pad_id), bank)
+
+
+def test_at_step_0_it_is_the_same_model(backbone):
+    prompts = random_prompts(2, 6)
+    in_layers = from_input(backbone.model, prompts)
+    assert in_layers.shape == (2, 6, prompt_width(backbone.model, "layers"))
+    found = states(backbone, in_layers, "layers")
+    expected = states(backbone, prompts, "prefix")
+    torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("place", [(0, 0, 0), (1, 5, -1), (0, 3, 17)])
+def test_its_gradient_is_the_slope_of_the_loss(backbone, place):
+    """A central difference, in the direction of one number."""
+    prompts = from_input(backbone.model, random_prompts(2, 6)).requires_grad_()
+    batches = [collate(ROWS, pad_id=backbone.pad_id)]
+    loss = task_objective(len(ROWS), {})
+    accumulate_gradients(backbone.model, prompts, (0, 1), batches, loss, placement="layers")
+    step = torch.zeros_like(prompts)
+    step[place] = 0.05
+    values = [
+        accumulate_gradients(
+            backbone.model,
+            (prompts + sign * step).detach().requires_grad_(),
+            (0, 1),
+            batches,
+            loss,
+            placement="layers",
+        )
+        for sign in (1, -1)
+    ]
+    slope = (values[0] - values[1]) / 0.1
+    assert float(prompts.grad[place]) == pytest.approx(slope, rel=0.05, abs=2e-4)
