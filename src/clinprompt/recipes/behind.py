@@ -19,6 +19,7 @@ from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.training.progress import Reporter
 
 _OF_TEACHERS = ("backbone", "dtype", "seed", "data", "prompt", "teacher")
+_OF_STUDENTS = {"rank", "segment"}  # settings of prompts that no teacher has
 _OF_METAPROMPT = (*_OF_TEACHERS, "metaprompt", "suite", "distill")
 
 
@@ -79,8 +80,7 @@ class Behind:
         return self._metaprompts[key]
 
     def _distilled(self, run: Run, key: tuple[str, str]) -> Artifact:
-        shares = bool(key[1]) and self._shares(*key, _OF_TEACHERS)
-        teaching = self.run(key[0]) if shares else run
+        teaching = self.run(key[0]) if self._shares_teachers(*key) else run
         with self.claims.claim(f"metaprompt {key}", wait=True):
             run.refresh()
             teaching.refresh()
@@ -98,8 +98,9 @@ class Behind:
         if config.prompt not in (plain, shaped.prompt, type(plain)()):
             raise SettingError(
                 f"prompt: metaprompt {config.metaprompt} has length {found.manifest.length}, rank "
-                f"{found.manifest.rank} and placement {found.manifest.placement}; leave "
-                "prompt.length, prompt.rank and prompt.placement out"
+                f"{found.manifest.rank}, segment {found.manifest.segment} and placement "
+                f"{found.manifest.placement}; leave prompt.length, prompt.rank, prompt.segment and "
+                "prompt.placement out"
             )
         return shaped
 
@@ -121,6 +122,15 @@ class Behind:
     def _shares(self, backbone: str, variant: str, sections: tuple[str, ...]) -> bool:
         plain, varied = self._config(backbone, ""), self._config(backbone, variant)
         return all(getattr(plain, name) == getattr(varied, name) for name in sections)
+
+    def _shares_teachers(self, backbone: str, variant: str) -> bool:
+        plain, varied = (
+            self._config(backbone, one).model_dump(
+                include=set(_OF_TEACHERS), exclude={"prompt": _OF_STUDENTS}
+            )
+            for one in ("", variant)
+        )
+        return plain == varied
 
     def _sources(self, config: RunConfig) -> SuiteData:
         """Return the suite whose sources a run learns from.

@@ -30,7 +30,7 @@ from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.prompts.store import Store
 from clinprompt.recipes.suite import Candidates, candidates, training_rows
-from clinprompt.tasks.card import SPLITS, TaskCard
+from clinprompt.tasks.card import SPLITS, TASK_TYPES, TaskCard
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.loop import Place
 from clinprompt.training.progress import Reporter, Silent
@@ -146,6 +146,7 @@ class Run:
     def manifest(self, kind: Kind, name: str, method: str, cards: Sequence[TaskCard]) -> Manifest:
         """Return the manifest of a prompt trained in this run; its tensors fill in the hash."""
         prompt = self.config.prompt
+        is_routed = kind == "metaprompt" and prompt.segment > 0
         return Manifest(
             kind=kind,
             name=name,
@@ -156,6 +157,8 @@ class Run:
             placement=prompt.placement,
             hidden_size=prompt_width(self.backbone.model, prompt.placement),
             rank=0 if kind == "prompt" else prompt.rank,
+            segment=prompt.segment if is_routed else 0,
+            types=TASK_TYPES if is_routed else (),
             tasks=tuple(card.model_dump(mode="json") for card in cards),
             settings=self.settings(),
             seed=self.config.seed,

@@ -34,11 +34,12 @@ def find_metaprompt(name: str, backbone: str = DEFAULT_BACKBONE) -> Artifact:
 
 
 def with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:
-    """Return the settings with the metaprompt's own length, rank and placement."""
+    """Return the settings with the metaprompt's own length, rank, segment and placement."""
     manifest = metaprompt.manifest
     shape = {
         "length": manifest.length,
         "rank": manifest.rank,
+        "segment": manifest.segment,
         "placement": manifest.placement,
     }
     return config.model_copy(update={"prompt": config.prompt.model_copy(update=shape)})
