@@ -121,6 +121,11 @@ def test_a_variant_with_routed_segments_is_compared_and_shares_the_teachers(
     assert not (store / "teachers").exists()
     saved = store / "practice-nli-social" / "adapted-factors@routed-k2-seed0"
     assert open_prompt(saved)[1].shape == (4, 32)
+    values = {"methods": names, "shots": [2]}
+    again = config_of(tmp_path, tiny_llama_folder, compare=values, metaprompt=str(routed))
+    expected = [cell for cell in cells if cell.method.endswith("@routed")]
+    found = fill(tmp_path / "again", again).cells
+    assert [cell.value for cell in found] == [cell.value for cell in expected]
 
 
 def test_full_fine_tuning_leaves_the_backbone_as_it_was(compared, tiny_llama_folder):
