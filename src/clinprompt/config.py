@@ -64,6 +64,9 @@ class PromptSettings(Settings):
 
     length: int = Field(default=100, ge=1, description="P, positions")
     rank: int = Field(default=1, ge=1, description="R, rank of the task factors")
+    segment: int = Field(
+        default=0, ge=0, description="positions, of length, that belong to the task's type"
+    )
     placement: Placement = Field(
         default="prefix",
         description="prefix: before the input; suffix: between input and answer; layers: before "
@@ -71,6 +74,15 @@ class PromptSettings(Settings):
     )
     start: Literal["vocabulary", "text"] = "vocabulary"
     text: str = Field(default="Read the clinical text and answer.", description="of start = text")
+
+    @model_validator(mode="after")
+    def _leaves_general_positions(self) -> Self:
+        if self.segment >= self.length:
+            raise ValueError(
+                f"segment = {self.segment} must be less than length = {self.length}, so that "
+                "tasks of all types share some positions"
+            )
+        return self
 
 
 class FitSettings(Settings):

@@ -13,6 +13,7 @@ from clinprompt.config import check_config
 from clinprompt.errors import ArtifactError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
 from clinprompt.prompts.artifact import load_artifact
+from clinprompt.prompts.store import open_prompt
 from clinprompt.recipes.compare import Budget, Request, compare, seconds_of
 from clinprompt.recipes.search import search
 from clinprompt.training.progress import Silent
@@ -100,6 +101,31 @@ def test_a_variant_that_learns_otherwise_has_a_metaprompt_of_its_own(compared):
     # One that only adapts otherwise does not; and no variant trains the same teachers again.
     assert not (folder / "variants" / "all-sources" / "store" / "metaprompts").exists()
     assert not (folder / "variants" / "untaught" / "store" / "teachers").exists()
+
+
+def test_a_variant_with_routed_segments_is_compared_and_shares_the_teachers(
+    tmp_path, tiny_llama_folder
+):
+    names = ("metaprompt", "adapted-factors", "adapted-metaprompt")
+    grid = {"methods": [*names, *(f"{name}@routed" for name in names)], "shots": [2]}
+    variants = {"routed": {"prompt": {"segment": 2}}}
+    config = config_of(tmp_path, tiny_llama_folder, compare=grid, variants=variants)
+    cells = fill(tmp_path / "run", config).cells
+    assert len(cells) == 2 * len(grid["methods"])
+    counts = {cell.method: cell.trained_numbers for cell in cells}
+    assert all(counts[f"{name}@routed"] == counts[name] for name in names)
+    store = tmp_path / "run" / "variants" / "routed" / "store"
+    [routed] = (store / "metaprompts").iterdir()
+    # 2 general rows and 2 for each of 5 types, of a plain prompt of 4 positions.
+    assert load_artifact(routed).tensors["shared"].shape == (2 + 2 * 5, 32)
+    assert not (store / "teachers").exists()
+    saved = store / "practice-nli-social" / "adapted-factors@routed-k2-seed0"
+    assert open_prompt(saved)[1].shape == (4, 32)
+    values = {"methods": names, "shots": [2]}
+    again = config_of(tmp_path, tiny_llama_folder, compare=values, metaprompt=str(routed))
+    expected = [cell for cell in cells if cell.method.endswith("@routed")]
+    found = fill(tmp_path / "again", again).cells
+    assert [cell.value for cell in found] == [cell.value for cell in expected]
 
 
 def test_full_fine_tuning_leaves_the_backbone_as_it_was(compared, tiny_llama_folder):

@@ -19,7 +19,7 @@ from clinprompt.prompts.decomposed import compose
 from clinprompt.prompts.store import Store, open_prompt
 
 LENGTH, RANK = 4, 2
-TASKS = ({"name": "a"}, {"name": "b"})
+TASKS = ({"name": "a", "type": "ner"}, {"name": "b", "type": "nli"})
 
 
 def manifest(kind, **values):

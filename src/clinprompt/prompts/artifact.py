@@ -2,9 +2,9 @@
 
 Knows the name and fingerprint of the backbone a prompt was trained on, never a model.
 
-Three kinds: *prompt* (``vectors`` [P, H]), *metaprompt* (``shared`` [P, H], ``columns`` [K, P, R],
+Three kinds: *prompt* (``vectors`` [P, H]), *metaprompt* (``shared`` [S, H], ``columns`` [K, P, R],
 ``rows`` [K, R, H]) and *factors* (``columns`` [P, R], ``rows`` [R, H], with the content hash of the
-metaprompt that they belong to).
+metaprompt that they belong to). S is P, or more where task types have segments of their own.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -23,17 +24,22 @@ from clinprompt import __version__
 from clinprompt.config import Placement
 from clinprompt.errors import ArtifactError
 from clinprompt.files import new_folder, write_bytes, write_text
+from clinprompt.prompts.segments import Segments
 
 Kind = Literal["prompt", "metaprompt", "factors"]
 _TENSORS: dict[Kind, dict[str, str]] = {
     "prompt": {"vectors": "P H"},
-    "metaprompt": {"shared": "P H", "columns": "K P R", "rows": "K R H"},
+    "metaprompt": {"shared": "S H", "columns": "K P R", "rows": "K R H"},
     "factors": {"columns": "P R", "rows": "R H"},
 }
 
 
 class Manifest(BaseModel):
-    """What a saved prompt is, and everything needed to use it again."""
+    """What a saved prompt is, and everything needed to use it again.
+
+    A metaprompt's ``segment`` is how many of its ``length`` positions belong to a task's type;
+    ``types`` is the order of the types' segments.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,6 +52,8 @@ class Manifest(BaseModel):
     length: int = Field(ge=1)
     hidden_size: int = Field(ge=1)
     rank: int = 0
+    segment: int = Field(default=0, ge=0)
+    types: tuple[str, ...] = ()
     placement: Placement = "prefix"
     num_layers: int = Field(default=0, ge=0, description="of the backbone, for placement layers")
     num_heads: int = Field(default=0, ge=0, description="its key-value heads, likewise")
@@ -57,6 +65,24 @@ class Manifest(BaseModel):
     shots: int = Field(default=0, ge=0, description="training examples; 0: all that were read")
     scores: dict[str, float] = Field(default_factory=dict)
     code_version: str = __version__
+
+    @property
+    def segments(self) -> Segments:
+        """Return how the rows of a metaprompt's shared tensor are parted."""
+        return Segments(self.length, self.segment, self.types)
+
+    @property
+    def task_types(self) -> frozenset[str]:
+        """Return the types of the tasks that it was trained on."""
+        return frozenset(str(task["type"]) for task in self.tasks)
+
+    @model_validator(mode="after")
+    def _has_room_for_segments(self) -> "Manifest":
+        if self.segment >= self.length:
+            raise ValueError(f"segment = {self.segment} must be less than length = {self.length}")
+        if self.segment and not self.task_types <= set(self.types):
+            raise ValueError(f"types = {self.types} lack one of {sorted(self.task_types)}")
+        return self
 
 
 class Artifact(BaseModel):
@@ -71,6 +97,13 @@ class Artifact(BaseModel):
     def num_bytes(self) -> int:
         """Return the size of ``prompt.safetensors`` in bytes."""
         return len(save(self.tensors))
+
+    def shared_for(self, task_type: str) -> Float[Tensor, "P H"]:
+        """Return the shared prompt that a new task of a type starts from, of a metaprompt."""
+        manifest = self.manifest
+        return manifest.segments.of_type(
+            self.tensors["shared"], task_type, known=manifest.task_types
+        )
 
 
 def make_artifact(manifest: Manifest, tensors: Mapping[str, Tensor]) -> Artifact:
@@ -155,7 +188,7 @@ def _load_manifest(folder: Path) -> Manifest:
 
 def _check_shapes(path: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
     sizes = {"P": manifest.length, "H": manifest.hidden_size, "R": manifest.rank}
-    sizes["K"] = len(manifest.tasks)
+    sizes |= {"K": len(manifest.tasks), "S": manifest.segments.num_rows}
     expected = {
         name: tuple(sizes[axis] for axis in axes.split())
         for name, axes in _TENSORS[manifest.kind].items()

@@ -1,22 +1,25 @@
 """One shared prompt and rank-R factors for each task: the metaprompt. Knows nothing of models.
 
 Axes: K tasks, P prompt positions, R rank, H hidden size. A task's prompt is
-``shared ∘ (columns · rows)``, element-wise (arXiv 2303.02861, equation 2).
+``shared ∘ (columns · rows)``, element-wise (arXiv 2303.02861, equation 2). Where parts of
+``shared`` belong to some tasks only, it has S rows, of which each task uses P.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+Route = Callable[[Tensor, Sequence[int]], Tensor]  # shared [S, H] and k tasks to [k, P, H]
+
 
 def compose(
-    shared: Float[Tensor, "P H"],
+    shared: Float[Tensor, "P H"] | Float[Tensor, "K P H"],
     columns: Float[Tensor, "K P R"],
     rows: Float[Tensor, "K R H"],
 ) -> Float[Tensor, "K P H"]:
-    """Return every task's prompt."""
+    """Return every task's prompt, from one shared prompt or from one for each task."""
     return shared * (columns @ rows)
 
 
@@ -38,18 +41,21 @@ def neutral_factors(
 class DecomposedPrompts(nn.Module):
     """The metaprompt: ``shared`` with the factors of K tasks.
 
-    ``train_shared`` = False keeps ``shared`` as it is, for tasks that train factors only.
+    ``train_shared`` = False keeps ``shared`` as it is, for tasks that train factors only. ``route``
+    gives each task its part of ``shared``; without it, all tasks use the whole.
     """
 
     def __init__(
         self,
-        shared: Float[Tensor, "P H"],
+        shared: Float[Tensor, "S H"],
         columns: Float[Tensor, "K P R"],
         rows: Float[Tensor, "K R H"],
         *,
         train_shared: bool = True,
+        route: Route | None = None,
     ) -> None:
         super().__init__()
+        self._route = route
         self.shared = nn.Parameter(shared.detach().clone().float(), requires_grad=train_shared)
         self.columns = nn.Parameter(columns.detach().clone().float())
         self.rows = nn.Parameter(rows.detach().clone().float())
@@ -57,7 +63,8 @@ class DecomposedPrompts(nn.Module):
     def forward(self, tasks: Sequence[int]) -> Float[Tensor, "k P H"]:
         """Return the prompts of the given tasks."""
         index = torch.as_tensor(tasks, device=self.shared.device)
-        return compose(self.shared, self.columns[index], self.rows[index])
+        shared = self._route(self.shared, tasks) if self._route else self.shared
+        return compose(shared, self.columns[index], self.rows[index])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained tensors by the name of their learning rate."""

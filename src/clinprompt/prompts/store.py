@@ -78,7 +78,9 @@ def open_prompt(path: Path) -> tuple[Artifact, Tensor]:
             return artifact, artifact.tensors["vectors"]
         case "factors":
             store = _store_around(path, artifact.manifest.metaprompt)
-            shared = store.metaprompt(artifact.manifest.metaprompt).tensors["shared"]
+            metaprompt = store.metaprompt(artifact.manifest.metaprompt)
+            [task_type] = artifact.manifest.task_types
+            shared = metaprompt.shared_for(task_type)
             columns, rows = artifact.tensors["columns"], artifact.tensors["rows"]
             return artifact, compose(shared, columns[None], rows[None])[0]
         case "metaprompt":

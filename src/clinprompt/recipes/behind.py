@@ -18,8 +18,9 @@ from clinprompt.recipes.metaprompts import SHAPE, check_unseen, find_metaprompt,
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.training.progress import Reporter
 
-_OF_TEACHERS = ("backbone", "dtype", "seed", "data", "teacher")
-_OF_METAPROMPT = (*_OF_TEACHERS, "prompt", "metaprompt", "suite", "distill")
+_OF_TEACHERS = ("backbone", "dtype", "seed", "data", "prompt", "teacher")
+_OF_STUDENTS = {"rank", "segment"}  # settings of prompts that no teacher has
+_OF_METAPROMPT = (*_OF_TEACHERS, "metaprompt", "suite", "distill")
 
 
 @dataclass
@@ -79,8 +80,7 @@ class Behind:
         return self._metaprompts[key]
 
     def _distilled(self, run: Run, key: tuple[str, str]) -> Artifact:
-        shares = bool(key[1]) and self._same_teachers(*key)
-        teaching = self.run(key[0]) if shares else run
+        teaching = self.run(key[0]) if self._shares_teachers(*key) else run
         with self.claims.claim(f"metaprompt {key}", wait=True):
             run.refresh()
             teaching.refresh()
@@ -127,11 +127,14 @@ class Behind:
         plain, varied = self._config(backbone, ""), self._config(backbone, variant)
         return all(getattr(plain, name) == getattr(varied, name) for name in sections)
 
-    def _same_teachers(self, backbone: str, variant: str) -> bool:
-        """Tell whether teachers are trained alike; they have no factors, so no rank."""
-        plain, varied = self._config(backbone, ""), self._config(backbone, variant)
-        ranked = varied.prompt.model_copy(update={"rank": plain.prompt.rank})
-        return ranked == plain.prompt and self._shares(backbone, variant, _OF_TEACHERS)
+    def _shares_teachers(self, backbone: str, variant: str) -> bool:
+        plain, varied = (
+            self._config(backbone, one).model_dump(
+                include=set(_OF_TEACHERS), exclude={"prompt": _OF_STUDENTS}
+            )
+            for one in ("", variant)
+        )
+        return plain == varied
 
     def _sources(self, config: RunConfig) -> SuiteData:
         """Return the suite whose sources a run learns from.

@@ -30,7 +30,7 @@ from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.prompts.store import Store
 from clinprompt.recipes.suite import Candidates, candidates, training_rows
-from clinprompt.tasks.card import SPLITS, TaskCard
+from clinprompt.tasks.card import SPLITS, TASK_TYPES, TaskCard
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.loop import Place
 from clinprompt.training.progress import Reporter, Silent
@@ -148,6 +148,7 @@ class Run:
         prompt = self.config.prompt
         num_layers, num_heads, _ = key_value_shape(self.backbone.model)
         in_layers = {"num_layers": num_layers, "num_heads": num_heads}
+        is_routed = kind == "metaprompt" and prompt.segment > 0
         return Manifest(
             **(in_layers if prompt.placement == "layers" else {}),
             kind=kind,
@@ -159,6 +160,8 @@ class Run:
             placement=prompt.placement,
             hidden_size=prompt_width(self.backbone.model, prompt.placement),
             rank=0 if kind == "prompt" else prompt.rank,
+            segment=prompt.segment if is_routed else 0,
+            types=TASK_TYPES if is_routed else (),
             tasks=tuple(card.model_dump(mode="json") for card in cards),
             settings=self.settings(),
             seed=self.config.seed,

@@ -18,7 +18,8 @@ from clinprompt.batches.encode import Batch, Row
 from clinprompt.config import DistillSettings, PromptSettings
 from clinprompt.prompts.artifact import Artifact, Manifest, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
-from clinprompt.prompts.initializers import from_text, from_vocabulary, mean_of_teachers
+from clinprompt.prompts.initializers import from_text, from_vocabulary
+from clinprompt.prompts.segments import Segments
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.recipes.context import Run
 from clinprompt.recipes.suite import encode_all, examples_of
@@ -46,7 +47,8 @@ def distill(run: Run, sources: Sequence[TaskData], *, teaching: Run | None = Non
     teachers = [teach(teaching or run, data) for data in sources]
     rows = _numbered([run.training_rows(data) for data in sources])
     vectors = [teacher.tensors["vectors"] for teacher in teachers]
-    module = _student(run, vectors).to(run.backbone.device)
+    types = [data.card.type for data in sources]
+    module = _student(run, vectors, types).to(run.backbone.device)
     settings = run.config.distill
     with torch.no_grad():
         stacked = torch.stack(vectors).to(run.backbone.device)
@@ -193,13 +195,14 @@ def _open_cache(
     return TeacherCache(run.folder / "checkpoints" / "teachers.cache", plan)
 
 
-def _student(run: Run, teachers: Sequence[Tensor]) -> DecomposedPrompts:
+def _student(run: Run, teachers: Sequence[Tensor], types: Sequence[str]) -> DecomposedPrompts:
     settings = run.config.prompt
+    segments = Segments(settings.length, settings.segment)
     if run.config.distill.start == "teachers":
-        shared = mean_of_teachers(teachers)
+        shared = segments.mean(teachers, types)
     else:
         own = settings.model_copy(update={"start": run.config.distill.start})
-        shared = start_vectors(run.backbone, own, seed=run.config.seed)
+        shared = segments.alike(start_vectors(run.backbone, own, seed=run.config.seed))
     columns, rows = neutral_factors(
         len(teachers),
         length=settings.length,
@@ -207,7 +210,7 @@ def _student(run: Run, teachers: Sequence[Tensor]) -> DecomposedPrompts:
         rank=settings.rank,
         generator=torch.Generator().manual_seed(run.config.seed),
     )
-    return DecomposedPrompts(shared, columns, rows)
+    return DecomposedPrompts(shared, columns, rows, route=segments.route(types))
 
 
 def _numbered(rows: Sequence[Sequence[Row]]) -> list[list[Row]]:

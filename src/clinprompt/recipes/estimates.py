@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from clinprompt.backbone.outline import Outline
 from clinprompt.config import ZERO_SHOT, FitSettings, RunConfig, split_method
 from clinprompt.errors import SettingError, did_you_mean
+from clinprompt.prompts.segments import Segments
 from clinprompt.recipes.methods import NEED_METAPROMPT
 
 _WITHOUT_PROMPT = ("instruction", "in-context", "lora", "full")
@@ -57,8 +58,12 @@ def trained_numbers(method: str, config: RunConfig, outline: Outline) -> int:
 
 
 def metaprompt_numbers(config: RunConfig, outline: Outline, num_sources: int) -> int:
-    """Return P·H + K·(P·R + R·H): what distillation trains (H: the width of a position)."""
-    return _prompt(config, outline) + num_sources * _factors(config, outline)
+    """Return S·H + K·(P·R + R·H): what distillation trains (H: the width of a position).
+
+    S is P, and a segment more for each task type but one.
+    """
+    num_rows = Segments(config.prompt.length, config.prompt.segment).num_rows
+    return num_rows * _width(config, outline) + num_sources * _factors(config, outline)
 
 
 def _prompt(config: RunConfig, outline: Outline) -> int:

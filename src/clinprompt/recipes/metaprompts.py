@@ -7,7 +7,7 @@ from clinprompt.config import DEFAULT_BACKBONE, SHIPPED, RunConfig
 from clinprompt.errors import ArtifactError
 from clinprompt.prompts.artifact import Artifact, load_artifact
 
-SHAPE = ("length", "rank", "placement")
+SHAPE = ("length", "rank", "segment", "placement")
 
 
 def find_metaprompt(name: str, backbone: str = DEFAULT_BACKBONE) -> Artifact:
@@ -36,7 +36,7 @@ def find_metaprompt(name: str, backbone: str = DEFAULT_BACKBONE) -> Artifact:
 
 
 def with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:
-    """Return the settings with the metaprompt's own length, rank and placement."""
+    """Return the settings with the metaprompt's own length, rank, segment and placement."""
     shape = {name: getattr(metaprompt.manifest, name) for name in SHAPE}
     return config.model_copy(update={"prompt": config.prompt.model_copy(update=shape)})
 

@@ -27,6 +27,7 @@ def starting_prompt(
 ) -> DecomposedPrompts:
     """Return the metaprompt with the factors that a new task starts from, as the run routes.
 
+    Where types have segments of the metaprompt, it is that of the task's type in every case.
     ``all`` averages the factors of all sources, ``type`` those of the task's own type, ``nearest``
     takes the start with the lowest loss on the first 16 of ``rows`` among these two averages and
     each source alone; without rows it starts as ``type`` does, or ``all`` for an unknown type.
@@ -35,7 +36,7 @@ def starting_prompt(
         SettingError: ``type`` where no source has the task's type.
     """
     chosen = _routed(run, metaprompt, card, rows)
-    return _mean_start(run, metaprompt, chosen, train_shared=train_shared)
+    return _mean_start(run, metaprompt, card, chosen, train_shared=train_shared)
 
 
 def best_teacher(
@@ -83,8 +84,8 @@ def _routed(run: Run, metaprompt: Artifact, card: TaskCard, rows: Sequence[Row])
         return same or every
     starts = [every, *([same] if same else []), *([k] for k in every)]
     losses = [
-        mean_loss(run.backbone, run.tuner(_mean_start(run, metaprompt, chosen)), rows[:ROUTE_ROWS])
-        for chosen in starts
+        mean_loss(run.backbone, run.tuner(start), rows[:ROUTE_ROWS])
+        for start in (_mean_start(run, metaprompt, card, chosen) for chosen in starts)
     ]
     nearest = starts[losses.index(min(losses))]
     names = ", ".join(str(sources[k]["name"]) for k in nearest)
@@ -93,11 +94,16 @@ def _routed(run: Run, metaprompt: Artifact, card: TaskCard, rows: Sequence[Row])
 
 
 def _mean_start(
-    run: Run, metaprompt: Artifact, chosen: Sequence[int], *, train_shared: bool = True
+    run: Run,
+    metaprompt: Artifact,
+    card: TaskCard,
+    chosen: Sequence[int],
+    *,
+    train_shared: bool = True,
 ) -> DecomposedPrompts:
     tensors, index = metaprompt.tensors, list(chosen)
     return DecomposedPrompts(
-        tensors["shared"],
+        metaprompt.shared_for(card.type),
         tensors["columns"][index].float().mean(dim=0, keepdim=True),
         tensors["rows"][index].float().mean(dim=0, keepdim=True),
         train_shared=train_shared,

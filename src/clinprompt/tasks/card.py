@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -27,6 +27,7 @@ from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
 from clinprompt.tasks.upstream import FromUpstream
 
 TaskType = Literal["ner", "re", "qa", "nli", "summarization"]
+TASK_TYPES: tuple[TaskType, ...] = get_args(TaskType)
 AnswerKind = Literal["label", "choice", "spans", "relations", "text"]
 Split = Literal["train", "validation", "test"]
 Metric = Literal[

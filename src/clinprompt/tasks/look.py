@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from clinprompt.errors import SettingError
-from clinprompt.tasks.card import SPLITS, AnswerKind, TaskType
+from clinprompt.tasks.card import SPLITS, TASK_TYPES, AnswerKind, TaskType
 from clinprompt.tasks.columns import Columns, Named, Row, tell_columns
 from clinprompt.tasks.origin import Kind, Origin, open_origin
 from clinprompt.tasks.readers.brat import count_mentions
@@ -20,7 +20,7 @@ _TYPES: Mapping[Kind, tuple[TaskType, ...]] = {
     "brat": ("ner", "re"),
     "conll": ("ner",),
     "table": ("re", "qa", "nli", "summarization"),
-    "jsonl": get_args(TaskType),
+    "jsonl": TASK_TYPES,
 }
 _SHOWN = {"brat": "brat", "conll": "CoNLL", "table": "tables", "jsonl": "JSON Lines"}
 _BARE_TYPE = "ENTITY"

@@ -11,14 +11,23 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from clinprompt.config import NAME_PATTERN
 from clinprompt.errors import DataError, SettingError
 from clinprompt.files import new_folder, write_text
-from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, TaskType, catalog
+from clinprompt.tasks.card import (
+    SPLITS,
+    TASK_TYPES,
+    AnswerKind,
+    Resplit,
+    Split,
+    TaskCard,
+    TaskType,
+    catalog,
+)
 from clinprompt.tasks.card_text import Sketch, label_names, toml_value, write_card
 from clinprompt.tasks.columns import Named
 from clinprompt.tasks.example import (
@@ -73,10 +82,10 @@ def task_type(word: str) -> TaskType:
     Raises:
         SettingError: it names none.
     """
-    for known in get_args(TaskType):
+    for known in TASK_TYPES:
         if word == known:
-            return cast("TaskType", known)
-    raise SettingError(f"no task type {word!r}; known: {', '.join(get_args(TaskType))}")
+            return known
+    raise SettingError(f"no task type {word!r}; known: {', '.join(TASK_TYPES)}")
 
 
 def draft_task(request: Request) -> Draft:

@@ -55,6 +55,13 @@ def test_a_prompt_of_a_hundred_positions_on_eight_billion_weights(llama):
     assert metaprompt_numbers(config, llama, 21) == 409_600 + 21 * 4_196
 
 
+def test_a_segment_of_the_prompt_counts_once_for_each_type_but_a_task_has_one(llama):
+    """S has 100 + 4·20 = 180 rows: 80 general ones and 20 for each of five types."""
+    config = settings("prompt.segment=20")
+    assert metaprompt_numbers(config, llama, 21) == 180 * 4_096 + 21 * 4_196
+    assert trained_numbers("adapted-metaprompt", config, llama) == 413_796
+
+
 def test_lora_on_all_linear_layers_of_eight_billion_weights(llama):
     """A layer: 16·(2·(4096 + 4096) + 2·(4096 + 1024) + 3·(4096 + 14336)) = 1,310,720."""
     config = settings("baselines.lora_rank=16", f"baselines.lora_modules={ALL_LINEAR}")
