@@ -288,12 +288,10 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _has_results(folder: Path, above: Path) -> bool:
     """Tell whether something was fitted to a task, or begun to be, or scored."""
-    begun = (path.name for path in (folder / "checkpoints").glob("*.safetensors"))
+    begun = {path.stem for path in (folder / "checkpoints").glob("*.safetensors")} - {"distill"}
     saved = {path.name for path in (folder / "store").glob("*")} - _BEFORE_RESULTS
     return (
         bool(saved)
         or any((above / name).is_file() for name in _RESULTS)
-        or any(
-            name != "distill.safetensors" and not name.startswith("teachers__") for name in begun
-        )
+        or not all(name.startswith("teachers__") for name in begun)
     )

@@ -82,8 +82,8 @@ def test_results_of_a_variant_lie_in_the_folder_above(tmp_path, tiny_llama_folde
     settings = {"name": "x", "backbone": str(tiny_llama_folder), "device": "cpu"}
     open_run(folder, check_config(settings, source="x"), above=above)
     put(above, "cells.jsonl")
+    changed = check_config({**settings, "adapt": {"steps": 7}}, source="x")
     with pytest.raises(RunError, match=r"other settings \(adapt\)"):
-        changed = check_config({**settings, "adapt": {"steps": 7}}, source="x")
         open_run(folder, changed, above=above)
 
 
