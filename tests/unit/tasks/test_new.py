@@ -15,6 +15,7 @@ from clinprompt.tasks.card import SPLITS, TaskCard, find_card
 from clinprompt.tasks.card_text import METRICS, Sketch, label_names, write_card
 from clinprompt.tasks.columns import Named
 from clinprompt.tasks.example import LabelAnswer, Relation, RelationsAnswer, Span
+from clinprompt.tasks.formats import make_example
 from clinprompt.tasks.load import load_task
 from clinprompt.tasks.new import Request, choose_folder, draft_task, task_name, write_task
 
@@ -469,6 +470,16 @@ class TestCard:
         assert tuple(card.labels) == tuple(labels)
         assert card.reader.row.fields == {"text": column}
         assert card.files.train == (column,)
+
+    def test_a_word_mended_in_the_card_is_mended_in_the_wording(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("ok", "bad", "odd"))
+        make("nli", origin, tmp_path / "task")
+        path = tmp_path / "task" / "card.toml"
+        path.write_text(path.read_text().replace('odd = "odd"', 'odd = "open"'))
+        data = load_task(find_card(str(tmp_path / "task")), None)
+        example = make_example(data.card, data.splits["train"][0], instruct=True)
+        assert example.input.startswith("Read the text. Write only bad, open or ok.\n\nfirst, ")
+        assert example.input.endswith("\nbad, open or ok:")
 
     def test_the_commands_new_and_show(self, tmp_path):
         origin = put(tmp_path / "a[b].jsonl", *(note(i) for i in range(20)))
