@@ -76,8 +76,8 @@ class Wording(Settings):
     ``template`` is a jinja template over the record's fields (and ``options``, a list of (letter,
     text) pairs); it ends where the answer begins. In it and in the instruction, ``labels`` ("a, b,
     c") and ``either`` ("a, b or c") are the words of the labels. ``cut`` names the field whose
-    middle (or fields whose middles) is cut when the input is too long. ``instruction`` is put before
-    the template where an untrained model is asked.
+    middle (or fields whose middles) is cut when the input is too long. ``instruction`` is put
+    before the template where an untrained model is asked.
     """
 
     version: int = Field(ge=1)
