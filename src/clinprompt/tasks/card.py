@@ -182,19 +182,30 @@ class TaskCard(Settings):
             raise ValueError(
                 f"metric = {self.metric!r}, but answer {self.answer} takes {METRICS[self.answer]}"
             )
-        if self.answer in ("label", "spans", "relations") and not self.labels:
-            raise ValueError(
-                f"labels is empty, but answer = {self.answer!r} needs every label with its word"
-            )
         if self.density is not None and self.answer not in ("spans", "relations"):
             raise ValueError(f"density has no effect with answer = {self.answer!r}; leave it out")
         if (self.type == "re") != bool(self.setting):
             raise ValueError(
                 "setting = 'gold-entities' or 'end-to-end' goes with type re, which needs it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit_together(self) -> Self:
+        if self.answer in ("label", "spans", "relations") and not self.labels:
+            raise ValueError(
+                f"labels is empty, but answer = {self.answer!r} needs every label with its word"
+            )
+        if self.labels and self.answer in ("choice", "text"):
+            raise ValueError(f"labels has no effect with answer = {self.answer!r}; leave it out")
         words = [" ".join(word.split()).casefold() for word in self.labels.values()]
         if len(set(words)) < len(words) or "" in words:
             raise ValueError("labels: every label needs a word of its own (case and blanks aside)")
+        if self.positive and self.metric != "positive_f1":
+            raise ValueError(
+                f"positive = {list(self.positive)} goes with metric positive_f1, but metric = "
+                f"{self.metric!r}; leave it out"
+            )
         known = set(self.labels)
         if self.metric == "positive_f1" and not (self.positive and known.issuperset(self.positive)):
             raise ValueError(
