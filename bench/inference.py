@@ -116,7 +116,7 @@ def _agreement(name: str, own: Answers, other: Answers) -> dict[str, float]:
 
 
 def _own(backbone: Backbone, rows: Sequence[Row], bank: Bank, new_tokens: int) -> Answers:
-    return generate(backbone, rows, bank, limits=[new_tokens] * len(rows), end_id=NEVER)
+    return generate(backbone, rows, bank, limits=[new_tokens] * len(rows), end_ids=(NEVER,))
 
 
 def _peft(model: PeftModel, rows: Sequence[Row], new_tokens: int) -> Answers:

@@ -24,7 +24,7 @@ from clinprompt.backbone.decode import generate
 from clinprompt.batches.encode import Row
 with torch.no_grad():
     bank = make_bank(b.model, b.embeddings[None, :100])
-generate(b, [Row(0, tuple(range(1000, 1060)))], bank, limits=[1], end_id=-1)
+generate(b, [Row(0, tuple(range(1000, 1060)))], bank, limits=[1], end_ids=(-1,))
 """
 COMMANDS = {
     "clinprompt --help": [str(Path(sys.executable).with_name("clinprompt")), "--help"],

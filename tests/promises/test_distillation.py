@@ -187,6 +187,13 @@ def test_a_cache_that_finds_no_room_leaves_none_behind(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_cache_has_its_size_where_no_room_can_be_asked_for(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    path, plan = tmp_path / "teachers.cache", CachePlan((2, 1), 3, 4, "made", 1.0)
+    assert not TeacherCache(path, plan).is_met(0)
+    assert path.stat().st_size == plan.num_bytes
+
+
 def test_a_cache_of_other_teachers_is_begun_anew(tmp_path):
     path, plan = tmp_path / "teachers.cache", CachePlan((2, 1), 3, 4, "these", 1.0)
     said = Taught(torch.arange(3)[None], -torch.arange(3.0)[None], -torch.ones(1), torch.ones(1, 4))

@@ -142,8 +142,8 @@ def test_choices_keep_the_end_token_only_where_one_begins_another():
 def test_text_is_the_same_alone_and_in_a_mixed_batch(backbone, placement):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0), (1, 0)], tasks=(0, 1), seed=3)
     bank = bank_of(backbone, random_prompts(2, 4), placement)
-    together = generate(backbone, rows, bank, limits=[12] * len(rows), end_id=END)
-    alone = [generate(backbone, [row], bank, limits=[12], end_id=END)[0] for row in rows]
+    together = generate(backbone, rows, bank, limits=[12] * len(rows), end_ids=(END,))
+    alone = [generate(backbone, [row], bank, limits=[12], end_ids=(END,))[0] for row in rows]
     assert together == alone
 
 
@@ -154,8 +154,8 @@ def test_a_note_read_once_for_all_tasks_is_answered_as_by_each_alone(backbone, n
     own = random_rows([(num_own + k, 0) for k in range(3)] if num_own else [(0, 0)] * 3, seed=7)
     rows = [Row(k, note + row.input_ids) for k, row in enumerate(own)]
     bank = bank_of(backbone, random_prompts(3, 4), "suffix")
-    together = generate(backbone, rows, bank, limits=[12] * 3, end_id=END)
-    alone = [generate(backbone, [row], bank, limits=[12], end_id=END)[0] for row in rows]
+    together = generate(backbone, rows, bank, limits=[12] * 3, end_ids=(END,))
+    alone = [generate(backbone, [row], bank, limits=[12], end_ids=(END,))[0] for row in rows]
     assert together == alone
     scores = score_choices(backbone, rows, [CHOICES[0]] * 3, bank)
     for row, found in zip(rows, scores, strict=True):
@@ -167,18 +167,28 @@ def test_a_note_read_once_for_all_tasks_is_answered_as_by_each_alone(backbone, n
 def test_rows_that_end_early_leave_the_others_as_they_are(backbone):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
     bank = bank_of(backbone, random_prompts(2, 4))
-    free = generate(backbone, rows, bank, limits=[10] * len(rows), end_id=END)
+    free = generate(backbone, rows, bank, limits=[10] * len(rows), end_ids=(END,))
     end_id = free[0][1]  # the first row now ends before its second token, others elsewhere
     cut = [ids[: ids.index(end_id)] if end_id in ids else ids for ids in free]
-    assert generate(backbone, rows, bank, limits=[10] * len(rows), end_id=end_id) == cut
+    assert generate(backbone, rows, bank, limits=[10] * len(rows), end_ids=(end_id,)) == cut
+    assert len({len(ids) for ids in cut}) > 1
+
+
+def test_text_ends_at_whichever_end_comes_first(backbone):
+    rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
+    bank = bank_of(backbone, random_prompts(2, 4))
+    free = generate(backbone, rows, bank, limits=[10] * len(rows), end_ids=(END,))
+    ends = {END, free[0][1], free[1][3]}
+    cut = [ids[: min([i for i, id_ in enumerate(ids) if id_ in ends] or [10])] for ids in free]
+    assert generate(backbone, rows, bank, limits=[10] * len(rows), end_ids=ends) == cut
     assert len({len(ids) for ids in cut}) > 1
 
 
 def test_rows_with_limits_of_their_own_say_as_much_of_the_same(backbone):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
     bank = bank_of(backbone, random_prompts(2, 4))
-    free = generate(backbone, rows, bank, limits=[10] * len(rows), end_id=END)
-    own = generate(backbone, rows, bank, limits=[1, 10, 3, 2], end_id=END)
+    free = generate(backbone, rows, bank, limits=[10] * len(rows), end_ids=(END,))
+    own = generate(backbone, rows, bank, limits=[1, 10, 3, 2], end_ids=(END,))
     assert own == [free[0][:1], free[1], free[2][:3], free[3][:2]]
 
 
@@ -197,7 +207,7 @@ def test_greedy_text_equals_what_transformers_generates(backbone, has_prompt):
             eos_token_id=END,
             pad_token_id=backbone.pad_id,
         )[0].tolist()
-        [found] = generate(backbone, [row], bank, limits=[15], end_id=END)
+        [found] = generate(backbone, [row], bank, limits=[15], end_ids=(END,))
         assert list(found) == [token for token in expected if token != END]
 
 

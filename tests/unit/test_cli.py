@@ -93,14 +93,42 @@ def test_a_prompt_in_a_folder_with_brackets_is_shown_as_it_is_named(tmp_path, ti
 
 def test_tasks_are_listed_as_json():
     rows = json.loads(call("tasks", "list", "--json").stdout)
-    assert {"name", "type", "metric", "license"} == rows[0].keys()
+    assert {"name", "type", "metric", "use", "license"} == rows[0].keys()
     assert "practice-ner-drugs" in {row["name"] for row in rows}
+
+
+def test_the_list_of_tasks_has_one_line_a_task_on_80_columns():
+    names = [row["name"] for row in json.loads(call("tasks", "list", "--json").stdout)]
+    lines = call("tasks", "list", columns=80).stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.strip()][2:] == names
+    assert max(map(len, lines)) <= 80
 
 
 def test_tasks_show_renders_examples():
     result = call("tasks", "show", "practice-nli-social", "--examples", "1")
     assert result.returncode == 0
     assert "practice-nli-social" in result.stdout
+    assert "instruction: " in result.stdout
+
+
+def long_task(folder):
+    texts = [f"begins {n} " + "and so on, " * 900 + f"ends {n}" for n in range(9)]
+    rows = [{"text": text, "label": "yn"[n % 2]} for n, text in enumerate(texts)]
+    data = folder / "long.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    call("tasks", "new", "--type", "nli", "--from", data, "--text", "text", folder=folder)
+    return folder / "long"
+
+
+def test_the_middle_of_a_long_input_is_left_out_unless_asked_for(tmp_path):
+    folder = long_task(tmp_path)
+    cut, whole = (call("tasks", "show", folder, *more).stdout for more in ((), ("--whole",)))
+    for shown in (cut, whole):
+        assert shown.count("begins") == shown.count("ends") == 2
+    assert len(cut.splitlines()) < 80 < len(whole.splitlines())
+    num_lines = (len(whole.splitlines()) - len(cut.splitlines())) // 2 + 1
+    assert cut.count(f"... {num_lines} lines left out; --whole shows them ...") == 2
+    assert "left out" not in whole
 
 
 def test_what_a_suite_lacks_is_said_beside_what_is_printed(tmp_path):
@@ -126,6 +154,7 @@ def test_tasks_check_fits_80_columns_and_says_at_the_end_what_is_wrong(tmp_path)
     assert max(map(len, lines)) <= 80
     for task in ("practice-re-frequency", "practice-nli-medication"):
         assert any(line.split()[:1] == [task] for line in lines)
+    assert any(line.split() == ["ner-psytar", "not", "here"] for line in lines)
     assert result.stderr.startswith(f"error: ner-psytar: {tmp_path / 'ner-psytar'}: no such folder")
 
 

@@ -3,7 +3,7 @@
 Axes: B rows, T text tokens, C choices of a row, H hidden size, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -30,9 +30,9 @@ def generate(
     bank: Bank,
     *,
     limits: Sequence[int],
-    end_id: int,
+    end_ids: Collection[int],
 ) -> list[tuple[int, ...]]:
-    """Return greedily chosen ids for each row, without the end token; finished rows leave early.
+    """Return greedily chosen ids for each row, up to any of ``end_ids``; finished rows leave early.
 
     Any number of rows: they are read and written group by group. ``limits`` are the most ids of
     each row, at least one. ``bank`` holds the prompts of all tasks; a row picks its own by
@@ -42,23 +42,28 @@ def generate(
     answers: list[tuple[int, ...]] = [()] * len(rows)
     for group in _groups(backbone, rows, bank, limits, WRITING_OVERHEAD):
         own = [limits[number] for number in group]
-        written = _write(backbone, [rows[number] for number in group], bank, own, end_id)
+        written = _write(backbone, [rows[number] for number in group], bank, own, end_ids)
         for number, answer in zip(group, written, strict=True):
             answers[number] = answer
     return answers
 
 
 def _write(
-    backbone: Backbone, rows: Sequence[Row], bank: Bank, limits: Sequence[int], end_id: int
+    backbone: Backbone,
+    rows: Sequence[Row],
+    bank: Bank,
+    limits: Sequence[int],
+    end_ids: Collection[int],
 ) -> list[tuple[int, ...]]:
     hidden, past = read_inputs(backbone.model, rows, bank)
     writing = Writing(backbone.model, past, room=max(limits))
     answers: list[list[int]] = [[] for _ in rows]
     numbers = torch.arange(len(rows), device=backbone.device)
     left = torch.tensor(limits, device=backbone.device)
+    ends = torch.tensor(sorted(end_ids), device=backbone.device)
     while True:
         chosen = logits_of(backbone.model, hidden).argmax(dim=-1)
-        is_answer = (chosen != end_id) & (left > 0)
+        is_answer = ~torch.isin(chosen, ends) & (left > 0)
         for number, token in zip(
             numbers[is_answer].tolist(), chosen[is_answer].tolist(), strict=True
         ):

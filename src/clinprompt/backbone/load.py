@@ -58,6 +58,14 @@ class Backbone:
         return sum(p.numel() for n, p in self.model.named_parameters() if "lora_" not in n)
 
     @property
+    def end_ids(self) -> frozenset[int]:
+        """Return all ids that end an answer by the model's own settings; some models have more."""
+        settings = (self.model.config, self.model.generation_config)
+        named = (getattr(one, "eos_token_id", None) for one in settings)
+        lists = (ids if isinstance(ids, list) else [ids] for ids in named)
+        return frozenset(id_ for ids in lists for id_ in ids if id_ is not None)
+
+    @property
     def pad_id(self) -> int:
         """Return an id to pad with; padding is always masked, so any id serves."""
         pad_id = self.tokenizer.pad_token_id

@@ -14,13 +14,20 @@ Row = dict[str, Any]
 Section = Sequence[Sequence[str]]
 
 
-def show_check(rows: Sequence[Row]) -> None:
-    """Print what tasks hold, what of it is not read, what text carries, and lengths."""
-    sections = [[*own] for _, own in groupby(sorted(rows, key=_type), key=_type)]
-    _show_counts(sections)
+def show_check(rows: Sequence[Row], absent: Sequence[Row] = ()) -> None:
+    """Print what tasks hold, what of it is not read, what text carries, and lengths.
+
+    ``absent`` has name and type of the tasks whose data are not here.
+    """
+    sections = _by_type(rows)
+    _show_counts(_by_type([*rows, *absent]))
     _show_published(rows)
     _show_survival(rows)
     _show_lengths(sections)
+
+
+def _by_type(rows: Sequence[Row]) -> list[list[Row]]:
+    return [[*own] for _, own in groupby(sorted(rows, key=_type), key=_type)]
 
 
 def _type(row: Row) -> str:
@@ -28,21 +35,21 @@ def _type(row: Row) -> str:
 
 
 def _show_counts(sections: Sequence[Sequence[Row]]) -> None:
-    has_overlap = any(row["dropped"] is not None for own in sections for row in own)
+    has_overlap = any(row.get("dropped") is not None for own in sections for row in own)
     header = ["train", "valid.", "test", "annotations", *(["dropped"] if has_overlap else [])]
-    cells = [
-        [
-            [
-                row["task"],
-                *_numbers(row["rows"].values()),
-                "/".join(map(str, row["annotations"].values())),
-                *([_number(row["dropped"])] if has_overlap else []),
-            ]
-            for row in own
-        ]
-        for own in sections
-    ]
+    cells = [[_counts(row, has_overlap=has_overlap) for row in own] for own in sections]
     _show("Rows, and what is annotated in them", header, cells)
+
+
+def _counts(row: Row, *, has_overlap: bool) -> list[str]:
+    if "rows" not in row:
+        return [row["task"], "not here", *([""] * (4 if has_overlap else 3))]
+    return [
+        row["task"],
+        *_numbers(row["rows"].values()),
+        "/".join(map(str, row["annotations"].values())),
+        *([_number(row["dropped"])] if has_overlap else []),
+    ]
 
 
 def _show_published(rows: Sequence[Row]) -> None:

@@ -22,6 +22,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Column, Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from clinprompt.tasks.example import Example
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 console = Console()
 complaints = Console(stderr=True)
+_MOST_LINES = 40  # of an example's input
+_LINES_OF_END = 15  # kept at either end of a longer one
 
 Mirror = Annotated[
     Path | None,
@@ -105,11 +108,20 @@ class DownloadBar:
         self._bar.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
-def show_examples(examples: Sequence["Example"]) -> None:
-    """Print examples: what the model reads, what it should write."""
+def show_examples(examples: Sequence["Example"], *, whole: bool = False) -> None:
+    """Print examples: what the model reads, what it should write.
+
+    Unless ``whole``, the middle of an input of many lines is left out.
+    """
     for example in examples:
         console.rule(escape(example.record.id))
-        console.print(example.input, style="dim", end=" ", markup=False, highlight=False)
+        lines = [line.plain.rstrip() for line in Text(example.input).wrap(console, console.width)]
+        if not whole and len(lines) > _MOST_LINES:
+            left_out = (
+                f"... {len(lines) - 2 * _LINES_OF_END} lines left out; --whole shows them ..."
+            )
+            lines = [*lines[:_LINES_OF_END], left_out, *lines[-_LINES_OF_END:]]
+        console.print("\n".join(lines), style="dim", end=" ", markup=False, highlight=False)
         console.print(example.target, style="green", markup=False, highlight=False)
 
 

@@ -23,8 +23,14 @@ def list_(as_json: Json = False) -> None:
 
     cards = [find_card(name) for name in catalog()]
     rows = [
-        {"name": c.name, "type": c.type, "metric": c.metric, "license": c.source.license}
-        for c in cards
+        {
+            "name": card.name,
+            "type": card.type,
+            "metric": card.metric,
+            "use": "agreement" if card.source.access else card.source.license_allows,
+            **({"license": card.source.license} if as_json else {}),
+        }
+        for card in cards
     ]
     show_rows(rows, as_json=as_json)
 
@@ -32,22 +38,26 @@ def list_(as_json: Json = False) -> None:
 def show(
     task: Annotated[str, typer.Argument(help="Task name, or a folder with a card.toml.")],
     examples: Annotated[int, typer.Option(min=0, help="Rendered training examples.")] = 2,
+    whole: Annotated[bool, typer.Option("--whole", help="Show long inputs whole.")] = False,
     mirror: Mirror = None,
 ) -> None:
     """Show a task's card and how its records are put into words."""
     from clinprompt.recipes.suite import examples_of, find_mirror
     from clinprompt.tasks.card import find_card
+    from clinprompt.tasks.formats import instruction_of
     from clinprompt.tasks.load import load_task
 
     card = find_card(task)
     console.print(f"[bold]{card.name}[/bold]  {card.title}\n{card.type}, {card.metric}")
     console.print(f"source: {card.source.repository} ({card.source.license})", soft_wrap=True)
+    instruction = f"instruction: {instruction_of(card)}"
+    console.print(instruction, markup=False, highlight=False, soft_wrap=True)
     try:
         data = load_task(card, find_mirror(mirror))
     except SettingError as error:  # no mirror: the card is worth showing all the same
         console.print(str(error), style="yellow", markup=False, highlight=False, soft_wrap=True)
         return
-    show_examples(examples_of(data, "train", limit=examples, seed=0))
+    show_examples(examples_of(data, "train", limit=examples, seed=0), whole=whole)
 
 
 def new(
@@ -103,7 +113,8 @@ def check(
     if as_json:
         show_rows(checked.rows, as_json=True)
     else:
-        show_check(checked.rows)
+        cards = [absent.card for absent in checked.absent.values()]
+        show_check(checked.rows, [{"task": card.name, "type": card.type} for card in cards])
     if problems := checked.problems():
         head = [f"{len(problems)} things are wrong:"] if len(problems) > 1 else []
         raise DataError("\n".join([*head, *problems]))

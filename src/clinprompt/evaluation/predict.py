@@ -113,5 +113,6 @@ def _write(
     bank: Bank,
 ) -> list[str]:
     limits = [encoder.target_limit(example.task) for example in examples]
-    written = generate(backbone, rows, bank, limits=limits, end_id=encoder.end_id)
+    ends = backbone.end_ids | {encoder.end_id}
+    written = generate(backbone, rows, bank, limits=limits, end_ids=ends)
     return [encoder.decode(ids) for ids in written]

@@ -49,7 +49,13 @@ class Behind:
             config = self._config(*key)
             with self.claims.claim("open", wait=True):
                 loaded = self._loaded(config)
-                run = open_run(self._folder(*key), config, reporter=self.reporter, backbone=loaded)
+                run = open_run(
+                    self._folder(*key),
+                    config,
+                    reporter=self.reporter,
+                    backbone=loaded,
+                    above=self.folder,
+                )
                 if not variant:
                     run.claim([*self.suite.sources, *self.suite.targets])
             self._runs[key] = run

@@ -17,7 +17,7 @@ from clinprompt.recipes.routing import starting_prompt
 from clinprompt.recipes.suite import examples_of
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import Example, Record
-from clinprompt.tasks.formats import make_example
+from clinprompt.tasks.formats import instruction_of, make_example
 
 
 def compute_cell(run: Run, wanted: Wanted, metaprompt: Artifact | None) -> Cell:
@@ -92,7 +92,7 @@ def _demonstrations(run: Run, card: TaskCard, records: Sequence[Record]) -> tupl
 
     Returns how many fit into the backbone's context beside the longest row, too.
     """
-    encoder = run.encoder(instruction=card.wording.instruction)
+    encoder = run.encoder(instruction=instruction_of(card))
     room = run.backbone.context - encoder.max_input_tokens - encoder.target_limit(card.name)
     begin = run.backbone.tokenizer.bos_token_id
     ids: list[int] = []

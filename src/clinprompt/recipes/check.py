@@ -13,7 +13,7 @@ from clinprompt.recipes.lengths import lengths_of, share
 from clinprompt.recipes.suite import find_mirror
 from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card
 from clinprompt.tasks.counts import balances, counts_of, mismatches
-from clinprompt.tasks.load import TaskData, load_task
+from clinprompt.tasks.load import TaskData, check_files, load_task, remedy
 from clinprompt.tasks.overlap import drop_overlapping
 from clinprompt.tasks.published import KINDS
 from clinprompt.tasks.suite import find_suite
@@ -23,19 +23,43 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """A task whose data are not here, and what was said when they were looked for."""
+
+    card: TaskCard
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found: one row a task, and the error of each task that cannot be read, by name."""
+    """What was found: one row a task; by name, tasks not here, and errors of those not readable."""
 
     rows: list[Row] = field(default_factory=list)
+    absent: dict[str, Absent] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
         """Return all that is wrong, one line each."""
         wrong = [f"{row['task']}: {said}" for row in self.rows for said in row["mismatch"]]
-        return wrong + [
-            error if error.startswith(f"{name}: ") else f"{name}: {error}"
-            for name, error in self.errors.items()
-        ]
+        unread = [_named(name, error) for name, error in self.errors.items()]
+        return [*wrong, *self._lacks(), *unread]
+
+    def _lacks(self) -> Iterator[str]:
+        """Say what is not here, tasks with one remedy together."""
+        groups: dict[str, list[Absent]] = {}
+        for absent in self.absent.values():
+            key = remedy(absent.card) if absent.card.source.access else ""
+            groups.setdefault(key, []).append(absent)
+        for group in groups.values():
+            cards = [absent.card for absent in group]
+            if len(group) == 1:
+                yield _named(cards[0].name, group[0].said)
+            else:
+                yield f"{', '.join(card.name for card in cards)}: not here; {remedy(*cards)}"
+
+
+def _named(name: str, error: str) -> str:
+    return error if error.startswith(f"{name}: ") else f"{name}: {error}"
 
 
 def check_tasks(
@@ -66,7 +90,7 @@ def check_tasks(
         cleaned, dropped = drop_overlapping(sources, targets)
         kept = [*loaded, *cleaned, *targets]
         loaded += [*sources, *targets]
-    if not loaded and not checked.errors:
+    if not (loaded or checked.absent or checked.errors):
         raise SettingError(f"name a task or a suite to check; tasks: {', '.join(catalog())}")
     if not loaded:
         return checked
@@ -83,9 +107,21 @@ def check_tasks(
 def _load(names: Sequence[str], place: Path | None, checked: Checked) -> Iterator[TaskData]:
     for name in names:
         try:
-            yield load_task(find_card(name), place)
+            card = find_card(name)
+            if said := _lack_of(card, place):
+                checked.absent[name] = Absent(card, said)
+            else:
+                yield load_task(card, place)
         except ClinpromptError as error:
             checked.errors[name] = str(error)
+
+
+def _lack_of(card: TaskCard, place: Path | None) -> str:
+    try:
+        check_files(card, place)
+    except ClinpromptError as error:
+        return str(error)
+    return ""
 
 
 def _row(data: TaskData, trained: TaskData, dropped: int | None, encoder: Encoder) -> Row:

@@ -38,6 +38,9 @@ from clinprompt.training.runlog import RunLog
 
 CLAIMS = "claims"  # the file by which processes share a run
 _MAY_CHANGE = {"compare", "device", "variants", "search"}
+_OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
+_RESULTS = ("cells.jsonl", "search.jsonl")
+_BEFORE_RESULTS = {"teachers", "metaprompts"}  # in the store
 
 
 @dataclass
@@ -174,14 +177,17 @@ def open_run(
     *,
     reporter: Reporter | None = None,
     backbone: Backbone | None = None,
+    above: Path | None = None,
 ) -> Run:
     """Start a run in a folder, or go on with the one that is there; ``backbone`` is loaded already.
+
+    ``above`` is the folder that keeps the run's results, if not its own.
 
     Raises:
         RunError: the folder holds a run with other settings, or something else.
         BackboneError: the backbone cannot be loaded.
     """
-    _check_folder(folder, config)
+    _check_folder(folder, config, above or folder)
     backbone = backbone or backbone_of(config)
     _check_environment(folder, backbone)
     write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
@@ -259,15 +265,39 @@ def check_is_run(folder: Path) -> bool:
     return False
 
 
-def _check_folder(folder: Path, config: RunConfig) -> None:
+def _check_folder(folder: Path, config: RunConfig, above: Path) -> None:
     if not check_is_run(folder):
         return
-    path = folder / "config.json"
-    before = _read_json(path)
-    now = config.model_dump(mode="json")
+    before = _fixed(_read_json(folder / "config.json"))
+    now = _fixed(config.model_dump(mode="json"))
+    may_change = _MAY_CHANGE if _has_results(folder, above) else _MAY_CHANGE | _OF_RESULTS
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    if changed := [key for key in changed if key not in _MAY_CHANGE]:
+    if changed := [key for key in changed if key not in may_change]:
         raise RunError(
             f"{folder}: holds a run with other settings ({', '.join(changed)}); go on with its own "
             "config, or choose another --out"
         )
+
+
+def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without where teachers' answers are kept: a full disk may change that.
+
+    What is kept is float16, so a distillation that goes on without it is the same method, but no
+    longer the same to the bit as one that was never changed.
+    """
+    distilling = settings.get("distill")
+    if not isinstance(distilling, dict):
+        return settings
+    kept = {key: value for key, value in distilling.items() if key != "cache_teachers"}
+    return settings | {"distill": kept}
+
+
+def _has_results(folder: Path, above: Path) -> bool:
+    """Tell whether something was fitted to a task, or begun to be, or scored."""
+    begun = {path.stem for path in (folder / "checkpoints").glob("*.safetensors")} - {"distill"}
+    saved = {path.name for path in (folder / "store").glob("*")} - _BEFORE_RESULTS
+    return (
+        bool(saved)
+        or any((above / name).is_file() for name in _RESULTS)
+        or not all(name.startswith("teachers__") for name in begun)
+    )

@@ -33,7 +33,7 @@ from clinprompt.training.losses import (
     task_loss,
     token_weights,
 )
-from clinprompt.training.teacher_cache import CachePlan, TeacherCache
+from clinprompt.training.teacher_cache import CachePlan, TeacherCache, remove_cache
 
 
 def distill(run: Run, sources: Sequence[TaskData], *, teaching: Run | None = None) -> Artifact:
@@ -180,8 +180,9 @@ def _open_cache(
     run: Run, rows: Sequence[Sequence[Row]], teachers: Sequence[Artifact]
 ) -> TeacherCache | None:
     """Open what teachers say of the run's rows, and tell its size first."""
-    settings = run.config.distill
+    settings, path = run.config.distill, run.folder / "checkpoints" / "teachers.cache"
     if not settings.cache_teachers:
+        remove_cache(path)  # the run may have begun with one: it gives answers away
         return None
     num_tokens = run.backbone.vocabulary_size
     plan = CachePlan(
@@ -192,7 +193,7 @@ def _open_cache(
         temperature=settings.temperature,
     )
     run.reporter.say(f"distill: keeps what teachers say, up to {plan.num_bytes / 1e6:,.0f} MB")
-    return TeacherCache(run.folder / "checkpoints" / "teachers.cache", plan)
+    return TeacherCache(path, plan)
 
 
 def _student(run: Run, teachers: Sequence[Tensor], types: Sequence[str]) -> DecomposedPrompts:

@@ -17,6 +17,7 @@ from clinprompt.evaluation.significance import confidence_interval, detectable_d
 from clinprompt.recipes.context import Run
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import Answer, Example
+from clinprompt.tasks.formats import instruction_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Attempt:
 def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Attempt) -> Cell:
     """Return the scored answers of one method to the examples of one task."""
     started = perf_counter()
-    instruction = card.wording.instruction if attempt.instructed else ""
+    instruction = instruction_of(card) if attempt.instructed else ""
     predictions = predict(
         run.backbone,
         run.encoder(instruction=instruction),

@@ -91,7 +91,9 @@ def _check_accepted(
     ]
     if refused:
         raise SettingError(
-            "no commercial use, or no licence stated: " + ", ".join(refused) + "; read the terms "
+            "no commercial use, or no licence stated:\n- "
+            + "\n- ".join(refused)
+            + "\nread the terms "
             f"there, then repeat with --accept-license NAME for each, or --accept-license {ALL}"
         )
 

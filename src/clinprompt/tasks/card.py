@@ -75,9 +75,10 @@ class Wording(Settings):
     """How a record is put into words.
 
     ``template`` is a jinja template over the record's fields (and ``options``, a list of (letter,
-    text) pairs); it ends where the answer begins. ``cut`` names the field (or fields) whose middle
-    is cut when the input is too long. ``instruction`` is put before the template where an untrained
-    model is asked.
+    text) pairs); it ends where the answer begins. In it and in the instruction, ``labels`` ("a, b,
+    c") and ``either`` ("a, b or c") are the words of the labels. ``cut`` names the field whose
+    middle (or fields whose middles) is cut when the input is too long. ``instruction`` is put
+    before the template where an untrained model is asked.
     """
 
     version: int = Field(ge=1)
@@ -182,19 +183,30 @@ class TaskCard(Settings):
             raise ValueError(
                 f"metric = {self.metric!r}, but answer {self.answer} takes {METRICS[self.answer]}"
             )
-        if self.answer in ("label", "spans", "relations") and not self.labels:
-            raise ValueError(
-                f"labels is empty, but answer = {self.answer!r} needs every label with its word"
-            )
         if self.density is not None and self.answer not in ("spans", "relations"):
             raise ValueError(f"density has no effect with answer = {self.answer!r}; leave it out")
         if (self.type == "re") != bool(self.setting):
             raise ValueError(
                 "setting = 'gold-entities' or 'end-to-end' goes with type re, which needs it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit_together(self) -> Self:
+        if self.answer in ("label", "spans", "relations") and not self.labels:
+            raise ValueError(
+                f"labels is empty, but answer = {self.answer!r} needs every label with its word"
+            )
+        if self.labels and self.answer in ("choice", "text"):
+            raise ValueError(f"labels has no effect with answer = {self.answer!r}; leave it out")
         words = [" ".join(word.split()).casefold() for word in self.labels.values()]
         if len(set(words)) < len(words) or "" in words:
             raise ValueError("labels: every label needs a word of its own (case and blanks aside)")
+        if self.positive and self.metric != "positive_f1":
+            raise ValueError(
+                f"positive = {list(self.positive)} goes with metric positive_f1, but metric = "
+                f"{self.metric!r}; leave it out"
+            )
         known = set(self.labels)
         if self.metric == "positive_f1" and not (self.positive and known.issuperset(self.positive)):
             raise ValueError(

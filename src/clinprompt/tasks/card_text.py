@@ -15,6 +15,7 @@ _NEGATIVE = frozenset({"0", "no", "false", "none", "negative", "other", "no rela
 _NAMES = {"0": "no", "1": "yes", "false": "no", "true": "yes"}
 _BARE_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WIDTH = 90
+_OF_LABELS = '# {{ labels }} and {{ either }} are the words above: "a, b, c" and "a, b or c".\n'
 _INTRODUCTION = """\
 # A task of your own, drafted by `clinprompt tasks new`. Mend its words, then look at it again with
 # `clinprompt tasks show FOLDER`.
@@ -154,12 +155,13 @@ def _labels(names: Mapping[str, str]) -> str:
 
 
 def _wording(sketch: Sketch, names: Mapping[str, str]) -> str:
-    template, instruction = _wordings(sketch, tuple(names.values()))
+    template, instruction = _wordings(sketch, len(names))
     long = tuple(name for name in sketch.fields if name != "question" or len(sketch.fields) == 1)
     cut = toml_value(long if len(long) > 1 else long[0])
     return f'''[wording]
 version = 1 # raise it when the wording changes
 # The input, a jinja template over {", ".join(sketch.fields)}. It ends where the answer begins.
+{_OF_LABELS if names else ""}\
 template = """
 {template}"""
 cut = {cut} # its middle is cut where the input is too long
@@ -169,20 +171,20 @@ instruction = """
 '''
 
 
-def _wordings(sketch: Sketch, words: Sequence[str]) -> tuple[str, str]:
+def _wordings(sketch: Sketch, num_labels: int) -> tuple[str, str]:
     """Return the template and the instruction for a kind of answer."""
-    named, either = ", ".join(words), _either(words)
+    labels, either = "{{ labels }}", "{{ either }}"
     none = "Write none when there is none."
     kind = "qa" if sketch.answer == "text" and sketch.type == "qa" else sketch.answer
-    form = "" if len(words) == 1 else " as `type: mention`,"
+    form = "" if num_labels == 1 else " as `type: mention`,"
     end, instruction = {
         "spans": (
-            f"Entities ({named}):",
+            f"Entities ({labels}):",
             f"Write each mention of {either} on its own line,{form}\n"
             f"in order of appearance. {none}",
         ),
         "relations": (
-            f"Links ({named}):",
+            f"Links ({labels}):",
             "Write each link on its own line as `type: head | tail`,\n"
             f"where type is {either}. {none}",
         ),
@@ -200,11 +202,6 @@ def _wordings(sketch: Sketch, words: Sequence[str]) -> tuple[str, str]:
 
 def _lead(name: str) -> str:
     return "" if name in ("text", "context") else f"{name.capitalize()}: "
-
-
-def _either(words: Sequence[str]) -> str:
-    *most, last = words or ("",)
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _words(label: str) -> str:

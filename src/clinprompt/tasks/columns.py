@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
-from clinprompt.errors import DataError, SettingError
+from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import AnswerKind, Split, TaskType
 from clinprompt.tasks.readers.jsonl import parse_span
 from clinprompt.tasks.readers.rows import LETTERS
@@ -111,11 +111,27 @@ def _check_parts(type_: TaskType, named: Named, place: str) -> None:
 def _ner(search: "_Search", named: Named) -> Columns:
     fields = {"text": search.find("text", *named.text[:1])}
     spans = search.find("spans", named.label)
-    lists = (row[spans] for row in search.rows if isinstance(row.get(spans), list))
-    found = (parse_span(value) for held in lists for value in cast("list[object]", held))
-    forms = dict.fromkeys(one[0] for one in found if one)  # what has none the reader will name
-    notes = (f"mentions: column {spans}, as {' and '.join(forms)}",)
-    return Columns({"fields": fields, **search.keys()}, "spans", spans, notes)
+    lists = [cast("list[object]", row[spans]) for row in search.rows if _is_list(row.get(spans))]
+    found = [[one for value in held if (one := parse_span(value))] for held in lists]
+    forms = dict.fromkeys(form for own in found for form, _ in own)
+    notes = [f"mentions: column {spans}, as {' and '.join(forms)}"]  # the reader names other forms
+    mentions, kept = sum(map(len, found)), sum(len({span for _, span in own}) for own in found)
+    notes += repeated(mentions - kept, mentions)
+    return Columns({"fields": fields, **search.keys()}, "spans", spans, tuple(notes))
+
+
+def repeated(num_repeated: int, num_mentions: int) -> tuple[str, ...]:
+    """Say how many mentions are left out as they repeat another, if any do."""
+    if not num_repeated:
+        return ()
+    return (
+        f"repeated: {num_repeated} of {num_mentions} mentions have the type and place of another "
+        "in the same text; each is kept once",
+    )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
 
 
 def _nli(search: "_Search", named: Named) -> Columns:
@@ -167,7 +183,7 @@ class _Search:
         """Return the column that was given for a role, or else the one most usual for it."""
         if given:
             if given not in self.names:
-                raise SettingError(f"{self.place}: no column {given!r}; {self.shown()}")
+                raise SettingError(f"{self.place}: no column {given!r}; {self.shown(given)}")
             return self._take(given)
         if usual := self._usual(role):
             return self._take(usual[0])
@@ -270,11 +286,14 @@ class _Search:
                 keys[role] = self._take(name)
         return keys
 
-    def shown(self) -> str:
-        """Return the columns for the eye, unless they look like the first row of a bare table."""
+    def shown(self, sought: str = "") -> str:
+        """Return the columns for the eye, unless they look like the first row of a bare table.
+
+        Those that are near to what is ``sought`` are shown alone.
+        """
         names = self.names
         if are_names(names) and not any(name in self.values(name) for name in names):
-            return f"it has: {', '.join(names)}"
+            return did_you_mean(sought, names) if sought else f"it has: {', '.join(names)}"
         return (
             f"its {len(names)} columns look like a row, not like names; if the table has no "
             "header, name columns by number, the first is 0"

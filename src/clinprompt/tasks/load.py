@@ -135,11 +135,16 @@ def _folder(card: TaskCard, mirror: Path | None) -> Path:
     return folder
 
 
-def remedy(card: TaskCard) -> str:
-    """Say how to come by a task's files: ask for them where they are not public."""
+def remedy(card: TaskCard, *more: TaskCard) -> str:
+    """Say how to come by a task's files: ask for them where they are not public.
+
+    Of ``more`` tasks, all public or all with the files of the first, it is said at once.
+    """
     source = card.source
     if not source.access:
-        return f"fetch it with 'clinprompt tasks fetch {card.name}', or {_MIRROR_HINT}"
+        names = " ".join(one.name for one in (card, *more))
+        which = "them" if more else "it"
+        return f"fetch {which} with 'clinprompt tasks fetch {names}', or {_MIRROR_HINT}"
     files = ", ".join(source.paths)
     return f"{source.access}, put {files} into {card.data_folder}/ of the mirror and {_MIRROR_HINT}"
 

@@ -1,5 +1,6 @@
 """Look into data files to tell how they are to be read. Knows usual names, writes nothing."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -8,9 +9,9 @@ from typing import Any
 
 from clinprompt.errors import SettingError
 from clinprompt.tasks.card import SPLITS, TASK_TYPES, AnswerKind, TaskType
-from clinprompt.tasks.columns import Columns, Named, Row, tell_columns
+from clinprompt.tasks.columns import Columns, Named, Row, repeated, tell_columns
 from clinprompt.tasks.origin import Kind, Origin, open_origin
-from clinprompt.tasks.readers.brat import count_mentions
+from clinprompt.tasks.readers.brat import count_held
 from clinprompt.tasks.readers.conll import TAG
 from clinprompt.tasks.readers.files import DataFile
 from clinprompt.tasks.readers.json_tables import parse_object
@@ -81,13 +82,17 @@ def _check_kind(place: Path, kind: Kind, type_: TaskType, named: Named) -> None:
 
 def _brat(files: Sequence[DataFile], origin: Origin, answer: AnswerKind) -> Told:
     notes = []
-    counts = [count_mentions(file) for file in files]
-    if parted := sum(count for _, count in counts):
+    counts = [count_held(file) for file in files]
+    mentions = sum(held.mentions for held in counts)
+    if parted := sum(held.parted for held in counts):
         notes.append(
-            f"pieces: {parted} of {sum(total for total, _ in counts)} mentions have words between "
-            "their pieces; each is read as one stretch from its first piece to its last, these "
-            "words included"
+            f"pieces: {parted} of {mentions} mentions have words between their pieces; each is "
+            "read as one stretch from its first piece to its last, these words included"
         )
+    notes += repeated(sum(held.repeated for held in counts), mentions)
+    if unread := sum((held.unread for held in counts), Counter[str]()):
+        shown = " and ".join(f"{number} {what}" for what, number in sorted(unread.items()))
+        notes.append(f"not read: {shown}")
     if left := origin.unannotated:
         notes.append(
             f"left out: {len(left)} of {len(left) + len(files)} texts, such as {left[0]}, as no "

@@ -247,6 +247,8 @@ def _gaps(sketch: Sketch, data: TaskData) -> Iterator[str]:
     """Say what is there but empty: texts, answers, a whole split that nobody annotated."""
     for split, records in data.splits.items():
         empty = sum(_is_empty(record.answer) for record in records)
+        if split == "test" and len(records) == 1:
+            yield "test: one record alone; a score on it says nothing, so give more"
         if empty == len(records):
             yield (
                 f"{split}: none of its {len(records)} records has an answer; was it annotated? If "

@@ -90,6 +90,11 @@ def find_origin(path: Path, type_: TaskType) -> Origin:
     by_name = {name: _kind(name, type_, alone=len(names) == 1) for name in names}
     kinds = {kind for kind in by_name.values() if kind}
     kind: Kind | None = "brat" if "brat" in kinds else min(kinds, default=None)
+    if kind is None and (texts := [name for name in names if name.lower().endswith(".txt")]):
+        raise DataError(
+            f"{path}: holds {len(texts)} texts (.txt) without annotation; annotate them in brat, "
+            "which puts an .ann beside each, or give JSON Lines"
+        )
     if kind is None:
         known = ", ".join([*_KINDS, ".txt (CoNLL)"])
         raise DataError(f"{path}: holds no data file; known endings: {known}")

@@ -12,7 +12,7 @@ from typing import Any
 from clinprompt.errors import DataError
 from clinprompt.tasks.columns import Named, Row, are_names, is_usual
 from clinprompt.tasks.readers.files import DataFile
-from clinprompt.tasks.readers.table import DELIMITERS, read_rows
+from clinprompt.tasks.readers.table import DELIMITERS, CellError, check_names, read_rows
 
 _Cells = Sequence[Sequence[str]]
 
@@ -34,7 +34,7 @@ def tell_table(files: Sequence[DataFile], named: Named) -> Table:
     the same, they are named by it.
 
     Raises:
-        DataError: the files hold no table, or not the same columns.
+        DataError: the files hold no table, or not the same columns, or two columns of one name.
     """
     settings, tables = _parted(files)
     header = tables[0][0]
@@ -51,11 +51,13 @@ def tell_table(files: Sequence[DataFile], named: Named) -> Table:
                     f"its first row is not that of {files[0].place}; give every file the same "
                     "columns in the same order, below the same names"
                 )
+        check_names(files[0], list(filter(None, header)))
         return Table(settings, _rows(tables, header), named)
     if not _has_header(tables, named):
         numbers = [str(index) for index in range(len(header))]
         bare = [[numbers, *table] for table in tables]
         return Table({**settings, "header": False}, _rows(bare, numbers), named)
+    check_names(files[0], list(filter(None, header)))
     note = f"header: the first row names the columns ({', '.join(header)}), so it is no record"
     return Table(settings, _rows(tables, header), _by_name(named, header), (note,))
 
@@ -71,6 +73,8 @@ def _parted(files: Sequence[DataFile]) -> tuple[dict[str, Any], list[_Cells]]:
             return {"delimiter": name} | ({} if quotes else {"quotes": False}), tables
     if empty := next((file for file in files if not file.text().strip()), None):
         raise empty.error("the file is empty; give one with records, or take it away")
+    for file in files:
+        _check_cells(file)
     raise files[0].error(
         "no table: rows differ in their number of columns, or have one; part columns by comma, "
         "tab, semicolon or bar in every row"
@@ -90,6 +94,22 @@ def _cells(file: DataFile, delimiter: str, *, quotes: bool) -> _Cells:
         return [cells for _, cells in read_rows(file, delimiter, quotes=quotes)]
     except DataError:
         return []
+
+
+def _check_cells(file: DataFile) -> None:
+    """Check that it is no cell's length by which a file is no table.
+
+    Raises:
+        DataError: a cell is too long.
+    """
+    for delimiter in DELIMITERS.values():
+        try:
+            for _ in read_rows(file, delimiter, quotes=True):
+                pass
+        except CellError:
+            raise
+        except DataError:
+            continue
 
 
 def _rows(tables: Sequence[_Cells], names: Sequence[str]) -> tuple[tuple[Row, ...], ...]:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -102,11 +102,25 @@ class TeacherCache:
     def delete(self) -> None:
         """Remove the files: what is kept is not needed any more."""
         self._columns.clear()
-        self._path.unlink(missing_ok=True)
-        self._path.with_suffix(".json").unlink(missing_ok=True)
+        remove_cache(self._path)
 
     def _places(self, rows: Sequence[int]) -> NDArray[Any]:
         return np.concatenate([np.arange(self._starts[r], self._starts[r + 1]) for r in rows])
+
+
+def remove_cache(path: Path) -> None:
+    """Remove the files of the cache at ``path``, if there are any."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _take_room(stream: BinaryIO, num_bytes: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(stream.fileno(), 0, num_bytes)
+        return
+    zeros = bytes(1 << 20)  # macOS has no such call: there, what is written is there
+    for start in range(0, num_bytes, len(zeros)):
+        stream.write(zeros[: num_bytes - start])
 
 
 def _mapped(path: Path, plan: CachePlan) -> dict[str, NDArray[Any]]:
@@ -116,7 +130,7 @@ def _mapped(path: Path, plan: CachePlan) -> dict[str, NDArray[Any]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)  # what teachers say gives answers away
         with path.open("wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, plan.num_bytes)  # else a full disk kills later
+            _take_room(stream, plan.num_bytes)  # else a full disk kills later
         stated.write_text(header, encoding="utf-8")
     columns: dict[str, NDArray[Any]] = {}
     offset, num_tokens = 0, sum(plan.lengths)

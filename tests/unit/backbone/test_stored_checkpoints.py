@@ -96,6 +96,7 @@ def test_a_model_without_a_pad_token_and_with_several_ends_trains(architecture, 
     backbone = load(folder)
     assert backbone.model.config.pad_token_id is None
     assert backbone.model.generation_config.eos_token_id == ends
+    assert backbone.end_ids == {256, 257}
     assert (backbone.tokenizer.pad_token_id, backbone.pad_id) == (None, 0)
     assert_a_prompt_trains(backbone, tmp_path)
 

@@ -44,6 +44,20 @@ def test_naming_nothing_says_what_there_is(check):
         check()
 
 
+def test_tasks_that_are_not_here_are_told_together_where_one_remedy_helps(check, tmp_path):
+    named = ("nli-mqp", "mimic-cxr-impression", "re-gad", "n2c2-2022-sdoh", "n2c2-2022-sdoh-ner")
+    checked = check(*named, mirror=tmp_path)
+    assert (checked.rows, checked.errors) == ([], {})
+    assert list(checked.absent) == list(named)
+    public, mimic, n2c2 = checked.problems()
+    assert public.startswith(
+        "nli-mqp, re-gad: not here; fetch them with 'clinprompt tasks fetch nli-mqp re-gad', or set"
+    )
+    assert mimic.startswith(f"mimic-cxr-impression: {tmp_path}")
+    assert n2c2.startswith("n2c2-2022-sdoh, n2c2-2022-sdoh-ner: not here; ")
+    assert n2c2.count("put ") == 1
+
+
 def test_a_count_that_the_card_does_not_state_is_told(check, tmp_path):
     [row] = check(own_task(tmp_path, labeled(6))).rows
     assert row["mismatch"] == ["train: 6 rows, but the card states 7"]

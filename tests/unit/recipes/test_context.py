@@ -32,6 +32,61 @@ def test_other_settings_are_refused_by_name(begin):
         begin(seed=3)
 
 
+def test_where_answers_of_teachers_are_kept_may_change(begin):
+    """A full disk: the remedy that is advised must be taken in the same folder."""
+    begin(distill={"steps": 9})
+    begin(distill={"steps": 9, "cache_teachers": False})
+    with pytest.raises(RunError, match=r"other settings \(distill\)"):
+        begin(distill={"steps": 10, "cache_teachers": False})
+
+
+ONLY_CELLS = {"adapt": {"steps": 7}, "baselines": {"lora_rank": 2}}
+
+
+def put(folder, name):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).touch()
+
+
+def test_settings_of_cells_may_change_before_there_is_a_result(begin):
+    run = begin()
+    for name in ("distill.safetensors", "teachers__a.safetensors", "teachers.cache"):
+        put(run.folder, f"checkpoints/{name}")
+    begin(**ONLY_CELLS)
+
+
+@pytest.mark.parametrize(
+    "result", ["cells.jsonl", "search.jsonl", "checkpoints/lora__a-k4.safetensors"]
+)
+@pytest.mark.parametrize("changed", ["adapt", "baselines"])
+def test_settings_of_cells_stay_once_there_is_a_result(begin, result, changed):
+    run = begin()
+    put(run.folder, result)
+    with pytest.raises(RunError, match=rf"other settings \({changed}\)"):
+        begin(**{changed: ONLY_CELLS[changed]})
+
+
+def test_an_adapted_prompt_in_the_store_is_a_result(begin):
+    run = begin()
+    (run.folder / "store" / "teachers" / "a").mkdir(parents=True)
+    (run.folder / "store" / "metaprompts" / "b").mkdir(parents=True)
+    begin(adapt={"steps": 7})
+    (run.folder / "store" / "my-task").mkdir()
+    with pytest.raises(RunError, match=r"other settings \(adapt\)"):
+        begin(adapt={"steps": 8})
+
+
+def test_results_of_a_variant_lie_in_the_folder_above(tmp_path, tiny_llama_folder):
+    """Its own folder has none, and yet it may not change."""
+    folder, above = tmp_path / "run" / "variants" / "small", tmp_path / "run"
+    settings = {"name": "x", "backbone": str(tiny_llama_folder), "device": "cpu"}
+    open_run(folder, check_config(settings, source="x"), above=above)
+    put(above, "cells.jsonl")
+    changed = check_config({**settings, "adapt": {"steps": 7}}, source="x")
+    with pytest.raises(RunError, match=r"other settings \(adapt\)"):
+        open_run(folder, changed, above=above)
+
+
 def test_another_backbone_under_the_same_path_is_refused(begin, tmp_path):
     run = begin()
     path = run.folder / "environment.json"

@@ -95,9 +95,11 @@ def test_terms_are_accepted_before_anything_is_fetched(site, route, tmp_path):
     cards = [card("free"), card("nc", "non-commercial"), card("dumb", "unstated")]
     for name in ("free", "nc", "dumb"):
         site.put(f"{name}/a.csv", ROWS)
-    with pytest.raises(SettingError, match=r"nc \(its own, http.*\), dumb \(.*--accept-license"):
+    with pytest.raises(
+        SettingError, match=r"\n- nc \(its own, http.*\)\n- dumb \(.*\n.*--accept-license"
+    ):
         fetch_cards(cards, route, folder=tmp_path)
-    with pytest.raises(SettingError, match=r"stated: dumb \("):
+    with pytest.raises(SettingError, match=r"stated:\n- dumb \("):
         fetch_cards(cards, route, folder=tmp_path, accepted=["nc"])
     assert site.asked == []
     assert len(fetch_cards(cards, route, folder=tmp_path, accepted=["nc", "dumb"])) == 3
@@ -170,9 +172,11 @@ def test_cards_are_chosen_by_name_and_suite(tmp_path):
     assert find_card("nli-mqp").path in catalog().values()
 
 
-def test_the_command_refuses_unread_terms_in_one_sentence(site):
+def test_the_command_refuses_unread_terms_one_a_line(site):
     command = [Path(sys.executable).parent / "clinprompt", "tasks", "fetch", "nli-mqp"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert result.stderr.startswith("error: no commercial use, or no licence stated: nli-mqp (")
-    assert result.stderr.count("\n") == 1
+    head, terms, remedy = result.stderr.splitlines()
+    assert head == "error: no commercial use, or no licence stated:"
+    assert terms.startswith("- nli-mqp (")
+    assert remedy.startswith("read the terms there, ")

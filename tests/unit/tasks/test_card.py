@@ -93,6 +93,16 @@ def test_folder_without_card_is_refused(tmp_path):
         ('1 = "yes", 0 = "no"', '1 = "not so", 0 = "not  so"', "needs a word of its own"),
         ('"no" }', '"Yes" }', "a word of its own"),
         ('"accuracy"', '"positive_f1"\npositive = "2"', "must name some of the labels"),
+        (
+            '"accuracy"',
+            '"macro_f1"\npositive = "1"',
+            "positive = ['1'] goes with metric positive_f1",
+        ),
+        (
+            'type = "nli"\nanswer = "label"\ntitle = "Mine"\nmetric = "accuracy"',
+            'type = "qa"\nanswer = "choice"\ntitle = "Mine"\nmetric = "accuracy"',
+            "labels has no effect with answer = 'choice'; leave it out",
+        ),
         ('"table"', '"tabel"', "reader.name: no reader 'tabel'; did you mean table?"),
         ("fields =", "feilds =", "reader.row.feilds: no such setting; did you mean fields or"),
         ("row =", "raw =", "reader.raw: no such setting; did you mean row?"),

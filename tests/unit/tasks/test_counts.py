@@ -50,7 +50,9 @@ def test_unrelated_pairs_are_rows_but_no_annotations():
 
 def test_of_labels_the_positive_ones_are_annotations_and_without_such_all():
     labels = {"labels": {"1": "yes", "0": "no"}, "reader": {"name": "conll"}}
-    assert counts_of(task(["1", "0"], [], ["0"], **labels, positive="1"))["train"] == {
+    assert counts_of(task(["1", "0"], [], ["0"], **labels, metric="positive_f1", positive="1"))[
+        "train"
+    ] == {
         "rows": 2,
         "annotations": 1,
     }

@@ -18,7 +18,12 @@ from clinprompt.tasks.example import (
     TextAnswer,
     Unparseable,
 )
-from clinprompt.tasks.formats import make_example, parse_answer, render_answer
+from clinprompt.tasks.formats import (
+    instruction_of,
+    make_example,
+    parse_answer,
+    render_answer,
+)
 
 METRICS = {"spans": "entity_f1", "relations": "relation_f1", "text": "rouge_l"}
 
@@ -257,6 +262,13 @@ def test_example_shows_options_and_offers_their_letters():
 def test_wording_that_does_not_fit_is_named(template, complaint):
     with pytest.raises(DataError, match=complaint):
         make_example(make_card("ner", "spans", {"d": "drug"}, template), record("secret"))
+
+
+def test_an_instruction_that_is_no_template_is_named():
+    wording = NLI.wording.model_copy(update={"instruction": "Write {{ one }}."})
+    card = NLI.model_copy(update={"wording": wording})
+    with pytest.raises(DataError, match=r"wording\.instruction: 'one' is undefined"):
+        instruction_of(card)
 
 
 def test_missing_cut_field_is_named():

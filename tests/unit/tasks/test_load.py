@@ -77,6 +77,7 @@ def test_label_that_the_card_lacks_is_named_with_the_known_ones(tmp_path):
 
 def test_letter_beyond_the_options_is_refused(tmp_path):
     card = CARD.replace('"nli"', '"qa"').replace('"label"', '"choice"')
+    card = card.replace('labels = { 1 = "yes", 0 = "no" }\n', "")
     card = card.replace('label = "l"', 'label = "l", options = ["t", "n"]')
     assert load(tmp_path, "n,t,l\n1,a,B\n", card).splits["train"][0].options == ("a", "1")
     with pytest.raises(DataError, match="label 'C' is not in the card; known: A, B"):

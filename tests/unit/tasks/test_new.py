@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from clinprompt.tasks.card import SPLITS, TaskCard, find_card
 from clinprompt.tasks.card_text import METRICS, Sketch, label_names, write_card
 from clinprompt.tasks.columns import Named
 from clinprompt.tasks.example import LabelAnswer, Relation, RelationsAnswer, Span
+from clinprompt.tasks.formats import make_example
 from clinprompt.tasks.load import load_task
 from clinprompt.tasks.new import Request, choose_folder, draft_task, task_name, write_task
 
@@ -179,11 +181,60 @@ class TestFormats:
         assert sum(num_rows(data)) == 12
         assert not (tmp_path / "task" / "n99.txt").exists()
         found = "\n".join(draft.found)
+        assert "repeated:" not in found
+        assert "not read:" not in found
         assert "pieces: 1 of 13 mentions have words between their pieces; each is read as" in found
         assert "left out: 1 of 13 texts, such as n99.txt, as no .ann lies beside them" in found
 
+    def test_what_brat_holds_twice_or_in_vain_is_told(self, tmp_path):
+        for number in range(12):
+            put(tmp_path / "in" / f"n{number}.txt", f"Low red cell count, {number}.")
+            lines = ["T1\tSign 0 18\tLow red cell count", "T2\tSign 0 3;13 18\tLow count"]
+            more = ["A1\tCertain T1", "M1\tPast T1", f"#1\tAnnotatorNotes T1\t{SECRET}"]
+            put(tmp_path / "in" / f"n{number}.ann", *(lines if number < 2 else lines[:1]), *more)
+        draft, data = make("ner", tmp_path / "in", tmp_path / "task")
+        found = "\n".join(draft.found)
+        assert "repeated: 2 of 14 mentions have the type and place of another" in found
+        assert "not read: 24 attributes and 12 remarks" in found
+        assert all(len(record.answer.spans) == 1 for record in data.splits["train"])
+
+    def test_mentions_of_json_lines_that_stand_twice_are_kept_once(self, tmp_path):
+        twice = {"entities": 2 * note(3)["entities"]}
+        rows = [note(i, **(twice if i == 3 else {})) for i in range(20)]
+        draft, data = make("ner", put(tmp_path / "a.jsonl", *rows), tmp_path / "task")
+        said = [line for line in draft.found if line.startswith("repeated: 1 of 21 mentions")]
+        assert len(said) == 1
+        records = [record for split in SPLITS for record in data.splits[split]]
+        assert all(len(record.answer.spans) == 1 for record in records)
+
+    def test_texts_that_nobody_annotated_are_no_data(self, tmp_path):
+        for number in range(3):
+            put(tmp_path / "in" / f"n{number}.txt", SECRET)
+        message = refusal("ner", tmp_path / "in")
+        assert "in: holds 3 texts (.txt) without annotation; annotate them in brat" in message
+
 
 class TestColumns:
+    def test_a_name_that_two_columns_have_is_refused(self, tmp_path):
+        lines = [f"t{i},u{i},{'yn'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "a.csv", "text,text,label", *lines)
+        assert "a.csv: two columns are named 'text'" in refusal("nli", origin, text=("text",))
+        by_number = {"text": ("0",), "label": "2"}
+        assert "two columns are named 'text'" in refusal("nli", origin, **by_number)
+
+    @pytest.mark.parametrize("quoted", ["", '"'])
+    def test_a_cell_longer_than_tables_allow_is_named(self, tmp_path, quoted):
+        long = f"{quoted}{10_000 * SECRET}{quoted}"
+        lines = [f"{long if i == 3 else i},{'yn'[i % 2]}" for i in range(20)]
+        message = refusal("nli", put(tmp_path / "a.csv", "text,label", *lines), text=("text",))
+        assert "a.csv:5: a cell of more than 131,072 characters; close the quotation" in message
+
+    def test_a_test_split_of_one_record_is_told(self, tmp_path):
+        for name, count in (("train", 9), ("dev", 2), ("test", 1)):
+            put(tmp_path / "in" / f"{name}.jsonl", *(note(i) for i in range(count)))
+        draft, _ = make("ner", tmp_path / "in", tmp_path / "task")
+        assert [line for line in draft.found if line.startswith("test: one record alone")]
+
     def test_a_column_that_is_named_is_taken(self, tmp_path):
         rows = [{"a": f"long {i}", "b": f"short {i}", "text": "x"} for i in range(9)]
         origin = put(tmp_path / "d.jsonl", *rows)
@@ -221,7 +272,11 @@ class TestColumns:
         [
             ("nli", {"label": "premise"}, "no column has a usual name for the first text"),
             ("nli", {"label": "hypothesis", "text": ("premise",)}, "20 different values"),
-            ("re", {"text": ("premise",), "label": "lable"}, "no column 'lable'; it has: premise"),
+            (
+                "re",
+                {"text": ("premise",), "label": "lable"},
+                "no column 'lable'; did you mean gold_label?",
+            ),
             ("re", {"question": "premise"}, "only qa takes --question"),
             ("re", {"text": ("premise", "hypothesis")}, "takes --text once at most"),
             ("ner", {}, "tables cannot hold a task of type ner; give brat or CoNLL or JSON Lines"),
@@ -453,7 +508,8 @@ class TestCard:
     def test_metrics_are_those_that_a_card_takes(self):
         for answer, metrics in METRICS.items():
             for metric in metrics:
-                values = tomllib.loads(write_card(sketch(answer, ("yes", "no"))))
+                labels = () if answer in ("choice", "text") else ("yes", "no")
+                values = tomllib.loads(write_card(sketch(answer, labels)))
                 positive = ["yes"] if metric == "positive_f1" else []
                 TaskCard.model_validate({**values, "metric": metric, "positive": positive})
 
@@ -464,11 +520,23 @@ class TestCard:
     )
     def test_every_card_is_toml_that_says_what_was_told(self, answer, labels, column):
         told = sketch(answer, tuple(labels), column)
+        if answer in ("choice", "text"):
+            told = replace(told, labels=())
         card = TaskCard.model_validate(tomllib.loads(write_card(told)))
         assert (card.name, card.answer) == ("made", answer)
-        assert tuple(card.labels) == tuple(labels)
+        assert tuple(card.labels) == told.labels
         assert card.reader.row.fields == {"text": column}
         assert card.files.train == (column,)
+
+    def test_a_word_mended_in_the_card_is_mended_in_the_wording(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("ok", "bad", "odd"))
+        make("nli", origin, tmp_path / "task")
+        path = tmp_path / "task" / "card.toml"
+        path.write_text(path.read_text().replace('odd = "odd"', 'odd = "open"'))
+        data = load_task(find_card(str(tmp_path / "task")), None)
+        example = make_example(data.card, data.splits["train"][0], instruct=True)
+        assert example.input.startswith("Read the text. Write only bad, open or ok.\n\nfirst, ")
+        assert example.input.endswith("\nbad, open or ok:")
 
     def test_the_commands_new_and_show(self, tmp_path):
         origin = put(tmp_path / "a[b].jsonl", *(note(i) for i in range(20)))

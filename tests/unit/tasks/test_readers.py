@@ -115,6 +115,15 @@ class TestJsonl:
         (record,) = read(reader, tmp_path / "a.jsonl", json.dumps(row) + "\n\n")
         assert record == Record("4", {"question": "Which one?"}, LabelAnswer("B"), ("this", "that"))
 
+    def test_mentions_of_one_type_at_one_place_are_one(self, tmp_path):
+        held = [[5, 9, "DRUG"], [5, 9, "DRUG"], [5, 9, "IRON"]]
+        row = RowShape(fields={"text": "text"})
+        reader = JsonlReader(name="jsonl", spans="spans", row=row)
+        path = tmp_path / "a.jsonl"
+        path.write_text(json.dumps({"text": "Took iron.", "spans": held}))
+        [record] = reader.read(*open_files(tmp_path, "a.jsonl"))
+        assert record.answer.spans == (Span(5, 9, "DRUG"), Span(5, 9, "IRON"))
+
     def test_spans_may_be_absent_and_count_crlf_characters(self, tmp_path):
         rows = [
             {"text": "Pain.\r\nTook  aspirin", "spans": [{"start": 13, "end": 20, "label": "D"}]},

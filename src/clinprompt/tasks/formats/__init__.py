@@ -29,7 +29,7 @@ from clinprompt.tasks.formats.qa import letters, parse_choice, render_choice
 from clinprompt.tasks.formats.relations import parse_relations, render_relations
 from clinprompt.tasks.formats.summarization import parse_text, render_text
 
-__all__ = ["make_example", "parse_answer", "render_answer"]
+__all__ = ["instruction_of", "make_example", "parse_answer", "render_answer"]
 
 
 class _Format(NamedTuple):
@@ -57,7 +57,7 @@ def make_example(card: TaskCard, record: Record, *, instruct: bool = False) -> E
     """
     pieces = _pieces(card, record)
     if instruct:
-        pieces = (f"{card.wording.instruction.strip()}\n\n{pieces[0]}", *pieces[1:])
+        pieces = (f"{instruction_of(card)}\n\n{pieces[0]}", *pieces[1:])
     return Example(
         task=card.name,
         record=record,
@@ -66,6 +66,18 @@ def make_example(card: TaskCard, record: Record, *, instruct: bool = False) -> E
         choices=_choices(card, record),
         is_instructed=instruct,
     )
+
+
+def instruction_of(card: TaskCard) -> str:
+    """Return the card's instruction, in its labels' words.
+
+    Raises:
+        DataError: it is no template over labels.
+    """
+    try:
+        return _compiled(card.wording.instruction.strip()).render(_label_values(card))
+    except TemplateError as error:
+        raise DataError(f"{card.name}: wording.instruction: {error.message}") from error
 
 
 def render_answer(card: TaskCard, record: Record) -> str:
@@ -104,7 +116,8 @@ def _pieces(card: TaskCard, record: Record) -> tuple[str, ...]:
     options = list(zip(letters(record), record.options, strict=True)) if record.options else []
     try:
         template = _compiled(card.wording.template.strip())
-        words = template.render({**record.fields, "options": options, **marks})
+        values = {**_label_values(card), **record.fields, "options": options, **marks}
+        words = template.render(values)
     except TemplateError as error:
         raise DataError(f"{card.name}: wording.template: {error.message}") from error
     for name, mark in marks.items():
@@ -116,6 +129,16 @@ def _pieces(card: TaskCard, record: Record) -> tuple[str, ...]:
     shown = {mark: record.fields[name] for name, mark in marks.items()}
     parts = re.split(f"({'|'.join(map(re.escape, shown))})", words)
     return tuple(shown.get(part, part) for part in parts)
+
+
+def _label_values(card: TaskCard) -> dict[str, str]:
+    """Return what a template may call ``labels``: "a, b, c", and ``either``: "a, b or c"."""
+    words = label_words(card)
+    *most, last = words or ("",)
+    return {
+        "labels": ", ".join(words),
+        "either": f"{', '.join(most)} or {last}" if most else last,
+    }
 
 
 @cache

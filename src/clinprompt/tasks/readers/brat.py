@@ -4,7 +4,9 @@ The types of links are the types of relations and the roles of event arguments; 
 its trigger. Offsets count the characters of the text file as it is, CR LF as two.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Self
 
@@ -26,6 +28,7 @@ from clinprompt.tasks.readers.documents import Document, Link, View
 from clinprompt.tasks.readers.files import DataFile
 
 _SUFFIX = ".ann"
+_UNREAD = {"A": "attributes", "M": "attributes", "#": "remarks"}  # where no setting asks for them
 _Lines = tuple[tuple[int, Line], ...]
 
 
@@ -138,15 +141,36 @@ class BratReader(BaseModel):
                 yield number, line
 
 
-def count_mentions(file: DataFile) -> tuple[int, int]:
-    """Return how many mentions a file has, and in how many words stand between the pieces.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many mentions a file has, and how many of them are not read as they stand there.
+
+    Words stand between the pieces of those that are ``parted``; those that are ``repeated`` have
+    the type and place of another, once pieces are joined. ``unread`` counts lines by what they
+    hold.
+    """
+
+    mentions: int
+    parted: int
+    repeated: int
+    unread: Counter[str]
+
+
+def count_held(file: DataFile) -> Held:
+    """Return what a file holds, in numbers.
 
     Raises:
         DataError: a line is damaged, or the text is missing.
     """
     text = _text_beside(file)
     mentions = [line for _, line in _parsed(file) if isinstance(line, Mention)]
-    return len(mentions), sum(_is_parted(sorted(mention.pieces), text) for mention in mentions)
+    kept = {(*_trimmed(mention.pieces, text), mention.type) for mention in mentions}
+    return Held(
+        mentions=len(mentions),
+        parted=sum(_is_parted(sorted(mention.pieces), text) for mention in mentions),
+        repeated=len(mentions) - len(kept),
+        unread=Counter(_UNREAD[line[0]] for _, line in file.lines() if line[:1] in _UNREAD),
+    )
 
 
 def _is_parted(pieces: Sequence[tuple[int, int]], text: str) -> bool:
@@ -197,10 +221,15 @@ def _likely_cause(text: str) -> str:
 
 def _stretch(pieces: Pieces, text: str) -> tuple[int, int]:
     """Return the one stretch of text that stands for all pieces, without blanks around it."""
+    start, end = _trimmed(pieces, text)
+    if max(end for _, end in pieces) > len(text) or start >= end:
+        raise DataError("a mention covers no words of the text; mend its offsets")
+    return start, end
+
+
+def _trimmed(pieces: Pieces, text: str) -> tuple[int, int]:
     start, end = min(pieces)[0], max(end for _, end in pieces)
     covered = text[start:end]
-    if end > len(text) or not covered.strip():
-        raise DataError("a mention covers no words of the text; mend its offsets")
     return start + len(covered) - len(covered.lstrip()), start + len(covered.rstrip())
 
 

@@ -19,7 +19,7 @@ class JsonlReader(BaseModel):
     """Read one JSON object a line; ``row`` says what its values become.
 
     ``spans`` names a list of mentions in the field ``text``, in a form of ``parse_span``; a line
-    without it has no mention.
+    without it has no mention. Mentions of one type at one place are one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,7 +60,7 @@ class JsonlReader(BaseModel):
             raise DataError(
                 f"a span needs whole numbers for start and end and a text for label; {_EACH}"
             )
-        return replace(record, answer=SpansAnswer(tuple(sorted(spans))))
+        return replace(record, answer=SpansAnswer(tuple(sorted(set(spans)))))
 
 
 def parse_span(value: object) -> tuple[str, Span] | None:

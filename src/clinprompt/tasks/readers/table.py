@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -34,12 +35,13 @@ class TableReader(BaseModel):
 
         Raises:
             DataError: quoting is broken, a row has another number of columns than the first, or a
-                column is missing.
+                column is missing or there twice.
         """
         names: list[str] = []
         for number, cells in read_rows(file, DELIMITERS[self.delimiter], quotes=self.quotes):
             if not names:
                 names = cells if self.header else [str(index) for index in range(len(cells))]
+                check_names(file, [name for name in names if name in self.row.names()])
                 if self.header:
                     continue
             if len(cells) != len(names):
@@ -51,10 +53,25 @@ class TableReader(BaseModel):
                 raise file.error(str(error), number) from error
 
 
+def check_names(file: DataFile, names: Sequence[str]) -> None:
+    """Check that no two columns have one name.
+
+    Raises:
+        DataError: two have.
+    """
+    if twice := next((name for name, count in Counter(names).items() if count > 1), ""):
+        raise file.error(f"two columns are named {twice!r}; give each a name of its own")
+
+
+class CellError(DataError):
+    """Signal a cell that is too long, or that no quotation mark ends."""
+
+
 def read_rows(file: DataFile, delimiter: str, *, quotes: bool) -> Iterator[tuple[int, list[str]]]:
     """Yield each row that is not blank with the number of its first line.
 
     Raises:
+        CellError: a cell is longer than a table can have.
         DataError: quoting is broken.
     """
     rows = csv.reader(
@@ -70,5 +87,11 @@ def read_rows(file: DataFile, delimiter: str, *, quotes: bool) -> Iterator[tuple
                 yield number, cells
             number = rows.line_num + 1
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise CellError(
+                f"{file.name}:{number}: a cell of more than {csv.field_size_limit():,} characters; "
+                "close the quotation mark that is left open, or else give JSON Lines, whose texts "
+                "may be longer"
+            ) from error
         remedy = "mend the quotation marks or set reader.quotes = false"
         raise file.error(f"not a readable row: {error}; {remedy}", number) from error
