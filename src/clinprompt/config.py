@@ -164,7 +164,8 @@ class CompareSettings(Settings):
 
     ``methods`` are names of methods, or METHOD@VARIANT (see ``RunConfig.variants``). ``shots`` may
     be "all": the task's training rows, at most ``data.train_rows``. ``targets`` narrows those of
-    the suite; without ``backbones`` the run's own ``backbone`` is compared on.
+    the suite; without ``backbones`` the run's own ``backbone`` is compared on. ``together`` changes
+    how fast the grid is filled, and scores by no more than rounding.
     """
 
     methods: tuple[str, ...] = (
@@ -178,6 +179,7 @@ class CompareSettings(Settings):
     targets: tuple[str, ...] = ()
     shots: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = (16, 64)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    together: int = Field(default=1, ge=1, description="prompts trained side by side, at most")
 
     @model_validator(mode="after")
     def _names_each_cell_once(self) -> Self:

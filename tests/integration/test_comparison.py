@@ -6,7 +6,9 @@ from collections import Counter
 
 import pytest
 import torch
-from test_road import METHODS, config_of, without_times
+from safetensors.torch import load_file
+from test_road import FIT, MEASURED_TIMES, METHODS, artifacts, config_of, without_times
+from tiny import KillAfter, Killed
 
 from clinprompt.backbone.load import load_backbone
 from clinprompt.config import check_config
@@ -17,6 +19,7 @@ from clinprompt.prompts.store import open_prompt
 from clinprompt.recipes.compare import Budget, Request, compare, seconds_of
 from clinprompt.recipes.search import search
 from clinprompt.training.progress import Silent
+from clinprompt.training.runlog import RunLog
 
 ALL_METHODS = (
     *METHODS,
@@ -184,21 +187,129 @@ def fill_quietly(folder, config):
     fill(folder, config)
 
 
-def test_two_processes_fill_one_grid_and_do_no_cell_twice(tmp_path, tiny_llama_folder):
-    config = config_of(tmp_path, tiny_llama_folder)
+def fill_by_two(folder, config):
     spawning = multiprocessing.get_context("spawn")
-    both = [
-        spawning.Process(target=fill_quietly, args=(tmp_path / "run", config)) for _ in range(2)
-    ]
+    both = [spawning.Process(target=fill_quietly, args=(folder, config)) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
         process.join(timeout=120)
         assert process.exitcode == 0
+
+
+def test_two_processes_fill_one_grid_and_do_no_cell_twice(tmp_path, tiny_llama_folder):
+    config = config_of(tmp_path, tiny_llama_folder)
+    fill_by_two(tmp_path / "run", config)
     lines = (tmp_path / "run" / "cells.jsonl").read_text().splitlines()
     assert len(lines) == len(read_cells(tmp_path / "run" / "cells.jsonl")) == 12
     alone = fill(tmp_path / "alone", config).cells
     assert without_times(fill(tmp_path / "run", config).cells) == without_times(alone)
+
+
+TEAMS = {"shots": [2], "together": 4}
+PROMPTS = ("prompt-tuning", "spot", "peft-mpt", "adapted-factors", "adapted-metaprompt")
+
+
+def in_teams(folder, model, **changes):
+    """Return settings of a grid whose cells train side by side, some for longer than others."""
+    grid = {"methods": ["metaprompt", "lora", *PROMPTS], **TEAMS, **changes}
+    steps = {"prompt-tuning": 5, "spot": 2}
+    return config_of(folder, model, compare=grid, adapt={**FIT, "method_steps": steps})
+
+
+def scores(cells):
+    return [cell.model_dump(exclude=MEASURED_TIMES | {"low", "high"}) for cell in cells]
+
+
+def assert_close(folder, other):
+    """Check that two stores hold the same prompts, within rounding."""
+    names = sorted(artifacts(other))
+    assert sorted(artifacts(folder)) == names
+    for name in names:
+        one, same = (load_file(place / "store" / name) for place in (folder, other))
+        for key, tensor in same.items():
+            torch.testing.assert_close(one[key], tensor, rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def one_by_one(tmp_path_factory, tiny_llama_folder):
+    base = tmp_path_factory.mktemp("alone")
+    config = in_teams(base, tiny_llama_folder, together=1)
+    return base / "run", fill(base / "run", config).cells
+
+
+def test_a_grid_filled_in_teams_has_the_same_cells(one_by_one, tmp_path, tiny_llama_folder):
+    folder, cells = one_by_one
+    config = in_teams(tmp_path, tiny_llama_folder)
+    found = fill(tmp_path / "run", config).cells
+    assert len(found) == 2 * 7
+    assert scores(found) == scores(cells)
+    assert_close(tmp_path / "run", folder)
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+    # The curves of each cell are in the log.
+    curves = [
+        Counter(row["phase"] for row in RunLog(place / "metrics.jsonl").rows())
+        for place in (folder, tmp_path / "run")
+    ]
+    assert curves[0] == curves[1]
+
+
+class StopAt:
+    """Be killed when something that begins so is said."""
+
+    def __init__(self, start):
+        self.start = start
+
+    def begin(self, phase, *, total, done=0):
+        pass
+
+    def advance(self, **_):
+        pass
+
+    def say(self, message):
+        if message.startswith(self.start):
+            raise Killed
+
+
+def test_a_team_that_was_killed_in_training_goes_on_to_the_bit(tmp_path, tiny_llama_folder):
+    config = in_teams(tmp_path, tiny_llama_folder, methods=PROMPTS)
+    whole = fill(tmp_path / "whole", config)
+    # Two teachers and the metaprompt take 3 + 3 + 5 steps; the team's last checkpoint is at 4.
+    request = Request(tmp_path / "run", config, None, "clinprompt compare tiny.toml")
+    with pytest.raises(Killed):
+        compare(request, KillAfter(11 + 5))
+    [kept] = (tmp_path / "run" / "checkpoints").glob("*+*")
+    found = fill(tmp_path / "run", config)
+    assert without_times(found.cells) == without_times(whole.cells)
+    assert artifacts(tmp_path / "run") == artifacts(tmp_path / "whole")
+    assert not kept.exists()
+
+
+def test_a_team_that_was_killed_in_scoring_loses_no_cell_that_was_scored(
+    one_by_one, tmp_path, tiny_llama_folder
+):
+    _, cells = one_by_one
+    request = Request(
+        tmp_path / "run", in_teams(tmp_path, tiny_llama_folder), None, "clinprompt compare"
+    )
+    with pytest.raises(Killed):
+        compare(request, StopAt("practice-ner-drugs  spot"))
+    done = read_cells(tmp_path / "run" / "cells.jsonl")
+    assert [cell.method for cell in done] == ["metaprompt"] * 2 + ["lora", "prompt-tuning", "spot"]
+    found = fill(tmp_path / "run", request.config).cells
+    assert all(cell in found for cell in done)
+    assert scores(found) == scores(cells)
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+def test_two_processes_fill_one_grid_in_teams_and_do_no_cell_twice(
+    one_by_one, tmp_path, tiny_llama_folder
+):
+    config = in_teams(tmp_path, tiny_llama_folder)
+    fill_by_two(tmp_path / "run", config)
+    lines = (tmp_path / "run" / "cells.jsonl").read_text().splitlines()
+    assert len(lines) == len(read_cells(tmp_path / "run" / "cells.jsonl")) == 14
+    assert scores(fill(tmp_path / "run", config).cells) == scores(one_by_one[1])
 
 
 def test_a_saved_metaprompt_is_compared_without_training_sources(compared, tmp_path):

@@ -1,6 +1,6 @@
 """Compute one cell of a comparison: fit a method to its shots, answer the test rows, score."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -9,7 +9,7 @@ from clinprompt.backbone.memory import start_peak
 from clinprompt.config import Method, split_method
 from clinprompt.evaluation.cells import Cell
 from clinprompt.prompts.artifact import Artifact
-from clinprompt.recipes.adapt import Adapted, Fit, adapt
+from clinprompt.recipes.adapt import Adapted, Fit, adapt, adapt_together
 from clinprompt.recipes.context import Run
 from clinprompt.recipes.evaluate import Attempt, Cost, evaluate
 from clinprompt.recipes.grid import Wanted
@@ -42,25 +42,47 @@ def compute_cell(run: Run, wanted: Wanted, metaprompt: Artifact | None) -> Cell:
         cost = Cost(num_examples=num_shown)
         attempt = Attempt(wanted.method, wanted.shots, wanted.seed, bank, cost, instructed=True)
         return evaluate(run, card, _test_examples(run, wanted, instruct=True), attempt)
-    return _fitted(run, wanted, method, metaprompt)
+    return _fitted(run, wanted, metaprompt)
 
 
-def _fitted(run: Run, wanted: Wanted, method: Method, metaprompt: Artifact | None) -> Cell:
-    card = wanted.data.card
+def compute_cells(run: Run, team: Sequence[Wanted], metaprompt: Artifact | None) -> Iterator[Cell]:
+    """Train the prompts of several cells side by side; yield each cell when it is scored.
+
+    The peak memory of each is that since the team began.
+
+    Raises:
+        ClinpromptError: a method cannot be fitted to its task.
+    """
+    start_peak(run.backbone.device)
+    fits = [_fit(run, wanted) for wanted in team]
+    for wanted, fit, fitted in zip(team, fits, adapt_together(run, fits, metaprompt), strict=True):
+        yield _scored(run, wanted, fit, fitted)
+
+
+def _fitted(run: Run, wanted: Wanted, metaprompt: Artifact | None) -> Cell:
+    fit = _fit(run, wanted)
+    with adapt(run, fit, metaprompt) as fitted:
+        return _scored(run, wanted, fit, fitted)
+
+
+def _fit(run: Run, wanted: Wanted) -> Fit:
     if wanted.shots == "all":
         rows = run.training_rows(wanted.data)
     else:
         rows = run.few_rows(wanted.data, _count(run, wanted), seed=wanted.seed)
-    fit = Fit(method, card, rows, wanted.name, wanted.seed)
-    with adapt(run, fit, metaprompt) as fitted:
-        with torch.no_grad():
-            bank = _bank(run, fitted.tuner.prompts([0]), fitted)
-        cost = _cost(fitted, len(rows))
-        attempt = Attempt(wanted.method, wanted.shots, wanted.seed, bank, cost)
-        cell = evaluate(run, card, _test_examples(run, wanted), attempt)
-        if fitted.artifact:
-            run.store.save(_with_score(fitted.artifact, cell))
-    run.place(wanted.name).checkpoint.unlink(missing_ok=True)
+    return Fit(_method(wanted), wanted.data.card, rows, wanted.name, wanted.seed)
+
+
+def _scored(run: Run, wanted: Wanted, fit: Fit, fitted: Adapted) -> Cell:
+    """Return the cell of a fitted method; save what was trained, forget its checkpoint."""
+    with torch.no_grad():
+        bank = _bank(run, fitted.tuner.prompts([0]), fitted)
+    cost = _cost(fitted, len(fit.rows))
+    attempt = Attempt(wanted.method, wanted.shots, wanted.seed, bank, cost)
+    cell = evaluate(run, fit.card, _test_examples(run, wanted), attempt)
+    if fitted.artifact:
+        run.store.save(_with_score(fitted.artifact, cell))
+    run.forget(fit.name)
     return cell
 
 

@@ -1,12 +1,16 @@
 """Fill the grid of a comparison, cell by cell, and write its report.
 
 Every finished cell is one line of ``cells.jsonl``; the same command goes on after a stop. Several
-processes, on one machine or on several over a shared folder, may fill one grid together.
+processes, on one machine or on several over a shared folder, may fill one grid together. With
+``compare.together`` cells that train prompts do so in teams: a team is claimed as a whole, and a
+process that is killed loses at most the team in hand.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from time import monotonic
@@ -18,9 +22,9 @@ from clinprompt.evaluation.report import write_report
 from clinprompt.evaluation.tables import Table, score_tables
 from clinprompt.files import Claims, write_text
 from clinprompt.recipes.behind import Behind
-from clinprompt.recipes.cell import compute_cell
+from clinprompt.recipes.cell import compute_cell, compute_cells
 from clinprompt.recipes.context import CLAIMS, Run, check_is_run
-from clinprompt.recipes.grid import Block, Wanted, blocks, chosen_targets
+from clinprompt.recipes.grid import Block, Wanted, blocks, chosen_targets, mates, reach
 from clinprompt.recipes.methods import NEED_METAPROMPT
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.recipes.summary import report_contents
@@ -67,7 +71,8 @@ def compare(request: Request, reporter: Reporter) -> Outcome:
     """Fill a comparison's grid, or what is left of it and fits the budget, and write the report.
 
     A block of cells (all methods on one target) is begun only if it is expected to end in time, by
-    what its methods took before, and no cell is begun after that.
+    what its methods took before, together with the cells of later blocks that fill up its teams;
+    no cell or team is begun after that.
 
     Raises:
         ClinpromptError: a setting, task, file or backbone is not usable; the message says how to go
@@ -105,31 +110,61 @@ def _suite(config: RunConfig, mirror: Path | None) -> SuiteData:
 def _fill(behind: Behind, grid: Sequence[Block], budget: Budget) -> None:
     """Compute the cells that no process has and none is computing."""
     path = behind.folder / "cells.jsonl"
-    for block in grid:
+    size = behind.config.compare.together
+    for number, block in enumerate(grid):
         known = read_cells(path)
-        done = {cell.key() for cell in known}
-        left = [wanted for wanted in block if wanted.key not in done]
+        left = _unfinished(known, block)
         if not left:
             continue
-        if not budget.has_room(sum(_expected(known, wanted) for wanted in left)):
+        ahead = _unfinished(known, chain(*grid[number + 1 :])) if size > 1 else []
+        begun = reach(left, ahead, size)
+        if not budget.has_room(sum(_expected(known, wanted) for wanted in begun)):
             behind.reporter.say("the budget is spent; the same command goes on from here")
             return
         for wanted in left:
             if not budget.has_room(0):
                 return
-            with behind.claims.claim(f"cell {wanted.key}") as is_ours:
-                if is_ours and wanted.key not in {cell.key() for cell in read_cells(path)}:
-                    cell = _compute(behind, wanted)
+            with _claimed(behind, mates(wanted, [*left, *ahead]), size) as team:
+                for cell in _compute(behind, team):
                     append_cell(path, cell)
                     behind.reporter.say(_in_words(cell))
 
 
-def _compute(behind: Behind, wanted: Wanted) -> Cell:
-    method, variant = split_method(wanted.method)
+def _unfinished(known: Sequence[Cell], wanted: Iterable[Wanted]) -> list[Wanted]:
+    done = {cell.key() for cell in known}
+    return [one for one in wanted if one.key not in done]
+
+
+@contextmanager
+def _claimed(behind: Behind, candidates: Iterator[Wanted], size: int) -> Iterator[list[Wanted]]:
+    """Yield the first cells, at most so many, that nobody has or is computing; ours for the block.
+
+    None, where the very first is not ours.
+    """
+    path, team = behind.folder / "cells.jsonl", list[Wanted]()
+    with ExitStack() as stack:
+        for wanted in candidates:
+            is_ours = stack.enter_context(behind.claims.claim(f"cell {wanted.key}"))
+            if is_ours and _unfinished(read_cells(path), [wanted]):
+                team.append(wanted)
+            if not team or len(team) == size:
+                break
+        yield team
+
+
+def _compute(behind: Behind, team: Sequence[Wanted]) -> Iterator[Cell]:
+    """Yield the cells of a team, which is one cell or several that are trained side by side."""
+    if not team:
+        return
+    backbone, variant = team[0].backbone, split_method(team[0].method)[1]
     metaprompt = None
-    if method in NEED_METAPROMPT:
-        metaprompt = behind.metaprompt(wanted.backbone, variant)
-    return compute_cell(behind.run(wanted.backbone, variant), wanted, metaprompt)
+    if any(split_method(wanted.method)[0] in NEED_METAPROMPT for wanted in team):
+        metaprompt = behind.metaprompt(backbone, variant)
+    run = behind.run(backbone, variant)
+    if len(team) == 1:
+        yield compute_cell(run, team[0], metaprompt)
+    else:
+        yield from compute_cells(run, team, metaprompt)
 
 
 def _expected(known: Sequence[Cell], wanted: Wanted) -> float:

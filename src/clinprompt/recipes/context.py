@@ -5,11 +5,12 @@ A run folder holds ``config.json``, ``environment.json``, ``metrics.jsonl``, ``c
 ``checkpoints/`` and ``store/``.
 """
 
+import glob
 import hashlib
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -117,6 +118,21 @@ class Run:
         """Return where a phase is written."""
         checkpoint = self.folder / "checkpoints" / f"{phase.replace('/', '__')}.safetensors"
         return Place(phase, self.log, checkpoint, self.reporter)
+
+    def place_of(self, phases: Sequence[str]) -> Place:
+        """Return where several phases are written that are trained side by side.
+
+        Their checkpoint is named after the first, and by all: others never go on from it.
+        """
+        digest = hashlib.sha256("\n".join(phases).encode()).hexdigest()[:8]
+        place = self.place(f"{phases[0]}+{digest}")
+        return replace(place, phase=f"{phases[0]} and {len(phases) - 1} more")
+
+    def forget(self, phase: str) -> None:
+        """Remove the checkpoint of a phase, and of groups that it was the first of."""
+        alone = self.place(phase).checkpoint
+        for path in (alone, *alone.parent.glob(f"{glob.escape(alone.stem)}+*{alone.suffix}")):
+            path.unlink(missing_ok=True)
 
     def refresh(self) -> None:
         """Read anew what is finished: another process may have finished more."""

@@ -1,13 +1,15 @@
 """Lay out the cells of a comparison in an order that may be cut anywhere. Computes nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 
 from clinprompt.config import ZERO_SHOT, CompareSettings, Shots, split_method
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.evaluation.cells import CellKey
 from clinprompt.recipes.context import plain_name
+from clinprompt.recipes.methods import TRAIN_PROMPTS
 from clinprompt.tasks.load import TaskData
 
 
@@ -32,8 +34,32 @@ class Wanted:
         """Return the cell's name within its backbone, which may become a path."""
         return f"{self.data.card.name}/{self.method}-k{self.shots}-seed{self.seed}"
 
+    @property
+    def team(self) -> tuple[str, str, Shots, int] | None:
+        """Return what cells have in common that can be trained side by side; None: this cannot."""
+        method, variant = split_method(self.method)
+        return (self.backbone, variant, self.shots, self.seed) if method in TRAIN_PROMPTS else None
+
 
 Block = tuple[Wanted, ...]
+
+
+def mates(wanted: Wanted, unfinished: Iterable[Wanted]) -> Iterator[Wanted]:
+    """Yield a cell, then those that can be trained side by side with it, in their order."""
+    yield wanted
+    if wanted.team:
+        yield from (one for one in unfinished if one.team == wanted.team and one.key != wanted.key)
+
+
+def reach(left: Sequence[Wanted], ahead: Sequence[Wanted], size: int) -> list[Wanted]:
+    """Return the cells that are begun with ``left``: also those ahead that fill up its last teams.
+
+    ``size`` is how many cells make a team.
+    """
+    begun = list(left)
+    for team, count in Counter(one.team for one in left if one.team).items():
+        begun += islice((one for one in ahead if one.team == team), -count % size)
+    return begun
 
 
 def blocks(compare: CompareSettings, backbone: str, targets: Sequence[TaskData]) -> Iterator[Block]:

@@ -22,6 +22,13 @@ NEED_METAPROMPT: tuple[Method, ...] = (
     "adapted-factors",
     "adapted-metaprompt",
 )
+TRAIN_PROMPTS: tuple[Method, ...] = (
+    "prompt-tuning",
+    "spot",
+    "peft-mpt",
+    "adapted-factors",
+    "adapted-metaprompt",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Batch, Row, collate, micro_batches, packs
 from clinprompt.batches.mixture import schedule
-from clinprompt.config import FitSettings
+from clinprompt.config import FitSettings, Placement
 from clinprompt.training.checkpoint import Progress
 from clinprompt.training.loop import Place, Plan, StepResult, fit
 from clinprompt.training.losses import task_loss, token_weights
@@ -63,46 +63,80 @@ def tune(
     Raises:
         RunError: the loss is not a number any more, or the disk is full.
     """
-    settings = exercise.settings
-    course = schedule(
+    steps = course(exercise, rows)
+
+    def step(number: int) -> StepResult:
+        chosen = steps[number]
+        terms: Terms = {}
+        value, terms["padding"] = add_gradients(
+            backbone,
+            chosen,
+            prompts=tuner.prompts(tasks_of(chosen)),
+            placement=tuner.placement,
+            loss=exercise.objective(len(chosen), terms),
+            max_tokens=exercise.settings.micro_batch_tokens,
+        )
+        return StepResult(value, sum(len(row) for row in chosen), terms)
+
+    return fit(
+        tuner.parameter_groups(),
+        step,
+        plan_of(exercise, has_validation=bool(validation)),
+        place,
+        validate=lambda: mean_loss(backbone, tuner, validation),
+    )
+
+
+def course(exercise: Exercise, rows: Sequence[Sequence[Row]]) -> list[list[Row]]:
+    """Return the rows of each step, drawn from ``rows[k]`` of each task k."""
+    drawn = schedule(
         [len(own) for own in rows],
-        steps=settings.steps,
-        rows=settings.rows,
+        steps=exercise.settings.steps,
+        rows=exercise.settings.rows,
         temperature=exercise.sampling_temperature,
         seed=exercise.seed,
     )
+    return [[rows[task][index] for task, index in step] for step in drawn]
 
-    def step(number: int) -> StepResult:
-        chosen = [rows[task][index] for task, index in course[number]]
-        terms: Terms = {}
-        loss = exercise.objective(len(chosen), terms)
-        tasks = sorted({row.task for row in chosen})
-        prompts = tuner.prompts(tasks)
-        own = prompts.shape[1] if prompts is not None and tuner.placement == "suffix" else 0
-        batches = batches_of(backbone, chosen, settings.micro_batch_tokens, prompt_tokens=own)
-        value = accumulate_gradients(
-            backbone.model, prompts, tasks, batches, loss, placement=tuner.placement
-        )
-        num_real = sum(len(row) for row in chosen)
-        terms["padding"] = _padding(backbone, batches, num_real)
-        return StepResult(value, num_real, terms)
 
-    plan = Plan(
+def plan_of(exercise: Exercise, *, has_validation: bool = False) -> Plan:
+    """Return an exercise as the training loop takes it."""
+    settings = exercise.settings
+    return Plan(
         steps=settings.steps,
         rates=exercise.rates,
         warmup_steps=settings.warmup_steps,
         decay=settings.decay,
         clip_norm=settings.clip_norm,
-        validate_every=exercise.validate_every if validation else 0,
+        validate_every=exercise.validate_every if has_validation else 0,
         checkpoint_every=settings.checkpoint_every,
     )
-    return fit(
-        tuner.parameter_groups(),
-        step,
-        plan,
-        place,
-        validate=lambda: mean_loss(backbone, tuner, validation),
+
+
+def tasks_of(rows: Sequence[Row]) -> list[int]:
+    """Return the tasks that rows are of, in ascending order."""
+    return sorted({row.task for row in rows})
+
+
+def add_gradients(
+    backbone: Backbone,
+    rows: Sequence[Row],
+    *,
+    prompts: torch.Tensor | None,
+    placement: Placement,
+    loss: Loss,
+    max_tokens: int,
+) -> tuple[float, float]:
+    """Add the gradients of rows under the prompts of their tasks, which are as ``tasks_of`` says.
+
+    Returns the loss, and the share of padding among the positions of rows.
+    """
+    own = prompts.shape[1] if prompts is not None and placement == "suffix" else 0
+    batches = batches_of(backbone, rows, max_tokens, prompt_tokens=own)
+    value = accumulate_gradients(
+        backbone.model, prompts, tasks_of(rows), batches, loss, placement=placement
     )
+    return value, _padding(backbone, batches, sum(len(row) for row in rows))
 
 
 @torch.no_grad()
@@ -110,7 +144,7 @@ def mean_loss(
     backbone: Backbone, tuner: Tuner, rows: Sequence[Row], *, max_tokens: int = 4096
 ) -> float:
     """Return the task loss over rows, every row counting the same, in nats a target token."""
-    tasks = sorted({row.task for row in rows})
+    tasks = tasks_of(rows)
     bank = make_bank(backbone.model, tuner.prompts(tasks), tuner.placement)
     order = torch.tensor(tasks, device=backbone.device)
     total, terms = 0.0, Terms()

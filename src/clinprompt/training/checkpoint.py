@@ -1,4 +1,8 @@
-"""Save and load the state of a training run as one safetensors file. Knows nothing of methods."""
+"""Save and load the state of a training run as one safetensors file. Knows nothing of methods.
+
+What is trained side by side lies in one file: the first under bare names, the others under their
+number, as in ``2/parameter.0``.
+"""
 
 import json
 from collections.abc import Sequence
@@ -28,26 +32,36 @@ class Progress:
     best: list[Tensor] = field(default_factory=list)
 
 
-def save_checkpoint(
-    path: Path, parameters: Sequence[nn.Parameter], optimizer: Optimizer, progress: Progress
-) -> None:
-    """Save parameters, optimizer state and progress; the file is there whole or not at all."""
-    tensors = {f"parameter.{i}": p.detach() for i, p in enumerate(parameters)}
-    tensors |= {f"best.{i}": tensor for i, tensor in enumerate(progress.best)}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    numbers = {
-        name: getattr(progress, name)
-        for name in ("step", "tokens", "seconds", "last_loss", "best_loss", "best_step")
-    }
-    stored = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    write_bytes(path, save(stored, metadata={"progress": json.dumps(numbers)}))
+@dataclass
+class State:
+    """What changes in training: parameters, what the optimizer knows of them, how far they are."""
+
+    parameters: list[nn.Parameter]
+    optimizer: Optimizer
+    progress: Progress = field(default_factory=Progress)
 
 
-def load_checkpoint(
-    path: Path, parameters: Sequence[nn.Parameter], optimizer: Optimizer
-) -> Progress:
-    """Put a saved state back into parameters and optimizer; return the progress.
+def save_checkpoint(path: Path, states: Sequence[State]) -> None:
+    """Save states that belong together; the file is there whole or not at all."""
+    stored: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for number, state in enumerate(states):
+        begin, progress = _prefix(number), state.progress
+        tensors = {f"parameter.{i}": p.detach() for i, p in enumerate(state.parameters)}
+        tensors |= {f"best.{i}": tensor for i, tensor in enumerate(progress.best)}
+        for index, own in state.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in own.items()}
+        numbers = {
+            name: getattr(progress, name)
+            for name in ("step", "tokens", "seconds", "last_loss", "best_loss", "best_step")
+        }
+        stored |= {begin + name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+        metadata[begin + "progress"] = json.dumps(numbers)
+    write_bytes(path, save(stored, metadata=metadata))
+
+
+def load_checkpoint(path: Path, states: Sequence[State]) -> None:
+    """Put saved states back: parameters, optimizers and progress.
 
     Raises:
         RunError: the file is damaged or belongs to other parameters.
@@ -55,31 +69,37 @@ def load_checkpoint(
     try:
         with safe_open(path, framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            progress = Progress(**json.loads(stored.metadata()["progress"]))
-        _restore(tensors, parameters, optimizer, progress)
+            metadata = stored.metadata()
+        if metadata.keys() != {_prefix(number) + "progress" for number in range(len(states))}:
+            raise ValueError("other states")
+        for number, state in enumerate(states):
+            begin = _prefix(number)
+            state.progress = Progress(**json.loads(metadata[begin + "progress"]))
+            own = {name: t for name, t in tensors.items() if name.rpartition("/")[0] == begin[:-1]}
+            _restore({name.removeprefix(begin): t for name, t in own.items()}, state)
     except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
         raise RunError(
             f"{path}: checkpoint damaged or of another run; delete it to train this part again"
         ) from error
-    return progress
 
 
-def _restore(
-    tensors: dict[str, Tensor],
-    parameters: Sequence[nn.Parameter],
-    optimizer: Optimizer,
-    progress: Progress,
-) -> None:
+def _prefix(number: int) -> str:
+    return f"{number}/" if number else ""
+
+
+def _restore(tensors: dict[str, Tensor], state: State) -> None:
+    parameters, optimizer = state.parameters, state.optimizer
     stored = {name: t.shape for name, t in tensors.items() if name.startswith("parameter.")}
     if stored != {f"parameter.{i}": p.shape for i, p in enumerate(parameters)}:
         raise ValueError("other parameters")
     with torch.no_grad():
         for i, parameter in enumerate(parameters):
             parameter.copy_(tensors[f"parameter.{i}"])
-    progress.best = [tensors[f"best.{i}"] for i in range(len(parameters)) if "best.0" in tensors]
-    state: dict[int, dict[str, Tensor]] = {}
+    has_best = "best.0" in tensors
+    state.progress.best = [tensors[f"best.{i}"] for i in range(len(parameters)) if has_best]
+    known: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+            known.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": known})

@@ -24,7 +24,14 @@ def task_loss(
     logits: Float[Tensor, "N V"], labels: Int[Tensor, " N"], weights: Float[Tensor, " N"]
 ) -> Float[Tensor, ""]:
     """Return the weighted cross-entropy of the right tokens, in nats."""
-    return (cross_entropy(logits, labels, reduction="none") * weights).sum()
+    return token_losses(logits, labels, weights).sum()
+
+
+def token_losses(
+    logits: Float[Tensor, "N V"], labels: Int[Tensor, " N"], weights: Float[Tensor, " N"]
+) -> Float[Tensor, " N"]:
+    """Return what each right token adds to the loss, in nats."""
+    return cross_entropy(logits, labels, reduction="none") * weights
 
 
 @dataclass(frozen=True, slots=True)

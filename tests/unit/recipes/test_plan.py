@@ -88,6 +88,7 @@ def test_memory_of_a_tiny_model_by_hand(tiny):
         "prompt.length=4",
         "distill.rows=1",
         "distill.micro_batch_tokens=10",
+        "adapt.micro_batch_tokens=10",
         "data.max_input_tokens=16",
         "data.max_target_tokens=4",
     )
@@ -102,7 +103,17 @@ def test_memory_of_a_tiny_model_by_hand(tiny):
     adapters = lora_memory(config, tiny)
     inputs = 2 * (32 + 32 + 32 + 32)  # of q, k, v and o
     assert adapters.keys_values == 0
-    assert adapters.activations == 1024 * (a_position + 4 * inputs)
+    assert adapters.activations == positions * (a_position + 4 * inputs)
+
+
+def test_prompts_side_by_side_take_memory_each(tiny):
+    few, many = (
+        prompt_memory(settings("prompt.length=4", f"compare.together={count}"), tiny, 2)
+        for count in (1, 10)
+    )
+    # Two sources in a distillation step, ten prompts in one of a comparison; L = 2, G·D = 16.
+    assert many.keys_values - few.keys_values == 2 * 2 * 16 * 4 * 2 * (10 - 2) * 4
+    assert many.activations > few.activations
 
 
 def test_estimated_memory_is_near_what_was_measured():

@@ -1,56 +1,82 @@
 """A checkpoint comes back whole or is refused by name."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from clinprompt.errors import RunError
-from clinprompt.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from clinprompt.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
 from clinprompt.training.optim import build_optimizer
 
 
 def made(*shapes, seed=0):
     generator = torch.Generator().manual_seed(seed)
     parameters = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
-    return parameters, build_optimizer({"all": parameters}, {"all": 0.1})
+    return State(parameters, build_optimizer({"all": parameters}, {"all": 0.1}))
 
 
-def step(parameters, optimizer):
-    for parameter in parameters:
+def step(state):
+    for parameter in state.parameters:
         parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
+    state.optimizer.step()
+
+
+def trained(*shapes, seed=0, steps=3):
+    state = made(*shapes, seed=seed)
+    step(state)
+    best = [p.detach() + 1 for p in state.parameters]
+    state.progress = Progress(steps, 40, 1.5, 0.25, 0.125, 2, best)
+    return state
 
 
 def saved(path, *shapes):
-    parameters, optimizer = made(*shapes)
-    step(parameters, optimizer)
-    best = [p.detach() + 1 for p in parameters]
-    progress = Progress(3, 40, 1.5, 0.25, 0.125, 2, best)
-    save_checkpoint(path, parameters, optimizer, progress)
-    return parameters, optimizer, progress
+    state = trained(*shapes)
+    save_checkpoint(path, [state])
+    return state
+
+
+def assert_comes_back(state, found):
+    best = zip(found.progress.best, state.progress.best, strict=True)
+    assert all(torch.equal(a, b) for a, b in best)
+    assert replace(found.progress, best=[]) == replace(state.progress, best=[])
+    for _ in range(2):
+        step(state)
+        step(found)
+    assert all(torch.equal(a, b) for a, b in zip(state.parameters, found.parameters, strict=True))
 
 
 def test_a_state_comes_back_and_goes_on_the_same(tmp_path):
-    parameters, optimizer, progress = saved(tmp_path / "c", (2, 3), (4,))
-    others, other_optimizer = made((2, 3), (4,), seed=1)
-    found = load_checkpoint(tmp_path / "c", others, other_optimizer)
-    assert all(torch.equal(a, b) for a, b in zip(found.best, progress.best, strict=True))
-    found.best = progress.best
-    assert found == progress
-    for _ in range(2):
-        step(parameters, optimizer)
-        step(others, other_optimizer)
-    assert all(torch.equal(a, b) for a, b in zip(parameters, others, strict=True))
+    state, found = saved(tmp_path / "c", (2, 3), (4,)), made((2, 3), (4,), seed=1)
+    load_checkpoint(tmp_path / "c", [found])
+    assert_comes_back(state, found)
+
+
+def test_states_of_one_file_come_back_each(tmp_path):
+    shapes = [((2, 3), (4,)), ((5,),), ((2, 3), (4,))]
+    states = [trained(*own, seed=seed, steps=seed + 1) for seed, own in enumerate(shapes)]
+    save_checkpoint(tmp_path / "c", states)
+    found = [made(*own, seed=7) for own in shapes]
+    load_checkpoint(tmp_path / "c", found)
+    for one, other in zip(states, found, strict=True):
+        assert_comes_back(one, other)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_checkpoint_of_fewer_or_more_states_is_refused(count, tmp_path):
+    save_checkpoint(tmp_path / "c", [trained((2,)), trained((2,))])
+    with pytest.raises(RunError, match="of another run"):
+        load_checkpoint(tmp_path / "c", [made((2,)) for _ in range(count)])
 
 
 def test_losses_that_are_not_measured_yet_come_back(tmp_path):
-    parameters, optimizer = made((2,))
-    save_checkpoint(tmp_path / "c", parameters, optimizer, Progress())
-    found = load_checkpoint(tmp_path / "c", parameters, optimizer)
-    assert found.best_loss == float("inf")
-    assert found.best == []
+    save_checkpoint(tmp_path / "c", [made((2,))])
+    found = made((2,), seed=1)
+    load_checkpoint(tmp_path / "c", [found])
+    assert found.progress.best_loss == float("inf")
+    assert found.progress.best == []
 
 
 @pytest.mark.parametrize("kept", [0, 5, 60, -1])
@@ -59,23 +85,23 @@ def test_a_cut_off_checkpoint_is_refused(kept, tmp_path):
     saved(path, (2, 3))
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(RunError, match=re.escape(f"{path}: checkpoint damaged")):
-        load_checkpoint(path, *made((2, 3)))
+        load_checkpoint(path, [made((2, 3))])
 
 
 @pytest.mark.parametrize("shapes", [((3, 2),), ((2, 3), (1,)), ((5,),)])
 def test_a_checkpoint_of_other_parameters_is_refused(shapes, tmp_path):
     saved(tmp_path / "c", (2, 3))
     with pytest.raises(RunError, match="of another run"):
-        load_checkpoint(tmp_path / "c", *made(*shapes))
+        load_checkpoint(tmp_path / "c", [made(*shapes)])
 
 
 def test_a_checkpoint_is_never_stretched_to_larger_parameters(tmp_path):
     saved(tmp_path / "c", (1, 3))
     with pytest.raises(RunError, match="of another run"):
-        load_checkpoint(tmp_path / "c", *made((2, 3)))
+        load_checkpoint(tmp_path / "c", [made((2, 3))])
 
 
 def test_a_checkpoint_of_more_parameters_is_refused(tmp_path):
     saved(tmp_path / "c", (2, 3), (4,))
     with pytest.raises(RunError, match="of another run"):
-        load_checkpoint(tmp_path / "c", *made((2, 3)))
+        load_checkpoint(tmp_path / "c", [made((2, 3))])

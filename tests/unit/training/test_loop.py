@@ -6,7 +6,7 @@ from tiny import place_in
 from torch import nn
 
 from clinprompt.errors import RunError
-from clinprompt.training.loop import Plan, StepResult, fit
+from clinprompt.training.loop import Member, Plan, StepResult, fit, fit_together
 
 
 def descent(parameter, numbers=None):
@@ -89,3 +89,29 @@ def test_a_large_gradient_is_clipped(tmp_path):
     fit({"all": [parameter]}, step, Plan(steps=1, rates={"all": 0.1}, clip_norm=1.0), place)
     assert place.log.rows()[0]["gradient_norm"] == pytest.approx(50)
     torch.testing.assert_close(parameter.grad, torch.tensor([0.6, 0.8]), rtol=1e-4, atol=1e-4)
+
+
+def test_members_have_their_own_steps_norms_and_seconds(tmp_path):
+    parameters = [nn.Parameter(torch.zeros(2)) for _ in range(2)]
+    acted = []
+
+    def step(number, acting):
+        acted.append((number, tuple(acting)))
+        for index in acting:
+            parameters[index].grad = torch.tensor([30.0, 40.0]) / (1 + 499 * index)
+        return [StepResult(1.0 + index, tokens=7 * (1 + 2 * index)) for index in acting]
+
+    members = [
+        Member(name, {"all": [parameter]}, Plan(steps=steps, rates={"all": 0.1}))
+        for name, parameter, steps in zip("ab", parameters, (1, 3), strict=True)
+    ]
+    found = fit_together(members, step, place_in(tmp_path))
+    assert acted == [(0, (0, 1)), (1, (1,)), (2, (1,))]
+    assert [(own.step, own.tokens, own.last_loss) for own in found] == [(1, 7, 1), (3, 63, 2)]
+    rows = place_in(tmp_path).log.rows()
+    assert [row["phase"] for row in rows] == ["a", "b", "b", "b"]
+    assert [row["gradient_norm"] for row in rows[:2]] == pytest.approx([50, 0.1])
+    assert rows[1]["seconds"] == pytest.approx(3 * rows[0]["seconds"])
+    # 50 is scaled to 1, 0.1 stays.
+    torch.testing.assert_close(parameters[0].grad, torch.tensor([0.6, 0.8]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(parameters[1].grad, torch.tensor([0.06, 0.08]))
