@@ -69,9 +69,13 @@ def append_line(path: Path, line: str) -> None:
 
 
 def _cut_half_line(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        stream.seek(max(0, size - 1))
+        if stream.read(1) in (b"", b"\n"):
+            return
     content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
+    os.truncate(path, content.rfind(b"\n") + 1)
 
 
 @contextmanager
