@@ -1,6 +1,8 @@
 """Put a run's metaprompt into the package, with a card of its sources and their licences.
 
-Run: python docs/ship_metaprompt.py RUN/store/metaprompts/ID
+``adapt`` of the config (of its variant, if one is named) becomes what it is adapted with by default.
+
+Run: python docs/ship_metaprompt.py RUN/store/metaprompts/ID CONFIG [VARIANT]
 """
 
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from clinprompt.config import load_config
 from clinprompt.prompts.artifact import Manifest, load_artifact, make_artifact, save_artifact
 from clinprompt.tasks.suite import find_suite
 
@@ -17,7 +20,9 @@ SUITE = "shippable"
 
 def main() -> None:
     """Store it in half precision, under its backbone's name; write its card."""
-    found = load_artifact(Path(sys.argv[1]))
+    source, config, *variant = sys.argv[1:]
+    found = load_artifact(Path(source))
+    own = load_config(Path(config)).varied("".join(variant)).adapt.model_dump(mode="json")
     unfree = [
         task["name"]
         for task in found.manifest.tasks
@@ -26,7 +31,8 @@ def main() -> None:
     if found.manifest.kind != "metaprompt" or unfree:
         sys.exit(f"not shipped: no metaprompt, or made of sources not free for any use: {unfree}")
     halves = {name: tensor.to(torch.float16) for name, tensor in found.tensors.items()}
-    artifact = make_artifact(found.manifest, halves)
+    settings = found.manifest.settings | {"adapt": own}
+    artifact = make_artifact(found.manifest.model_copy(update={"settings": settings}), halves)
     folder = SHIPPED / artifact.manifest.backbone
     save_artifact(folder, artifact)
     (folder / "README.md").write_text(card_text(artifact.manifest), encoding="utf-8")
