@@ -1,6 +1,6 @@
 """Put a run's metaprompt into the package, with a card of its sources and their licences.
 
-``adapt`` of the config (of its variant, if one is named) becomes what it is adapted with by default.
+What it is adapted with by default is ``adapt`` of the config, or of the variant that is named.
 
 Run: python docs/ship_metaprompt.py RUN/store/metaprompts/ID CONFIG [VARIANT]
 """
