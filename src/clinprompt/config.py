@@ -176,6 +176,7 @@ class CompareSettings(Settings):
         "adapted-metaprompt",
     )
     backbones: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    ablations: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     shots: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = (16, 64)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
@@ -259,6 +260,9 @@ class RunConfig(Settings):
         if unknown := sorted(used - set(self.variants)):
             hint = did_you_mean(unknown[0], self.variants)
             raise ValueError(f"compare.methods: no variant {unknown[0]!r}; {hint}")
+        if unknown := sorted(set(self.compare.ablations) - used):
+            hint = did_you_mean(unknown[0], used)
+            raise ValueError(f"compare.ablations: no method has variant {unknown[0]!r}; {hint}")
         for name, values in self.variants.items():
             if kept := sorted(_FIXED & set(values)):
                 raise ValueError(f"variants.{name}: {kept[0]} is the same in all variants")

@@ -26,6 +26,7 @@ class Cell(BaseModel):
     that would be significant. ``extra`` holds further metrics by name (partial F1, exact match).
     ``statistics`` [N, S] are what the metric sums over the N test rows (see ``metrics``), and
     ``row_digest`` tells which rows they are: cells of one digest can be compared row by row.
+    ``is_ablation`` tells that a variant (METHOD@VARIANT) is held against its plain form only.
     ``peak_bytes`` is the most memory that the process held meanwhile (0: not known).
     """
 
@@ -35,6 +36,7 @@ class Cell(BaseModel):
     target: str
     task_type: str
     method: str
+    is_ablation: bool = False
     shots: Shots
     num_examples: int = Field(default=0, ge=0)
     seed: int

@@ -127,16 +127,18 @@ def common_targets(grid: Grid, methods: Iterable[str]) -> list[str]:
     ]
 
 
-def is_ablation(method: str, methods: Iterable[str]) -> bool:
-    """Return whether a method is a variant of our own whose plain form is among the methods.
+def ablated(summaries: Iterable[Summary]) -> set[str]:
+    """Return the methods that are ablations of a method that is among the summaries, too.
 
-    A variant is named ``method@variant``. Those of ``metaprompt`` and ``adapted-…`` take a part
-    away or change it, so they are held against their plain form; variants of baselines
-    (``lora@r16``) are baselines too and stand beside the others.
+    A variant is named METHOD@VARIANT; other variants stand beside the other methods.
     """
-    base, mark, _ = method.partition("@")
-    is_ours = base == "metaprompt" or base.startswith("adapted-")
-    return bool(mark) and is_ours and base in set(methods)
+    group = list(summaries)
+    methods = {one.method for one in group}
+    return {
+        one.method
+        for one in group
+        if one.cells[0].is_ablation and one.method.partition("@")[0] in methods
+    }
 
 
 def mean_ranks(grid: Grid, methods: Sequence[str]) -> dict[str, float]:

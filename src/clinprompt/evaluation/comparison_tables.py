@@ -13,9 +13,9 @@ from clinprompt.evaluation.compare import (
     Comparison,
     Difference,
     Record,
+    ablated,
     common_targets,
     compare,
-    is_ablation,
     mean_ranks,
     record,
 )
@@ -119,14 +119,11 @@ def rank_tables(grid: Grid, comparisons: Iterable[Comparison], shots: Shots) -> 
 
 
 def ablation_tables(grid: Grid, shots: Shots, generator: Generator) -> list[Table]:
-    """Return for each method of ours with variants a table of them beside the plain form.
-
-    A variant of another method than ours is a baseline: see ``is_ablation``.
-    """
-    methods = methods_of(grid.values())
+    """Return for each method with ablations a table of them beside the plain form."""
+    found = ablated(grid.values())
     variants: dict[str, list[str]] = {}
-    for method in methods:
-        if is_ablation(method, methods):
+    for method in methods_of(grid.values()):
+        if method in found:
             variants.setdefault(method.partition("@")[0], []).append(method)
     return [
         _ablation_table(compare(grid, names, base, generator, each_target=False), grid, shots)

@@ -8,11 +8,12 @@ import numpy as np
 
 from clinprompt.config import Shots
 from clinprompt.evaluation.cells import Cell, by_backbone, shots_name, shots_order
-from clinprompt.evaluation.compare import is_ablation
+from clinprompt.evaluation.compare import ablated
 from clinprompt.evaluation.summaries import (
     Summaries,
     Summary,
     all_shots,
+    at_shots,
     mean_over_targets,
     summarize,
     targets_of,
@@ -83,13 +84,12 @@ def summary_tables(summaries: Summaries, baselines: Mapping[str, Baseline]) -> l
 
 def without_ablations(summaries: Summaries) -> dict[tuple[str, str, Shots], Summary]:
     """Return the summaries but for variants that are held against their plain form."""
-    return {
-        key: one
+    left_out = {
+        (name, shots)
         for shots in all_shots(summaries)
-        for key, one in summaries.items()
-        if key[2] == shots
-        and not is_ablation(one.method, [name for _, name, k in summaries if k == shots])
+        for name in ablated(at_shots(summaries, shots).values())
     }
+    return {key: one for key, one in summaries.items() if key[1:] not in left_out}
 
 
 def headed(tables: Iterable[Table], backbone: str, backbones: Iterable[str]) -> list[Table]:

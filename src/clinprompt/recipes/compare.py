@@ -93,7 +93,7 @@ def compare(request: Request, reporter: Reporter) -> Outcome:
     grid = list(blocks(config.compare, config.backbone, suite.targets))
     _fill(behind, grid, request.budget)
     path = folder / "cells.jsonl"
-    cells = _in_order(read_cells(path), grid)
+    cells = _in_order(read_cells(path), grid, config.compare.ablations)
     claims.close()
     wanting = sum(len(block) for block in grid) - len(cells)
     if not cells:
@@ -175,9 +175,14 @@ def _expected(known: Sequence[Cell], wanted: Wanted) -> float:
     return fmean(taken) if taken else 0.0
 
 
-def _in_order(cells: Sequence[Cell], grid: Sequence[Block]) -> list[Cell]:
-    """Return the cells of the grid in its order, whoever finished first."""
-    known = {cell.key(): cell for cell in cells}
+def _in_order(cells: Sequence[Cell], grid: Sequence[Block], ablations: Sequence[str]) -> list[Cell]:
+    """Return the cells of the grid in its order, whoever finished first; mark the ablations."""
+    known = {
+        cell.key(): cell.model_copy(
+            update={"is_ablation": split_method(cell.method)[1] in ablations}
+        )
+        for cell in cells
+    }
     return [known[wanted.key] for block in grid for wanted in block if wanted.key in known]
 
 

@@ -4,9 +4,9 @@ from made_up_cells import answered
 
 from clinprompt.evaluation.compare import (
     MEAN,
+    ablated,
     common_targets,
     compare,
-    is_ablation,
     mean_ranks,
     record,
 )
@@ -166,9 +166,9 @@ def test_the_same_generator_gives_the_same_comparison():
     assert held(*cells) == held(*cells)
 
 
-def test_variants_of_our_methods_are_ablations_and_of_baselines_are_not():
-    methods = ["lora", "adapted-metaprompt", "metaprompt@text"]
-    assert is_ablation("adapted-metaprompt@no-distillation", methods)
-    assert not is_ablation("adapted-metaprompt", methods)
-    assert not is_ablation("lora@r16", methods)
-    assert not is_ablation("metaprompt@text", methods)  # its plain form is not there
+def test_ablations_are_variants_so_marked_whose_plain_form_is_there():
+    marked = {"metaprompt@text", "adapted-metaprompt@no-distillation"}
+    names = (*marked, "lora", "lora@r16", "adapted-metaprompt")
+    cells = [answered(name, [1, 0], is_ablation=name in marked) for name in names]
+    grid = summarize(cells, np.random.default_rng(0))
+    assert ablated(grid.values()) == {"adapted-metaprompt@no-distillation"}

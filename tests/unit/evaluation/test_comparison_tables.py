@@ -61,12 +61,12 @@ def test_ranks_stand_beside_wins_against_each_reference():
     ]
 
 
-def test_ablations_have_a_table_of_their_own_and_variants_of_baselines_do_not():
+def test_ablations_have_a_table_of_their_own_and_other_variants_do_not():
     cells = [
         answered("lora", HALF),
         answered("lora@r16", HALF),
         answered("adapted-metaprompt", RIGHT),
-        answered("adapted-metaprompt@no-distillation", WRONG),
+        answered("adapted-metaprompt@no-distillation", WRONG, is_ablation=True),
     ]
     (scores,) = score_tables(cells, {})
     assert scores.header[3:] == [
