@@ -1,13 +1,16 @@
-"""Put the committed results of open-mini as a table into README.md. Run: make readme."""
+"""Put the committed results on open21's targets as a table into README.md. Run: make readme."""
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clinprompt.evaluation.cells import read_cells
-from clinprompt.evaluation.tables import Baseline, table_rows
+import numpy as np
+
+from clinprompt.evaluation.cells import read_cells, shots_name, shots_order
+from clinprompt.evaluation.summaries import Summary, SummaryKey, summarize, types_of
+from clinprompt.evaluation.tables import mean_text
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results" / "open-mini"
+RESULTS = ROOT / "docs" / "results" / "open21"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
@@ -22,21 +25,36 @@ def main() -> None:
 def results_text() -> str:
     """Return the table with its caption, made from the committed cells."""
     cells = read_cells(RESULTS / "cells.jsonl")
-    stored = json.loads((RESULTS / "baselines.json").read_text(encoding="utf-8"))
-    baselines = {target: Baseline(**values) for target, values in stored.items()}
-    header, rows = table_rows(cells, baselines)
-    turned = list(zip(header, *rows, strict=True))
-    lines = [f"| {' | '.join(line)} |" for line in turned]
-    rule = f"|{' --- |' * (len(rows) + 1)}"
-    table = "\n".join([lines[0], rule, *lines[1:]])
+    summaries = summarize(cells, np.random.default_rng(0))
+    types = types_of(summaries.values())
+    num_targets = sum(map(len, types.values()))
+    heads = [f"{name} ({len(own)})" for name, own in types.items()]
+    lines = [
+        f"| method | trained numbers | {' | '.join(heads)} | mean over {num_targets} targets |",
+        f"|{' --- |' * (len(types) + 3)}",
+    ]
+    columns = dict.fromkeys((one.method, one.shots) for one in summaries.values())
+    for method, shots in sorted(columns, key=lambda column: shots_order(column[1])):
+        own = {key: one for key, one in summaries.items() if key[1:] == (method, shots)}
+        trained = max(cell.trained_numbers for one in own.values() for cell in one.cells)
+        means = [_mean(own, targets) for targets in types.values()]
+        whole = mean_text(list(own.values()), num_targets)
+        name = f"{method}, {shots_name(shots)}"
+        lines.append(f"| {name} | {trained:,} | {' | '.join(means)} | {whole} |")
     rows_each = sorted({cell.num_rows for cell in cells})
+    seeds = len({cell.seed for cell in cells})
     caption = (
         f"SmolLM2-135M, two CPU cores, {' to '.join(map(str, rows_each))} test rows a target, "
-        "one seed, 95 % bootstrap intervals over test rows; ≈ is not clearly above chance and "
-        "majority. [Full report](docs/results/open-mini/report.md), with scorers, settings and "
-        "costs."
+        f"{seeds} seed{'s' if seeds > 1 else ''}, means by task type, 95 % bootstrap intervals "
+        "over test rows. [Full report](docs/results/open21/report.md), with every target, tests, "
+        "scorers, settings and costs."
     )
-    return f"{caption}\n\n{table}"
+    return "\n".join([caption, "", *lines])
+
+
+def _mean(own: Mapping[SummaryKey, Summary], targets: Sequence[str]) -> str:
+    values = [one.value for key, one in own.items() if key[0] in targets]
+    return f"{np.mean(values):.2f}" if len(values) == len(targets) else "-"
 
 
 if __name__ == "__main__":

@@ -44,8 +44,6 @@ def test_make_targets_of_the_readme_exist():
 
 
 def test_results_table_of_the_readme_is_made_from_the_committed_cells():
-    if not (ROOT / "docs" / "results" / "open-mini" / "cells.jsonl").is_file():
-        pytest.skip("no committed results of open-mini")
     sys.path.insert(0, str(ROOT / "docs"))
     try:
         from insert_results import BEGIN, END, results_text  # noqa: PLC0415
