@@ -86,10 +86,7 @@ def compare(request: Request, reporter: Reporter) -> Outcome:
     plain = behind.run()
     _tell(reporter, suite)
     if not config.metaprompt:
-        for data in suite.sources:
-            plain.training_rows(data)
-    for data in suite.targets if config.compare.shots else ():
-        plain.few_rows(data, 1, seed=config.compare.seeds[0])
+        _check_answers(plain, suite)
     grid = list(blocks(config.compare, config.backbone, suite.targets))
     _fill(behind, grid, request.budget)
     path = folder / "cells.jsonl"
@@ -102,9 +99,18 @@ def compare(request: Request, reporter: Reporter) -> Outcome:
 
 
 def _suite(config: RunConfig, mirror: Path | None) -> SuiteData:
-    suite = load_suite(config.suite, config.data, mirror)
+    is_distilled = not all(config.varied(name).metaprompt for name in ("", *config.variants))
+    suite = load_suite(config.suite, config.data, mirror, with_sources=is_distilled)
     check_suite(suite, config)
     return suite.with_targets(chosen_targets(config.compare, suite.targets))
+
+
+def _check_answers(run: Run, suite: SuiteData) -> None:
+    """Check, before hours of training, that each task has answers of a fitting length."""
+    for data in suite.sources:
+        run.training_rows(data)
+    for data in suite.targets if run.config.compare.shots else ():
+        run.few_rows(data, 1, seed=run.config.compare.seeds[0])
 
 
 def _fill(behind: Behind, grid: Sequence[Block], budget: Budget) -> None:

@@ -55,11 +55,13 @@ def find_mirror(mirror: Path | None) -> Path | None:
     return fetched if fetched.is_dir() else None
 
 
-def load_suite(name: str, settings: DataSettings, mirror: Path | None) -> SuiteData:
+def load_suite(
+    name: str, settings: DataSettings, mirror: Path | None, *, with_sources: bool = True
+) -> SuiteData:
     """Load every task of a suite, without training rows that show what targets are tested on.
 
     Source rows that share an n-gram with a target row are dropped, and training rows of a target
-    that are the same as one of its test rows.
+    that are the same as one of its test rows. Sources are not needed where nothing is distilled.
 
     Raises:
         SettingError: the suite or a task in it is unknown.
@@ -67,7 +69,8 @@ def load_suite(name: str, settings: DataSettings, mirror: Path | None) -> SuiteD
     """
     suite = find_suite(name)
     place = find_mirror(mirror)
-    sources = [load_task(find_card(task), place) for task in suite.sources]
+    names = suite.sources if with_sources else ()
+    sources = [load_task(find_card(task), place) for task in names]
     targets = [load_task(find_card(task), place) for task in suite.targets]
     kept, dropped = drop_overlapping(sources, targets, settings.overlap_words)
     cleaned = [drop_copies_of_test(data) for data in targets]
@@ -96,7 +99,7 @@ def check_suite(suite: SuiteData, config: RunConfig) -> None:
         _check_rows(data, ("train", "test"))
     types = {data.card.type for data in suite.sources}
     lone = [data.card for data in suite.targets if data.card.type not in types]
-    if config.adapt.routing == "type" and lone:
+    if config.adapt.routing == "type" and suite.sources and lone:
         raise SettingError(
             f"adapt.routing = 'type', but no source of suite {suite.name} has the type of target "
             f"{lone[0].name} ({lone[0].type}); use 'all'"
