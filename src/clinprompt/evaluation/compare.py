@@ -27,7 +27,8 @@ class Difference:
     """A score less the reference's on one target, or their mean over targets.
 
     The interval is a paired bootstrap (both methods on the same resampled rows), ``p_value`` a
-    paired permutation test, ``corrected`` the same after Holm's rule over the whole comparison.
+    paired permutation test, ``corrected`` the same after Holm's rule: over all means of the
+    comparison, or over all its single targets.
     """
 
     value: float
@@ -241,8 +242,11 @@ def _means(
 
 
 def _corrected(differences: Mapping[Place, Difference]) -> dict[Place, Difference]:
-    adjusted = holm([one.p_value for one in differences.values()])
-    return {
-        place: replace(one, corrected=value)
-        for (place, one), value in zip(differences.items(), adjusted, strict=True)
-    }
+    """Correct the tests of means among themselves, and those on single targets."""
+    corrected = dict(differences)
+    for is_mean in (True, False):
+        family = [place for place in differences if (place[1] == MEAN) == is_mean]
+        adjusted = holm([differences[place].p_value for place in family])
+        for place, value in zip(family, adjusted, strict=True):
+            corrected[place] = replace(differences[place], corrected=value)
+    return corrected

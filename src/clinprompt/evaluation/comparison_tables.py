@@ -35,7 +35,8 @@ _SEED = 1  # the same cells give the same tables
 _TEST_NOTE = (
     "Score less that of {reference} on the same test rows. Brackets: 95 % paired bootstrap. p: "
     f"paired permutation test ({NUM_SWAPS:,} draws; rows swapped, all seeds of a row together), "
-    "corrected by Holm's rule for all tests of this table ({count})."
+    "corrected by Holm's rule, means among each other ({num_means}) and single targets "
+    "({num_single})."
 )
 
 
@@ -81,9 +82,8 @@ def difference_table(comparison: Comparison, targets: Sequence[str], shots: Shot
         ]
         for name in [*targets, MEAN]
     ]
-    count = len(comparison.differences)
     notes = [
-        _TEST_NOTE.format(reference=comparison.reference, count=count),
+        _test_note(comparison, comparison.reference),
         _mean_note(comparison),
         _left_out_note(comparison),
     ]
@@ -176,15 +176,20 @@ def _ablation_table(comparison: Comparison, grid: Grid, shots: Shots) -> Table:
         difference = comparison.differences.get((method, MEAN))
         variant = method.partition("@")[2] or "as it is"
         rows.append([variant, mean, MISSING if method == base else difference_text(difference)])
-    count = len(comparison.differences)
     notes = [
-        _TEST_NOTE.format(reference=base, count=count),
+        _test_note(comparison, base),
         _mean_note(comparison),
         _left_out_note(comparison),
     ]
     title = f"Ablations of {base}, {shots_name(shots)}"
     header = ["variant", "mean over targets", "difference"]
     return Table(title, header, rows, " ".join(filter(None, notes)))
+
+
+def _test_note(comparison: Comparison, reference: str) -> str:
+    num_means = sum(target == MEAN for _, target in comparison.differences)
+    num_single = len(comparison.differences) - num_means
+    return _TEST_NOTE.format(reference=reference, num_means=num_means, num_single=num_single)
 
 
 def _mean_note(comparison: Comparison) -> str:

@@ -29,7 +29,7 @@ def test_differences_are_told_to_lora_and_to_prompt_tuning():
     assert [row[0] for row in to_lora.rows] == ["headqa", "mean"]
     assert to_lora.rows[0][1].startswith("-0.50 [")
     assert to_lora.rows[0][2].startswith("+0.50 [")
-    assert "all tests of this table (4)" in to_lora.note
+    assert "means among each other (2) and single targets (2)" in to_lora.note
     to_prompts = tables["Difference to prompt-tuning, 16-shot"]
     assert to_prompts.rows[1][2] == "+1.00 [+1.00, +1.00], p < 0.001"
 
@@ -79,7 +79,7 @@ def test_ablations_have_a_table_of_their_own_and_other_variants_do_not():
         ["as it is", "1.00 [0.90, 1.00]", "-"],
         ["no-distillation", "0.00 [0.00, 0.10]", "-1.00 [-1.00, -1.00], p < 0.001"],
     ]
-    assert "all tests of this table (1)" in table.note
+    assert "means among each other (1) and single targets (0)" in table.note
 
 
 def test_results_without_statistics_are_ranked_but_not_tested():
