@@ -21,11 +21,11 @@ from clinprompt.evaluation.cells import Cell, append_cell, read_cells, shots_nam
 from clinprompt.evaluation.report import write_report
 from clinprompt.evaluation.tables import Table, score_tables
 from clinprompt.files import Claims, write_text
-from clinprompt.recipes.behind import Behind
 from clinprompt.recipes.cell import compute_cell, compute_cells
 from clinprompt.recipes.context import CLAIMS, Run, check_is_run
 from clinprompt.recipes.grid import Block, Wanted, blocks, chosen_targets, mates, reach
 from clinprompt.recipes.methods import NEED_METAPROMPT
+from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.recipes.summary import report_contents
 from clinprompt.training.progress import Reporter
@@ -82,13 +82,13 @@ def compare(request: Request, reporter: Reporter) -> Outcome:
     suite = _suite(config, request.mirror)
     check_is_run(folder)
     claims = Claims(folder / CLAIMS)
-    behind = Behind(folder, config, suite, request.mirror, claims, reporter)
-    plain = behind.run()
+    runs = Runs(folder, config, suite, request.mirror, claims, reporter)
+    plain = runs.run()
     _tell(reporter, suite)
     if not config.metaprompt:
         _check_answers(plain, suite)
     grid = list(blocks(config.compare, config.backbone, suite.targets))
-    _fill(behind, grid, request.budget)
+    _fill(runs, grid, request.budget)
     path = folder / "cells.jsonl"
     cells = _in_order(read_cells(path), grid, config.compare.ablations)
     claims.close()
@@ -113,10 +113,10 @@ def _check_answers(run: Run, suite: SuiteData) -> None:
         run.few_rows(data, 1, seed=run.config.compare.seeds[0])
 
 
-def _fill(behind: Behind, grid: Sequence[Block], budget: Budget) -> None:
+def _fill(runs: Runs, grid: Sequence[Block], budget: Budget) -> None:
     """Compute the cells that no process has and none is computing."""
-    path = behind.folder / "cells.jsonl"
-    size = behind.config.compare.together
+    path = runs.folder / "cells.jsonl"
+    size = runs.config.compare.together
     for number, block in enumerate(grid):
         known = read_cells(path)
         left = _unfinished(known, block)
@@ -125,15 +125,15 @@ def _fill(behind: Behind, grid: Sequence[Block], budget: Budget) -> None:
         ahead = _unfinished(known, chain(*grid[number + 1 :])) if size > 1 else []
         begun = reach(left, ahead, size)
         if not budget.has_room(sum(_expected(known, wanted) for wanted in begun)):
-            behind.reporter.say("the budget is spent; the same command goes on from here")
+            runs.reporter.say("the budget is spent; the same command goes on from here")
             return
         for wanted in left:
             if not budget.has_room(0):
                 return
-            with _claimed(behind, mates(wanted, [*left, *ahead]), size) as team:
-                for cell in _compute(behind, team):
+            with _claimed(runs, mates(wanted, [*left, *ahead]), size) as team:
+                for cell in _compute(runs, team):
                     append_cell(path, cell)
-                    behind.reporter.say(_in_words(cell))
+                    runs.reporter.say(_in_words(cell))
 
 
 def _unfinished(known: Sequence[Cell], wanted: Iterable[Wanted]) -> list[Wanted]:
@@ -142,15 +142,15 @@ def _unfinished(known: Sequence[Cell], wanted: Iterable[Wanted]) -> list[Wanted]
 
 
 @contextmanager
-def _claimed(behind: Behind, candidates: Iterator[Wanted], size: int) -> Iterator[list[Wanted]]:
+def _claimed(runs: Runs, candidates: Iterator[Wanted], size: int) -> Iterator[list[Wanted]]:
     """Yield the first cells, at most so many, that nobody has or is computing; ours for the block.
 
     None, where the very first is not ours.
     """
-    path, team = behind.folder / "cells.jsonl", list[Wanted]()
+    path, team = runs.folder / "cells.jsonl", list[Wanted]()
     with ExitStack() as stack:
         for wanted in candidates:
-            is_ours = stack.enter_context(behind.claims.claim(f"cell {wanted.key}"))
+            is_ours = stack.enter_context(runs.claims.claim(f"cell {wanted.key}"))
             if is_ours and _unfinished(read_cells(path), [wanted]):
                 team.append(wanted)
             if not team or len(team) == size:
@@ -158,15 +158,15 @@ def _claimed(behind: Behind, candidates: Iterator[Wanted], size: int) -> Iterato
         yield team
 
 
-def _compute(behind: Behind, team: Sequence[Wanted]) -> Iterator[Cell]:
+def _compute(runs: Runs, team: Sequence[Wanted]) -> Iterator[Cell]:
     """Yield the cells of a team, which is one cell or several that are trained side by side."""
     if not team:
         return
     backbone, variant = team[0].backbone, split_method(team[0].method)[1]
     metaprompt = None
     if any(split_method(wanted.method)[0] in NEED_METAPROMPT for wanted in team):
-        metaprompt = behind.metaprompt(backbone, variant)
-    run = behind.run(backbone, variant)
+        metaprompt = runs.metaprompt(backbone, variant)
+    run = runs.run(backbone, variant)
     if len(team) == 1:
         yield compute_cell(run, team[0], metaprompt)
     else:

@@ -19,10 +19,10 @@ from clinprompt.evaluation.tables import Table
 from clinprompt.files import Claims, append_line
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.adapt import Fit, adapt
-from clinprompt.recipes.behind import Behind
 from clinprompt.recipes.context import CLAIMS, Run, check_is_run
 from clinprompt.recipes.metaprompts import check_unseen
 from clinprompt.recipes.methods import NEED_METAPROMPT
+from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import (
     check_suite,
     encode_all,
@@ -72,12 +72,12 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
     held_back = [load_task(find_card(name), find_mirror(mirror)) for name in config.search.tasks]
     check_is_run(folder)
     claims = Claims(folder / CLAIMS)
-    behind = Behind(folder, config, suite, mirror, claims, reporter)
+    runs = Runs(folder, config, suite, mirror, claims, reporter)
     path = folder / "search.jsonl"
     for trial in _trials(config.search, held_back):
         with claims.claim(trial.key) as is_ours:
             if is_ours and trial.key not in _made(path):
-                row = _make(behind, trial, config.search.shots)
+                row = _make(runs, trial, config.search.shots)
                 append_line(path, json.dumps(row))
                 reporter.say(f"{row['method']} {row['settings']}  {row['task']}: {row['loss']:.3f}")
     claims.close()
@@ -93,9 +93,9 @@ def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator
                     yield Trial(method, number, trials[number], data, seed)
 
 
-def _make(behind: Behind, trial: Trial, shots: int) -> dict[str, Any]:
+def _make(runs: Runs, trial: Trial, shots: int) -> dict[str, Any]:
     source = f"search.trials.{trial.method}, trial {trial.number + 1}"
-    plain = behind.run()
+    plain = runs.run()
     config = plain.config.changed(dict(trial.changes), source=source)
     # Rows and candidates stay encoded where the data settings are the same.
     run = (
@@ -103,7 +103,7 @@ def _make(behind: Behind, trial: Trial, shots: int) -> dict[str, Any]:
     )
     metaprompt: Artifact | None = None
     if trial.method in NEED_METAPROMPT:
-        metaprompt = behind.metaprompt()
+        metaprompt = runs.metaprompt()
         check_unseen(metaprompt, (trial.data.card.name,))
     rows = run.few_rows(trial.data, shots, seed=trial.seed)
     name = f"search/{trial.method}-{trial.number}-{trial.data.card.name}-seed{trial.seed}"

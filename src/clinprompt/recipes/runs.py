@@ -24,7 +24,7 @@ _OF_METAPROMPT = (*_OF_TEACHERS, "metaprompt", "suite", "distill")
 
 
 @dataclass
-class Behind:
+class Runs:
     """The runs of a comparison. Owns what they share: the loaded backbone, suites, claims."""
 
     folder: Path
