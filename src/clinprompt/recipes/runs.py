@@ -13,7 +13,7 @@ from clinprompt.errors import SettingError
 from clinprompt.files import Claims
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.context import Run, backbone_of, open_run, plain_name
-from clinprompt.recipes.distill import distill
+from clinprompt.recipes.distill import distill, teach
 from clinprompt.recipes.metaprompts import SHAPE, check_unseen, find_metaprompt, with_shape
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.training.progress import Reporter
@@ -86,11 +86,15 @@ class Runs:
         return self._metaprompts[key]
 
     def _distilled(self, run: Run, key: tuple[str, str]) -> Artifact:
-        teaching = self.run(key[0]) if self._shares_teachers(*key) else run
+        taught_in = (key[0], "") if self._shares_teachers(*key) else key
+        teaching, sources = self.run(*taught_in), self._sources(run.config).sources
+        with self.claims.claim(f"teachers {taught_in}", wait=True):
+            teaching.refresh()
+            for data in sources:
+                teach(teaching, data)
         with self.claims.claim(f"metaprompt {key}", wait=True):
             run.refresh()
-            teaching.refresh()
-            return distill(run, self._sources(run.config).sources, teaching=teaching)
+            return distill(run, sources, teaching=teaching)
 
     def _config(self, backbone: str, variant: str) -> RunConfig:
         """Return a run's settings; a metaprompt that is there already gives its shape."""
