@@ -8,6 +8,7 @@ Axes: K tasks, P prompt positions, B rows, T text tokens, H hidden size, V vocab
 positions, G key-value heads, D head size.
 """
 
+import inspect
 from dataclasses import dataclass
 
 import torch
@@ -82,11 +83,17 @@ def read_embeds(
         inputs_embeds=embeds,
         attention_mask=masks(model, positions, all_positions, all_real, dtype=embeds.dtype),
         position_ids=positions,
-        past_key_values=cache,
+        **cache_argument(model, cache),
         use_cache=True,
     )
     layers = tuple((layer.keys, layer.values) for layer in cache.layers)
     return output.last_hidden_state, Prefix(layers, all_positions, all_real)
+
+
+def cache_argument(model: PreTrainedModel, cache: Cache) -> dict[str, Cache]:
+    """Return a cache by the name that a model knows it by: ``cache`` since transformers 5.24."""
+    is_new = "cache" in inspect.signature(model.base_model.forward).parameters
+    return {"cache" if is_new else "past_key_values": cache}
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from clinprompt.backbone.shared_prefix import Prefix, masks
+from clinprompt.backbone.shared_prefix import Prefix, cache_argument, masks
 
 
 class Writing:
@@ -42,7 +42,7 @@ class Writing:
                 dtype=embeds.dtype,
             ),
             position_ids=positions,
-            past_key_values=Cache(layers=self._layers),
+            **cache_argument(model, Cache(layers=self._layers)),
             use_cache=True,
         )
         self._length, self._next = end, self._next + 1
