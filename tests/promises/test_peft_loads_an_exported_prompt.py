@@ -13,16 +13,15 @@ from clinprompt.prompts.artifact import Manifest
 from clinprompt.prompts.peft_export import export_peft
 
 
+def manifest_of(fingerprint, **changes):
+    """Return the manifest of a prompt of five positions, in front unless changed."""
+    values = {"kind": "prompt", "name": "mine", "method": "teacher", "backbone": "tiny"}
+    shape = {"length": 5, "hidden_size": 32}
+    return Manifest(fingerprint=fingerprint, **{**values, **shape, **changes})
+
+
 def test_peft_gives_the_same_logits(tiny_llama, tiny_llama_folder, tmp_path):
-    manifest = Manifest(
-        kind="prompt",
-        name="mine",
-        method="teacher",
-        backbone="tiny",
-        fingerprint=tiny_llama.fingerprint,
-        length=5,
-        hidden_size=32,
-    )
+    manifest = manifest_of(tiny_llama.fingerprint)
     [vectors] = random_prompts(1, 5)
     export_peft(tmp_path / "adapter", manifest, vectors, base=str(tiny_llama_folder))
     model = AutoModelForCausalLM.from_pretrained(tiny_llama_folder, dtype=torch.float32)
@@ -43,18 +42,8 @@ def test_peft_gives_the_same_logits_with_a_prompt_in_all_layers(
 ):
     vectors = from_input(tiny_llama.model, random_prompts(1, 5))[0]
     vectors += torch.randn(vectors.shape, generator=torch.Generator().manual_seed(1))
-    manifest = Manifest(
-        kind="prompt",
-        name="mine",
-        method="teacher",
-        backbone="tiny",
-        fingerprint=tiny_llama.fingerprint,
-        length=5,
-        hidden_size=2 * 2 * 2 * 8,
-        placement="layers",
-        num_layers=2,
-        num_heads=2,
-    )
+    shape = {"hidden_size": 2 * 2 * 2 * 8, "num_layers": 2, "num_heads": 2}
+    manifest = manifest_of(tiny_llama.fingerprint, placement="layers", **shape)
     export_peft(tmp_path / "adapter", manifest, vectors, base=str(tiny_llama_folder))
     model = AutoModelForCausalLM.from_pretrained(tiny_llama_folder, dtype=torch.float32)
     adapted = PeftModel.from_pretrained(model, tmp_path / "adapter").eval()
@@ -68,15 +57,7 @@ def test_peft_gives_the_same_logits_with_a_prompt_in_all_layers(
 
 
 def test_the_adapter_names_its_base(tiny_llama_folder, tmp_path):
-    manifest = Manifest(
-        kind="prompt",
-        name="mine",
-        method="teacher",
-        backbone="tiny",
-        fingerprint="tensors:1",
-        length=5,
-        hidden_size=32,
-    )
+    manifest = manifest_of("tensors:1")
     export_peft(tmp_path / "adapter", manifest, random_prompts(1, 5)[0], base="some/model")
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "some/model"

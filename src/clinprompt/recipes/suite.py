@@ -41,10 +41,6 @@ class SuiteData:
         """Return the suite with these targets only."""
         return replace(self, targets=targets)
 
-    def source_cards(self) -> tuple[TaskCard, ...]:
-        """Return the cards of the source tasks."""
-        return tuple(data.card for data in self.sources)
-
 
 def find_mirror(mirror: Path | None) -> Path | None:
     """Return the mirror folder: given, named by the environment, or what ``tasks fetch`` filled."""
