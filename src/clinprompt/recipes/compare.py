@@ -22,9 +22,10 @@ from clinprompt.evaluation.report import write_report
 from clinprompt.evaluation.tables import Table, score_tables
 from clinprompt.files import Claims, write_text
 from clinprompt.recipes.cell import compute_cell, compute_cells
-from clinprompt.recipes.context import CLAIMS, Run, check_is_run
+from clinprompt.recipes.context import Run
 from clinprompt.recipes.grid import Block, Wanted, blocks, chosen_targets, mates, reach
 from clinprompt.recipes.methods import NEED_METAPROMPT
+from clinprompt.recipes.run_folder import CLAIMS, check_is_run
 from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.recipes.summary import report_contents

@@ -30,18 +30,13 @@ from clinprompt.prompts.artifact import Kind, Manifest
 from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.prompts.store import Store
+from clinprompt.recipes.run_folder import check_backbone, check_folder, read_json
 from clinprompt.recipes.suite import Candidates, candidates, training_rows
 from clinprompt.tasks.card import SPLITS, TASK_TYPES, TaskCard
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.loop import Place
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog
-
-CLAIMS = "claims"  # the file by which processes share a run
-_MAY_CHANGE = {"compare", "device", "variants", "search"}
-_OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
-_RESULTS = ("cells.jsonl", "search.jsonl")
-_BEFORE_RESULTS = {"teachers", "metaprompts"}  # in the store
 
 
 @dataclass
@@ -137,7 +132,7 @@ class Run:
     def refresh(self) -> None:
         """Read anew what is finished: another process may have finished more."""
         path = self.folder / "finished.json"
-        self.finished = _read_json(path) if path.is_file() else {}
+        self.finished = read_json(path) if path.is_file() else {}
 
     def finish(self, name: str, content_hash: str, place: Place) -> None:
         """Remember that something is done and saved; its checkpoint is not needed any more."""
@@ -153,7 +148,7 @@ class Run:
         """
         path = self.folder / "tasks.json"
         now = {data.card.name: digest_of(data) for data in tasks}
-        before = _read_json(path) if path.is_file() else {}
+        before = read_json(path) if path.is_file() else {}
         changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
         if changed:
             raise RunError(
@@ -203,9 +198,9 @@ def open_run(
         RunError: the folder holds a run with other settings, or something else.
         BackboneError: the backbone cannot be loaded.
     """
-    _check_folder(folder, config, above or folder)
+    check_folder(folder, config, above=above or folder)
     backbone = backbone or backbone_of(config)
-    _check_environment(folder, backbone)
+    check_backbone(folder, fingerprint=backbone.fingerprint, name=backbone.name)
     write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
     write_text(folder / "environment.json", json.dumps(environment(backbone), indent=2) + "\n")
     run = Run(folder, config, backbone, reporter or Silent())
@@ -250,70 +245,3 @@ def digest_of(data: TaskData) -> str:
 def plain_name(name: str) -> str:
     """Return a name as it is, a path's last part: paths name people and machines."""
     return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a file that this run wrote."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{path}: damaged; choose another --out, or delete the folder") from error
-
-
-def _check_environment(folder: Path, backbone: Backbone) -> None:
-    path = folder / "environment.json"
-    if path.is_file() and _read_json(path).get("backbone") != backbone.fingerprint:
-        raise RunError(
-            f"{folder}: began with another backbone than {backbone.name}; choose another --out"
-        )
-
-
-def check_is_run(folder: Path) -> bool:
-    """Tell whether a folder holds a run; one that is not there or empty may become one.
-
-    Raises:
-        RunError: it holds something else.
-    """
-    if (folder / "config.json").is_file():
-        return True
-    if folder.is_dir() and any(path.name != CLAIMS for path in folder.iterdir()):
-        raise RunError(f"{folder}: not empty and not a run; choose another --out")
-    return False
-
-
-def _check_folder(folder: Path, config: RunConfig, above: Path) -> None:
-    if not check_is_run(folder):
-        return
-    before = _fixed(_read_json(folder / "config.json"))
-    now = _fixed(config.model_dump(mode="json"))
-    may_change = _MAY_CHANGE if _has_results(folder, above) else _MAY_CHANGE | _OF_RESULTS
-    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    if changed := [key for key in changed if key not in may_change]:
-        raise RunError(
-            f"{folder}: holds a run with other settings ({', '.join(changed)}); go on with its own "
-            "config, or choose another --out"
-        )
-
-
-def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings without where teachers' answers are kept: a full disk may change that.
-
-    What is kept is float16, so a distillation that goes on without it is the same method, but no
-    longer the same to the bit as one that was never changed.
-    """
-    distilling = settings.get("distill")
-    if not isinstance(distilling, dict):
-        return settings
-    kept = {key: value for key, value in distilling.items() if key != "cache_teachers"}
-    return settings | {"distill": kept}
-
-
-def _has_results(folder: Path, above: Path) -> bool:
-    """Tell whether something was fitted to a task, or begun to be, or scored."""
-    begun = {path.stem for path in (folder / "checkpoints").glob("*.safetensors")} - {"distill"}
-    saved = {path.name for path in (folder / "store").glob("*")} - _BEFORE_RESULTS
-    return (
-        bool(saved)
-        or any((above / name).is_file() for name in _RESULTS)
-        or not all(name.startswith("teachers__") for name in begun)
-    )
