@@ -5,6 +5,7 @@ of that task. No target is looked at. Every trial is one line of ``search.jsonl`
 goes on after a stop.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +20,10 @@ from clinprompt.evaluation.tables import Table
 from clinprompt.files import Claims, append_line
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.adapt import Fit, adapt
-from clinprompt.recipes.context import CLAIMS, Run, check_is_run
+from clinprompt.recipes.context import Run
 from clinprompt.recipes.metaprompts import check_unseen
 from clinprompt.recipes.methods import NEED_METAPROMPT
+from clinprompt.recipes.run_folder import CLAIMS, check_is_run
 from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import (
     check_suite,
@@ -52,6 +54,12 @@ class Trial:
         what = [self.method, self.changes, self.data.card.name, self.seed]
         return json.dumps(what, sort_keys=True)
 
+    @property
+    def phase(self) -> str:
+        """Return the name under which it is trained: no other trial goes on from its checkpoint."""
+        digest = hashlib.sha256(self.key.encode()).hexdigest()[:8]
+        return f"search/{self.method}-{self.data.card.name}-seed{self.seed}-{digest}"
+
 
 def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Reporter) -> Table:
     """Make every trial that is not made yet; return the table of mean losses, best first.
@@ -61,7 +69,7 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
         ClinpromptError: a task, file or backbone is not usable.
     """
     if config.search is None:
-        raise SettingError(f"{config.name}: has no section [search]; see configs/open21.toml")
+        raise SettingError(f"{config.name}: has no section [search]; see configs/search.toml")
     suite = load_suite(config.suite, config.data, mirror)
     check_suite(suite, config)
     known = {data.card.name for data in (*suite.sources, *suite.targets)}
@@ -106,12 +114,11 @@ def _make(runs: Runs, trial: Trial, shots: int) -> dict[str, Any]:
         metaprompt = runs.metaprompt()
         check_unseen(metaprompt, (trial.data.card.name,))
     rows = run.few_rows(trial.data, shots, seed=trial.seed)
-    name = f"search/{trial.method}-{trial.number}-{trial.data.card.name}-seed{trial.seed}"
-    fit = Fit(trial.method, trial.data.card, rows, name, trial.seed)
+    fit = Fit(trial.method, trial.data.card, rows, trial.phase, trial.seed)
     with adapt(run, fit, metaprompt) as fitted:
         loss = mean_loss(run.backbone, fitted.tuner, _validation(run, trial.data))
         progress = fitted.progress
-    run.place(name).checkpoint.unlink(missing_ok=True)
+    run.place(trial.phase).checkpoint.unlink(missing_ok=True)
     return {
         "key": trial.key,
         "method": trial.method,
