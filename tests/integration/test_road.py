@@ -64,7 +64,7 @@ def config_of(folder, model, **sections):
 
 
 def walk(folder, config, reporter=None):
-    request = Comparison(folder, config, None, "clinprompt run tiny.toml")
+    request = Comparison(folder, config, None, "clinprompt compare tiny.toml")
     return compare(request, reporter or Silent()).cells
 
 

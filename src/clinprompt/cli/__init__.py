@@ -29,7 +29,6 @@ app.add_typer(_tasks, name="tasks", no_args_is_help=True)
 app.add_typer(_prompts, name="prompts", no_args_is_help=True)
 _COMMANDS: dict[typer.Typer, Sequence[Callable[..., None]]] = {
     app: (
-        runs.run,
         runs.compare,
         runs.search,
         runs.quickstart,

@@ -23,21 +23,6 @@ if TYPE_CHECKING:
     from clinprompt.config import Method, RunConfig
 
 
-def run(
-    config: Annotated[Path, typer.Argument(help="TOML file, for instance configs/open-mini.toml.")],
-    out: Out = None,
-    mirror: Mirror = None,
-    overrides: Overrides = None,
-) -> None:
-    """Walk the whole road: teachers, metaprompt, adaptation, baselines, report."""
-    from clinprompt.config import load_config
-    from clinprompt.recipes.suite import find_mirror
-
-    settings = load_config(config, overrides or ())
-    command = _repeat(["run", _shown(config)], mirror or find_mirror(None), overrides)
-    _compare(settings, out or Path("runs") / settings.name, mirror, command)
-
-
 def compare(
     config: Annotated[Path, typer.Argument(help="TOML file, for instance configs/open21.toml.")],
     budget: Annotated[
@@ -55,9 +40,10 @@ def compare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare methods on a grid of targets, shots and seeds; goes on where it was stopped.
+    """Compare methods on a grid of targets, shots and seeds, from teachers to the report.
 
-    Several calls, on one machine or on several over a shared folder, fill one grid together.
+    The same call goes on where it was stopped. Several calls, on one machine or on several over a
+    shared folder, fill one grid together.
     """
     from clinprompt.config import load_config
     from clinprompt.recipes.compare import seconds_of
