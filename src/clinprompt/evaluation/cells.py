@@ -66,6 +66,11 @@ class Cell(BaseModel):
         return (self.backbone, self.target, self.method, self.shots, self.seed)
 
 
+def cell_name(target: str, method: str, shots: Shots, seed: int) -> str:
+    """Return a cell's name within its backbone, which may become a path."""
+    return f"{target}/{method}-k{shots}-seed{seed}"
+
+
 def shots_order(shots: Shots) -> float:
     """Return what shots are sorted by: ``all`` comes last."""
     return float("inf") if shots == "all" else shots

@@ -160,7 +160,7 @@ def _draw(contents: ReportContents, summaries: Mapping[str, Summaries]) -> list[
     curves = {name: curve for name, curve in contents.curves.items() if curve}
     if curves:
         training = plots.to_png(plots.training_figure(curves))
-        caption = "Training loss by step; thick lines are running means."
+        caption = "Training loss by step, of one seed; thick lines are running means."
         pictures.append(Picture("training.png", caption, training))
     return pictures
 

@@ -7,7 +7,7 @@ from itertools import chain, islice, zip_longest
 
 from clinprompt.config import ZERO_SHOT, CompareSettings, Shots, split_method
 from clinprompt.errors import SettingError, did_you_mean
-from clinprompt.evaluation.cells import CellKey
+from clinprompt.evaluation.cells import CellKey, cell_name
 from clinprompt.recipes.context import plain_name
 from clinprompt.recipes.methods import TRAIN_PROMPTS
 from clinprompt.tasks.load import TaskData
@@ -32,7 +32,7 @@ class Wanted:
     @property
     def name(self) -> str:
         """Return the cell's name within its backbone, which may become a path."""
-        return f"{self.data.card.name}/{self.method}-k{self.shots}-seed{self.seed}"
+        return cell_name(self.data.card.name, self.method, self.shots, self.seed)
 
     @property
     def team(self) -> tuple[str, str, Shots, int] | None:

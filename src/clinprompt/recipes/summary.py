@@ -1,11 +1,11 @@
 """Gather what the report of a comparison shows beside its cells."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 
 from clinprompt.config import SHIPPED
-from clinprompt.evaluation.cells import Cell
+from clinprompt.evaluation.cells import Cell, cell_name
 from clinprompt.evaluation.report import ReportContents, TaskRow
 from clinprompt.evaluation.significance import chance, majority
 from clinprompt.evaluation.tables import Baseline
@@ -14,6 +14,7 @@ from clinprompt.recipes.suite import SuiteData, encode_all, examples_of
 from clinprompt.tasks.card import SPLITS, Split
 from clinprompt.tasks.example import Answer, Record
 from clinprompt.tasks.load import TaskData
+from clinprompt.training.runlog import RunLog
 
 
 def report_contents(
@@ -22,10 +23,6 @@ def report_contents(
     """Return all that a report shows of a comparison; ``run`` is its plain one."""
     config = run.config
     sources = () if config.metaprompt else suite.sources
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for row in run.log.rows():
-        if "loss" in row:
-            curves.setdefault(_curve_name(row["phase"]), []).append((row["step"], row["loss"]))
     return ReportContents(
         title=f"{config.name}: one metaprompt, {len(suite.targets)} unseen tasks",
         suite=suite.name,
@@ -37,7 +34,7 @@ def report_contents(
             *(_task_row(run, data, "train") for data in sources),
             *(_task_row(run, data, "test") for data in suite.targets),
         ],
-        curves=curves,
+        curves=_curves(run, cells),
         notes=[*suite.missing, *_origin(config.metaprompt)],
         command=command,
         environment=environment(run.backbone),
@@ -52,9 +49,34 @@ def _origin(metaprompt: str) -> list[str]:
     return [f"The metaprompt is {whose}; its manifest names its sources."]
 
 
-def _curve_name(phase: str) -> str:
-    """Return ``panel/line`` of a phase: a phase without a panel is one of its own."""
-    return phase if "/" in phase else f"{phase}/{phase}"
+def _curves(run: Run, cells: Sequence[Cell]) -> dict[str, list[tuple[int, float]]]:
+    """Return losses by panel and line: of the sources, then of each target's cells, one seed.
+
+    Variants with teachers or a metaprompt of their own log them below the run's folder.
+    """
+    first = min(cell.seed for cell in cells)
+    shown = {
+        cell_name(cell.target, cell.method, cell.shots, cell.seed)
+        for cell in cells
+        if cell.seed == first
+    }
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for variant in ("", *run.config.variants):
+        folder = run.folder / "variants" / variant if variant else run.folder
+        for row in RunLog(folder / "metrics.jsonl").rows():
+            name = _curve_name(row["phase"], variant, shown)
+            if name and "loss" in row:
+                curves.setdefault(name, []).append((row["step"], row["loss"]))
+    sources_first = sorted(curves, key=lambda name: name in shown)
+    return {name: curves[name] for name in sources_first}
+
+
+def _curve_name(phase: str, variant: str, shown: Set[str]) -> str:
+    """Return ``panel/line`` of a phase of sources or of a cell that is shown, else nothing."""
+    panel, slash, line = phase.partition("/")
+    if slash and panel != "teachers":
+        return phase if phase in shown else ""
+    return f"{panel}{'@' if variant else ''}{variant}/{line or panel}"
 
 
 def _baseline(run: Run, data: TaskData) -> Baseline:
