@@ -1,5 +1,6 @@
 """Put the committed results on open21's targets as a table into README.md. Run: make readme."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def results_text() -> str:
         whole = mean_text(list(own.values()), num_targets)
         name = f"{method}, {shots_name(shots)}"
         lines.append(f"| {name} | {trained:,} | {' | '.join(means)} | {whole} |")
+    lines[2:2] = _reference(types)
     rows_each = sorted({cell.num_rows for cell in cells})
     seeds = len({cell.seed for cell in cells})
     caption = (
@@ -50,6 +52,17 @@ def results_text() -> str:
         "scorers, settings and costs."
     )
     return "\n".join([caption, "", *lines])
+
+
+def _reference(types: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the rows of chance and majority, which see no note."""
+    known = json.loads((RESULTS / "baselines.json").read_text(encoding="utf-8"))
+    lines = []
+    for name, words in (("chance", "chance"), ("majority", "most frequent answer")):
+        groups = [[known[target][name] for target in own] for own in types.values()]
+        means = [f"{np.mean(values):.2f}" for values in groups]
+        lines.append(f"| {words} | 0 | {' | '.join(means)} | {np.concatenate(groups).mean():.2f} |")
+    return lines
 
 
 def _mean(own: Mapping[SummaryKey, Summary], targets: Sequence[str]) -> str:

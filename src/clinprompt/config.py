@@ -49,7 +49,11 @@ class DataSettings(Settings):
     long_inputs: Literal["split", "cut"] = Field(
         default="split", description="split: windows of notes, passages for questions"
     )
-    max_target_tokens: int = Field(default=128, ge=2, description="longer answers lose their end")
+    max_target_tokens: int = Field(
+        default=128,
+        ge=2,
+        description="rows with longer answers are no training rows; written ones end here",
+    )
     target_tokens: dict[str, Annotated[int, Field(ge=2)]] = Field(
         default_factory=dict, description="max_target_tokens of single tasks, by name"
     )
