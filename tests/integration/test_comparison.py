@@ -17,7 +17,10 @@ from clinprompt.evaluation.cells import read_cells
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.prompts.store import open_prompt
 from clinprompt.recipes.compare import Budget, Request, compare, seconds_of
+from clinprompt.recipes.context import open_run
 from clinprompt.recipes.search import search
+from clinprompt.recipes.suite import load_suite
+from clinprompt.recipes.summary import report_contents
 from clinprompt.training.progress import Silent
 from clinprompt.training.runlog import RunLog
 
@@ -93,6 +96,17 @@ def test_cells_of_one_target_can_be_compared_row_by_row(compared):
     _, _, cells = compared
     assert len({cell.row_digest for cell in cells}) == 1
     assert all(len(cell.statistics) == cell.num_rows for cell in cells)
+
+
+def test_training_is_drawn_of_variants_too_and_of_the_cells_of_the_report_alone(compared):
+    folder, config, cells = compared
+    kept = [cell for cell in cells if cell.method != "lora"]
+    suite = load_suite(config.suite, config.data, None)
+    drawn = report_contents(open_run(folder, config), suite, kept, "").curves
+    assert {"distill/distill", "distill@untaught/distill"} <= set(drawn)
+    assert "practice-nli-social/prompt-tuning@layers-k2-seed0" in drawn
+    assert "practice-nli-social/lora@wide-k2-seed0" in drawn
+    assert "practice-nli-social/lora-k2-seed0" not in drawn
 
 
 def test_a_variant_that_learns_otherwise_has_a_metaprompt_of_its_own(compared):
