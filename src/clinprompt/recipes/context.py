@@ -41,13 +41,17 @@ from clinprompt.training.runlog import RunLog
 
 @dataclass
 class Run:
-    """A run that can be stopped at any time and goes on where it stopped."""
+    """A run that can be stopped at any time and goes on where it stopped.
+
+    ``taught_in`` is another run, whose teachers are this one's too.
+    """
 
     folder: Path
     config: RunConfig
     backbone: Backbone
     reporter: Reporter = field(default_factory=Silent)
     finished: dict[str, str] = field(default_factory=dict)
+    taught_in: "Run | None" = None
     _encoded: dict[str, tuple[Row, ...]] = field(default_factory=dict)
     _candidates: dict[str, Candidates] = field(default_factory=dict)
 
@@ -136,6 +140,7 @@ class Run:
 
     def finish(self, name: str, content_hash: str, place: Place) -> None:
         """Remember that something is done and saved; its checkpoint is not needed any more."""
+        self.refresh()
         self.finished[name] = content_hash
         write_text(self.folder / "finished.json", json.dumps(self.finished, indent=2) + "\n")
         place.checkpoint.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ Axes: K source tasks, P prompt positions, R rank, H hidden size.
 from collections.abc import Sequence
 
 from clinprompt.batches.encode import Row
+from clinprompt.batches.mixture import sample
 from clinprompt.errors import SettingError
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts
@@ -29,7 +30,7 @@ def starting_prompt(
 
     Where types have segments of the metaprompt, it is that of the task's type in every case.
     ``all`` averages the factors of all sources, ``type`` those of the task's own type, ``nearest``
-    takes the start with the lowest loss on the first 16 of ``rows`` among these two averages and
+    takes the start with the lowest loss on 16 of ``rows`` among these two averages and
     each source alone; without rows it starts as ``type`` does, or ``all`` for an unknown type.
 
     Raises:
@@ -42,7 +43,7 @@ def starting_prompt(
 def best_teacher(
     run: Run, metaprompt: Artifact, card: TaskCard, rows: Sequence[Row]
 ) -> SoftPrompts:
-    """Return the source prompt with the lowest loss on the first 16 of ``rows`` (SPoT's start).
+    """Return the source prompt with the lowest loss on 16 of ``rows`` (SPoT's start).
 
     SPoT (arXiv 2110.07904) searches its source prompts by what they score once tuned, or by
     similarity; the loss before tuning costs one pass each and sees nothing but the shots.
@@ -51,17 +52,20 @@ def best_teacher(
         SettingError: this run has not trained the source prompts of the metaprompt.
     """
     names = [f"teachers/{source['name']}" for source in metaprompt.manifest.tasks]
-    if missing := [name for name in names if name not in run.finished]:
+    taught = run.taught_in or run
+    taught.refresh()
+    if missing := [name for name in names if name not in taught.finished]:
         raise SettingError(
             f"method spot starts from prompts of single sources, but this run has none of "
             f"{missing[0].partition('/')[2]}; leave spot out, or set metaprompt = '' so that the "
             "run trains them"
         )
     starts = [
-        SoftPrompts(run.store.load(name).tensors["vectors"][None]).to(run.backbone.device)
+        SoftPrompts(taught.store.load(name).tensors["vectors"][None]).to(run.backbone.device)
         for name in names
     ]
-    losses = [mean_loss(run.backbone, run.tuner(own), rows[:ROUTE_ROWS]) for own in starts]
+    judges = sample(rows, ROUTE_ROWS, seed=run.config.seed)
+    losses = [mean_loss(run.backbone, run.tuner(own), judges) for own in starts]
     best = losses.index(min(losses))
     run.reporter.say(f"{card.name}: starts from the prompt of {names[best].partition('/')[2]}")
     return starts[best]
@@ -83,8 +87,9 @@ def _routed(run: Run, metaprompt: Artifact, card: TaskCard, rows: Sequence[Row])
     if routing == "type" or not rows:
         return same or every
     starts = [every, *([same] if same else []), *([k] for k in every)]
+    judges = sample(rows, ROUTE_ROWS, seed=run.config.seed)
     losses = [
-        mean_loss(run.backbone, run.tuner(start), rows[:ROUTE_ROWS])
+        mean_loss(run.backbone, run.tuner(start), judges)
         for start in (_mean_start(run, metaprompt, card, chosen) for chosen in starts)
     ]
     nearest = starts[losses.index(min(losses))]

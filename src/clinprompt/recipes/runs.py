@@ -15,6 +15,7 @@ from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.context import Run, backbone_of, open_run, plain_name
 from clinprompt.recipes.distill import distill, teach
 from clinprompt.recipes.metaprompts import SHAPE, check_unseen, find_metaprompt, with_shape
+from clinprompt.recipes.run_folder import check_folder
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.training.progress import Reporter
 
@@ -58,8 +59,20 @@ class Runs:
                 )
                 if not variant:
                     run.claim([*self.suite.sources, *self.suite.targets])
+                elif self._shares_teachers(*key):
+                    run.taught_in = self.run(key[0])
             self._runs[key] = run
         return self._runs[key]
+
+    def check(self, backbone: str, variant: str) -> None:
+        """Check that what is there of a run came from the same settings; loads nothing.
+
+        Raises:
+            RunError: it did not, or its folder holds something else.
+        """
+        check_folder(
+            self._folder(backbone, variant), self._config(backbone, variant), above=self.folder
+        )
 
     def metaprompt(self, backbone: str = "", variant: str = "") -> Artifact:
         """Return the metaprompt of a backbone under a variant; distill it if it is not there.
@@ -86,8 +99,8 @@ class Runs:
         return self._metaprompts[key]
 
     def _distilled(self, run: Run, key: tuple[str, str]) -> Artifact:
-        taught_in = (key[0], "") if self._shares_teachers(*key) else key
-        teaching, sources = self.run(*taught_in), self._sources(run.config).sources
+        teaching, sources = run.taught_in or run, self._sources(run.config).sources
+        taught_in = (key[0], "") if run.taught_in else key
         with self.claims.claim(f"teachers {taught_in}", wait=True):
             teaching.refresh()
             for data in sources:

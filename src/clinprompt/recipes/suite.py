@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.mixture import sample, shots
 from clinprompt.batches.parts import parts_of
@@ -75,15 +77,18 @@ def load_suite(
     return SuiteData(suite.name, kept, tuple(targets), dropped, copies, suite.missing)
 
 
-def check_suite(suite: SuiteData, config: RunConfig) -> None:
+def check_suite(suite: SuiteData, config: RunConfig, *, beside: Sequence[str] = ()) -> None:
     """Check, before anything is trained, that a run over the suite can come to its end.
+
+    Settings may name tasks of the suite that are not loaded, and those ``beside`` it.
 
     Raises:
         DataError: a task lacks training or test rows, or a row has no answer.
         SettingError: targets cannot be routed as ``adapt.routing`` says, or a setting names a task
             that is not there.
     """
-    names = [data.card.name for data in (*suite.sources, *suite.targets)]
+    whole = find_suite(config.suite)
+    names = [*whole.sources, *whole.targets, *beside]
     if unknown := sorted(set(config.data.target_tokens) - set(names)):
         raise SettingError(
             f"data.target_tokens: suite {suite.name} has no task {unknown[0]!r}; "
@@ -164,8 +169,12 @@ class Candidates:
         return tuple(self.rows[index] for index in self._chosen(count, seed))
 
     def records(self, count: int, *, seed: int) -> tuple[Record, ...]:
-        """Return the records of the rows that ``draw`` returns."""
-        return tuple(self.examples[index].record for index in self._chosen(count, seed))
+        """Return the records of the rows that ``draw`` returns, in random order.
+
+        So the first of them, where not all can be shown, are a fair draw as well.
+        """
+        chosen = np.random.default_rng(seed).permutation(self._chosen(count, seed))
+        return tuple(self.examples[index].record for index in chosen)
 
     def _chosen(self, count: int, seed: int) -> tuple[int, ...]:
         if len(self.rows) < count:

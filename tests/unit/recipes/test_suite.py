@@ -51,6 +51,19 @@ def test_shots_come_from_rows_whose_answer_fits(tokenizer):
         candidates(encoder, summaries()).draw(4, seed=0)
 
 
+def test_shown_examples_are_the_drawn_rows_in_random_order(tokenizer):
+    rows = tuple(
+        Record(str(i), {"text": "note", "statement": "so"}, LabelAnswer(label))
+        for i, label in enumerate(["entailment"] * 20 + ["not_entailment"] * 20)
+    )
+    card = find_card("practice-nli-social")
+    data = TaskData(card, {"train": rows, "validation": (), "test": ()})
+    found = candidates(Encoder(tokenizer, 200, 30), data).records(20, seed=0)
+    labels = [record.answer.label for record in found]
+    assert labels.count("entailment") == 10
+    assert 0 < labels[:10].count("entailment") < 10  # sorted, there would be ten
+
+
 def test_shots_of_closed_labels_are_balanced(tokenizer):
     labels = ["entailment"] * 30 + ["not_entailment"] * 3
     rows = tuple(
