@@ -7,6 +7,7 @@ project's own.
 
 import tomllib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -32,6 +33,12 @@ Method = Literal[
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
 ZERO_SHOT: tuple[Method, ...] = ("instruction", "metaprompt")
+NEED_METAPROMPT: tuple[Method, ...] = (
+    "metaprompt",
+    "spot",
+    "adapted-factors",
+    "adapted-metaprompt",
+)
 SHIPPED = "shipped"
 DEFAULT_BACKBONE = "smollm2-135m"
 
@@ -225,6 +232,17 @@ class SearchSettings(Settings):
             raise ValueError(f"trials: method {none[0]} trains nothing")
         return self
 
+    @model_validator(mode="after")
+    def _changes_what_has_an_effect(self) -> Self:
+        for method, trials in self.trials.items():
+            own = () if method in NEED_METAPROMPT else ("prompt",)
+            for lost in {*chain(*trials)} - {"adapt", "baselines", "data", *own}:
+                raise ValueError(
+                    f"trials: {lost} has no effect on {method}, as trials are fitted on one "
+                    "backbone, from one metaprompt; try it as a variant of a comparison"
+                )
+        return self
+
 
 class RunConfig(Settings):
     """The whole road: sources → teachers → metaprompt → targets → report.
@@ -269,7 +287,8 @@ class RunConfig(Settings):
             raise ValueError(f"compare.ablations: no method has variant {unknown[0]!r}; {hint}")
         for name, values in self.variants.items():
             if kept := sorted(_FIXED & set(values)):
-                raise ValueError(f"variants.{name}: {kept[0]} is the same in all variants")
+                hint = "; name others in compare.backbones" if kept[0] == "backbone" else ""
+                raise ValueError(f"variants.{name}: {kept[0]} is the same in all variants{hint}")
             self.varied(name)
         for method, trials in (self.search.trials if self.search else {}).items():
             for number, changes in enumerate(trials, start=1):
@@ -295,7 +314,7 @@ class RunConfig(Settings):
         return check_config(_merged(values, changes), source=source)
 
 
-_FIXED = {"name", "compare", "variants", "search"}
+_FIXED = {"name", "backbone", "compare", "variants", "search"}
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,6 @@ from clinprompt.recipes.routing import best_teacher, starting_prompt
 from clinprompt.tasks.card import TaskCard
 
 Rates = dict[str, float]
-NEED_METAPROMPT: tuple[Method, ...] = (
-    "metaprompt",
-    "spot",
-    "adapted-factors",
-    "adapted-metaprompt",
-)
 TRAIN_PROMPTS: tuple[Method, ...] = (
     "prompt-tuning",
     "spot",

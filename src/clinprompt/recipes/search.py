@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from clinprompt.batches.encode import Row
-from clinprompt.config import Method, RunConfig, SearchSettings
+from clinprompt.config import NEED_METAPROMPT, Method, RunConfig, SearchSettings
 from clinprompt.errors import RunError, SettingError
 from clinprompt.evaluation.tables import Table
 from clinprompt.files import Claims, append_line
@@ -22,7 +22,6 @@ from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.adapt import Fit, adapt
 from clinprompt.recipes.context import Run
 from clinprompt.recipes.metaprompts import check_unseen
-from clinprompt.recipes.methods import NEED_METAPROMPT
 from clinprompt.recipes.run_folder import CLAIMS, check_is_run
 from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import (
@@ -46,12 +45,13 @@ class Trial:
     number: int
     changes: Mapping[str, Any]
     data: TaskData
+    shots: int
     seed: int
 
     @property
     def key(self) -> str:
         """Return what tells this trial from every other."""
-        what = [self.method, self.changes, self.data.card.name, self.seed]
+        what = [self.method, self.changes, self.data.card.name, self.shots, self.seed]
         return json.dumps(what, sort_keys=True)
 
     @property
@@ -71,7 +71,7 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
     if config.search is None:
         raise SettingError(f"{config.name}: has no section [search]; see configs/search.toml")
     suite = load_suite(config.suite, config.data, mirror)
-    check_suite(suite, config)
+    check_suite(suite, config, beside=config.search.tasks)
     known = {data.card.name for data in (*suite.sources, *suite.targets)}
     if seen := sorted(set(config.search.tasks) & known):
         raise SettingError(
@@ -85,7 +85,7 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
     for trial in _trials(config.search, held_back):
         with claims.claim(trial.key) as is_ours:
             if is_ours and trial.key not in _made(path):
-                row = _make(runs, trial, config.search.shots)
+                row = _make(runs, trial)
                 append_line(path, json.dumps(row))
                 reporter.say(f"{row['method']} {row['settings']}  {row['task']}: {row['loss']:.3f}")
     claims.close()
@@ -98,22 +98,22 @@ def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator
         for data in held_back:
             for number in range(len(next(iter(settings.trials.values())))):
                 for method, trials in settings.trials.items():
-                    yield Trial(method, number, trials[number], data, seed)
+                    yield Trial(method, number, trials[number], data, settings.shots, seed)
 
 
-def _make(runs: Runs, trial: Trial, shots: int) -> dict[str, Any]:
+def _make(runs: Runs, trial: Trial) -> dict[str, Any]:
     source = f"search.trials.{trial.method}, trial {trial.number + 1}"
+    metaprompt: Artifact | None = None
+    if trial.method in NEED_METAPROMPT:
+        metaprompt = runs.metaprompt()
+        check_unseen(metaprompt, (trial.data.card.name,))
     plain = runs.run()
     config = plain.config.changed(dict(trial.changes), source=source)
     # Rows and candidates stay encoded where the data settings are the same.
     run = (
         replace(plain, config=config) if config.data == plain.config.data else _apart(plain, config)
     )
-    metaprompt: Artifact | None = None
-    if trial.method in NEED_METAPROMPT:
-        metaprompt = runs.metaprompt()
-        check_unseen(metaprompt, (trial.data.card.name,))
-    rows = run.few_rows(trial.data, shots, seed=trial.seed)
+    rows = run.few_rows(trial.data, trial.shots, seed=trial.seed)
     fit = Fit(trial.method, trial.data.card, rows, trial.phase, trial.seed)
     with adapt(run, fit, metaprompt) as fitted:
         loss = mean_loss(run.backbone, fitted.tuner, _validation(run, trial.data))
@@ -124,6 +124,7 @@ def _make(runs: Runs, trial: Trial, shots: int) -> dict[str, Any]:
         "method": trial.method,
         "settings": _in_words(trial.changes),
         "task": trial.data.card.name,
+        "shots": trial.shots,
         "seed": trial.seed,
         "loss": loss,
         "training_loss": progress.last_loss,
@@ -159,26 +160,28 @@ def _made(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     try:
-        rows = [json.loads(line) for line in lines]
-        return {row["key"]: row for row in rows}
+        rows = {row["key"]: row for row in map(json.loads, lines)}
+        for row in rows.values():
+            _asked(row)
+        return rows
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: damaged; delete the line that is not JSON") from error
 
 
 def _table(settings: SearchSettings, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the mean loss of each trial, and the loss of each task, the best first."""
+    """Return the losses of each trial that is made on all tasks and seeds, the best mean first."""
     header = ["method", "settings", "mean loss", *settings.tasks, "seconds"]
     found: list[tuple[int, float, list[str]]] = []
     for place, (method, trials) in enumerate(settings.trials.items()):
         for changes in trials:
             words = _in_words(changes)
-            own = [row for row in rows if (row["method"], row["settings"]) == (method, words)]
-            by_task = [
-                [row["loss"] for row in own if row["task"] == task] for task in settings.tasks
-            ]
-            if not all(by_task):
+            asked = [(method, words, settings.shots, seed) for seed in settings.seeds]
+            own = [row for row in rows if _asked(row) in asked and row["task"] in settings.tasks]
+            if len(own) < len(settings.tasks) * len(asked):
                 continue
-            losses = [fmean(values) for values in by_task]
+            losses = [
+                fmean(row["loss"] for row in own if row["task"] == task) for task in settings.tasks
+            ]
             mean, seconds = fmean(losses), fmean(row["seconds"] for row in own)
             texts = [f"{value:.3f}" for value in (mean, *losses)]
             found.append((place, mean, [method, words, *texts, f"{seconds:.0f}"]))
@@ -188,6 +191,10 @@ def _table(settings: SearchSettings, rows: Sequence[Mapping[str, Any]]) -> Table
         f"{settings.shots} examples; mean over {len(settings.seeds)} seeds. Lower is better."
     )
     return Table("Search", header, [row for _, _, row in found], note)
+
+
+def _asked(row: Mapping[str, Any]) -> tuple[str, str, int, int]:
+    return (row["method"], row["settings"], row["shots"], row["seed"])
 
 
 def _in_words(changes: Mapping[str, Any], prefix: str = "") -> str:
