@@ -90,9 +90,10 @@ def open_prompt(path: Path) -> tuple[Artifact, Tensor]:
 
 
 def _store_around(path: Path, content_hash: str) -> Store:
-    for folder in path.resolve().parents:
-        if (folder / _METAPROMPTS / content_hash[:16]).is_dir():
-            return Store(folder)
+    for above in path.resolve().parents:
+        for folder in (above, above / "store"):  # a variant's factors are those of the run above
+            if (folder / _METAPROMPTS / content_hash[:16]).is_dir():
+                return Store(folder)
     raise ArtifactError(
         f"{path}: its metaprompt {content_hash[:16]} is in no folder above; "
         "keep factors in their store"

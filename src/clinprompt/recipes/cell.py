@@ -92,9 +92,9 @@ def _method(wanted: Wanted) -> Method:
 
 
 def _count(run: Run, wanted: Wanted) -> int:
-    """Return how many shots there are: those asked for, or all that the task has."""
+    """Return how many shots there are: those asked for, or all that the task has, if it has any."""
     assert isinstance(wanted.shots, int)
-    return min(wanted.shots, len(run.candidates(wanted.data).rows))
+    return min(wanted.shots, max(1, len(run.candidates(wanted.data).rows)))
 
 
 def _test_examples(run: Run, wanted: Wanted, *, instruct: bool = False) -> tuple[Example, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from time import monotonic
 
-from clinprompt.config import RunConfig, split_method
+from clinprompt.config import NEED_METAPROMPT, RunConfig, split_method
 from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell, append_cell, read_cells, shots_name
 from clinprompt.evaluation.report import write_report
@@ -24,7 +24,6 @@ from clinprompt.files import Claims, write_text
 from clinprompt.recipes.cell import compute_cell, compute_cells
 from clinprompt.recipes.context import Run
 from clinprompt.recipes.grid import Block, Wanted, blocks, chosen_targets, mates, reach
-from clinprompt.recipes.methods import NEED_METAPROMPT
 from clinprompt.recipes.run_folder import CLAIMS, check_is_run
 from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
@@ -84,11 +83,11 @@ def compare(request: Request, reporter: Reporter) -> Outcome:
     check_is_run(folder)
     claims = Claims(folder / CLAIMS)
     runs = Runs(folder, config, suite, request.mirror, claims, reporter)
-    plain = runs.run()
     _tell(reporter, suite)
-    if not config.metaprompt:
-        _check_answers(plain, suite)
+    _check_answers(runs.run(), suite)
     grid = list(blocks(config.compare, config.backbone, suite.targets))
+    for backbone, variant in {(w.backbone, split_method(w.method)[1]) for w in chain(*grid)}:
+        runs.check(backbone, variant)
     _fill(runs, grid, request.budget)
     path = folder / "cells.jsonl"
     cells = _in_order(read_cells(path), grid, config.compare.ablations)
@@ -96,7 +95,7 @@ def compare(request: Request, reporter: Reporter) -> Outcome:
     wanting = sum(len(block) for block in grid) - len(cells)
     if not cells:
         return Outcome([], [], wanting)
-    return Outcome(cells, _report(plain, suite, cells, request.command), wanting)
+    return Outcome(cells, _report(runs.run(), suite, cells, request.command), wanting)
 
 
 def _suite(config: RunConfig, mirror: Path | None) -> SuiteData:
@@ -108,7 +107,7 @@ def _suite(config: RunConfig, mirror: Path | None) -> SuiteData:
 
 def _check_answers(run: Run, suite: SuiteData) -> None:
     """Check, before hours of training, that each task has answers of a fitting length."""
-    for data in suite.sources:
+    for data in () if run.config.metaprompt else suite.sources:
         run.training_rows(data)
     for data in suite.targets if run.config.compare.shots else ():
         run.few_rows(data, 1, seed=run.config.compare.seeds[0])

@@ -23,11 +23,13 @@ def check_is_run(folder: Path) -> bool:
     Raises:
         RunError: it holds something else.
     """
-    if (folder / "config.json").is_file():
-        return True
-    if folder.is_dir() and any(path.name != CLAIMS for path in folder.iterdir()):
-        raise RunError(f"{folder}: not empty and not a run; choose another --out")
-    return False
+    config = folder / "config.json"
+    if not config.is_file() and folder.is_dir():
+        # Hidden files are half-written ones, perhaps of a process that begins this run just now.
+        others = [path for path in folder.iterdir() if path.name != CLAIMS and path.name[0] != "."]
+        if others and not config.is_file():
+            raise RunError(f"{folder}: not empty and not a run; choose another --out")
+    return config.is_file()
 
 
 def check_folder(folder: Path, config: RunConfig, *, above: Path) -> None:
