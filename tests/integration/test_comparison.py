@@ -12,13 +12,13 @@ from tiny import KillAfter, Killed
 
 from clinprompt.backbone.load import load_backbone
 from clinprompt.config import check_config
-from clinprompt.errors import ArtifactError, RunError, SettingError
+from clinprompt.errors import ArtifactError, DataError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.prompts.store import open_prompt
 from clinprompt.recipes.compare import Budget, Request, compare, seconds_of
 from clinprompt.recipes.context import open_run
-from clinprompt.recipes.search import search
+from clinprompt.recipes.search import _table, search
 from clinprompt.recipes.suite import load_suite
 from clinprompt.recipes.summary import report_contents
 from clinprompt.training.progress import Silent
@@ -351,6 +351,69 @@ def test_a_metaprompt_that_has_seen_a_target_is_refused(compared, tmp_path, tiny
         fill(tmp_path / "run", config)
 
 
+def test_a_report_says_for_which_targets_a_given_metaprompt_was_not_cleaned(compared, tmp_path):
+    folder, config, _ = compared
+    [saved] = (folder / "store" / "metaprompts").iterdir()
+    values = config.model_dump(exclude={"variants", "prompt"})
+    grid = {**values["compare"], "methods": ["metaprompt"]}
+    own = check_config({**values, "metaprompt": str(saved), "compare": grid}, source="x")
+    fill(tmp_path / "run", own)
+    report = (tmp_path / "run" / "report" / "report.md").read_text()
+    assert "but not with those of practice-nli-social" in report
+    assert str(folder) not in report
+
+
+def test_a_given_metaprompt_leaves_settings_of_source_tasks_alone(compared, tmp_path):
+    folder, config, _ = compared
+    [saved] = (folder / "store" / "metaprompts").iterdir()
+    values = config.model_dump(exclude={"variants", "prompt"})
+    grid = {**values["compare"], "methods": ["metaprompt"]}
+    data = {**values["data"], "target_tokens": {"practice-ner-labs": 9}}
+    changed = {"metaprompt": str(saved), "compare": grid, "data": data}
+    own = check_config({**values, **changed}, source="x")
+    assert len(fill(tmp_path / "run", own).cells) == 1
+
+
+def test_a_target_without_a_fitting_answer_is_named_before_anything_is_computed(compared, tmp_path):
+    folder, config, _ = compared
+    [saved] = (folder / "store" / "metaprompts").iterdir()
+    values = config.model_dump(exclude={"variants", "prompt"})
+    grid = {**values["compare"], "methods": ["metaprompt", "prompt-tuning"]}
+    data = {**values["data"], "target_tokens": {"practice-nli-social": 2}}
+    changed = {"metaprompt": str(saved), "compare": grid, "data": data}
+    own = check_config({**values, **changed}, source="x")
+    with pytest.raises(DataError, match="practice-nli-social: 1 examples wanted, but only 0"):
+        fill(tmp_path / "run", own)
+    assert not (tmp_path / "run" / "cells.jsonl").exists()
+
+
+def test_a_variant_with_results_keeps_its_settings(compared):
+    folder, config, _ = compared
+    wide = {**VARIANTS["wide"], "baselines": {"lora_rank": 3}}
+    variants = {**VARIANTS, "wide": wide}
+    values = config.model_dump(exclude={"variants"})
+    changed = check_config({**values, "variants": variants}, source="x")
+    with pytest.raises(RunError, match=r"variants/wide: holds a run with other settings"):
+        fill(folder, changed)
+
+
+def test_source_prompts_serve_variants_that_share_them(tmp_path, tiny_llama_folder):
+    grid = {"methods": ["spot", "spot@slow"], "shots": [2], "targets": ["practice-nli-social"]}
+    variants = {"slow": {"baselines": {"prompt_rate": 0.001}}}
+    config = config_of(tmp_path, tiny_llama_folder, compare=grid, variants=variants)
+    assert [cell.method for cell in fill(tmp_path / "run", config).cells] == grid["methods"]
+
+
+def test_factors_of_a_variant_find_the_metaprompt_of_the_run(tmp_path, tiny_llama_folder):
+    grid = {"methods": ["adapted-factors@slow"], "shots": [2], "targets": ["practice-nli-social"]}
+    variants = {"slow": {"adapt": {**FIT, "factor_rate": 0.001}}}
+    config = config_of(tmp_path, tiny_llama_folder, compare=grid, variants=variants)
+    fill(tmp_path / "run", config)
+    store = tmp_path / "run" / "variants" / "slow" / "store"
+    saved = store / "practice-nli-social" / "adapted-factors@slow-k2-seed0"
+    assert open_prompt(saved)[1].shape == (4, 32)
+
+
 def test_another_shape_than_the_saved_metaprompts_is_refused(compared, tmp_path):
     folder, config, _ = compared
     [saved] = (folder / "store" / "metaprompts").iterdir()
@@ -377,6 +440,7 @@ def test_a_metaprompt_for_spot_must_have_teachers(compared, tmp_path):
         ({"methods": ["lora@wide"]}, {}, "no variant 'wide'"),
         ({}, {"x": {"adapt": {"stepps": 3}}}, "variants.x: adapt.stepps: unknown setting"),
         ({}, {"x": {"name": "y"}}, "name is the same in all variants"),
+        ({}, {"x": {"backbone": "y"}}, "backbone is the same .*; name others in compare.backbones"),
         ({"targets": ["practice-ner-labs"]}, {}, "has no target 'practice-ner-labs'"),
     ],
 )
@@ -434,6 +498,8 @@ def test_a_search_tries_each_method_equally_often_and_goes_on(tmp_path, tiny_lla
         ({"trials": {"lora": [{}], "full": [{}, {}]}}, "equally many"),
         ({"trials": {"instruction": [{}]}}, "trains nothing"),
         ({"trials": {"lora": [{"adapt": {"x": 1}}]}}, "trial 1: adapt.x: unknown setting"),
+        ({"trials": {"lora": [{"teacher": {"steps": 1}}]}}, "teacher has no effect on lora"),
+        ({"trials": {"adapted-factors": [{"prompt": {"rank": 2}}]}}, "prompt has no effect"),
     ],
 )
 def test_an_unfair_or_leaking_search_is_refused(tmp_path, tiny_llama_folder, changes, words):
@@ -444,6 +510,27 @@ def test_an_unfair_or_leaking_search_is_refused(tmp_path, tiny_llama_folder, cha
             mirror=None,
             reporter=Silent(),
         )
+
+
+def test_trials_of_other_shots_are_made_anew_and_unfinished_ones_are_not_ranked(
+    tmp_path, tiny_llama_folder
+):
+    trials = {"lora": [{"baselines": {"lora_rate": 0.01}}]}
+    log = tmp_path / "run" / "search.jsonl"
+
+    def ranked(**changes):
+        config = searched(tmp_path, tiny_llama_folder, trials=trials, **changes)
+        return search(tmp_path / "run", config, mirror=None, reporter=Silent()).rows
+
+    assert len(ranked()) == 1
+    assert len(ranked(shots=3)) == 1
+    lines = log.read_text().splitlines()
+    assert [json.loads(line)["shots"] for line in lines] == [2, 3]
+    again = searched(tmp_path, tiny_llama_folder, trials=trials, seeds=(0, 1))
+    made = [json.loads(line) for line in lines]
+    assert again.search is not None
+    assert _table(again.search, made).rows == []
+    assert len(ranked(seeds=(0, 1))) == 1
 
 
 def test_a_foreign_folder_stays_as_it_is(tmp_path, tiny_llama_folder):

@@ -6,7 +6,7 @@ from statistics import fmean
 
 import numpy as np
 
-from clinprompt.config import Shots
+from clinprompt.config import Shots, split_method
 from clinprompt.evaluation.cells import Cell, by_backbone, shots_name, shots_order
 from clinprompt.evaluation.compare import ablated
 from clinprompt.evaluation.summaries import (
@@ -200,17 +200,25 @@ def _seed_note(summaries: Summaries) -> str:
 
 
 def _rows_note(summaries: Summaries, shots: Shots) -> str:
-    """Return which targets have fewer training rows than shots; of all rows, how many."""
-    seen: dict[str, list[int]] = {}
+    """Return which targets have fewer training rows than shots; of all rows, how many.
+
+    In-context examples are told apart: as many as the context holds.
+    """
+    notes = {
+        False: "Training rows" if shots == "all" else f"Fewer training rows than {shots}",
+        True: "In-context examples that fit into the context",
+    }
+    seen: dict[bool, dict[str, list[int]]] = {False: {}, True: {}}
     for one in summaries.values():
         counts = [cell.num_examples for cell in one.cells if cell.num_examples]
-        if shots == "all" or min(counts, default=shots) < shots:
-            seen.setdefault(one.target, []).extend(counts)
-    texts = [f"{target} {_range_text(counts)}" for target, counts in seen.items() if counts]
-    if not texts:
-        return ""
-    start = "Training rows" if shots == "all" else f"Fewer training rows than {shots}"
-    return f"{start}: {', '.join(texts)}."
+        if counts and (shots == "all" or min(counts) < shots):
+            is_shown = split_method(one.method)[0] == "in-context"
+            seen[is_shown].setdefault(one.target, []).extend(counts)
+    return " ".join(
+        f"{start}: {', '.join(f'{name} {_range_text(n)}' for name, n in seen[kind].items())}."
+        for kind, start in notes.items()
+        if seen[kind]
+    )
 
 
 def _costs(cells: Sequence[Cell]) -> Table:
@@ -268,7 +276,8 @@ def _targets(cells: Sequence[Cell]) -> Table:
     note = (
         "Detectable: the smallest difference between two scores on this many rows that is "
         "significant at 5 % (1.96 · √2 · bootstrap standard error, as if on different rows, so "
-        "conservative; the largest over the methods). Smaller differences are not findings."
+        "conservative; the largest over the methods). Methods on the same rows are told apart by "
+        "the paired tests above."
     )
     header = ["target", "type", "scorer", "test rows", "detectable"]
     return Table("How each target is scored", header, rows, note)

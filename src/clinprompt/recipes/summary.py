@@ -4,16 +4,18 @@ from collections.abc import Sequence, Set
 
 import numpy as np
 
-from clinprompt.config import SHIPPED
+from clinprompt.config import SHIPPED, RunConfig
 from clinprompt.evaluation.cells import Cell, cell_name
 from clinprompt.evaluation.report import ReportContents, TaskRow
 from clinprompt.evaluation.significance import chance, majority
 from clinprompt.evaluation.tables import Baseline
-from clinprompt.recipes.context import Run, environment
+from clinprompt.recipes.context import Run, environment, plain_name
+from clinprompt.recipes.metaprompts import find_metaprompt
 from clinprompt.recipes.suite import SuiteData, encode_all, examples_of
 from clinprompt.tasks.card import SPLITS, Split
 from clinprompt.tasks.example import Answer, Record
 from clinprompt.tasks.load import TaskData
+from clinprompt.tasks.suite import find_suite, known_suites
 from clinprompt.training.runlog import RunLog
 
 
@@ -35,18 +37,28 @@ def report_contents(
             *(_task_row(run, data, "test") for data in suite.targets),
         ],
         curves=_curves(run, cells),
-        notes=[*suite.missing, *_origin(config.metaprompt)],
+        notes=[*suite.missing, *_origin(config, [data.card.name for data in suite.targets])],
         command=command,
         environment=environment(run.backbone),
     )
 
 
-def _origin(metaprompt: str) -> list[str]:
+def _origin(config: RunConfig, targets: Sequence[str]) -> list[str]:
     """Say where a metaprompt comes from that was not distilled for this comparison."""
-    if not metaprompt:
+    if not config.metaprompt:
         return []
-    whose = "the one in the package" if metaprompt == SHIPPED else f"that of {metaprompt}"
-    return [f"The metaprompt is {whose}; its manifest names its sources."]
+    is_shipped = config.metaprompt == SHIPPED
+    whose = "the one in the package" if is_shipped else f"that of {plain_name(config.metaprompt)}"
+    notes = [f"The metaprompt is {whose}; its manifest names its sources."]
+    found = find_metaprompt(config.metaprompt, plain_name(config.backbone))
+    suite = str(found.manifest.settings["suite"])
+    cleaned = find_suite(suite).targets if suite in known_suites() else ()
+    if others := sorted(set(targets) - set(cleaned)):
+        notes.append(
+            f"Its sources were cleaned of rows that share text with the targets of suite {suite}, "
+            f"but not with those of {', '.join(others)}."
+        )
+    return notes
 
 
 def _curves(run: Run, cells: Sequence[Cell]) -> dict[str, list[tuple[int, float]]]:

@@ -31,6 +31,12 @@ class Suite(Settings):
         return self
 
 
+def known_suites() -> dict[str, Path]:
+    """Return the files of the suites that come with the package, by name."""
+    folder = Path(str(files("clinprompt.tasks"))) / "suites"
+    return {path.stem: path for path in folder.glob("*.toml")}
+
+
 def find_suite(name: str) -> Suite:
     """Find a suite that comes with the package by name, or read one from a TOML file.
 
@@ -38,8 +44,7 @@ def find_suite(name: str) -> Suite:
         SettingError: nothing has that name.
         DataError: the suite file is damaged.
     """
-    folder = Path(str(files("clinprompt.tasks"))) / "suites"
-    known = {path.stem: path for path in folder.glob("*.toml")}
+    known = known_suites()
     path = known.get(name, Path(name))
     if name not in known and not (path.suffix == ".toml" and path.is_file()):
         raise SettingError(f"unknown suite {name!r}: {did_you_mean(name, known)}")
