@@ -20,9 +20,10 @@ from peft import (
 
 from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.gradients import accumulate_gradients
+from clinprompt.backbone.layers import from_input
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Row, collate
-from clinprompt.config import DistillSettings
+from clinprompt.config import DistillSettings, Placement
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.initializers import from_vocabulary
 from clinprompt.recipes.distill import distillation_objective
@@ -44,14 +45,17 @@ class Shape:
     rate: float = 1e-3
 
 
-def student(backbone: Backbone, shape: Shape) -> DecomposedPrompts:
+def student(backbone: Backbone, shape: Shape, placement: Placement = "prefix") -> DecomposedPrompts:
     """Return a fresh metaprompt."""
     generator = torch.Generator().manual_seed(0)
     shared = from_vocabulary(backbone.embeddings, length=shape.length, generator=generator)
+    if placement == "layers":
+        with torch.no_grad():
+            shared = from_input(backbone.model, shared[None])[0]
     factors = neutral_factors(
         shape.tasks,
         length=shape.length,
-        hidden_size=backbone.hidden_size,
+        hidden_size=shared.shape[-1],
         rank=1,
         generator=generator,
     )
@@ -61,6 +65,11 @@ def student(backbone: Backbone, shape: Shape) -> DecomposedPrompts:
 def metaprompt(backbone: Backbone, shape: Shape) -> Step:
     """Return clinprompt's step: the metaprompt on the task loss."""
     return _own_step(backbone, shape, lambda rows: task_objective(len(rows), {}))
+
+
+def in_every_layer(backbone: Backbone, shape: Shape) -> Step:
+    """Return clinprompt's step: the metaprompt as keys and values of every layer."""
+    return _own_step(backbone, shape, lambda rows: task_objective(len(rows), {}), "layers")
 
 
 def distilled_live(backbone: Backbone, shape: Shape) -> Step:
@@ -118,6 +127,7 @@ def lora_16(backbone: Backbone, shape: Shape) -> Step:
 
 METHODS: dict[str, Callable[[Backbone, Shape], Step]] = {
     "clinprompt, metaprompt": metaprompt,
+    "clinprompt, metaprompt in every layer": in_every_layer,
     "clinprompt, distillation, teachers cached": distilled_cached,
     "clinprompt, distillation, teachers live": distilled_live,
     "PEFT, multitask prompt tuning": peft_multitask,
@@ -137,15 +147,22 @@ def _teachers(backbone: Backbone, shape: Shape) -> Bank:
         return make_bank(backbone.model, torch.stack(prompts))
 
 
-def _own_step(backbone: Backbone, shape: Shape, loss: Callable[[Sequence[Row]], object]) -> Step:
-    module = student(backbone, shape)
+def _own_step(
+    backbone: Backbone,
+    shape: Shape,
+    loss: Callable[[Sequence[Row]], object],
+    placement: Placement = "prefix",
+) -> Step:
+    module = student(backbone, shape, placement)
     optimizer = torch.optim.AdamW(module.parameters(), lr=shape.rate)
 
     def step(rows: Sequence[Row]) -> float:
         optimizer.zero_grad()
         tasks = sorted({row.task for row in rows})
         batches = batches_of(backbone, rows, shape.micro_batch_tokens)
-        value = accumulate_gradients(backbone.model, module(tasks), tasks, batches, loss(rows))
+        value = accumulate_gradients(
+            backbone.model, module(tasks), tasks, batches, loss(rows), placement=placement
+        )
         optimizer.step()
         return value
 

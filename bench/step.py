@@ -1,7 +1,8 @@
 """Time training steps of clinprompt and its peers, alternately, in one process, on the same rows.
 
-Every method takes the same steps in turn; a ratio is the median over steps of a peer's time over
-clinprompt's. Before anything is timed, clinprompt's loss is held against PEFT's for one prompt.
+Every method takes the same steps in turn, each on other rows. A ratio is a peer's time over
+clinprompt's on the same rows: its median, its range, and that of all steps together. Before
+anything is timed, clinprompt's loss is held against PEFT's for one prompt.
 """
 
 import statistics
@@ -57,14 +58,20 @@ def measure(
         "loss gap to PEFT": gap,
         "matrix products, GFLOP/s": statistics.median(rates) / 1e9,
         "share of the limit": statistics.median(shares),
-        "steps": [
-            {
-                "what": name,
-                "seconds": statistics.median(own),
-                "ratio": statistics.median(t / o for t, o in zip(own, times[OWN], strict=True)),
-            }
-            for name, own in times.items()
-        ],
+        "steps": [_beside(name, own, times[OWN]) for name, own in times.items()],
+    }
+
+
+def _beside(name: str, taken: Sequence[float], own: Sequence[float]) -> dict[str, Any]:
+    """Return what a method's steps took, beside clinprompt's on the same rows."""
+    ratios = [t / o for t, o in zip(taken, own, strict=True)]
+    return {
+        "what": name,
+        "seconds": statistics.median(taken),
+        "ratio": statistics.median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "all steps": sum(taken) / sum(own),
     }
 
 
