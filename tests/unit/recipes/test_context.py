@@ -8,6 +8,7 @@ import pytest
 from clinprompt.config import check_config
 from clinprompt.errors import RunError
 from clinprompt.recipes.context import open_run
+from clinprompt.recipes.run_folder import check_is_run
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task
 
@@ -38,6 +39,21 @@ def test_where_answers_of_teachers_are_kept_may_change(begin):
     begin(distill={"steps": 9, "cache_teachers": False})
     with pytest.raises(RunError, match=r"other settings \(distill\)"):
         begin(distill={"steps": 10, "cache_teachers": False})
+
+
+def test_a_file_that_another_process_is_just_writing_makes_no_folder_foreign(tmp_path):
+    (tmp_path / ".config.json.123.part").touch()
+    assert not check_is_run(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(RunError, match="not empty and not a run"):
+        check_is_run(tmp_path)
+
+
+def test_what_another_process_finished_is_not_forgotten(begin):
+    one, other = begin(), begin()
+    one.finish("teachers/a", "hash of a", one.place("teachers/a"))
+    other.finish("metaprompt", "hash of m", other.place("metaprompt"))
+    assert begin().finished == {"teachers/a": "hash of a", "metaprompt": "hash of m"}
 
 
 ONLY_CELLS = {"adapt": {"steps": 7}, "baselines": {"lora_rank": 2}}
