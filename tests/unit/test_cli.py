@@ -34,7 +34,7 @@ def test_the_command_line_loads_nothing_heavy(module):
 
 
 def test_every_command_has_help():
-    for words in (["tasks"], ["prompts"], ["run"], ["quickstart"], ["predict"]):
+    for words in (["tasks"], ["prompts"], ["compare"], ["quickstart"], ["predict"]):
         result = call(*words, "--help")
         assert result.returncode == 0
         assert "Usage: clinprompt" in result.stdout
