@@ -186,9 +186,10 @@ def _table(settings: SearchSettings, rows: Sequence[Mapping[str, Any]]) -> Table
             texts = [f"{value:.3f}" for value in (mean, *losses)]
             found.append((place, mean, [method, words, *texts, f"{seconds:.0f}"]))
     found.sort(key=lambda row: row[:2])
+    seeds = "one seed" if len(settings.seeds) == 1 else f"mean over {len(settings.seeds)} seeds"
     note = (
         f"Loss on validation rows of tasks held back, nats a target token, after "
-        f"{settings.shots} examples; mean over {len(settings.seeds)} seeds. Lower is better."
+        f"{settings.shots} examples; {seeds}. Lower is better."
     )
     return Table("Search", header, [row for _, _, row in found], note)
 
