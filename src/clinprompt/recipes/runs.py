@@ -59,9 +59,9 @@ class Runs:
                 )
                 if not variant:
                     run.claim([*self.suite.sources, *self.suite.targets])
-                elif self._shares_teachers(*key):
-                    run.taught_in = self.run(key[0])
             self._runs[key] = run
+            if variant and not config.metaprompt and self._shares_teachers(*key):
+                run.taught_in = self.run(key[0])  # after the claim, which it makes again
         return self._runs[key]
 
     def check(self, backbone: str, variant: str) -> None:
