@@ -204,21 +204,26 @@ def _rows_note(summaries: Summaries, shots: Shots) -> str:
 
     In-context examples are told apart: as many as the context holds.
     """
-    notes = {
-        False: "Training rows" if shots == "all" else f"Fewer training rows than {shots}",
-        True: "In-context examples that fit into the context",
-    }
-    seen: dict[bool, dict[str, list[int]]] = {False: {}, True: {}}
+    taught, shown = list[Summary](), list[Summary]()
     for one in summaries.values():
+        (shown if split_method(one.method)[0] == "in-context" else taught).append(one)
+    start = "Training rows" if shots == "all" else f"Fewer training rows than {shots}"
+    notes = (
+        _examples_note(start, taught, shots),
+        _examples_note("In-context examples that fit into the context", shown, shots),
+    )
+    return " ".join(filter(None, notes))
+
+
+def _examples_note(start: str, group: Sequence[Summary], shots: Shots) -> str:
+    """Return how many examples were seen of targets with fewer than shots; of all rows, always."""
+    seen: dict[str, list[int]] = {}
+    for one in group:
         counts = [cell.num_examples for cell in one.cells if cell.num_examples]
         if counts and (shots == "all" or min(counts) < shots):
-            is_shown = split_method(one.method)[0] == "in-context"
-            seen[is_shown].setdefault(one.target, []).extend(counts)
-    return " ".join(
-        f"{start}: {', '.join(f'{name} {_range_text(n)}' for name, n in seen[kind].items())}."
-        for kind, start in notes.items()
-        if seen[kind]
-    )
+            seen.setdefault(one.target, []).extend(counts)
+    texts = [f"{target} {_range_text(counts)}" for target, counts in seen.items()]
+    return f"{start}: {', '.join(texts)}." if texts else ""
 
 
 def _costs(cells: Sequence[Cell]) -> Table:
