@@ -20,13 +20,12 @@ from peft import (
 
 from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.gradients import accumulate_gradients
-from clinprompt.backbone.layers import from_input
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Row, collate
-from clinprompt.config import DistillSettings, Placement
+from clinprompt.config import DistillSettings, Placement, PromptSettings
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.initializers import from_vocabulary
-from clinprompt.recipes.distill import distillation_objective
+from clinprompt.recipes.distill import distillation_objective, start_vectors
 from clinprompt.recipes.tune import batches_of, task_objective
 from clinprompt.training.teacher_cache import CachePlan, TeacherCache
 
@@ -47,17 +46,14 @@ class Shape:
 
 def student(backbone: Backbone, shape: Shape, placement: Placement = "prefix") -> DecomposedPrompts:
     """Return a fresh metaprompt."""
-    generator = torch.Generator().manual_seed(0)
-    shared = from_vocabulary(backbone.embeddings, length=shape.length, generator=generator)
-    if placement == "layers":
-        with torch.no_grad():
-            shared = from_input(backbone.model, shared[None])[0]
+    settings = PromptSettings(length=shape.length, placement=placement)
+    shared = start_vectors(backbone, settings, seed=0)
     factors = neutral_factors(
         shape.tasks,
         length=shape.length,
         hidden_size=shared.shape[-1],
         rank=1,
-        generator=generator,
+        generator=torch.Generator().manual_seed(0),
     )
     return DecomposedPrompts(shared, *factors).to(backbone.device)
 
