@@ -326,16 +326,20 @@ def test_two_processes_fill_one_grid_in_teams_and_do_no_cell_twice(
     assert scores(fill(tmp_path / "run", config).cells) == scores(one_by_one[1])
 
 
-def test_a_saved_metaprompt_is_compared_without_training_sources(compared, tmp_path):
-    folder, config, cells = compared
+def from_saved(compared, methods, **changes):
+    """Return settings that compare methods from the metaprompt of a grid that is filled."""
+    folder, config, _ = compared
     [saved] = (folder / "store" / "metaprompts").iterdir()
-    grid = {"methods": ["metaprompt", "adapted-metaprompt"], "shots": [2]}
     values = config.model_dump(exclude={"variants", "prompt"})
-    own = check_config(
-        {**values, "metaprompt": str(saved), "compare": {**values["compare"], **grid}}, source="x"
-    )
-    found = fill(tmp_path / "run", own).cells
-    expected = [c for c in cells if c.method in grid["methods"] and c.shots in (0, 2)]
+    grid = {**values["compare"], "methods": methods}
+    changed = {"metaprompt": str(saved), "compare": grid, **changes}
+    return check_config({**values, **changed}, source="x")
+
+
+def test_a_saved_metaprompt_is_compared_without_training_sources(compared, tmp_path):
+    methods = ("metaprompt", "adapted-metaprompt")
+    found = fill(tmp_path / "run", from_saved(compared, methods)).cells
+    expected = [cell for cell in compared[2] if cell.method in methods]
     assert without_times(found) == without_times(expected)
     assert not (tmp_path / "run" / "store" / "teachers").exists()
 
@@ -352,36 +356,21 @@ def test_a_metaprompt_that_has_seen_a_target_is_refused(compared, tmp_path, tiny
 
 
 def test_a_report_says_for_which_targets_a_given_metaprompt_was_not_cleaned(compared, tmp_path):
-    folder, config, _ = compared
-    [saved] = (folder / "store" / "metaprompts").iterdir()
-    values = config.model_dump(exclude={"variants", "prompt"})
-    grid = {**values["compare"], "methods": ["metaprompt"]}
-    own = check_config({**values, "metaprompt": str(saved), "compare": grid}, source="x")
-    fill(tmp_path / "run", own)
+    fill(tmp_path / "run", from_saved(compared, ["metaprompt"]))
     report = (tmp_path / "run" / "report" / "report.md").read_text()
     assert "but not with those of practice-nli-social" in report
-    assert str(folder) not in report
+    assert str(compared[0]) not in report
 
 
 def test_a_given_metaprompt_leaves_settings_of_source_tasks_alone(compared, tmp_path):
-    folder, config, _ = compared
-    [saved] = (folder / "store" / "metaprompts").iterdir()
-    values = config.model_dump(exclude={"variants", "prompt"})
-    grid = {**values["compare"], "methods": ["metaprompt"]}
-    data = {**values["data"], "target_tokens": {"practice-ner-labs": 9}}
-    changed = {"metaprompt": str(saved), "compare": grid, "data": data}
-    own = check_config({**values, **changed}, source="x")
+    data = compared[1].data.model_copy(update={"target_tokens": {"practice-ner-labs": 9}})
+    own = from_saved(compared, ["metaprompt"], data=data)
     assert len(fill(tmp_path / "run", own).cells) == 1
 
 
 def test_a_target_without_a_fitting_answer_is_named_before_anything_is_computed(compared, tmp_path):
-    folder, config, _ = compared
-    [saved] = (folder / "store" / "metaprompts").iterdir()
-    values = config.model_dump(exclude={"variants", "prompt"})
-    grid = {**values["compare"], "methods": ["metaprompt", "prompt-tuning"]}
-    data = {**values["data"], "target_tokens": {"practice-nli-social": 2}}
-    changed = {"metaprompt": str(saved), "compare": grid, "data": data}
-    own = check_config({**values, **changed}, source="x")
+    data = compared[1].data.model_copy(update={"target_tokens": {"practice-nli-social": 2}})
+    own = from_saved(compared, ["metaprompt", "prompt-tuning"], data=data)
     with pytest.raises(DataError, match="practice-nli-social: 1 examples wanted, but only 0"):
         fill(tmp_path / "run", own)
     assert not (tmp_path / "run" / "cells.jsonl").exists()
@@ -424,11 +413,7 @@ def test_another_shape_than_the_saved_metaprompts_is_refused(compared, tmp_path)
 
 
 def test_a_metaprompt_for_spot_must_have_teachers(compared, tmp_path):
-    folder, config, _ = compared
-    [saved] = (folder / "store" / "metaprompts").iterdir()
-    values = config.model_dump(exclude={"variants", "prompt"})
-    grid = {**values["compare"], "methods": ["spot"]}
-    own = check_config({**values, "metaprompt": str(saved), "compare": grid}, source="x")
+    own = from_saved(compared, ["spot"])
     with pytest.raises(SettingError, match="method spot starts from prompts of single sources"):
         fill(tmp_path / "run", own)
 
