@@ -22,9 +22,9 @@ from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.decode import generate
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.batches.encode import Row
-from clinprompt.config import DataSettings
 from clinprompt.prompts.initializers import from_vocabulary
 from clinprompt.recipes.suite import examples_of, load_suite
+from clinprompt.settings import DataSettings
 
 NEVER = -1  # an id that no token has
 NOTE_TOKENS, REQUEST_TOKENS = 24, 8  # of each answer

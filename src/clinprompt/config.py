@@ -1,247 +1,27 @@
-"""The settings of a run: TOML plus ``section.key=value``, checked strictly, saved with the run.
-
-Knows nothing of what the settings do. Every number of the method is one of these, with its default
-and unit. The paper publishes neither prompt length, loss weights nor rates: these defaults are this
-project's own.
-"""
+"""A whole run's settings: TOML plus ``section.key=value``, checked strictly, saved with the run."""
 
 import tomllib
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from clinprompt.errors import SettingError, did_you_mean
-
-NAME_PATTERN = r"^[A-Za-z0-9][\w.-]*$"  # a name becomes a folder, and must stay one
-Routing = Literal["all", "type", "nearest"]
-Placement = Literal["prefix", "suffix", "layers"]
-Shots = Annotated[int, Field(ge=0)] | Literal["all"]
-Method = Literal[
-    "instruction",
-    "in-context",
-    "prompt-tuning",
-    "spot",
-    "peft-mpt",
-    "lora",
-    "full",
-    "metaprompt",
-    "adapted-factors",
-    "adapted-metaprompt",
-]
-METHODS: tuple[Method, ...] = get_args(Method)
-ZERO_SHOT: tuple[Method, ...] = ("instruction", "metaprompt")
-NEED_METAPROMPT: tuple[Method, ...] = (
-    "metaprompt",
-    "spot",
-    "adapted-factors",
-    "adapted-metaprompt",
+from clinprompt.settings import (
+    DEFAULT_BACKBONE,
+    NAME_PATTERN,
+    AdaptSettings,
+    BaselineSettings,
+    CompareSettings,
+    DataSettings,
+    DistillSettings,
+    PromptSettings,
+    SearchSettings,
+    Settings,
+    TeacherSettings,
+    split_method,
 )
-SHIPPED = "shipped"
-DEFAULT_BACKBONE = "smollm2-135m"
-
-
-class Settings(BaseModel):
-    """A frozen group of values that users write; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataSettings(Settings):
-    """How much of each task is used. Lengths count tokens of the backbone's tokenizer."""
-
-    max_input_tokens: int = Field(default=512, ge=8, description="longer inputs: see long_inputs")
-    long_inputs: Literal["split", "cut"] = Field(
-        default="split", description="split: windows of notes, passages for questions"
-    )
-    max_target_tokens: int = Field(
-        default=128,
-        ge=2,
-        description="rows with longer answers are no training rows; written ones end here",
-    )
-    target_tokens: dict[str, Annotated[int, Field(ge=2)]] = Field(
-        default_factory=dict, description="max_target_tokens of single tasks, by name"
-    )
-    train_rows: int = Field(default=2000, ge=1, description="at most, a source task")
-    validation_rows: int = Field(default=32, ge=1, description="at most, a task")
-    test_rows: int = Field(default=200, ge=1, description="at most, a target task")
-    overlap_words: int = Field(default=13, ge=3, description="n of the n-grams of the overlap rule")
-
-
-class PromptSettings(Settings):
-    """The shape of every prompt, and where an untaught one starts."""
-
-    length: int = Field(default=100, ge=1, description="P, positions")
-    rank: int = Field(default=1, ge=1, description="R, rank of the task factors")
-    segment: int = Field(
-        default=0, ge=0, description="positions, of length, that belong to the task's type"
-    )
-    placement: Placement = Field(
-        default="prefix",
-        description="prefix: before the input; suffix: between input and answer; layers: before "
-        "the input, as keys and values of every layer",
-    )
-    start: Literal["vocabulary", "text"] = "vocabulary"
-    text: str = Field(default="Read the clinical text and answer.", description="of start = text")
-
-    @model_validator(mode="after")
-    def _leaves_general_positions(self) -> Self:
-        if self.segment >= self.length:
-            raise ValueError(
-                f"segment = {self.segment} must be less than length = {self.length}, so that "
-                "tasks of all types share some positions"
-            )
-        return self
-
-
-class FitSettings(Settings):
-    """How long and how fast something is trained."""
-
-    steps: int = Field(default=300, ge=0)
-    rows: int = Field(default=16, ge=1, description="rows a step, over all tasks")
-    warmup_steps: int = Field(default=10, ge=0)
-    decay: Literal["constant", "linear", "cosine"] = "linear"
-    clip_norm: float = Field(default=1.0, gt=0, description="gradients are scaled to at most this")
-    checkpoint_every: int = Field(default=25, ge=1, description="steps")
-    micro_batch_tokens: int = Field(default=1024, ge=1, description="tokens read at a time")
-
-
-class SourceFitSettings(FitSettings):
-    """A fit on source tasks, whose validation rows may choose the best state."""
-
-    validate_every: int = Field(default=0, ge=0, description="steps; 0 keeps the last state")
-
-
-class TeacherSettings(SourceFitSettings):
-    """One prompt for each source task, trained alone."""
-
-    learning_rate: float = Field(default=0.1, gt=0)
-
-
-class DistillSettings(SourceFitSettings):
-    """One shared prompt and rank-R factors for all source tasks, taught by the teachers."""
-
-    steps: int = Field(default=2000, ge=0)
-    shared_rate: float = Field(default=0.03, gt=0)
-    factor_rate: float = Field(
-        default=0.03, ge=0, description="0: no factors, one prompt for all tasks"
-    )
-    logits_weight: float = Field(default=0.9, ge=0, description="λ of the logit divergence")
-    hidden_weight: float = Field(default=0.9, ge=0, description="λ of the hidden-state error")
-    temperature: float = Field(default=1.0, gt=0, description="τ of the logit divergence")
-    top_k: int = Field(
-        default=64, ge=0, description="likeliest tokens of a teacher, told apart; 0: all of them"
-    )
-    cache_teachers: bool = Field(
-        default=True, description="keep what teachers say of a row on disk, in float16"
-    )
-    sampling_temperature: float = Field(
-        default=4.0, ge=1, description="1 draws tasks by size; larger is nearer to equal shares"
-    )
-    start: Literal["vocabulary", "text", "teachers"] = "teachers"
-
-
-class AdaptSettings(FitSettings):
-    """The metaprompt fitted to a new task. Its few examples are all it may see: no validation."""
-
-    steps: int = Field(default=60, ge=0)
-    method_steps: dict[Method, Annotated[int, Field(ge=0)]] = Field(
-        default_factory=dict, description="steps of single methods, by name"
-    )
-    routing: Routing = "type"
-    shared_rate: float = Field(default=0.03, gt=0)
-    factor_rate: float = Field(default=0.03, gt=0)
-
-
-class BaselineSettings(Settings):
-    """What the metaprompt is compared with; steps and rows are those of ``adapt``.
-
-    ``prompt_rate`` is that of prompt tuning and of SPoT, ``mpt_rate`` that of PEFT's multitask
-    prompt tuning.
-    """
-
-    prompt_rate: float = Field(default=0.1, gt=0)
-    mpt_rate: float = Field(default=0.1, gt=0)
-    lora_rate: float = Field(default=0.01, gt=0)
-    lora_rank: int = Field(default=8, ge=1)
-    lora_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
-    full_rate: float = Field(default=0.0001, gt=0)
-
-
-class CompareSettings(Settings):
-    """The grid of results.
-
-    ``methods`` are names of methods, or METHOD@VARIANT (see ``RunConfig.variants``). ``shots`` may
-    be "all": the task's training rows, at most ``data.train_rows``. ``targets`` narrows those of
-    the suite; without ``backbones`` the run's own ``backbone`` is compared on. ``together`` changes
-    how fast the grid is filled, and scores by no more than rounding.
-    """
-
-    methods: tuple[str, ...] = (
-        "instruction",
-        "metaprompt",
-        "prompt-tuning",
-        "lora",
-        "adapted-metaprompt",
-    )
-    backbones: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    ablations: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    shots: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = (16, 64)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    together: int = Field(default=1, ge=1, description="prompts trained side by side, at most")
-
-    @model_validator(mode="after")
-    def _names_each_cell_once(self) -> Self:
-        for name in ("methods", "backbones", "targets", "shots", "seeds"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} names one value twice: {values}")
-        for name in self.methods:
-            if (method := split_method(name)[0]) not in METHODS:
-                raise ValueError(f"methods: {name!r} is none; {did_you_mean(method, METHODS)}")
-        return self
-
-
-def split_method(name: str) -> tuple[str, str]:
-    """Return method and variant of METHOD@VARIANT; a plain method has the variant ""."""
-    method, _, variant = name.partition("@")
-    return method, variant
-
-
-class SearchSettings(Settings):
-    """What is tried to find the settings of each method, on tasks held back from sources.
-
-    ``trials`` holds, for each method, groups of other settings, equally many: a fair search gives
-    each the same number. What a trial is worth is the loss on validation rows after ``shots``.
-    """
-
-    tasks: tuple[str, ...] = Field(min_length=1)
-    shots: int = Field(default=16, ge=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    trials: dict[Method, tuple[dict[str, Any], ...]]
-
-    @model_validator(mode="after")
-    def _gives_each_the_same_number(self) -> Self:
-        counts = {name: len(trials) for name, trials in self.trials.items()}
-        if len(set(counts.values())) != 1 or 0 in counts.values():
-            raise ValueError(f"trials: give each method equally many, not {counts}")
-        if none := sorted(set(self.trials) & {*ZERO_SHOT, "in-context"}):
-            raise ValueError(f"trials: method {none[0]} trains nothing")
-        return self
-
-    @model_validator(mode="after")
-    def _changes_what_has_an_effect(self) -> Self:
-        for method, trials in self.trials.items():
-            own = () if method in NEED_METAPROMPT else ("prompt",)
-            for lost in {*chain(*trials)} - {"adapt", "baselines", "data", *own}:
-                raise ValueError(
-                    f"trials: {lost} has no effect on {method}, as trials are fitted on one "
-                    "backbone, from one metaprompt; try it as a variant of a comparison"
-                )
-        return self
 
 
 class RunConfig(Settings):

@@ -14,9 +14,9 @@ from tiny import random_prompts, random_rows
 from clinprompt.backbone.bank import Bank, make_bank, target_states
 from clinprompt.backbone.gradients import accumulate_gradients
 from clinprompt.batches.encode import collate
-from clinprompt.config import DistillSettings
 from clinprompt.errors import RunError
 from clinprompt.recipes.distill import distillation_objective
+from clinprompt.settings import DistillSettings
 from clinprompt.training.losses import (
     Taught,
     hidden_loss,

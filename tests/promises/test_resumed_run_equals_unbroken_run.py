@@ -5,10 +5,10 @@ import torch
 from tiny import KillAfter, Killed, place_in, random_prompts, random_rows
 
 from clinprompt.backbone.tuners import PromptTuner, lora
-from clinprompt.config import FitSettings
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.recipes.tune import Exercise, tune
+from clinprompt.settings import FitSettings
 
 STEPS = 11
 ROWS = [

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from clinprompt.backbone.load import Backbone
-from clinprompt.config import Placement
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.prompts.soft import SoftPrompts
+from clinprompt.settings import Placement
 
 
 class Tuner(Protocol):

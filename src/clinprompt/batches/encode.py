@@ -12,8 +12,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from clinprompt.config import DataSettings
 from clinprompt.errors import SettingError
+from clinprompt.settings import DataSettings
 from clinprompt.tasks.example import Example
 
 IGNORED = -100

@@ -20,7 +20,8 @@ from clinprompt.cli.screen import (
 )
 
 if TYPE_CHECKING:
-    from clinprompt.config import Method, RunConfig
+    from clinprompt.config import RunConfig
+from clinprompt.settings import Method
 
 
 def compare(

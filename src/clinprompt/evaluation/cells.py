@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clinprompt.config import Shots
 from clinprompt.errors import DataError
 from clinprompt.files import append_line
+from clinprompt.settings import Shots
 
 CellKey = tuple[str, str, str, Shots, int]
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.random import Generator
 
-from clinprompt.config import Shots
 from clinprompt.evaluation.cells import shots_name
 from clinprompt.evaluation.compare import (
     MEAN,
@@ -29,6 +28,7 @@ from clinprompt.evaluation.summaries import (
     types_of,
 )
 from clinprompt.evaluation.tables import MISSING, Table, mean_text, without_ablations
+from clinprompt.settings import Shots
 
 REFERENCES = ("lora", "prompt-tuning", "instruction")  # the last for what is not trained
 _SEED = 1  # the same cells give the same tables

@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from clinprompt.config import Shots
 from clinprompt.evaluation.cells import shots_name, shots_order
 from clinprompt.evaluation.summaries import (
     Summaries,
@@ -27,6 +26,7 @@ from clinprompt.evaluation.summaries import (
     targets_of,
     types_of,
 )
+from clinprompt.settings import Shots
 
 Curve = Sequence[tuple[int, float]]
 

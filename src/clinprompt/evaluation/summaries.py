@@ -10,10 +10,10 @@ from statistics import fmean, stdev
 import numpy as np
 from numpy.random import Generator
 
-from clinprompt.config import Shots
 from clinprompt.evaluation.cells import Cell, shots_order
 from clinprompt.evaluation.metrics import Numbers, Scores, stored_scores
 from clinprompt.evaluation.significance import bootstrap_means
+from clinprompt.settings import Shots
 
 SummaryKey = tuple[str, str, Shots]  # target, method, shots
 

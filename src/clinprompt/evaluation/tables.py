@@ -6,7 +6,6 @@ from statistics import fmean
 
 import numpy as np
 
-from clinprompt.config import Shots, split_method
 from clinprompt.evaluation.cells import Cell, by_backbone, shots_name, shots_order
 from clinprompt.evaluation.compare import ablated
 from clinprompt.evaluation.summaries import (
@@ -18,6 +17,7 @@ from clinprompt.evaluation.summaries import (
     summarize,
     targets_of,
 )
+from clinprompt.settings import Shots, split_method
 
 Column = tuple[str, Shots]  # method, shots
 NOT_ABOVE = "≈"

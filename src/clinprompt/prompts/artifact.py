@@ -21,10 +21,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from clinprompt import __version__
-from clinprompt.config import Placement
 from clinprompt.errors import ArtifactError
 from clinprompt.files import new_folder, write_bytes, write_text
 from clinprompt.prompts.segments import Segments
+from clinprompt.settings import Placement
 
 Kind = Literal["prompt", "metaprompt", "factors"]
 _TENSORS: dict[Kind, dict[str, str]] = {

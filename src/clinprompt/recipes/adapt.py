@@ -12,13 +12,13 @@ from torch import Tensor
 
 from clinprompt.backbone.tuners import PromptTuner, Tuner, WeightTuner, trained_numbers
 from clinprompt.batches.encode import Row
-from clinprompt.config import Method
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.recipes.context import Run
 from clinprompt.recipes.methods import TRAIN_PROMPTS, Rates, Start, Started, start
 from clinprompt.recipes.together import Training, tune_together
 from clinprompt.recipes.tune import Exercise, tune
+from clinprompt.settings import Method
 from clinprompt.tasks.card import TaskCard
 from clinprompt.training.checkpoint import Progress
 

@@ -6,7 +6,6 @@ import torch
 
 from clinprompt.backbone.bank import Bank, make_bank, text_bank
 from clinprompt.backbone.memory import start_peak
-from clinprompt.config import Method, split_method
 from clinprompt.evaluation.cells import Cell
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.adapt import Adapted, Fit, adapt, adapt_together
@@ -15,6 +14,7 @@ from clinprompt.recipes.evaluate import Attempt, Cost, evaluate
 from clinprompt.recipes.grid import Wanted
 from clinprompt.recipes.routing import starting_prompt
 from clinprompt.recipes.suite import examples_of
+from clinprompt.settings import Method, split_method
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import Example, Record
 from clinprompt.tasks.formats import instruction_of, make_example

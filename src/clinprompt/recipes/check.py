@@ -7,10 +7,10 @@ from typing import Any
 
 from clinprompt.backbone.load import load_tokenizer
 from clinprompt.batches.encode import Encoder, make_encoder
-from clinprompt.config import DataSettings
 from clinprompt.errors import ClinpromptError, SettingError
 from clinprompt.recipes.lengths import lengths_of, share
 from clinprompt.recipes.suite import find_mirror
+from clinprompt.settings import DataSettings
 from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card
 from clinprompt.tasks.counts import balances, counts_of, mismatches
 from clinprompt.tasks.load import TaskData, check_files, load_task, remedy

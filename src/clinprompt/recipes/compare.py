@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from time import monotonic
 
-from clinprompt.config import NEED_METAPROMPT, RunConfig, split_method
+from clinprompt.config import RunConfig
 from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell, append_cell, read_cells, shots_name
 from clinprompt.evaluation.report import write_report
@@ -28,6 +28,7 @@ from clinprompt.recipes.run_folder import CLAIMS, check_is_run
 from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.recipes.summary import report_contents
+from clinprompt.settings import NEED_METAPROMPT, split_method
 from clinprompt.training.progress import Reporter
 
 

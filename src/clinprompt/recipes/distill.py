@@ -15,7 +15,6 @@ from clinprompt.backbone.gradients import Loss
 from clinprompt.backbone.layers import from_input
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Batch, Row
-from clinprompt.config import DistillSettings, PromptSettings
 from clinprompt.prompts.artifact import Artifact, Manifest, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.initializers import from_text, from_vocabulary
@@ -24,6 +23,7 @@ from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.recipes.context import Run
 from clinprompt.recipes.suite import encode_all, examples_of
 from clinprompt.recipes.tune import Exercise, Objective, Terms, tune
+from clinprompt.settings import DistillSettings, PromptSettings
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.losses import (
     Taught,

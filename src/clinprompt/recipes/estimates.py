@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clinprompt.backbone.outline import Outline
-from clinprompt.config import NEED_METAPROMPT, ZERO_SHOT, FitSettings, RunConfig, split_method
+from clinprompt.config import RunConfig
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.prompts.segments import Segments
+from clinprompt.settings import NEED_METAPROMPT, ZERO_SHOT, FitSettings, split_method
 
 _WITHOUT_PROMPT = ("instruction", "in-context", "lora", "full")
 _TRAINED_BYTES = 16  # in float32: value, gradient, AdamW's two moments

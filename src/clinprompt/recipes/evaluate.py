@@ -9,12 +9,12 @@ import numpy as np
 
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.memory import peak_bytes
-from clinprompt.config import Shots
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import partial_entity_f1, rates, score
 from clinprompt.evaluation.predict import predict
 from clinprompt.evaluation.significance import confidence_interval, detectable_difference
 from clinprompt.recipes.context import Run
+from clinprompt.settings import Shots
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import Answer, Example
 from clinprompt.tasks.formats import instruction_of

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 
-from clinprompt.config import ZERO_SHOT, CompareSettings, Shots, split_method
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.evaluation.cells import CellKey, cell_name
 from clinprompt.recipes.context import plain_name
 from clinprompt.recipes.methods import TRAIN_PROMPTS
+from clinprompt.settings import ZERO_SHOT, CompareSettings, Shots, split_method
 from clinprompt.tasks.load import TaskData
 
 

@@ -3,9 +3,10 @@
 from importlib.resources import files
 from pathlib import Path
 
-from clinprompt.config import DEFAULT_BACKBONE, SHIPPED, RunConfig
+from clinprompt.config import RunConfig
 from clinprompt.errors import ArtifactError
 from clinprompt.prompts.artifact import Artifact, load_artifact
+from clinprompt.settings import DEFAULT_BACKBONE, SHIPPED
 
 SHAPE = ("length", "rank", "segment", "placement")
 

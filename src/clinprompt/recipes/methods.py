@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from clinprompt.backbone.tuners import PeftPromptTuner, Tuner, full, lora
 from clinprompt.batches.encode import Row
-from clinprompt.config import Method
 from clinprompt.errors import SettingError
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.recipes.context import Run
 from clinprompt.recipes.distill import start_vectors
 from clinprompt.recipes.routing import best_teacher, starting_prompt
+from clinprompt.settings import Method
 from clinprompt.tasks.card import TaskCard
 
 Rates = dict[str, float]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.backbone.load import check_fits
-from clinprompt.config import SHIPPED, Method, RunConfig
+from clinprompt.config import RunConfig
 from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.recipes.adapt import Fit, adapt
@@ -15,6 +15,7 @@ from clinprompt.recipes.evaluate import Attempt, evaluate
 from clinprompt.recipes.metaprompts import find_metaprompt, with_shape
 from clinprompt.recipes.predict import Annotator
 from clinprompt.recipes.suite import examples_of, find_mirror, load_suite
+from clinprompt.settings import SHIPPED, Method
 from clinprompt.tasks.card import catalog, find_card
 from clinprompt.tasks.load import load_task
 from clinprompt.training.progress import Reporter, Silent

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from clinprompt.backbone.outline import Outline, look_at
-from clinprompt.config import RunConfig, split_method
+from clinprompt.config import RunConfig
 from clinprompt.errors import DataError, SettingError
 from clinprompt.recipes.estimates import (
     Memory,
@@ -22,6 +22,7 @@ from clinprompt.recipes.estimates import (
 )
 from clinprompt.recipes.grid import chosen_names
 from clinprompt.recipes.suite import find_mirror
+from clinprompt.settings import split_method
 from clinprompt.tasks.card import TaskType, find_card
 from clinprompt.tasks.load import check_files, remedy
 from clinprompt.tasks.suite import Suite, find_suite

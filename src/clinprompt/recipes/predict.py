@@ -13,12 +13,12 @@ from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
 from clinprompt.batches.encode import Encoder, make_encoder
-from clinprompt.config import DataSettings
 from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.predict import Prediction, predict
 from clinprompt.files import new_folder, write_text
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.prompts.store import open_prompt
+from clinprompt.settings import DataSettings
 from clinprompt.tasks.brat_export import write_brat
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.example import (

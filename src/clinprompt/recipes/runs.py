@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clinprompt.backbone.load import Backbone, check_fits
-from clinprompt.config import PromptSettings, RunConfig
+from clinprompt.config import RunConfig
 from clinprompt.errors import SettingError
 from clinprompt.files import Claims
 from clinprompt.prompts.artifact import Artifact
@@ -17,6 +17,7 @@ from clinprompt.recipes.distill import distill, teach
 from clinprompt.recipes.metaprompts import SHAPE, check_unseen, find_metaprompt, with_shape
 from clinprompt.recipes.run_folder import check_folder
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
+from clinprompt.settings import PromptSettings
 from clinprompt.training.progress import Reporter
 
 _OF_TEACHERS = ("backbone", "dtype", "seed", "data", "prompt", "teacher")

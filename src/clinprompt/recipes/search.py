@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from clinprompt.batches.encode import Row
-from clinprompt.config import NEED_METAPROMPT, Method, RunConfig, SearchSettings
+from clinprompt.config import RunConfig
 from clinprompt.errors import RunError, SettingError
 from clinprompt.evaluation.tables import Table
 from clinprompt.files import Claims, append_line
@@ -32,6 +32,7 @@ from clinprompt.recipes.suite import (
     load_suite,
 )
 from clinprompt.recipes.tune import mean_loss
+from clinprompt.settings import NEED_METAPROMPT, Method, SearchSettings
 from clinprompt.tasks.card import Split, find_card
 from clinprompt.tasks.load import TaskData, load_task
 from clinprompt.training.progress import Reporter

@@ -10,8 +10,9 @@ import numpy as np
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.mixture import sample, shots
 from clinprompt.batches.parts import parts_of
-from clinprompt.config import DataSettings, RunConfig
+from clinprompt.config import RunConfig
 from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.settings import DataSettings
 from clinprompt.tasks.card import Split, TaskCard, find_card
 from clinprompt.tasks.example import Example, LabelAnswer, Record
 from clinprompt.tasks.fetch import data_cache

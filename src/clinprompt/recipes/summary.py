@@ -4,7 +4,7 @@ from collections.abc import Sequence, Set
 
 import numpy as np
 
-from clinprompt.config import SHIPPED, RunConfig
+from clinprompt.config import RunConfig
 from clinprompt.evaluation.cells import Cell, cell_name
 from clinprompt.evaluation.report import ReportContents, TaskRow
 from clinprompt.evaluation.significance import chance, majority
@@ -12,6 +12,7 @@ from clinprompt.evaluation.tables import Baseline
 from clinprompt.recipes.context import Run, environment, plain_name
 from clinprompt.recipes.metaprompts import find_metaprompt
 from clinprompt.recipes.suite import SuiteData, encode_all, examples_of
+from clinprompt.settings import SHIPPED
 from clinprompt.tasks.card import SPLITS, Split
 from clinprompt.tasks.example import Answer, Record
 from clinprompt.tasks.load import TaskData

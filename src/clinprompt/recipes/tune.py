@@ -15,7 +15,7 @@ from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Batch, Row, collate, micro_batches, packs
 from clinprompt.batches.mixture import schedule
-from clinprompt.config import FitSettings, Placement
+from clinprompt.settings import FitSettings, Placement
 from clinprompt.training.checkpoint import Progress
 from clinprompt.training.loop import Place, Plan, StepResult, fit
 from clinprompt.training.losses import task_loss, token_weights

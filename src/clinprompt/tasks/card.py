@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from clinprompt.config import NAME_PATTERN, Settings
 from clinprompt.errors import DataError, SettingError
+from clinprompt.settings import NAME_PATTERN, Settings
 from clinprompt.tasks.card_errors import first_problem
 from clinprompt.tasks.published import Published
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader

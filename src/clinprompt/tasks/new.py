@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clinprompt.config import NAME_PATTERN
 from clinprompt.errors import DataError, SettingError
 from clinprompt.files import new_folder, write_text
+from clinprompt.settings import NAME_PATTERN
 from clinprompt.tasks.card import (
     SPLITS,
     TASK_TYPES,

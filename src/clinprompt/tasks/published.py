@@ -5,7 +5,7 @@ from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from clinprompt.config import Settings
+from clinprompt.settings import Settings
 
 Part = Literal["all", "train", "validation", "test"]
 Kind = Literal["rows", "annotations"]

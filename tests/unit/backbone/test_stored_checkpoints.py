@@ -12,10 +12,10 @@ from transformers import BloomConfig, BloomForCausalLM, GPT2Config, Qwen3NextCon
 
 from clinprompt.backbone.load import load_backbone
 from clinprompt.backbone.tuners import PromptTuner
-from clinprompt.config import FitSettings
 from clinprompt.errors import BackboneError
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.recipes.tune import Exercise, tune
+from clinprompt.settings import FitSettings
 
 ROWS = random_rows([(6, 2), (4, 3), (9, 1)])
 SHARDS = "model-*-of-*.safetensors"

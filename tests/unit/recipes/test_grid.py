@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-from clinprompt.config import CompareSettings
 from clinprompt.recipes.grid import blocks, mates, reach
+from clinprompt.settings import CompareSettings
 
 METHODS = ("lora", "prompt-tuning", "spot", "prompt-tuning@long")
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig
 
 from clinprompt.backbone.outline import PUBLISHED, look_at, outline_of
 from clinprompt.cli.plan_tables import show_plan
-from clinprompt.config import Method, check_config, load_config
+from clinprompt.config import check_config, load_config
 from clinprompt.errors import SettingError
 from clinprompt.recipes.estimates import (
     lora_memory,
@@ -24,6 +24,7 @@ from clinprompt.recipes.estimates import (
     trained_numbers,
 )
 from clinprompt.recipes.plan import dry_run, measure_rate
+from clinprompt.settings import Method
 
 ROOT = Path(__file__).parents[3]
 PAPER = ROOT / "configs" / "paper.toml"

@@ -9,12 +9,12 @@ from tiny import KillAfter, Killed, place_in, random_prompts, random_rows
 
 from clinprompt.backbone.layers import from_input
 from clinprompt.backbone.tuners import PeftPromptTuner, PromptTuner
-from clinprompt.config import FitSettings
 from clinprompt.errors import RunError
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.recipes.together import Training, tune_together
 from clinprompt.recipes.tune import Exercise, tune
+from clinprompt.settings import FitSettings
 
 LENGTH = 3
 PLACEMENTS = ("prefix", "suffix", "layers")
