@@ -11,6 +11,7 @@ from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.settings import (
     DEFAULT_BACKBONE,
     NAME_PATTERN,
+    NEED_METAPROMPT,
     AdaptSettings,
     BaselineSettings,
     CompareSettings,
@@ -55,6 +56,13 @@ class RunConfig(Settings):
     def backbones(self) -> tuple[str, ...]:
         """Return the backbones of the grid: those of ``compare``, else the run's own."""
         return self.compare.backbones or (self.backbone,)
+
+    @property
+    def learns_from_sources(self) -> bool:
+        """Tell whether the grid needs a metaprompt that is not given: it is distilled."""
+        named = [split_method(name) for name in self.compare.methods]
+        needed = {variant for method, variant in named if method in NEED_METAPROMPT}
+        return not all(self.varied(variant).metaprompt for variant in needed)
 
     @model_validator(mode="after")
     def _knows_its_variants(self) -> Self:

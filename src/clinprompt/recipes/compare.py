@@ -29,6 +29,7 @@ from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.recipes.summary import report_contents
 from clinprompt.settings import NEED_METAPROMPT, split_method
+from clinprompt.tasks.suite import find_suite
 from clinprompt.training.progress import Reporter
 
 
@@ -100,10 +101,15 @@ def compare(request: Request, reporter: Reporter) -> Outcome:
 
 
 def _suite(config: RunConfig, mirror: Path | None) -> SuiteData:
-    is_distilled = not all(config.varied(name).metaprompt for name in ("", *config.variants))
-    suite = load_suite(config.suite, config.data, mirror, with_sources=is_distilled)
+    suite = load_suite(
+        config.suite,
+        config.data,
+        mirror,
+        with_sources=config.learns_from_sources,
+        targets=chosen_targets(config.compare, find_suite(config.suite).targets),
+    )
     check_suite(suite, config)
-    return suite.with_targets(chosen_targets(config.compare, suite.targets))
+    return suite
 
 
 def _check_answers(run: Run, suite: SuiteData) -> None:

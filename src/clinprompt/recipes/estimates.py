@@ -11,7 +11,7 @@ from clinprompt.backbone.outline import Outline
 from clinprompt.config import RunConfig
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.prompts.segments import Segments
-from clinprompt.settings import NEED_METAPROMPT, ZERO_SHOT, FitSettings, split_method
+from clinprompt.settings import ZERO_SHOT, FitSettings, split_method
 
 _WITHOUT_PROMPT = ("instruction", "in-context", "lora", "full")
 _TRAINED_BYTES = 16  # in float32: value, gradient, AdamW's two moments
@@ -205,11 +205,8 @@ def phases(
     distills for itself are left out.
     """
     answers = [_limit(config, task) for task in targets]
-    needs_metaprompt = any(split_method(m)[0] in NEED_METAPROMPT for m in config.compare.methods)
     taught = [_limit(config, task) for task in sources]
-    learned = (
-        _sources(config, outline, taught) if needs_metaprompt and not config.metaprompt else ()
-    )
+    learned = _sources(config, outline, taught) if config.learns_from_sources else ()
     return (*learned, *(_cells(m, config, outline, answers) for m in config.compare.methods))
 
 

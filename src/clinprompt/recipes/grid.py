@@ -78,17 +78,7 @@ def blocks(compare: CompareSettings, backbone: str, targets: Sequence[TaskData])
                         yield tuple(Wanted(name, data, one, shots, seed) for one in methods)
 
 
-def chosen_targets(compare: CompareSettings, targets: Sequence[TaskData]) -> tuple[TaskData, ...]:
-    """Return the targets that the comparison is narrowed to.
-
-    Raises:
-        SettingError: the suite has no such target.
-    """
-    known = {data.card.name: data for data in targets}
-    return tuple(known[name] for name in chosen_names(compare, tuple(known)))
-
-
-def chosen_names(compare: CompareSettings, targets: Sequence[str]) -> tuple[str, ...]:
+def chosen_targets(compare: CompareSettings, targets: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the targets that the comparison is narrowed to.
 
     Raises:

@@ -4,9 +4,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from clinprompt.config import RunConfig
-from clinprompt.errors import ArtifactError
+from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.prompts.artifact import Artifact, load_artifact
-from clinprompt.settings import DEFAULT_BACKBONE, SHIPPED
+from clinprompt.recipes.context import plain_name
+from clinprompt.settings import DEFAULT_BACKBONE, SHIPPED, PromptSettings
 
 SHAPE = ("length", "rank", "segment", "placement")
 
@@ -34,6 +35,29 @@ def find_metaprompt(name: str, backbone: str = DEFAULT_BACKBONE) -> Artifact:
             "'clinprompt distill' printed"
         )
     return artifact
+
+
+def shaped(config: RunConfig, backbone: str, variant: str = "") -> RunConfig:
+    """Return the settings of a variant on a backbone; a metaprompt that is there gives its shape.
+
+    Raises:
+        ArtifactError: what is named as metaprompt is none, or none for this backbone.
+        SettingError: a setting asks for another shape.
+    """
+    own = config.varied(variant) if variant else config
+    own = own.model_copy(update={"backbone": backbone})
+    if not own.metaprompt:
+        return own
+    fitting = with_shape(own, find_metaprompt(own.metaprompt, plain_name(backbone)))
+    plain, given, default = config.prompt, own.prompt, PromptSettings()
+    for name in SHAPE:
+        value, fits = getattr(given, name), getattr(fitting.prompt, name)
+        is_told = given != plain or name in plain.model_fields_set
+        if is_told and value not in (fits, getattr(default, name)):
+            raise SettingError(
+                f"prompt.{name}: the metaprompt {own.metaprompt} has {fits}; leave the setting out"
+            )
+    return fitting
 
 
 def with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:

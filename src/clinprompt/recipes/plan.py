@@ -1,5 +1,6 @@
 """Tell what a run needs and costs before it is started. No weight is loaded, no record read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +21,8 @@ from clinprompt.recipes.estimates import (
     prompt_memory,
     trained_numbers,
 )
-from clinprompt.recipes.grid import chosen_names
+from clinprompt.recipes.grid import chosen_targets
+from clinprompt.recipes.metaprompts import shaped
 from clinprompt.recipes.suite import find_mirror
 from clinprompt.settings import split_method
 from clinprompt.tasks.card import TaskType, find_card
@@ -28,16 +30,20 @@ from clinprompt.tasks.load import check_files, remedy
 from clinprompt.tasks.suite import Suite, find_suite
 
 Status = Literal["there", "missing", "gated"]
+Role = Literal["source", "target", "overlap"]
 _SIDE = 1024  # of the matrices that the rate is measured with
 _MEASURED_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """Whether a task's data is there; ``remedy`` says how to come by it, if not."""
+    """Whether a task's data is there; ``remedy`` says how to come by it, if not.
+
+    The role ``overlap`` is that of a target that is not compared: sources are cleaned of its text.
+    """
 
     name: str
-    role: Literal["source", "target"]
+    role: Role
     type: TaskType
     status: Status
     remedy: str
@@ -98,20 +104,17 @@ def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None
     """
     suite = find_suite(config.suite)
     place = find_mirror(mirror)
-    targets = chosen_names(config.compare, suite.targets)
+    shape = _resolved(config, config.backbones[0]).prompt
     return Plan(
         name=config.name,
         suite=suite.name,
-        length=config.prompt.length,
-        rank=config.prompt.rank,
+        length=shape.length,
+        rank=shape.rank,
         dtype=config.dtype,
         rate=measure_rate(config.dtype) if rate is None else rate,
         rate_is_measured=rate is None,
         backbones=tuple(_plan_backbone(name, config, suite) for name in config.backbones),
-        tasks=(
-            *(_plan_task(name, "source", place) for name in suite.sources),
-            *(_plan_task(name, "target", place) for name in targets),
-        ),
+        tasks=tuple(_plan_task(name, role, place) for name, role in _roles(config, suite)),
         missing=suite.missing,
     )
 
@@ -129,15 +132,45 @@ def measure_rate(dtype: Literal["float32", "bfloat16"]) -> float:
     return count * 2 * _SIDE**3 / passed
 
 
+def _roles(config: RunConfig, suite: Suite) -> Iterator[tuple[str, Role]]:
+    """Yield the tasks whose data the run reads: sources only where it distills.
+
+    It also reads targets that are not compared then, as sources are cleaned of their text.
+    """
+    targets = chosen_targets(config.compare, suite.targets)
+    if config.learns_from_sources:
+        yield from ((name, "source") for name in suite.sources)
+    yield from ((name, "target") for name in targets)
+    if config.learns_from_sources:
+        yield from ((name, "overlap") for name in suite.targets if name not in targets)
+
+
+def _resolved(config: RunConfig, backbone: str) -> RunConfig:
+    """Return the settings, also those of variants, in the shape of the metaprompts that are there.
+
+    Raises:
+        ArtifactError: a metaprompt is not there, or not for this backbone.
+        SettingError: a setting asks for another shape.
+    """
+    variants = {
+        name: {**changes, "prompt": shaped(config, backbone, name).prompt.model_dump()}
+        for name, changes in config.variants.items()
+    }
+    plain = shaped(config, backbone)
+    return plain.model_copy(update={"variants": variants})
+
+
 def _plan_backbone(name: str, config: RunConfig, suite: Suite) -> BackbonePlan:
     seen = look_at(name)
-    costs = None if seen.outline is None else _costs(config, seen.outline, suite)
+    costs = None if seen.outline is None else _costs(_resolved(config, name), seen.outline, suite)
     return BackbonePlan(name, not seen.problem, seen.problem, seen.outline, costs)
 
 
 def _costs(config: RunConfig, outline: Outline, suite: Suite) -> Costs:
-    methods, num_sources = config.compare.methods, len(suite.sources)
-    targets = chosen_names(config.compare, suite.targets)
+    methods = config.compare.methods
+    num_sources = len(suite.sources) if config.learns_from_sources else 0
+    targets = chosen_targets(config.compare, suite.targets)
+    distilled = {"distillation": metaprompt_numbers(config, outline, num_sources)}
     memory = prompt_memory(config, outline, num_sources)
     has_lora = any(split_method(method)[0] == "lora" for method in methods)
     return Costs(
@@ -145,7 +178,7 @@ def _costs(config: RunConfig, outline: Outline, suite: Suite) -> Costs:
         prompt_memory=memory,
         lora_memory=lora_memory(config, outline) if has_lora else None,
         numbers={
-            "distillation": metaprompt_numbers(config, outline, num_sources),
+            **(distilled if num_sources else {}),
             **{method: trained_numbers(method, config, outline) for method in methods},
         },
         num_cells=sum(num_cells(m, config, len(targets)) for m in methods),
@@ -153,7 +186,7 @@ def _costs(config: RunConfig, outline: Outline, suite: Suite) -> Costs:
     )
 
 
-def _plan_task(name: str, role: Literal["source", "target"], place: Path | None) -> TaskPlan:
+def _plan_task(name: str, role: Role, place: Path | None) -> TaskPlan:
     card = find_card(name)
     status: Status = "there"
     try:

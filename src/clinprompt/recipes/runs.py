@@ -14,10 +14,9 @@ from clinprompt.files import Claims
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.context import Run, backbone_of, open_run, plain_name
 from clinprompt.recipes.distill import distill, teach
-from clinprompt.recipes.metaprompts import SHAPE, check_unseen, find_metaprompt, with_shape
+from clinprompt.recipes.metaprompts import check_unseen, find_metaprompt, shaped
 from clinprompt.recipes.run_folder import check_folder
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
-from clinprompt.settings import PromptSettings
 from clinprompt.training.progress import Reporter
 
 _OF_TEACHERS = ("backbone", "dtype", "seed", "data", "prompt", "teacher")
@@ -48,7 +47,7 @@ class Runs:
         """
         key = (backbone or self.config.backbone, variant)
         if key not in self._runs:
-            config = self._config(*key)
+            config = shaped(self.config, *key)
             with self.claims.claim("open", wait=True):
                 loaded = self._loaded(config)
                 run = open_run(
@@ -72,7 +71,9 @@ class Runs:
             RunError: it did not, or its folder holds something else.
         """
         check_folder(
-            self._folder(backbone, variant), self._config(backbone, variant), above=self.folder
+            self._folder(backbone, variant),
+            shaped(self.config, backbone, variant),
+            above=self.folder,
         )
 
     def metaprompt(self, backbone: str = "", variant: str = "") -> Artifact:
@@ -110,28 +111,6 @@ class Runs:
             run.refresh()
             return distill(run, sources, teaching=teaching)
 
-    def _config(self, backbone: str, variant: str) -> RunConfig:
-        """Return a run's settings; a metaprompt that is there already gives its shape."""
-        config = self.config.varied(variant) if variant else self.config
-        config = config.model_copy(update={"backbone": backbone})
-        if not config.metaprompt:
-            return config
-        found = find_metaprompt(config.metaprompt, plain_name(backbone))
-        shaped = with_shape(config, found)
-        self._check_shape(config.prompt, shaped.prompt)
-        return shaped
-
-    def _check_shape(self, given: PromptSettings, shaped: PromptSettings) -> None:
-        """Check that no setting asks for another shape than the metaprompt's."""
-        plain = self.config.prompt
-        for name in SHAPE:
-            is_told = given != plain or name in plain.model_fields_set
-            if is_told and getattr(given, name) not in (getattr(shaped, name), _default(name)):
-                raise SettingError(
-                    f"prompt.{name}: the metaprompt {self.config.metaprompt} has "
-                    f"{getattr(shaped, name)}; leave the setting out"
-                )
-
     def _folder(self, backbone: str, variant: str) -> Path:
         folder = self.folder
         if backbone != self.config.backbone:
@@ -148,12 +127,12 @@ class Runs:
         return backbone_of(config)
 
     def _shares(self, backbone: str, variant: str, sections: tuple[str, ...]) -> bool:
-        plain, varied = self._config(backbone, ""), self._config(backbone, variant)
+        plain, varied = shaped(self.config, backbone, ""), shaped(self.config, backbone, variant)
         return all(getattr(plain, name) == getattr(varied, name) for name in sections)
 
     def _shares_teachers(self, backbone: str, variant: str) -> bool:
         plain, varied = (
-            self._config(backbone, one).model_dump(
+            shaped(self.config, backbone, one).model_dump(
                 include=set(_OF_TEACHERS), exclude={"prompt": _OF_STUDENTS}
             )
             for one in ("", variant)
@@ -182,7 +161,3 @@ class Runs:
                 )
             self._suites[key] = suite
         return self._suites[key]
-
-
-def _default(name: str) -> object:
-    return getattr(PromptSettings(), name)

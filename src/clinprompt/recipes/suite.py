@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +40,6 @@ class SuiteData:
     copies: dict[str, int]
     missing: tuple[str, ...] = ()
 
-    def with_targets(self, targets: tuple[TaskData, ...]) -> "SuiteData":
-        """Return the suite with these targets only."""
-        return replace(self, targets=targets)
-
 
 def find_mirror(mirror: Path | None) -> Path | None:
     """Return the mirror folder: given, named by the environment, or what ``tasks fetch`` filled."""
@@ -55,12 +51,19 @@ def find_mirror(mirror: Path | None) -> Path | None:
 
 
 def load_suite(
-    name: str, settings: DataSettings, mirror: Path | None, *, with_sources: bool = True
+    name: str,
+    settings: DataSettings,
+    mirror: Path | None,
+    *,
+    with_sources: bool = True,
+    targets: Sequence[str] | None = None,
 ) -> SuiteData:
     """Load every task of a suite, without training rows that show what targets are tested on.
 
-    Source rows that share an n-gram with a target row are dropped, and training rows of a target
-    that are the same as one of its test rows. Sources are not needed where nothing is distilled.
+    Source rows that share an n-gram with a row of any of the suite's targets are dropped, and
+    training rows of a target that are the same as one of its test rows. Sources are not needed
+    where nothing is distilled. ``targets`` narrows those that are returned, and without sources
+    those that must be there.
 
     Raises:
         SettingError: the suite or a task in it is unknown.
@@ -68,14 +71,15 @@ def load_suite(
     """
     suite = find_suite(name)
     place = find_mirror(mirror)
-    names = suite.sources if with_sources else ()
-    sources = [load_task(find_card(task), place) for task in names]
-    targets = [load_task(find_card(task), place) for task in suite.targets]
-    kept, dropped = drop_overlapping(sources, targets, settings.overlap_words)
-    cleaned = [drop_copies_of_test(data) for data in targets]
+    wanted = suite.targets if targets is None else targets
+    sources = [load_task(find_card(task), place) for task in suite.sources if with_sources]
+    unseen = {task: load_task(find_card(task), place) for task in wanted}
+    others = [load_task(find_card(n), place) for n in suite.targets if sources and n not in unseen]
+    kept, dropped = drop_overlapping(sources, [*unseen.values(), *others], settings.overlap_words)
+    cleaned = [drop_copies_of_test(data) for data in unseen.values()]
     copies = {data.card.name: count for data, count in cleaned}
-    targets = [data for data, _ in cleaned]
-    return SuiteData(suite.name, kept, tuple(targets), dropped, copies, suite.missing)
+    returned = tuple(data for data, _ in cleaned)
+    return SuiteData(suite.name, kept, returned, dropped, copies, suite.missing)
 
 
 def check_suite(suite: SuiteData, config: RunConfig, *, beside: Sequence[str] = ()) -> None:

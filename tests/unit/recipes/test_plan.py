@@ -205,8 +205,32 @@ def test_a_comparison_on_some_targets_is_planned_for_these(tmp_path):
     config = load_config(PAPER, ['compare.targets=["qa-medbullets"]'])
     plan = dry_run(config, tmp_path, rate=1e12)
     assert [task.name for task in plan.tasks if task.role == "target"] == ["qa-medbullets"]
+    # The other seven are read as well: sources are cleaned of their text.
+    assert sum(task.role == "overlap" for task in plan.tasks) == 7
     with pytest.raises(SettingError, match="did you mean qa-medbullets"):
         dry_run(load_config(PAPER, ['compare.targets=["qa-medbulet"]']), tmp_path, rate=1e12)
+
+
+def test_a_metaprompt_that_is_there_gives_its_shape_and_wants_no_sources(tmp_path):
+    """The one in the package: 20 positions in every layer, 30 layers of 2·192 numbers each."""
+    values = {"metaprompt": "shipped", "suite": "open21", "variants": {"slow": {"adapt": {}}}}
+    config = settings('compare.methods=["prompt-tuning", "adapted-factors@slow"]', **values)
+    plan = dry_run(config, tmp_path, rate=1e12)
+    assert (plan.length, {task.role for task in plan.tasks}) == (20, {"target"})
+    costs = plan.backbones[0].costs
+    width = 30 * 2 * 192
+    assert costs.numbers == {"prompt-tuning": 20 * width, "adapted-factors@slow": 20 + width}
+    assert [phase.name.partition(" ")[0] for phase in costs.phases] == list(config.compare.methods)
+
+
+def test_a_shape_that_the_metaprompt_does_not_have_is_refused_before_the_run(tmp_path):
+    with pytest.raises(SettingError, match=r"prompt.length: the metaprompt shipped has 20"):
+        dry_run(settings("prompt.length=50", metaprompt="shipped"), tmp_path, rate=1e12)
+
+
+def test_a_comparison_without_metaprompts_reads_no_source(tmp_path):
+    plan = dry_run(load_config(PAPER, ['compare.methods=["lora"]']), tmp_path, rate=1e12)
+    assert {task.role for task in plan.tasks} == {"target"}
 
 
 def test_a_rate_is_measured_in_less_than_a_second():

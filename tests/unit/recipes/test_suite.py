@@ -9,7 +9,13 @@ from transformers import AutoTokenizer
 from clinprompt.batches.encode import Encoder
 from clinprompt.config import check_config
 from clinprompt.errors import DataError, SettingError
-from clinprompt.recipes.suite import SuiteData, candidates, check_suite, training_rows
+from clinprompt.recipes.suite import (
+    SuiteData,
+    candidates,
+    check_suite,
+    load_suite,
+    training_rows,
+)
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.example import LabelAnswer, Record, TextAnswer
 from clinprompt.tasks.load import TaskData, load_task
@@ -107,3 +113,30 @@ def test_a_target_without_rows_or_answers_is_named_before_training(split):
         broken = replace(target, splits={**target.splits, split: rows})
         with pytest.raises(DataError, match=f"practice-ner-drugs: split {split} has"):
             check_suite(replace(suite, targets=(broken,)), config())
+
+
+SUITE = """
+name = "half"
+title = "One target is here, one is not"
+sources = ["practice-nli-history"]
+targets = ["practice-nli-social", "qa-medbullets"]
+"""
+
+
+def test_targets_that_are_not_compared_must_be_there_only_to_clean_sources_of_them(tmp_path):
+    path = tmp_path / "half.toml"
+    path.write_text(SUITE)
+    chosen, data = ("practice-nli-social",), config().data
+    suite = load_suite(str(path), data, tmp_path, with_sources=False, targets=chosen)
+    assert [one.card.name for one in suite.targets] == list(chosen)
+    with pytest.raises(DataError, match="qa-medbullets"):
+        load_suite(str(path), data, tmp_path, targets=chosen)
+
+
+def test_sources_are_cleaned_of_targets_that_are_not_compared():
+    data = config().data
+    whole = load_suite("practice", data, None)
+    narrow = load_suite("practice", data, None, targets=("practice-ner-drugs",))
+    assert [one.card.name for one in narrow.targets] == ["practice-ner-drugs"]
+    assert narrow.dropped == whole.dropped
+    assert narrow.sources == whole.sources
