@@ -62,22 +62,33 @@ def card_text(manifest: Manifest) -> str:
             "",
             f"Each teacher saw {settings['teacher']['steps']} steps of "
             f"{settings['teacher']['rows']} rows, the distillation {settings['distill']['steps']} "
-            f"of {settings['distill']['rows']}; inputs were cut to "
-            f"{settings['data']['max_input_tokens']} tokens.",
+            f"of {settings['distill']['rows']}, in {settings['dtype']}, with seed "
+            f"{manifest.seed}; inputs were cut to {settings['data']['max_input_tokens']} tokens, "
+            f"and answers have at most {settings['data']['max_target_tokens']}.",
             "",
             "It is a start for `clinprompt adapt`: research software under the Apache-2.0 licence, "
-            "whose answers are not medical advice. It holds trained numbers, no record.",
+            "whose answers are not medical advice. How well it does on tasks that it has not seen, "
+            "beside LoRA and others, is in the repository's docs/results/open21.",
+            "",
+            "## Limits",
+            "",
+            "All sources are public English texts: abstracts, exam questions, dialogs and texts "
+            "from the web, none of them a hospital's own notes. It holds trained numbers and no "
+            "record, but trained numbers may hold traces of what they learned from. It was "
+            "measured on inputs and answers of the lengths above.",
             "",
             "## Sources",
             "",
-            "Each states a licence that allows commercial use; those that ask for attribution are "
-            "attributed here.",
+            "Each has a licence that allows commercial use, stated by its repository or, where "
+            "the card says so, by BigBIO's collection (`clinprompt tasks show NAME`); those that "
+            "ask for attribution are attributed here.",
             "",
             "| task | type | licence | source |",
             "| --- | --- | --- | --- |",
             *rows,
             "",
-            "Rows that share text with a target of the suite were left out beforehand. Not used:",
+            "Rows that share text with a target were left out beforehand; targets: "
+            f"{', '.join(suite.targets)}.",
             "",
             *(f"- {lack}" for lack in suite.missing),
             "",

@@ -28,9 +28,9 @@ from clinprompt.evaluation.summaries import (
     types_of,
 )
 from clinprompt.evaluation.tables import MISSING, Table, mean_text, without_ablations
-from clinprompt.settings import Shots
+from clinprompt.settings import Shots, split_method
 
-REFERENCES = ("lora", "prompt-tuning", "instruction")  # the last for what is not trained
+REFERENCES = ("lora", "prompt-tuning", "instruction")  # and variants; the last for no training
 _SEED = 1  # the same cells give the same tables
 _TEST_NOTE = (
     "Score less that of {reference} on the same test rows. Brackets: 95 % paired bootstrap. p: "
@@ -144,12 +144,12 @@ def difference_text(difference: Difference | None) -> str:
 def _comparisons(grid: Grid, generator: Generator) -> list[Comparison]:
     """Return the methods held against each reference that is there, if rows can be compared."""
     methods = methods_of(grid.values())
-    if not any(one.scores for one in grid.values()):
+    if len(methods) < 2 or not any(one.scores for one in grid.values()):
         return []
+    found = [one for name in REFERENCES for one in methods if split_method(one)[0] == name]
     return [
         compare(grid, [name for name in methods if name != reference], reference, generator)
-        for reference in REFERENCES
-        if reference in methods and len(methods) > 1
+        for reference in found
     ]
 
 

@@ -171,7 +171,7 @@ def _made(path: Path) -> dict[str, dict[str, Any]]:
 
 def _table(settings: SearchSettings, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return the losses of each trial that is made on all tasks and seeds, the best mean first."""
-    header = ["method", "settings", "mean loss", *settings.tasks, "seconds"]
+    header = ["method", "settings", "mean loss", *settings.tasks, "s"]
     found: list[tuple[int, float, list[str]]] = []
     for place, (method, trials) in enumerate(settings.trials.items()):
         for changes in trials:
