@@ -48,8 +48,8 @@ def results_text() -> str:
     caption = (
         f"SmolLM2-135M on a CPU, {' to '.join(map(str, rows_each))} test rows a target, means over "
         f"{seeds} draw{'s' if seeds > 1 else ''} of the examples and by task type, one metaprompt, "
-        "95 % bootstrap intervals over test rows. [Full report](docs/results/open21/report.md), with every target, tests, "
-        "scorers, settings and costs."
+        "95 % bootstrap intervals over test rows. [Full report](docs/results/open21/report.md), "
+        "with every target, tests, scorers, settings and costs."
     )
     return "\n".join([caption, "", *lines])
 

@@ -1,9 +1,9 @@
 """A whole run's settings: TOML plus ``section.key=value``, checked strictly, saved with the run."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -58,11 +58,34 @@ class RunConfig(Settings):
         return self.compare.backbones or (self.backbone,)
 
     @property
-    def learns_from_sources(self) -> bool:
-        """Tell whether the grid needs a metaprompt that is not given: it is distilled."""
+    def learning(self) -> tuple[str, ...]:
+        """Return the variants ("" for none) whose metaprompt the grid needs and must distill."""
+        needed = self.variants_of(NEED_METAPROMPT)
+        return tuple(name for name in needed if not self.varied(name).metaprompt)
+
+    def variants_of(self, methods: Collection[str]) -> tuple[str, ...]:
+        """Return the variants ("" for none) under which the grid has one of these methods."""
         named = [split_method(name) for name in self.compare.methods]
-        needed = {variant for method, variant in named if method in NEED_METAPROMPT}
-        return not all(self.varied(variant).metaprompt for variant in needed)
+        return tuple(dict.fromkeys(variant for method, variant in named if method in methods))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _runs_on_a_compared_backbone(cls, values: object) -> object:
+        """Take the first of ``compare.backbones`` where no backbone is told."""
+        if isinstance(values, dict) and "backbone" not in values:
+            grid = values.get("compare")
+            if isinstance(grid, dict) and isinstance(grid.get("backbones"), list):
+                return values | {"backbone": grid["backbones"][0]} if grid["backbones"] else values
+        return values
+
+    @model_validator(mode="after")
+    def _compares_its_backbone(self) -> Self:
+        if self.backbone not in self.backbones:
+            raise ValueError(
+                f"compare.backbones: has not the run's own, {self.backbone!r}; add it, or set "
+                "backbone to one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _knows_its_variants(self) -> Self:
@@ -78,10 +101,27 @@ class RunConfig(Settings):
                 hint = "; name others in compare.backbones" if kept[0] == "backbone" else ""
                 raise ValueError(f"variants.{name}: {kept[0]} is the same in all variants{hint}")
             self.varied(name)
+        for name in (*self.compare.methods, *(self.search.trials if self.search else ())):
+            self._check_method(*split_method(name))
         for method, trials in (self.search.trials if self.search else {}).items():
             for number, changes in enumerate(trials, start=1):
                 self.changed(changes, source=f"search.trials.{method}, trial {number}")
         return self
+
+    def _check_method(self, method: str, variant: str) -> None:
+        """Check what only certain methods cannot do, before others have taken hours."""
+        own = self.varied(variant) if variant else self
+        where = f" in variant {variant}" if variant else ""
+        if method == "full" and own.dtype != "float32":
+            raise ValueError(
+                f"method full changes the weights themselves: set dtype = 'float32'{where}, or "
+                "give it a variant that does"
+            )
+        if method == "spot" and own.metaprompt:
+            raise ValueError(
+                "method spot starts from prompts of single sources, which a metaprompt that is "
+                f"given has not: leave spot out, or set metaprompt = ''{where}"
+            )
 
     def varied(self, variant: str) -> "RunConfig":
         """Return the settings of a variant ("" for the plain ones), which has no variants.
@@ -102,7 +142,7 @@ class RunConfig(Settings):
         return check_config(_merged(values, changes), source=source)
 
 
-_FIXED = {"name", "backbone", "compare", "variants", "search"}
+_FIXED = {"name", "backbone", "device", "compare", "variants", "search"}
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -166,6 +206,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
         place[name] = text.strip()
 
 
+def _is_group(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
 def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
@@ -174,7 +218,6 @@ def _first_problem(error: ValidationError) -> str:
     group: type[BaseModel] = RunConfig
     for part in first["loc"][:-1]:
         annotation = group.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)
-        group = annotation
+        [group] = [one for one in (annotation, *get_args(annotation)) if _is_group(one)]
     hint = did_you_mean(str(first["loc"][-1]), group.model_fields)
     return f"{place}: unknown setting; {hint}"

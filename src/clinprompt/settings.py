@@ -207,6 +207,11 @@ def split_method(name: str) -> tuple[str, str]:
     return method, variant
 
 
+def join_method(method: str, variant: str) -> str:
+    """Return METHOD@VARIANT; a method of the variant "" is plain."""
+    return f"{method}@{variant}" if variant else method
+
+
 class SearchSettings(Settings):
     """What is tried to find the settings of each method, on tasks held back from sources.
 

@@ -408,14 +408,47 @@ def test_another_shape_than_the_saved_metaprompts_is_refused(compared, tmp_path)
     [saved] = (folder / "store" / "metaprompts").iterdir()
     values = config.model_dump(exclude={"variants", "prompt", "compare"})
     own = check_config({**values, "metaprompt": str(saved), "prompt": {"length": 7}}, source="x")
-    with pytest.raises(SettingError, match=r"prompt.length: the metaprompt .* has 4; leave"):
+    with pytest.raises(
+        SettingError, match=r"prompt.length = 7, but the metaprompt .* has 4; leave"
+    ):
         fill(tmp_path / "run", own)
 
 
-def test_a_metaprompt_for_spot_must_have_teachers(compared, tmp_path):
-    own = from_saved(compared, ["spot"])
+def test_a_default_that_is_told_must_fit_the_saved_metaprompt_too(compared, tmp_path):
+    config = from_saved(compared, ["prompt-tuning"])
+    told = check_config(config.model_dump() | {"prompt": {"length": 100}}, source="x")
+    with pytest.raises(SettingError, match=r"prompt.length = 100, but the metaprompt .* has 4"):
+        fill(tmp_path / "run", told)
+
+
+def test_a_metaprompt_that_cannot_start_a_target_is_named_before_anything_is_computed(
+    compared, tmp_path
+):
+    config = from_saved(compared, ["prompt-tuning", "metaprompt"])
+    suite = (compared[0].parent / "small.toml").read_text()
+    (tmp_path / "sum.toml").write_text(suite.replace("practice-ner-drugs", "practice-sum-plan"))
+    grid = {"methods": ["prompt-tuning", "metaprompt"], "shots": [2]}
+    changes = {"suite": str(tmp_path / "sum.toml"), "compare": grid}
+    own = check_config(config.model_dump(exclude={"prompt"}) | changes, source="x")
+    with pytest.raises(SettingError, match="has the type of target practice-sum-plan"):
+        fill(tmp_path / "run", own)
+    assert not (tmp_path / "run" / "cells.jsonl").exists()
+
+
+def test_lora_in_layers_that_are_not_there_is_named_before_anything_is_computed(
+    tmp_path, tiny_llama_folder
+):
+    wide = {"baselines": {"lora_modules": ["qkv"]}}
+    grid = {"methods": ["metaprompt", "lora@wide"], "shots": [2]}
+    config = config_of(tmp_path, tiny_llama_folder, compare=grid, variants={"wide": wide})
+    with pytest.raises(SettingError, match="has no linear layer 'qkv'"):
+        fill(tmp_path / "run", config)
+    assert not (tmp_path / "run" / "store").exists()
+
+
+def test_a_metaprompt_for_spot_must_have_teachers(compared):
     with pytest.raises(SettingError, match="method spot starts from prompts of single sources"):
-        fill(tmp_path / "run", own)
+        from_saved(compared, ["spot"])
 
 
 @pytest.mark.parametrize(

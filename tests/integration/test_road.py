@@ -286,6 +286,14 @@ def test_tuning_one_task_gives_the_roads_teacher(walked, tmp_path):
     assert (saved / "prompt.safetensors").read_bytes() == expected.read_bytes()
 
 
+def test_a_prompt_of_settings_that_this_version_does_not_know_is_named(walked, tiny_llama_folder):
+    saved = walked[0] / "store" / "practice-nli-social" / "adapted-factors-k2-seed0"
+    annotator = open_annotator(saved, backbone=str(tiny_llama_folder), device="cpu")
+    annotator.artifact.manifest.settings["adapt"]["gone"] = 1
+    with pytest.raises(ArtifactError, match=r"this version does not know adapt\.gone"):
+        evaluate_prompt(annotator, "practice-nli-social", mirror=None, rows=1)
+
+
 def test_a_teacher_is_not_a_metaprompt(walked, tmp_path):
     run, config, _ = walked
     request = Request(

@@ -62,6 +62,20 @@ def test_an_override_that_names_nothing_is_refused(override):
         ({"adapt": {"routing": "best"}}, "adapt.routing: .*'all', 'type' or 'nearest'"),
         ({"compare": {"methods": ["loar"]}}, "compare: .*'loar' is none; did you mean lora"),
         ({"seed": "one"}, "seed: .*valid integer"),
+        (
+            {"search": {"tasks": ["a"], "trials": {"lora": [{}]}, "shot": 4}},
+            "search.shot: unknown setting; did you mean shots",
+        ),
+        ({"backbone": "c", "compare": {"backbones": ["a", "b"]}}, "has not the run's own, 'c'"),
+        (
+            {"dtype": "bfloat16", "compare": {"methods": ["full"]}},
+            "method full changes the weights themselves: set dtype = 'float32'",
+        ),
+        (
+            {"metaprompt": "shipped", "compare": {"methods": ["spot"]}},
+            "method spot starts from prompts of single sources",
+        ),
+        ({"variants": {"v": {"device": "cpu"}}}, "device is the same in all variants"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(values, words):
@@ -130,7 +144,8 @@ def test_every_config_of_the_repository_names_a_suite_and_tasks_in_it(path):
 
 def test_the_grid_has_the_runs_own_backbone_unless_it_names_others():
     assert check().backbones == ("smollm2-135m",)
-    assert check('compare.backbones=["a", "b"]').backbones == ("a", "b")
+    several = check('compare.backbones=["a", "b"]')
+    assert (several.backbone, several.backbones) == ("a", ("a", "b"))
 
 
 def test_the_papers_setting_is_three_backbones_under_one_prompt_length():
@@ -141,3 +156,14 @@ def test_the_papers_setting_is_three_backbones_under_one_prompt_length():
         "openai/gpt-oss-20b",
     )
     assert (config.suite, config.prompt.length, config.dtype) == ("paper", 100, "bfloat16")
+
+
+def test_what_must_be_distilled_is_what_the_grid_needs_and_is_not_given():
+    variants = {"wide": {"prompt": {"rank": 2}}, "ready": {"metaprompt": "shipped"}}
+
+    def learning(*methods):
+        return check(compare={"methods": methods}, variants=variants).learning
+
+    assert learning("lora", "prompt-tuning@wide") == ()
+    assert learning("adapted-factors@ready", "metaprompt@ready") == ()
+    assert learning("spot", "metaprompt", "metaprompt@wide", "lora@ready") == ("", "wide")

@@ -62,7 +62,7 @@ def _sizes(one: "BackbonePlan") -> tuple[str, ...]:
         f"{outline.hidden_size:,}",
         f"{outline.num_parameters / 1e9:.2f} B",
         _gigabytes(costs.weight_bytes),
-        _gigabytes(costs.prompt_memory.total),
+        _gigabytes(costs.prompt_memory.total) if costs.prompt_memory else "",
         _gigabytes(costs.lora_memory.total) if costs.lora_memory else "",
     )
 

@@ -13,13 +13,14 @@ from numpy.random import Generator
 
 from clinprompt.evaluation.metrics import Numbers
 from clinprompt.evaluation.significance import holm, p_value, swapped_differences
-from clinprompt.evaluation.summaries import Grid, Summary, interval_ends, targets_of
+from clinprompt.evaluation.summaries import Grid, Summary, interval_ends, methods_of, targets_of
 
 MEAN = "mean"  # stands where a target's name stands
 SIGNIFICANT = 0.05
 NUM_SWAPS = 10_000  # enough for p-values below 5 % after correction for 100 and more tests
 _NOTHING = 1e-12  # scores no further apart than rounding are equal
 Place = tuple[str, str]  # method, target or MEAN
+_Kind = dict[str, tuple[str, tuple[int, ...]]]  # test rows and seeds of a method, by target
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,25 @@ def ablated(summaries: Iterable[Summary]) -> set[str]:
     }
 
 
+def ranked(grid: Grid) -> tuple[list[str], list[str]]:
+    """Return the methods whose scores can be ranked, and those that have other seeds or rows.
+
+    What most methods have counts; of as many, what has more seeds.
+    """
+    names = methods_of(grid.values())
+    kinds: dict[str, _Kind] = {name: {} for name in names}
+    for (target, method), one in grid.items():
+        kinds[method][target] = (one.row_digest, one.seeds)
+
+    def weight(name: str) -> tuple[int, int]:
+        alike = sum(_agree(kinds[name], other) for other in kinds.values())
+        return alike, max(len(seeds) for _, seeds in kinds[name].values())
+
+    lead = kinds[max(names, key=weight)] if names else {}
+    apart = [name for name in names if not _agree(kinds[name], lead)]
+    return [name for name in names if name not in apart], apart
+
+
 def mean_ranks(grid: Grid, methods: Sequence[str]) -> dict[str, float]:
     """Return each method's rank (1 is best), averaged over the targets that all of them have.
 
@@ -173,6 +193,11 @@ def record(comparison: Comparison, method: str) -> Record:
         higher=sum(one.value > _NOTHING for one in found),
         lower=sum(one.value < -_NOTHING for one in found),
     )
+
+
+def _agree(one: _Kind, other: _Kind) -> bool:
+    """Tell whether two methods have the same rows and seeds on every target that both have."""
+    return all(one[target] == other[target] for target in one.keys() & other.keys())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

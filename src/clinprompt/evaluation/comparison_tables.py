@@ -16,6 +16,7 @@ from clinprompt.evaluation.compare import (
     common_targets,
     compare,
     mean_ranks,
+    ranked,
     record,
 )
 from clinprompt.evaluation.summaries import (
@@ -93,7 +94,7 @@ def difference_table(comparison: Comparison, targets: Sequence[str], shots: Shot
 
 def rank_tables(grid: Grid, comparisons: Iterable[Comparison], shots: Shots) -> list[Table]:
     """Return the table of mean ranks and of wins against each reference; none for one method."""
-    methods = methods_of(grid.values())
+    methods, apart = ranked(grid)
     ranks = mean_ranks(grid, methods)
     if len(methods) < 2 or not ranks:
         return []
@@ -107,6 +108,8 @@ def rank_tables(grid: Grid, comparisons: Iterable[Comparison], shots: Shots) -> 
         f"Mean rank (1 is best) over the {num_common} of {num_targets} targets that all methods "
         "have; equal scores share their mean rank."
     ]
+    if apart:
+        notes.append(f"Not ranked, for other seeds or test rows: {', '.join(apart)}.")
     if against:
         notes.append(
             "Against: wins-ties-losses on targets, significant after the correction of the table "
@@ -213,6 +216,8 @@ def _left_out_note(comparison: Comparison) -> str:
 
 def _record_text(comparison: Comparison, method: str) -> str:
     if method == comparison.reference:
+        return MISSING
+    if not any((method, target) in comparison.differences for target in comparison.targets):
         return MISSING
     counts: Record = record(comparison, method)
     bare = f"({counts.higher} higher, {counts.lower} lower)"

@@ -5,6 +5,7 @@ Ito's, which color-blind readers can tell apart; each method also has a marker o
 the ninth on, where colors come again, dashes or hatches. Summaries are of one backbone.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
@@ -63,6 +64,7 @@ def few_shot_figure(summaries: Summaries) -> Figure:
 def trained_numbers_figure(summaries: Summaries) -> Figure:
     """Draw the mean score over targets against trained numbers, for each method at its most shots.
 
+    Shots that are on fewer targets than others, as in a grid that is not full yet, do not count.
     Methods that train nothing are dashed lines. A method that misses a target is left out: its mean
     is another mean.
     """
@@ -71,7 +73,7 @@ def trained_numbers_figure(summaries: Summaries) -> Figure:
     panel = figure.add_subplot()
     has_trained = False
     for index, method in enumerate(methods_of(summaries.values())):
-        most = max((key[2] for key in summaries if key[1] == method), key=shots_order)
+        most = most_shots(summaries, method)
         group = [one for key, one in summaries.items() if key[1:] == (method, most)]
         if len(group) == num_targets:
             _draw_trained(panel, group, index, f"{method} ({shots_name(most)})")
@@ -125,6 +127,7 @@ def shots_in_common(summaries: Summaries) -> dict[str, Shots]:
     """Return at which shots each method is shown: zero-shot if it has no other, else the most.
 
     The most shots are the same for all trained methods; without such shots nothing is returned.
+    Shots that have fewer results than others, as in a grid that is not full yet, do not count.
     """
     by_method: dict[str, set[Shots]] = {}
     for _, method, shots in summaries:
@@ -133,8 +136,15 @@ def shots_in_common(summaries: Summaries) -> dict[str, Shots]:
     common = set.intersection(*trained) if trained else {0}
     if not common:
         return {}
-    most = max(common, key=shots_order)
+    filled = Counter(shots for _, _, shots in summaries if shots in common)
+    most = max((k for k in common if filled[k] == max(filled.values())), key=shots_order)
     return {method: 0 if found == {0} else most for method, found in by_method.items()}
+
+
+def most_shots(summaries: Summaries, method: str) -> Shots:
+    """Return the most shots at which a method has every target that it has at any."""
+    filled = Counter(shots for _, name, shots in summaries if name == method)
+    return max((k for k in filled if filled[k] == max(filled.values())), key=shots_order)
 
 
 def training_figure(curves: Mapping[str, Curve]) -> Figure:

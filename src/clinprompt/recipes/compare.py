@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from time import monotonic
 
+from clinprompt.backbone.outline import look_at
 from clinprompt.config import RunConfig
 from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell, append_cell, read_cells, shots_name
@@ -22,11 +23,13 @@ from clinprompt.evaluation.report import write_report
 from clinprompt.evaluation.tables import Table, score_tables
 from clinprompt.files import Claims, write_text
 from clinprompt.recipes.cell import compute_cell, compute_cells
-from clinprompt.recipes.context import Run
+from clinprompt.recipes.context import Run, plain_name
+from clinprompt.recipes.estimates import trained_numbers
 from clinprompt.recipes.grid import Block, Wanted, blocks, chosen_targets, mates, reach
+from clinprompt.recipes.metaprompts import check_start, find_metaprompt
 from clinprompt.recipes.run_folder import CLAIMS, check_is_run
 from clinprompt.recipes.runs import Runs
-from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
+from clinprompt.recipes.suite import SuiteData, cards_of, check_suite, learned_suites, load_suite
 from clinprompt.recipes.summary import report_contents
 from clinprompt.settings import NEED_METAPROMPT, split_method
 from clinprompt.tasks.suite import find_suite
@@ -86,6 +89,8 @@ def compare(request: Request, reporter: Reporter) -> Outcome:
     claims = Claims(folder / CLAIMS)
     runs = Runs(folder, config, suite, request.mirror, claims, reporter)
     _tell(reporter, suite)
+    _check_metaprompts(config, suite)
+    _check_methods(config)
     _check_answers(runs.run(), suite)
     grid = list(blocks(config.compare, config.backbone, suite.targets))
     for backbone, variant in {(w.backbone, split_method(w.method)[1]) for w in chain(*grid)}:
@@ -105,16 +110,33 @@ def _suite(config: RunConfig, mirror: Path | None) -> SuiteData:
         config.suite,
         config.data,
         mirror,
-        with_sources=config.learns_from_sources,
-        targets=chosen_targets(config.compare, find_suite(config.suite).targets),
+        with_sources=config.suite in learned_suites(config),
+        targets=chosen_targets(config.compare, tuple(cards_of(find_suite(config.suite).targets))),
     )
     check_suite(suite, config)
     return suite
 
 
+def _check_metaprompts(config: RunConfig, suite: SuiteData) -> None:
+    """Check that the metaprompts that are given have seen no target, and can start every one."""
+    for variant in config.variants_of(NEED_METAPROMPT):
+        own = config.varied(variant)
+        if own.metaprompt:
+            found = find_metaprompt(own.metaprompt, plain_name(config.backbone))
+            check_start(found, [data.card for data in suite.targets], own.adapt.routing)
+
+
+def _check_methods(config: RunConfig) -> None:
+    """Check that every backbone has the layers that LoRA is to go into."""
+    for backbone in config.backbones:
+        if outline := look_at(backbone).outline:
+            for method in config.compare.methods:
+                trained_numbers(method, config, outline)
+
+
 def _check_answers(run: Run, suite: SuiteData) -> None:
     """Check, before hours of training, that each task has answers of a fitting length."""
-    for data in () if run.config.metaprompt else suite.sources:
+    for data in suite.sources:
         run.training_rows(data)
     for data in suite.targets if run.config.compare.shots else ():
         run.few_rows(data, 1, seed=run.config.compare.seeds[0])

@@ -4,14 +4,15 @@ Axes: K source tasks, P prompt positions, R rank, L layers, H hidden size, A que
 key-value heads, D head size, V vocabulary, T tokens of a row, counted at its limits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from clinprompt.backbone.outline import Outline
 from clinprompt.config import RunConfig
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.prompts.segments import Segments
-from clinprompt.settings import ZERO_SHOT, FitSettings, split_method
+from clinprompt.recipes.metaprompts import same_metaprompt, same_teachers
+from clinprompt.settings import ZERO_SHOT, FitSettings, join_method, split_method
 
 _WITHOUT_PROMPT = ("instruction", "in-context", "lora", "full")
 _TRAINED_BYTES = 16  # in float32: value, gradient, AdamW's two moments
@@ -70,6 +71,12 @@ def _prompt(config: RunConfig, outline: Outline) -> int:
     return config.prompt.length * _width(config, outline)
 
 
+def _peft_mpt(config: RunConfig, outline: Outline) -> int:
+    """Return the numbers of PEFT's prompt, which stands in front of the input wherever ours do."""
+    prompt, hidden = config.prompt, outline.hidden_size
+    return prompt.length * hidden + prompt.rank * (prompt.length + hidden)
+
+
 def _factors(config: RunConfig, outline: Outline) -> int:
     return config.prompt.rank * (config.prompt.length + _width(config, outline))
 
@@ -106,7 +113,7 @@ _NUMBERS: Mapping[str, Callable[[RunConfig, Outline], int]] = {
     "metaprompt": _nothing,
     "prompt-tuning": _prompt,
     "spot": _prompt,
-    "peft-mpt": _prompt_and_factors,
+    "peft-mpt": _peft_mpt,
     "adapted-metaprompt": _prompt_and_factors,
     "adapted-factors": _factors,
     "lora": _lora,
@@ -129,12 +136,17 @@ def prompt_memory(config: RunConfig, outline: Outline, num_sources: int) -> Memo
     taught = num_sources * config.prompt.length
     each = 2 * outline.num_layers * outline.key_width * _bytes(config)
     return Memory(
-        weights=outline.num_parameters * _bytes(config),
+        weights=weight_bytes(config, outline),
         keys_values=each * (2 * prompts + taught),
         activations=(_computed(config, prompts) + positions) * _activations(config, outline),
         logits=_logits(config, outline, positions),
         trained=_TRAINED_BYTES * metaprompt_numbers(config, outline, num_sources),
     )
+
+
+def weight_bytes(config: RunConfig, outline: Outline) -> int:
+    """Return the bytes of the backbone's weights."""
+    return outline.num_parameters * _bytes(config)
 
 
 def lora_memory(config: RunConfig, outline: Outline) -> Memory:
@@ -148,7 +160,7 @@ def lora_memory(config: RunConfig, outline: Outline) -> Memory:
     inputs = sum(outline.linear_inputs[name] for name in config.baselines.lora_modules)
     kept = _activations(config, outline) + inputs * _bytes(config)
     return Memory(
-        weights=outline.num_parameters * _bytes(config),
+        weights=weight_bytes(config, outline),
         keys_values=0,
         activations=positions * kept,
         logits=_logits(config, outline, positions),
@@ -195,34 +207,56 @@ def _bytes(config: RunConfig) -> int:
 
 
 def phases(
-    config: RunConfig, outline: Outline, sources: Sequence[str], targets: Sequence[str]
+    config: RunConfig,
+    outline: Outline,
+    sources: Mapping[str, Sequence[str]],
+    targets: Sequence[str],
 ) -> tuple[Phase, ...]:
     """Return the work of a run on one backbone, every row counted at its length limits.
 
+    ``sources`` are those of each suite that is learned from.
+
     A weight costs 2 operations a position forward, and 2 on the way back to a prompt or an adapter
     (its own gradient is never computed); attention 4·A·D for each layer, query and key forward, and
-    twice that back; the head counts at target tokens only. Validation, routing and what a variant
-    distills for itself are left out.
+    twice that back; the head counts at target tokens only. Validation and routing are left out.
     """
     answers = [_limit(config, task) for task in targets]
-    taught = [_limit(config, task) for task in sources]
-    learned = _sources(config, outline, taught) if config.learns_from_sources else ()
+    learned = _learned(config, outline, sources)
     return (*learned, *(_cells(m, config, outline, answers) for m in config.compare.methods))
 
 
-def _sources(config: RunConfig, outline: Outline, answers: Sequence[int]) -> tuple[Phase, Phase]:
-    teacher, pupil = config.teacher, config.distill
+def _learned(
+    config: RunConfig, outline: Outline, sources: Mapping[str, Sequence[str]]
+) -> Iterator[Phase]:
+    """Yield the work of teachers and metaprompts, each once for all variants that share it."""
+    earlier: list[tuple[RunConfig, Sequence[str]]] = []
+    for variant in config.learning:
+        own = config.varied(variant)
+        tasks = sources[own.suite]
+        known = {task for run, names in earlier if same_teachers(run, own) for task in names}
+        if new := [_limit(own, task) for task in tasks if task not in known]:
+            yield _teachers(own, outline, new, join_method("teachers", variant))
+        if not any(same_metaprompt(run, own) for run, _ in earlier):
+            limits = [_limit(own, task) for task in tasks]
+            yield _distillation(own, outline, limits, join_method("distillation", variant))
+        earlier.append((own, tasks))
+
+
+def _teachers(config: RunConfig, outline: Outline, answers: Sequence[int], name: str) -> Phase:
     make, mean = _Reader(config, outline), sum(answers) / len(answers)
-    teach, asked = len(answers) * teacher.steps, pupil.steps * pupil.rows
+    steps = len(answers) * config.teacher.steps
+    work = make.trained(steps, config.teacher.rows, mean, config.prompt.length)
+    return make.phase(name, steps, work)
+
+
+def _distillation(config: RunConfig, outline: Outline, answers: Sequence[int], name: str) -> Phase:
+    pupil, make, mean = config.distill, _Reader(config, outline), sum(answers) / len(answers)
+    asked = pupil.steps * pupil.rows
     if pupil.cache_teachers:
         asked = min(asked, len(answers) * config.data.train_rows)
     prompts = min(pupil.rows, len(answers)) * config.prompt.length
-    alone = make.trained(teach, teacher.rows, mean, config.prompt.length)
     together = make.trained(pupil.steps, pupil.rows, mean, prompts)
-    return (
-        make.phase("teachers", teach, alone),
-        make.phase("distillation", pupil.steps, together, make.read(asked, mean)),
-    )
+    return make.phase(name, pupil.steps, together, make.read(asked, mean))
 
 
 def num_cells(method: str, config: RunConfig, num_targets: int) -> int:

@@ -1,5 +1,6 @@
 """Find a metaprompt that is there already: shipped with the package, or saved by a run."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from clinprompt.config import RunConfig
 from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.prompts.artifact import Artifact, load_artifact
 from clinprompt.recipes.context import plain_name
-from clinprompt.settings import DEFAULT_BACKBONE, SHIPPED, PromptSettings
+from clinprompt.settings import DEFAULT_BACKBONE, SHIPPED, Routing
+from clinprompt.tasks.card import TaskCard
 
 SHAPE = ("length", "rank", "segment", "placement")
 
@@ -49,21 +51,58 @@ def shaped(config: RunConfig, backbone: str, variant: str = "") -> RunConfig:
     if not own.metaprompt:
         return own
     fitting = with_shape(own, find_metaprompt(own.metaprompt, plain_name(backbone)))
-    plain, given, default = config.prompt, own.prompt, PromptSettings()
-    for name in SHAPE:
-        value, fits = getattr(given, name), getattr(fitting.prompt, name)
-        is_told = given != plain or name in plain.model_fields_set
-        if is_told and value not in (fits, getattr(default, name)):
+    told = set(config.variants[variant].get("prompt", {})) if variant else set()
+    if config.metaprompt:  # else the plain settings are those of a prompt to be distilled
+        told |= config.prompt.model_fields_set
+    for name in told.intersection(SHAPE):
+        value, fits = getattr(own.prompt, name), getattr(fitting.prompt, name)
+        if value != fits:
             raise SettingError(
-                f"prompt.{name}: the metaprompt {own.metaprompt} has {fits}; leave the setting out"
+                f"prompt.{name} = {value}, but the metaprompt {own.metaprompt} has {fits}; leave "
+                "the setting out"
             )
     return fitting
+
+
+_OF_TEACHERS = {"backbone", "dtype", "device", "seed", "data", "prompt", "teacher"}
+_OF_STUDENTS = {"rank", "segment"}  # settings of prompts that no teacher has
+
+
+def same_teachers(one: RunConfig, other: RunConfig) -> bool:
+    """Tell whether two runs train the same prompt for each source that both have."""
+    first, second = (
+        config.model_dump(include=_OF_TEACHERS, exclude={"prompt": _OF_STUDENTS})
+        for config in (one, other)
+    )
+    return first == second
+
+
+def same_metaprompt(one: RunConfig, other: RunConfig) -> bool:
+    """Tell whether two runs distill, or are given, the same metaprompt."""
+    names = (*_OF_TEACHERS, "metaprompt", "suite", "distill")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:
     """Return the settings with the metaprompt's own length, rank, segment and placement."""
     shape = {name: getattr(metaprompt.manifest, name) for name in SHAPE}
     return config.model_copy(update={"prompt": config.prompt.model_copy(update=shape)})
+
+
+def check_start(metaprompt: Artifact, targets: Sequence[TaskCard], routing: Routing) -> None:
+    """Check that a metaprompt can be adapted to every target, and has seen none of them.
+
+    Raises:
+        ArtifactError: a target is one of its sources.
+        SettingError: ``type`` where no source has the type of a target.
+    """
+    check_unseen(metaprompt, tuple(card.name for card in targets))
+    types = {str(task["type"]) for task in metaprompt.manifest.tasks}
+    if lone := [card for card in targets if routing == "type" and card.type not in types]:
+        raise SettingError(
+            f"adapt.routing = 'type', but no source of the metaprompt has the type of target "
+            f"{lone[0].name} ({lone[0].type}); use 'all' or 'nearest'"
+        )
 
 
 def check_unseen(metaprompt: Artifact, targets: tuple[str, ...]) -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from clinprompt.backbone.load import check_fits
 from clinprompt.config import RunConfig
 from clinprompt.errors import SettingError
@@ -13,8 +15,8 @@ from clinprompt.recipes.context import Run, open_run, plain_name
 from clinprompt.recipes.distill import distill, teach
 from clinprompt.recipes.evaluate import Attempt, evaluate
 from clinprompt.recipes.metaprompts import find_metaprompt, with_shape
-from clinprompt.recipes.predict import Annotator
-from clinprompt.recipes.suite import examples_of, find_mirror, load_suite
+from clinprompt.recipes.predict import Annotator, of_other_version
+from clinprompt.recipes.suite import examples_of, find_mirror, load_apart, load_suite
 from clinprompt.settings import SHIPPED, Method
 from clinprompt.tasks.card import catalog, find_card
 from clinprompt.tasks.load import load_task
@@ -25,7 +27,7 @@ def tune_task(
     folder: Path, task: str, config: RunConfig, *, mirror: Path | None, reporter: Reporter
 ) -> Path:
     """Train one task's own prompt on its training rows; return the saved prompt's folder."""
-    data = load_task(find_card(task), find_mirror(mirror))
+    data = load_apart(find_card(task), mirror)
     run = open_run(folder, config, reporter=reporter)
     run.claim([data])
     artifact = teach(run, data)
@@ -81,7 +83,7 @@ def adapt_task(
         ArtifactError: what was given is no metaprompt, or one of another backbone.
     """
     loaded = find_metaprompt(request.metaprompt, plain_name(config.backbone))
-    data = load_task(find_card(request.task), find_mirror(mirror))
+    data = load_apart(find_card(request.task), mirror)
     run = open_run(folder, with_shape(config, loaded), reporter=reporter)
     run.claim([data])
     check_fits(run.backbone, loaded.manifest)
@@ -101,8 +103,13 @@ def evaluate_prompt(annotator: Annotator, task: str, *, mirror: Path | None, row
 
     Raises:
         SettingError: the prompt's task is not in the catalog, so its folder must be named.
+        ArtifactError: the prompt was saved with settings that this version does not know.
     """
-    config = RunConfig.model_validate(annotator.artifact.manifest.settings)
+    manifest = annotator.artifact.manifest
+    try:
+        config = RunConfig.model_validate(manifest.settings)
+    except ValidationError as error:
+        raise of_other_version(manifest, error) from error
     card = annotator.card
     if task:
         card = find_card(task)
@@ -113,9 +120,8 @@ def evaluate_prompt(annotator: Annotator, task: str, *, mirror: Path | None, row
     data = load_task(card, find_mirror(mirror))
     examples = examples_of(data, "test", limit=rows, seed=config.seed)
     run = Run(Path(), config, annotator.backbone, Silent())
-    method = annotator.artifact.manifest.method
+    method = manifest.method
     if annotator.is_foreign:
         method += " (other backbone)"
-    manifest = annotator.artifact.manifest
     attempt = Attempt(method, manifest.shots, manifest.seed, annotator.bank())
     return evaluate(run, card, examples, attempt)

@@ -1,6 +1,6 @@
 """Tell what a run needs and costs before it is started. No weight is loaded, no record read."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,12 +20,14 @@ from clinprompt.recipes.estimates import (
     phases,
     prompt_memory,
     trained_numbers,
+    weight_bytes,
 )
 from clinprompt.recipes.grid import chosen_targets
 from clinprompt.recipes.metaprompts import shaped
-from clinprompt.recipes.suite import find_mirror
-from clinprompt.settings import split_method
-from clinprompt.tasks.card import TaskType, find_card
+from clinprompt.recipes.methods import TRAIN_PROMPTS
+from clinprompt.recipes.suite import cards_of, find_mirror, learned_suites
+from clinprompt.settings import NEED_METAPROMPT, join_method
+from clinprompt.tasks.card import TaskCard, TaskType
 from clinprompt.tasks.load import check_files, remedy
 from clinprompt.tasks.suite import Suite, find_suite
 
@@ -54,7 +56,7 @@ class Costs:
     """What a run takes on one backbone: bytes held, numbers trained by method, work by phase."""
 
     weight_bytes: int
-    prompt_memory: Memory
+    prompt_memory: Memory | None
     lora_memory: Memory | None
     numbers: dict[str, int]
     num_cells: int
@@ -114,7 +116,7 @@ def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None
         rate=measure_rate(config.dtype) if rate is None else rate,
         rate_is_measured=rate is None,
         backbones=tuple(_plan_backbone(name, config, suite) for name in config.backbones),
-        tasks=tuple(_plan_task(name, role, place) for name, role in _roles(config, suite)),
+        tasks=tuple(_plan_task(card, role, place) for card, role in _roles(config, suite)),
         missing=suite.missing,
     )
 
@@ -132,17 +134,19 @@ def measure_rate(dtype: Literal["float32", "bfloat16"]) -> float:
     return count * 2 * _SIDE**3 / passed
 
 
-def _roles(config: RunConfig, suite: Suite) -> Iterator[tuple[str, Role]]:
+def _roles(config: RunConfig, suite: Suite) -> Iterator[tuple[TaskCard, Role]]:
     """Yield the tasks whose data the run reads: sources only where it distills.
 
     It also reads targets that are not compared then, as sources are cleaned of their text.
     """
-    targets = chosen_targets(config.compare, suite.targets)
-    if config.learns_from_sources:
-        yield from ((name, "source") for name in suite.sources)
-    yield from ((name, "target") for name in targets)
-    if config.learns_from_sources:
-        yield from ((name, "overlap") for name in suite.targets if name not in targets)
+    learned = [find_suite(name) for name in learned_suites(config)]
+    sources = cards_of([task for one in learned for task in one.sources])
+    targets = cards_of(suite.targets)
+    chosen = chosen_targets(config.compare, tuple(targets))
+    unseen = cards_of([task for one in learned for task in one.targets])
+    yield from ((card, "source") for card in sources.values())
+    yield from ((targets[name], "target") for name in chosen)
+    yield from ((card, "overlap") for name, card in unseen.items() if name not in chosen)
 
 
 def _resolved(config: RunConfig, backbone: str) -> RunConfig:
@@ -168,26 +172,38 @@ def _plan_backbone(name: str, config: RunConfig, suite: Suite) -> BackbonePlan:
 
 def _costs(config: RunConfig, outline: Outline, suite: Suite) -> Costs:
     methods = config.compare.methods
-    num_sources = len(suite.sources) if config.learns_from_sources else 0
-    targets = chosen_targets(config.compare, suite.targets)
-    distilled = {"distillation": metaprompt_numbers(config, outline, num_sources)}
-    memory = prompt_memory(config, outline, num_sources)
-    has_lora = any(split_method(method)[0] == "lora" for method in methods)
+    targets = chosen_targets(config.compare, tuple(cards_of(suite.targets)))
+    sources = {name: tuple(cards_of(find_suite(name).sources)) for name in learned_suites(config)}
+    counts = {name: len(sources[config.varied(name).suite]) for name in config.learning}
+    with_prompts = _used(config, {*NEED_METAPROMPT, *TRAIN_PROMPTS})
+    distilled = {
+        join_method("distillation", name): metaprompt_numbers(config.varied(name), outline, count)
+        for name, count in counts.items()
+    }
     return Costs(
-        weight_bytes=memory.weights,
-        prompt_memory=memory,
-        lora_memory=lora_memory(config, outline) if has_lora else None,
-        numbers={
-            **(distilled if num_sources else {}),
-            **{method: trained_numbers(method, config, outline) for method in methods},
-        },
-        num_cells=sum(num_cells(m, config, len(targets)) for m in methods),
-        phases=phases(config, outline, suite.sources, targets),
+        weight_bytes=weight_bytes(config, outline),
+        prompt_memory=_most(
+            prompt_memory(own, outline, counts.get(variant, 0)) for variant, own in with_prompts
+        ),
+        lora_memory=_most(lora_memory(own, outline) for _, own in _used(config, {"lora"})),
+        numbers=distilled | {name: trained_numbers(name, config, outline) for name in methods},
+        num_cells=sum(num_cells(name, config, len(targets)) for name in methods),
+        phases=phases(config, outline, sources, targets),
     )
 
 
-def _plan_task(name: str, role: Role, place: Path | None) -> TaskPlan:
-    card = find_card(name)
+def _used(config: RunConfig, methods: Collection[str]) -> Iterator[tuple[str, RunConfig]]:
+    """Yield the variants ("" for none) of these methods in the grid, with their settings."""
+    for variant in config.variants_of(methods):
+        yield variant, config.varied(variant).model_copy(update={"compare": config.compare})
+
+
+def _most(memories: Iterable[Memory]) -> Memory | None:
+    """Return what takes most memory; the parts of a run follow one another."""
+    return max(memories, key=lambda memory: memory.total, default=None)
+
+
+def _plan_task(card: TaskCard, role: Role, place: Path | None) -> TaskPlan:
     status: Status = "there"
     try:
         check_files(card, place)

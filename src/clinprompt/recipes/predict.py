@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from clinprompt.backbone.bank import Bank, make_bank
@@ -16,7 +17,7 @@ from clinprompt.batches.encode import Encoder, make_encoder
 from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.predict import Prediction, predict
 from clinprompt.files import new_folder, write_text
-from clinprompt.prompts.artifact import Artifact
+from clinprompt.prompts.artifact import Artifact, Manifest
 from clinprompt.prompts.store import open_prompt
 from clinprompt.settings import DataSettings
 from clinprompt.tasks.brat_export import write_brat
@@ -41,15 +42,15 @@ class Annotator:
 
     artifact: Artifact
     card: TaskCard
+    data: DataSettings
     prompt: Tensor
     backbone: Backbone
     is_foreign: bool
 
     def encoder(self) -> Encoder:
         """Return the encoder that the prompt was trained with."""
-        data = DataSettings.model_validate(self.artifact.manifest.settings["data"])
         context = self.backbone.context - self.artifact.manifest.length
-        return make_encoder(self.backbone.tokenizer, data, context=context)
+        return make_encoder(self.backbone.tokenizer, self.data, context=context)
 
     def bank(self) -> Bank:
         """Return the prompt, ready to be read with rows."""
@@ -83,8 +84,21 @@ def open_annotator(
         check_fits(loaded, manifest)
     if len(manifest.tasks) != 1:
         raise ArtifactError(f"{path}: its manifest names {len(manifest.tasks)} tasks, not one")
-    card = TaskCard.model_validate(manifest.tasks[0])
-    return Annotator(artifact, card, prompt.to(loaded.device), loaded, is_foreign)
+    try:
+        card = TaskCard.model_validate(manifest.tasks[0])
+        data = DataSettings.model_validate(manifest.settings["data"])
+    except ValidationError as error:
+        raise of_other_version(manifest, error) from error
+    return Annotator(artifact, card, data, prompt.to(loaded.device), loaded, is_foreign)
+
+
+def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactError:
+    """Return the error that a prompt was saved with settings that this version does not know."""
+    place = ".".join(map(str, error.errors()[0]["loc"]))
+    return ArtifactError(
+        f"{manifest.name}: saved by clinprompt {manifest.code_version}, of which this version does "
+        f"not know {place}; use that version, or train the prompt again"
+    )
 
 
 def annotate_file(

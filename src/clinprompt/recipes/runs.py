@@ -14,14 +14,16 @@ from clinprompt.files import Claims
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.recipes.context import Run, backbone_of, open_run, plain_name
 from clinprompt.recipes.distill import distill, teach
-from clinprompt.recipes.metaprompts import check_unseen, find_metaprompt, shaped
+from clinprompt.recipes.metaprompts import (
+    check_unseen,
+    find_metaprompt,
+    same_metaprompt,
+    same_teachers,
+    shaped,
+)
 from clinprompt.recipes.run_folder import check_folder
 from clinprompt.recipes.suite import SuiteData, check_suite, load_suite
 from clinprompt.training.progress import Reporter
-
-_OF_TEACHERS = ("backbone", "dtype", "seed", "data", "prompt", "teacher")
-_OF_STUDENTS = {"rank", "segment"}  # settings of prompts that no teacher has
-_OF_METAPROMPT = (*_OF_TEACHERS, "metaprompt", "suite", "distill")
 
 
 @dataclass
@@ -60,7 +62,8 @@ class Runs:
                 if not variant:
                     run.claim([*self.suite.sources, *self.suite.targets])
             self._runs[key] = run
-            if variant and not config.metaprompt and self._shares_teachers(*key):
+            plain = shaped(self.config, key[0])
+            if variant and not config.metaprompt and same_teachers(config, plain):
                 run.taught_in = self.run(key[0])  # after the claim, which it makes again
         return self._runs[key]
 
@@ -85,7 +88,7 @@ class Runs:
             ClinpromptError: it cannot be loaded or distilled, or has seen a target.
         """
         key = (backbone or self.config.backbone, variant)
-        if variant and self._shares(*key, _OF_METAPROMPT):
+        if same_metaprompt(shaped(self.config, *key), shaped(self.config, key[0])):
             key = (key[0], "")
         if key not in self._metaprompts:
             run = self.run(*key)
@@ -125,19 +128,6 @@ class Runs:
                 return run.backbone
         self._runs.clear()
         return backbone_of(config)
-
-    def _shares(self, backbone: str, variant: str, sections: tuple[str, ...]) -> bool:
-        plain, varied = shaped(self.config, backbone, ""), shaped(self.config, backbone, variant)
-        return all(getattr(plain, name) == getattr(varied, name) for name in sections)
-
-    def _shares_teachers(self, backbone: str, variant: str) -> bool:
-        plain, varied = (
-            shaped(self.config, backbone, one).model_dump(
-                include=set(_OF_TEACHERS), exclude={"prompt": _OF_STUDENTS}
-            )
-            for one in ("", variant)
-        )
-        return plain == varied
 
     def _sources(self, config: RunConfig) -> SuiteData:
         """Return the suite whose sources a run learns from.

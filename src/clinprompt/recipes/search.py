@@ -25,16 +25,18 @@ from clinprompt.recipes.metaprompts import check_unseen
 from clinprompt.recipes.run_folder import CLAIMS, check_is_run
 from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import (
+    cards_of,
     check_suite,
     encode_all,
     examples_of,
-    find_mirror,
+    load_apart,
     load_suite,
 )
 from clinprompt.recipes.tune import mean_loss
 from clinprompt.settings import NEED_METAPROMPT, Method, SearchSettings
-from clinprompt.tasks.card import Split, find_card
-from clinprompt.tasks.load import TaskData, load_task
+from clinprompt.tasks.card import Split
+from clinprompt.tasks.load import TaskData
+from clinprompt.tasks.suite import find_suite
 from clinprompt.training.progress import Reporter
 
 
@@ -71,19 +73,22 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
     """
     if config.search is None:
         raise SettingError(f"{config.name}: has no section [search]; see configs/search.toml")
-    suite = load_suite(config.suite, config.data, mirror)
-    check_suite(suite, config, beside=config.search.tasks)
-    known = {data.card.name for data in (*suite.sources, *suite.targets)}
-    if seen := sorted(set(config.search.tasks) & known):
+    whole, held_back = find_suite(config.suite), cards_of(config.search.tasks)
+    if seen := sorted(held_back.keys() & cards_of([*whole.sources, *whole.targets]).keys()):
         raise SettingError(
-            f"search.tasks: {seen[0]} is a source or target of suite {suite.name}; hold back others"
+            f"search.tasks: {seen[0]} is a source or target of suite {whole.name}; hold back others"
         )
-    held_back = [load_task(find_card(name), find_mirror(mirror)) for name in config.search.tasks]
+    learns = not config.metaprompt and any(name in NEED_METAPROMPT for name in config.search.trials)
+    suite = load_suite(
+        config.suite, config.data, mirror, with_sources=learns, targets=None if learns else ()
+    )
+    check_suite(suite, config, beside=config.search.tasks)
     check_is_run(folder)
     claims = Claims(folder / CLAIMS)
     runs = Runs(folder, config, suite, mirror, claims, reporter)
     path = folder / "search.jsonl"
-    for trial in _trials(config.search, held_back):
+    judged = [load_apart(card, mirror) for card in held_back.values()]
+    for trial in _trials(config.search, judged):
         with claims.claim(trial.key) as is_ours:
             if is_ours and trial.key not in _made(path):
                 row = _make(runs, trial)
@@ -171,18 +176,17 @@ def _made(path: Path) -> dict[str, dict[str, Any]]:
 
 def _table(settings: SearchSettings, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return the losses of each trial that is made on all tasks and seeds, the best mean first."""
-    header = ["method", "settings", "mean loss", *settings.tasks, "s"]
+    tasks = tuple(cards_of(settings.tasks))
+    header = ["method", "settings", "mean loss", *tasks, "s"]
     found: list[tuple[int, float, list[str]]] = []
     for place, (method, trials) in enumerate(settings.trials.items()):
         for changes in trials:
             words = _in_words(changes)
             asked = [(method, words, settings.shots, seed) for seed in settings.seeds]
-            own = [row for row in rows if _asked(row) in asked and row["task"] in settings.tasks]
-            if len(own) < len(settings.tasks) * len(asked):
+            own = [row for row in rows if _asked(row) in asked and row["task"] in tasks]
+            if len(own) < len(tasks) * len(asked):
                 continue
-            losses = [
-                fmean(row["loss"] for row in own if row["task"] == task) for task in settings.tasks
-            ]
+            losses = [fmean(row["loss"] for row in own if row["task"] == task) for task in tasks]
             mean, seconds = fmean(losses), fmean(row["seconds"] for row in own)
             texts = [f"{value:.3f}" for value in (mean, *losses)]
             found.append((place, mean, [method, words, *texts, f"{seconds:.0f}"]))

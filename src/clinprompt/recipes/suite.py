@@ -50,6 +50,21 @@ def find_mirror(mirror: Path | None) -> Path | None:
     return fetched if fetched.is_dir() else None
 
 
+def cards_of(tasks: Sequence[str]) -> dict[str, TaskCard]:
+    """Return the cards of a suite's tasks by name; a suite may name a task by its folder.
+
+    Raises:
+        SettingError: a task is unknown.
+        DataError: a card is damaged.
+    """
+    return {card.name: card for card in map(find_card, tasks)}
+
+
+def learned_suites(config: RunConfig) -> tuple[str, ...]:
+    """Return the suites whose sources a comparison learns from: its own, or those of variants."""
+    return tuple(dict.fromkeys(config.varied(name).suite for name in config.learning))
+
+
 def load_suite(
     name: str,
     settings: DataSettings,
@@ -62,8 +77,8 @@ def load_suite(
 
     Source rows that share an n-gram with a row of any of the suite's targets are dropped, and
     training rows of a target that are the same as one of its test rows. Sources are not needed
-    where nothing is distilled. ``targets`` narrows those that are returned, and without sources
-    those that must be there.
+    where nothing is distilled. ``targets``, names, narrows those that are returned, and without
+    sources those that must be there.
 
     Raises:
         SettingError: the suite or a task in it is unknown.
@@ -71,15 +86,25 @@ def load_suite(
     """
     suite = find_suite(name)
     place = find_mirror(mirror)
-    wanted = suite.targets if targets is None else targets
+    cards = cards_of(suite.targets)
+    wanted = cards if targets is None else targets
     sources = [load_task(find_card(task), place) for task in suite.sources if with_sources]
-    unseen = {task: load_task(find_card(task), place) for task in wanted}
-    others = [load_task(find_card(n), place) for n in suite.targets if sources and n not in unseen]
+    unseen = {task: load_task(cards[task], place) for task in wanted}
+    others = [load_task(cards[task], place) for task in cards if sources and task not in unseen]
     kept, dropped = drop_overlapping(sources, [*unseen.values(), *others], settings.overlap_words)
     cleaned = [drop_copies_of_test(data) for data in unseen.values()]
     copies = {data.card.name: count for data, count in cleaned}
     returned = tuple(data for data, _ in cleaned)
     return SuiteData(suite.name, kept, returned, dropped, copies, suite.missing)
+
+
+def load_apart(card: TaskCard, mirror: Path | None) -> TaskData:
+    """Load one task, without training rows that show what it is tested on.
+
+    Raises:
+        DataError: a file is missing, damaged or inconsistent.
+    """
+    return drop_copies_of_test(load_task(card, find_mirror(mirror)))[0]
 
 
 def check_suite(suite: SuiteData, config: RunConfig, *, beside: Sequence[str] = ()) -> None:
@@ -93,7 +118,7 @@ def check_suite(suite: SuiteData, config: RunConfig, *, beside: Sequence[str] = 
             that is not there.
     """
     whole = find_suite(config.suite)
-    names = [*whole.sources, *whole.targets, *beside]
+    names = cards_of([*whole.sources, *whole.targets, *beside])
     if unknown := sorted(set(config.data.target_tokens) - set(names)):
         raise SettingError(
             f"data.target_tokens: suite {suite.name} has no task {unknown[0]!r}; "

@@ -1,6 +1,6 @@
 """Gather what the report of a comparison shows beside its cells."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from clinprompt.evaluation.tables import Baseline
 from clinprompt.recipes.context import Run, environment, plain_name
 from clinprompt.recipes.metaprompts import find_metaprompt
 from clinprompt.recipes.suite import SuiteData, encode_all, examples_of
-from clinprompt.settings import SHIPPED
+from clinprompt.settings import NEED_METAPROMPT, SHIPPED
 from clinprompt.tasks.card import SPLITS, Split
 from clinprompt.tasks.example import Answer, Record
 from clinprompt.tasks.load import TaskData
@@ -25,7 +25,6 @@ def report_contents(
 ) -> ReportContents:
     """Return all that a report shows of a comparison; ``run`` is its plain one."""
     config = run.config
-    sources = () if config.metaprompt else suite.sources
     return ReportContents(
         title=f"{config.name}: one metaprompt, {len(suite.targets)} unseen tasks",
         suite=suite.name,
@@ -34,24 +33,31 @@ def report_contents(
         settings=run.settings(),
         dropped=suite.dropped | {f"{name} (training)": n for name, n in suite.copies.items() if n},
         tasks=[
-            *(_task_row(run, data, "train") for data in sources),
+            *(_task_row(run, data, "train") for data in suite.sources),
             *(_task_row(run, data, "test") for data in suite.targets),
         ],
         curves=_curves(run, cells),
-        notes=[*suite.missing, *_origin(config, [data.card.name for data in suite.targets])],
+        notes=[*suite.missing, *_origins(config, [data.card.name for data in suite.targets])],
         command=command,
         environment=environment(run.backbone),
     )
 
 
-def _origin(config: RunConfig, targets: Sequence[str]) -> list[str]:
-    """Say where a metaprompt comes from that was not distilled for this comparison."""
-    if not config.metaprompt:
-        return []
-    is_shipped = config.metaprompt == SHIPPED
-    whose = "the one in the package" if is_shipped else f"that of {plain_name(config.metaprompt)}"
-    notes = [f"The metaprompt is {whose}; its manifest names its sources."]
-    found = find_metaprompt(config.metaprompt, plain_name(config.backbone))
+def _origins(config: RunConfig, targets: Sequence[str]) -> Iterator[str]:
+    """Say where metaprompts come from that were not distilled for this comparison."""
+    variants: dict[str, list[str]] = {}
+    for variant in config.variants_of(NEED_METAPROMPT):
+        variants.setdefault(config.varied(variant).metaprompt, []).append(variant)
+    for name, own in variants.items():
+        if name:
+            of = f" of {', '.join(own)}" if all(own) else ""
+            yield from _origin(name, of, config.backbone, targets)
+
+
+def _origin(name: str, of: str, backbone: str, targets: Sequence[str]) -> list[str]:
+    whose = "the one in the package" if name == SHIPPED else f"that of {plain_name(name)}"
+    notes = [f"The metaprompt{of} is {whose}; its manifest names its sources."]
+    found = find_metaprompt(name, plain_name(backbone))
     suite = str(found.manifest.settings["suite"])
     cleaned = find_suite(suite).targets if suite in known_suites() else ()
     if others := sorted(set(targets) - set(cleaned)):

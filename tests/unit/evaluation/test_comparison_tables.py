@@ -61,6 +61,25 @@ def test_ranks_stand_beside_wins_against_each_reference():
     ]
 
 
+def test_differences_are_told_to_variants_of_the_references_too():
+    tables = tables_of(
+        answered("lora", HALF), answered("lora@wide", RIGHT), answered("other", WRONG)
+    )
+    assert tables["Difference to lora@wide, 16-shot"].header == ["target", "lora", "other"]
+    assert tables["Ranks, 16-shot"].header[2:] == ["against lora", "against lora@wide"]
+
+
+def test_a_method_with_other_seeds_is_neither_ranked_nor_counted():
+    both = [
+        answered(name, row, seed=seed)
+        for name, row in (("lora", HALF), ("other", RIGHT))
+        for seed in (0, 1)
+    ]
+    table = tables_of(*both, answered("late", WRONG))["Ranks, 16-shot"]
+    assert [row[0] for row in table.rows] == ["other", "lora"]
+    assert "Not ranked, for other seeds or test rows: late." in table.note
+
+
 def test_ablations_have_a_table_of_their_own_and_other_variants_do_not():
     cells = [
         answered("lora", HALF),

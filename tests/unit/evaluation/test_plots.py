@@ -1,7 +1,7 @@
 import numpy as np
 from made_up_cells import answered
 
-from clinprompt.evaluation.plots import few_shot_figure, shots_in_common, type_figure
+from clinprompt.evaluation.plots import few_shot_figure, most_shots, shots_in_common, type_figure
 from clinprompt.evaluation.summaries import summarize
 
 
@@ -34,3 +34,16 @@ def test_no_two_of_twelve_methods_look_alike():
     }
     assert len(looks) == 12
     assert len({marker for _, marker, _ in looks}) == 12
+
+
+def test_shots_on_some_targets_only_wait_until_they_are_on_all():
+    cells = [
+        answered(method, [1], target=target, shots=shots)
+        for method in ("lora", "other")
+        for target, shots in (("a", 16), ("b", 16), ("a", 64))
+    ]
+    found = summaries_of(*cells)
+    assert shots_in_common(found) == {"lora": 16, "other": 16}
+    assert most_shots(found, "lora") == 16
+    whole = summaries_of(*cells, answered("lora", [1], target="b", shots=64))
+    assert most_shots(whole, "lora") == 64

@@ -156,7 +156,7 @@ def test_work_of_a_tiny_run_by_hand(tiny):
         "compare.shots=[4, 8]",
         "compare.seeds=[0, 1]",
     )
-    teachers, distillation, zero, lora = phases(config, tiny, ["a", "b"], ["c"])
+    teachers, distillation, zero, lora = phases(config, tiny, {"practice": ["a", "b"]}, ["c"])
     linear = 2 * (10 * tiny.layer_weights + 2 * 264 * 32)
     attention = 4 * 2 * 32 * 10 * (4 + 10 / 2)
     step = 2 * (2 * linear + 3 * attention) + 4 * 4 * tiny.layer_weights
@@ -189,7 +189,7 @@ def test_a_variant_and_steps_of_a_method_count_as_its_own(tiny):
     )
     assert trained_numbers("prompt-tuning@short", config, tiny) == 2 * 32
     assert trained_numbers("full", config, tiny) == tiny.num_parameters
-    plain, short, full = phases(config, tiny, ["a"], ["b"])  # none of these needs a metaprompt
+    plain, short, full = phases(config, tiny, {}, ["b"])  # none of these needs a metaprompt
     assert short.operations < plain.operations
     assert (plain.steps, full.steps) == (60, 3)
 
@@ -223,8 +223,24 @@ def test_a_metaprompt_that_is_there_gives_its_shape_and_wants_no_sources(tmp_pat
     assert [phase.name.partition(" ")[0] for phase in costs.phases] == list(config.compare.methods)
 
 
+def test_what_variants_distill_for_themselves_is_counted_once(tiny):
+    variants = {"deep": {"prompt": {"placement": "layers"}}, "same": {"adapt": {"steps": 1}}}
+    methods = ["metaprompt", "metaprompt@deep", "adapted-factors@same"]
+    config = settings(variants=variants, compare={"methods": methods, "shots": [2]})
+    names = [phase.name for phase in phases(config, tiny, {"practice": ["a", "b"]}, ["c"])]
+    assert names[:4] == ["teachers", "distillation", "teachers@deep", "distillation@deep"]
+    assert len(names) == 4 + len(methods)
+
+
+def test_pefts_prompt_stands_in_front_wherever_ours_do(tiny):
+    config = settings("prompt.length=4", "prompt.placement=layers")
+    assert trained_numbers("peft-mpt", config, tiny) == 4 * 32 + 4 + 32
+
+
 def test_a_shape_that_the_metaprompt_does_not_have_is_refused_before_the_run(tmp_path):
-    with pytest.raises(SettingError, match=r"prompt.length: the metaprompt shipped has 20"):
+    with pytest.raises(
+        SettingError, match=r"prompt.length = 50, but the metaprompt shipped has 20"
+    ):
         dry_run(settings("prompt.length=50", metaprompt="shipped"), tmp_path, rate=1e12)
 
 

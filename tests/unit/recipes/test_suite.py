@@ -1,6 +1,7 @@
 """Which rows train what: never one whose answer had to be cut."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tiny import save_tiny
@@ -12,6 +13,7 @@ from clinprompt.errors import DataError, SettingError
 from clinprompt.recipes.suite import (
     SuiteData,
     candidates,
+    cards_of,
     check_suite,
     load_suite,
     training_rows,
@@ -113,6 +115,15 @@ def test_a_target_without_rows_or_answers_is_named_before_training(split):
         broken = replace(target, splits={**target.splits, split: rows})
         with pytest.raises(DataError, match=f"practice-ner-drugs: split {split} has"):
             check_suite(replace(suite, targets=(broken,)), config())
+
+
+def test_a_task_that_is_named_by_its_folder_goes_by_the_name_on_its_card(tmp_path):
+    folder = Path(find_card("practice-nli-social").path).parent
+    card = (folder / "practice-nli-social.toml").read_text()
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "card.toml").write_text(card.replace("practice-nli-social", "ours"))
+    assert list(cards_of([str(own), "practice-ner-labs"])) == ["ours", "practice-ner-labs"]
 
 
 SUITE = """
