@@ -176,7 +176,8 @@ def test_the_shipped_metaprompt_learns_only_from_sources_free_for_any_use():
 
 def test_the_shippable_suite_names_every_open_task_that_it_leaves_out():
     suite = find_suite("shippable")
-    named = {name for line in suite.missing for name in line.partition(": ")[2].split(", ")}
+    left_out = [line for line in suite.missing if line.startswith("left out, ")]
+    named = {name for line in left_out for name in line.partition(": ")[2].split(", ")}
     open_tasks = {
         name
         for name in catalog()
