@@ -30,6 +30,12 @@ def test_default_backbone_speaks_english(smollm2):
     assert smollm2.tokenizer.decode([best]).strip() == "Paris"
 
 
+def test_answers_end_where_the_model_ends_its_own(smollm2):
+    """Not every transformers takes this from the file: 5.17 ends answers with <|im_start|>."""
+    assert smollm2.tokenizer.eos_token == "<|im_end|>"
+    assert smollm2.end_ids == {smollm2.tokenizer.eos_token_id}
+
+
 def test_default_backbone_loads_again_from_its_cache(smollm2):
     again = load_backbone("smollm2-135m", device="cpu")
     assert again.fingerprint == smollm2.fingerprint

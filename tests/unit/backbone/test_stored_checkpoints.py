@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny import byte_tokenizer, change_json, place_in, random_prompts, random_rows, save_tiny
 from transformers import BloomConfig, BloomForCausalLM, GPT2Config, Qwen3NextConfig
 
+from clinprompt.backbone import stored
 from clinprompt.backbone.load import load_backbone
 from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.errors import BackboneError
@@ -19,6 +20,17 @@ from clinprompt.settings import FitSettings
 
 ROWS = random_rows([(6, 2), (4, 3), (9, 1)])
 SHARDS = "model-*-of-*.safetensors"
+
+
+def test_a_tokenizer_from_a_wheel_ends_answers_as_its_model_does():
+    tokenizer = byte_tokenizer()
+    begins, ends, pads = tokenizer.convert_tokens_to_ids(["a", "b", "c"])
+    config = GPT2Config(bos_token_id=begins, eos_token_id=ends, pad_token_id=None)
+    before = tokenizer.pad_token
+    stored._mark_as_model(tokenizer, config)
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("a", "b", before)
+    stored._mark_as_model(tokenizer, GPT2Config(pad_token_id=pads))
+    assert tokenizer.pad_token == "c"
 
 
 def load(folder, **options):
