@@ -107,10 +107,10 @@ def random_rows(lengths, *, tasks=(0,), seed=0):
     ]
 
 
-def random_prompts(num_tasks, length, *, seed=0):
+def random_prompts(num_tasks, length, *, seed=0, width=HIDDEN):
     """Return prompts [K, P, H] of about the size of embeddings."""
     generator = torch.Generator().manual_seed(seed)
-    return 0.5 * torch.randn(num_tasks, length, HIDDEN, generator=generator)
+    return 0.5 * torch.randn(num_tasks, length, width, generator=generator)
 
 
 def place_in(folder: Path, *, phase="phase", reporter=None) -> Place:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clinprompt.backbone.bank import Bank, read_inputs
+from clinprompt.backbone.layers import key_value_shape
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.shared_prefix import Prefix, logits_of, read_text
@@ -16,10 +17,12 @@ from clinprompt.backbone.writing import Writing
 from clinprompt.batches.encode import Row, alike, collate, micro_batches, packs
 
 POSITIONS_AT_ONCE = 8192  # of prompts, inputs and answers: keys and values of as many are kept
+_ON_GPU = 8  # times as many, as a step costs the same for many rows; fewer if memory is short
+_SHARE_OF_MEMORY = 0.125  # of what is free on a GPU, for keys and values
 SCORING_OVERHEAD = 32  # positions that one more group costs: a pass of its own
 WRITING_OVERHEAD = 1000  # ... or as many passes as it writes tokens
 _SHARED_TOKENS = 32  # with as many in common, rows are read together where that saves reading
-_POSITIONS_OF_A_NOTE = 2 * POSITIONS_AT_ONCE  # most of them are the note's, read once
+_NOTE_AND_TASKS = 2  # times as many, as most of them are the note's, read once
 _LEAST_USED = 0.75  # of the rows at work; below it, finished ones leave
 
 
@@ -115,7 +118,7 @@ def _score(
     scores = torch.stack([first[row, ids[0]] for row, ids in pairs])
     longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]
     sizes = [past.positions.shape[1] + len(pairs[index][1]) for index in longer]
-    for part in packs(sizes, max_tokens=POSITIONS_AT_ONCE):
+    for part in packs(sizes, max_tokens=_positions_at_once(backbone)):
         chosen = [longer[place] for place in part]
         scores[chosen] += _score_rest(backbone, [pairs[index] for index in chosen], past)
     values = iter(scores.tolist())
@@ -137,19 +140,31 @@ def _groups(
         groups = packs([sizes[number] for number in numbers], max_tokens=max_tokens)
         return [[numbers[place] for place in group] for group in groups]
 
+    most = _positions_at_once(backbone)
     groups: list[list[int]] = []
     lone = list(range(len(rows)))
     if bank.suffix is not None:
         alikes = alike(rows, least=_SHARED_TOKENS)
         lone = [number for found in alikes if len(found) == 1 for number in found]
         several = (found for found in alikes if len(found) > 1)
-        groups = [part for found in several for part in at_once(found, _POSITIONS_OF_A_NOTE)]
+        groups = [part for found in several for part in at_once(found, _NOTE_AND_TASKS * most)]
     if is_packable(backbone.model):
         lone.sort(key=lambda number: -len(rows[number]))
-        return groups + at_once(lone, POSITIONS_AT_ONCE)
+        return groups + at_once(lone, most)
     others = [rows[number] for number in lone]
-    places = micro_batches(others, max_tokens=POSITIONS_AT_ONCE, overhead=overhead)
+    places = micro_batches(others, max_tokens=most, overhead=overhead)
     return groups + [[lone[place] for place in group] for group in places]
+
+
+def _positions_at_once(backbone: Backbone) -> int:
+    """Return how many positions of prompts, inputs and answers are kept at a time, at most."""
+    if backbone.device.type != "cuda":
+        return POSITIONS_AT_ONCE
+    num_layers, num_heads, head_size = key_value_shape(backbone.model)
+    each = 2 * num_layers * num_heads * head_size * backbone.model.dtype.itemsize
+    free, _ = torch.cuda.mem_get_info(backbone.device)
+    fitting = int(_SHARE_OF_MEMORY * free / each)
+    return max(min(fitting, _ON_GPU * POSITIONS_AT_ONCE), POSITIONS_AT_ONCE // _ON_GPU)
 
 
 def distinct_choices(

@@ -32,8 +32,9 @@ class Pack:
     ``prompts`` has the keys and values of K prompts for each layer (empty: no prompt), of
     ``num_prompt_positions`` each, ``owners`` the prompt of each row. ``masks`` tell what each row's
     queries may see: all of the prompt, and of its own positions those up to the query; on CUDA the
-    kernel knows, and there are none. To ``kept``, if it is a list, reading adds the keys and values
-    of each layer.
+    kernel knows, and there are none. ``sources`` tells where each key comes from: those of the
+    prompts are numbered first, then the rows' own. To ``kept``, if it is a list, reading adds the
+    keys and values of each layer.
     """
 
     lengths: tuple[int, ...]
@@ -43,6 +44,7 @@ class Pack:
     masks: tuple[Tensor, ...]
     query_bounds: Int[Tensor, " b"]
     key_bounds: Int[Tensor, " b"]
+    sources: Int[Tensor, " M"]
     kept: list[tuple[Float[Tensor, "G N D"], Float[Tensor, "G N D"]]] | None = None
 
 
@@ -74,7 +76,7 @@ def make_pack(
     keep: bool = False,
 ) -> Pack:
     """Return the pack of rows of the given lengths, each under the prompt that owns it."""
-    num_before = prompts[0][0].shape[2] if prompts else 0
+    num_prompts, _, num_before, _ = prompts[0][0].shape if prompts else (0, 0, 0, 0)
     starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
     before = num_before * torch.arange(len(starts), dtype=torch.int32, device=device)
     return Pack(
@@ -85,8 +87,21 @@ def make_pack(
         masks=() if device.type == "cuda" else _masks(lengths, num_before, device),
         query_bounds=starts,
         key_bounds=starts + before,
+        sources=_sources(lengths, owners, num_prompts, num_before).to(device),
         kept=[] if keep else None,
     )
+
+
+def _sources(
+    lengths: Sequence[int], owners: Sequence[int], num_prompts: int, num_before: int
+) -> Int[Tensor, " M"]:
+    first = num_prompts * num_before
+    parts = []
+    for owner, length in zip(owners, lengths, strict=True):
+        start = owner * num_before
+        parts += [torch.arange(start, start + num_before), torch.arange(first, first + length)]
+        first += length
+    return torch.cat(parts)
 
 
 def _masks(lengths: Sequence[int], num_before: int, device: torch.device) -> tuple[Tensor, ...]:
@@ -136,15 +151,25 @@ def _attention(  # noqa: PLR0913 - the signature is that of transformers
         pack.kept.append((key[0], value[0]))
     own = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
     before = pack.prompts[layer] if pack.prompts else (None, None)
+    at_once = query.device.type == "cuda"
+    join, attend = (_gathered, _attend_at_once) if at_once else (_joined, _attend_row_by_row)
     keys, values = (
-        _with_prompts(tensor, prompts, pack)
-        for tensor, prompts in zip(own[1:], before, strict=True)
+        join(tensor, prompts, pack) for tensor, prompts in zip(own[1:], before, strict=True)
     )
-    attend = _attend_at_once if query.device.type == "cuda" else _attend_row_by_row
     return attend(own[0], keys, values, pack, scaling)[None], None
 
 
-def _with_prompts(
+def _gathered(
+    own: Float[Tensor, "N G D"], before: Float[Tensor, "K G P D"] | None, pack: Pack
+) -> Float[Tensor, "M G D"]:
+    """Return what ``_joined`` does, by one kernel: those of a GPU take longer to start than run."""
+    if before is None:
+        return own
+    prompts = before.transpose(1, 2).flatten(0, 1)
+    return torch.cat([prompts, own]).index_select(0, pack.sources)
+
+
+def _joined(
     own: Float[Tensor, "N G D"], before: Float[Tensor, "K G P D"] | None, pack: Pack
 ) -> Float[Tensor, "M G D"]:
     """Return the keys (or values) of all rows, each behind those of its prompt."""

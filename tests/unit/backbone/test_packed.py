@@ -75,6 +75,22 @@ def test_the_kernel_for_all_rows_is_given_what_each_row_sees(monkeypatch):
     assert torch.allclose(at_once, alone, atol=1e-6)
 
 
+def test_keys_are_gathered_at_once_as_they_are_joined_row_by_row():
+    """With their gradients: a prompt's are the sums over the rows that it goes before."""
+    draw = torch.Generator().manual_seed(0)
+    before = torch.randn(2, 2, 3, 8, generator=draw)  # K G P D
+    own = torch.randn(8, 2, 8, generator=draw)
+    pack = make_pack((3, 1, 4), (1, 0, 1), [(before, before)], CPU)
+    weights = torch.randn(8 + 3 * 3, 2, 8, generator=draw)
+    found = []
+    for join in (packed._gathered, packed._joined):
+        inputs = [tensor.clone().requires_grad_() for tensor in (before, own)]
+        joined = join(inputs[1], inputs[0], pack)
+        found.append((joined, *torch.autograd.grad((joined * weights).sum(), inputs)))
+    for gathered, alone in zip(*found, strict=True):
+        torch.testing.assert_close(gathered, alone)
+
+
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 60))
 def test_packs_hold_every_row_once_in_order_and_none_is_too_long(lengths, limit):
     groups = packs(lengths, max_tokens=limit)
