@@ -114,6 +114,7 @@ class TeacherSettings(SourceFitSettings):
     """One prompt for each source task, trained alone."""
 
     learning_rate: float = Field(default=0.1, gt=0)
+    together: int = Field(default=1, ge=1, description="teachers trained side by side, at most")
 
 
 class DistillSettings(SourceFitSettings):

@@ -2,8 +2,13 @@
 
 from contextlib import contextmanager
 
-from test_road import config_of
+import pytest
+import torch
+from test_road import FIT, config_of
 
+from clinprompt.errors import RunError
+from clinprompt.recipes.context import open_run
+from clinprompt.recipes.distill import teach
 from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import load_suite
 from clinprompt.training.progress import Silent
@@ -38,3 +43,40 @@ def test_a_variant_that_shares_teachers_opens_their_run_outside_its_own_claim(
     varied = runs.run("", "slow")
     assert varied.taught_in is runs.run()
     assert runs.run().taught_in is None
+
+
+def taught(folder, model, **teacher):
+    """Return the teachers of a suite's sources and what the log tells of their validation."""
+    config = config_of(folder, model, teacher={**FIT, "validate_every": 1, **teacher})
+    suite = load_suite(config.suite, config.data, None)
+    run = open_run(folder / f"run-{len(teacher)}", config)
+    teachers = teach(run, suite.sources)
+    rows = [row for row in run.log.rows() if "validation_loss" in row]
+    losses = {(row["phase"], row["step"]): row["validation_loss"] for row in rows}
+    return run, suite, teachers, losses
+
+
+def test_teachers_trained_side_by_side_are_those_trained_alone(tmp_path, tiny_llama_folder):
+    _, _, alone, losses = taught(tmp_path, tiny_llama_folder)
+    run, suite, both, same = taught(tmp_path, tiny_llama_folder, together=2)
+    assert len(both) == 2
+    for one, other in zip(alone, both, strict=True):
+        torch.testing.assert_close(other.tensors["vectors"], one.tensors["vectors"])
+        assert other.manifest.name == one.manifest.name
+    assert same == pytest.approx(losses, rel=1e-4)
+    assert not list((run.folder / "checkpoints").glob("*"))
+    before = [teacher.manifest.content_hash for teacher in both]
+    run.refresh()
+    assert [again.manifest.content_hash for again in teach(run, suite.sources)] == before
+
+
+def test_how_many_teachers_train_side_by_side_may_change_midway(tmp_path, tiny_llama_folder):
+    config = config_of(tmp_path, tiny_llama_folder)
+    suite = load_suite(config.suite, config.data, None)
+    [first] = teach(open_run(tmp_path / "run", config), suite.sources[:1])
+    several = config_of(tmp_path, tiny_llama_folder, teacher={**FIT, "together": 2})
+    kept, _ = teach(open_run(tmp_path / "run", several), suite.sources)
+    assert kept.manifest.content_hash == first.manifest.content_hash
+    longer = config_of(tmp_path, tiny_llama_folder, teacher={**FIT, "steps": 9})
+    with pytest.raises(RunError, match=r"other settings \(teacher\)"):
+        open_run(tmp_path / "run", longer)

@@ -22,6 +22,7 @@ from clinprompt.prompts.segments import Segments
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.recipes.context import Run
 from clinprompt.recipes.suite import encode_all, examples_of
+from clinprompt.recipes.together import Training, tune_together
 from clinprompt.recipes.tune import Exercise, Objective, Terms, tune
 from clinprompt.settings import DistillSettings, PromptSettings
 from clinprompt.tasks.load import TaskData
@@ -44,7 +45,7 @@ def distill(run: Run, sources: Sequence[TaskData], *, teaching: Run | None = Non
     name = "metaprompt"
     if name in run.finished:
         return run.store.metaprompt(run.finished[name])
-    teachers = [teach(teaching or run, data) for data in sources]
+    teachers = teach(teaching or run, sources)
     rows = _numbered([run.training_rows(data) for data in sources])
     vectors = [teacher.tensors["vectors"] for teacher in teachers]
     types = [data.card.type for data in sources]
@@ -78,33 +79,49 @@ def distill(run: Run, sources: Sequence[TaskData], *, teaching: Run | None = Non
     return artifact
 
 
-def teach(run: Run, data: TaskData) -> Artifact:
-    """Return the teacher prompt of one source task, from the run's store if it is there already."""
-    name = f"teachers/{data.card.name}"
-    if name in run.finished:
-        return run.store.load(name)
-    settings = run.config.teacher
+def teach(run: Run, sources: Sequence[TaskData]) -> list[Artifact]:
+    """Return the teacher prompt of each source task, from the run's store if it is there already.
+
+    ``teacher.together`` of them are trained side by side: each ends as it would alone, to rounding.
+    """
+    missing = [data for data in sources if _teacher_name(data) not in run.finished]
+    size = run.config.teacher.together
+    for first in range(0, len(missing), size):
+        _train_teachers(run, missing[first : first + size])
+    return [run.store.load(_teacher_name(data)) for data in sources]
+
+
+def _train_teachers(run: Run, sources: Sequence[TaskData]) -> None:
+    """Train and save the teachers of some source tasks, in one step each time."""
     start = start_vectors(run.backbone, run.config.prompt, seed=run.config.seed)
-    module = SoftPrompts(start[None]).to(run.backbone.device)
-    place = run.place(name)
-    tune(
-        run.backbone,
-        run.tuner(module),
-        [run.training_rows(data)],
-        exercise=Exercise(
-            settings,
-            {"prompt": settings.learning_rate},
-            run.config.seed,
-            validate_every=settings.validate_every,
-        ),
-        place=place,
-        validation=_validation(run, data, 0),
+    modules = [SoftPrompts(start[None]).to(run.backbone.device) for _ in sources]
+    names = [_teacher_name(data) for data in sources]
+    place = run.place(names[0]) if len(names) == 1 else run.place_of(names)
+    lessons = [_lesson(run, *pair) for pair in zip(sources, modules, strict=True)]
+    tune_together(run.backbone, lessons, place=place)
+    made = {}
+    for data, name, module in zip(sources, names, modules, strict=True):
+        manifest = run.manifest("prompt", name, "teacher", [data.card])
+        made[name] = make_artifact(manifest, {"vectors": module.vectors[0]})
+        run.store.save(made[name])
+    for name, artifact in made.items():
+        run.finish(name, artifact.manifest.content_hash, place)
+
+
+def _lesson(run: Run, data: TaskData, module: SoftPrompts) -> Training:
+    settings = run.config.teacher
+    exercise = Exercise(
+        settings,
+        {"prompt": settings.learning_rate},
+        run.config.seed,
+        validate_every=settings.validate_every,
     )
-    manifest = run.manifest("prompt", name, "teacher", [data.card])
-    artifact = make_artifact(manifest, {"vectors": module.vectors[0]})
-    run.store.save(artifact)
-    run.finish(name, artifact.manifest.content_hash, place)
-    return artifact
+    rows, validation = run.training_rows(data), _validation(run, data, 0)
+    return Training(run.tuner(module), rows, exercise, _teacher_name(data), validation)
+
+
+def _teacher_name(data: TaskData) -> str:
+    return f"teachers/{data.card.name}"
 
 
 def start_vectors(backbone: Backbone, settings: PromptSettings, *, seed: int) -> Tensor:

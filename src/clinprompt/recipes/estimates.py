@@ -124,13 +124,17 @@ _NUMBERS: Mapping[str, Callable[[RunConfig, Outline], int]] = {
 def prompt_memory(config: RunConfig, outline: Outline, num_sources: int) -> Memory:
     """Estimate what distilling the metaprompt, or fitting a team of prompts, holds at once.
 
-    With k = max(min(rows of a step, K), ``compare.together``) prompts of P positions, N positions
+    With k = max(min(rows of a step, K), ``teacher.together``, ``compare.together``) prompts of P
+    positions, N positions
     of the larger micro-batch and b bytes a number: weights b·(all); keys and values of the prompts
     with their gradients 2·2·L·G·D·k·P·b; activations (k·P + N) times those of a position (see
     ``_activations``); logits as in ``_logits``; 16 bytes a trained number. Teachers' keys and
     values, P a source, come on top.
     """
-    num_prompts = max(min(config.distill.rows, num_sources), config.compare.together)
+    num_prompts = max(
+        min(max(config.distill.rows, config.teacher.together), num_sources),
+        config.compare.together,
+    )
     prompts = num_prompts * config.prompt.length
     positions = max(_positions(config, config.distill), _positions(config, config.adapt))
     taught = num_sources * config.prompt.length

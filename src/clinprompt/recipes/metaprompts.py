@@ -71,7 +71,9 @@ _OF_STUDENTS = {"rank", "segment"}  # settings of prompts that no teacher has
 def same_teachers(one: RunConfig, other: RunConfig) -> bool:
     """Tell whether two runs train the same prompt for each source that both have."""
     first, second = (
-        config.model_dump(include=_OF_TEACHERS, exclude={"prompt": _OF_STUDENTS})
+        config.model_dump(
+            include=_OF_TEACHERS, exclude={"prompt": _OF_STUDENTS, "teacher": {"together"}}
+        )
         for config in (one, other)
     )
     return first == second

@@ -30,7 +30,7 @@ def tune_task(
     data = load_apart(find_card(task), mirror)
     run = open_run(folder, config, reporter=reporter)
     run.claim([data])
-    artifact = teach(run, data)
+    [artifact] = teach(run, [data])
     return run.store.root / artifact.manifest.name
 
 
@@ -63,7 +63,7 @@ class Request:
 def settings_of(metaprompt: str) -> dict[str, Any]:
     """Return the settings to adapt a metaprompt with, as plain values: those of its own run.
 
-    The package's own was trained on short inputs; it is adapted to inputs of the usual length.
+    Of the package's own, only those that fit any data.
 
     Raises:
         ArtifactError: what was given is no metaprompt.

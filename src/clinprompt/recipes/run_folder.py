@@ -78,16 +78,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings without where teachers' answers are kept: a full disk may change that.
+    """Return settings without what a full disk or another machine may ask to change midway.
 
-    What is kept is float16, so a distillation that goes on without it is the same method, but no
-    longer the same to the bit as one that was never changed.
+    Teachers' answers are kept in float16, and teachers trained side by side end as alone to
+    rounding: what goes on otherwise is the same method, but no longer the same to the bit.
     """
-    distilling = settings.get("distill")
-    if not isinstance(distilling, dict):
-        return settings
-    kept = {key: value for key, value in distilling.items() if key != "cache_teachers"}
-    return settings | {"distill": kept}
+    free = {"distill": "cache_teachers", "teacher": "together"}
+    groups = {name: settings[name] for name in free if isinstance(settings.get(name), dict)}
+    return settings | {
+        name: {key: value for key, value in group.items() if key != free[name]}
+        for name, group in groups.items()
+    }
 
 
 def _has_results(folder: Path, above: Path) -> bool:

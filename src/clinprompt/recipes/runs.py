@@ -108,8 +108,7 @@ class Runs:
         taught_in = (key[0], "") if run.taught_in else key
         with self.claims.claim(f"teachers {taught_in}", wait=True):
             teaching.refresh()
-            for data in sources:
-                teach(teaching, data)
+            teach(teaching, sources)
         with self.claims.claim(f"metaprompt {key}", wait=True):
             run.refresh()
             return distill(run, sources, teaching=teaching)

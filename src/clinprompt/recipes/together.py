@@ -16,7 +16,7 @@ from clinprompt.backbone.bank import TargetStates
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Batch, Row
-from clinprompt.recipes.tune import Exercise, add_gradients, course, plan_of
+from clinprompt.recipes.tune import Exercise, add_gradients, course, mean_loss, plan_of
 from clinprompt.training.checkpoint import Progress
 from clinprompt.training.loop import Member, Place, StepResult, fit_together
 from clinprompt.training.losses import token_losses, token_weights
@@ -27,12 +27,23 @@ class Training:
     """One of several trainings: the tuner of one prompt, its task's rows, its name in the log.
 
     The trainings of one group differ in steps, rates and seeds alone, not in other settings.
+    ``validation`` rows choose its best state, if its exercise validates.
     """
 
     tuner: Tuner
     rows: Sequence[Row]
     exercise: Exercise
     phase: str
+    validation: Sequence[Row] = ()
+
+    def member(self, backbone: Backbone) -> Member:
+        """Return what the training loop is to know of it."""
+        return Member(
+            self.phase,
+            self.tuner.parameter_groups(),
+            plan_of(self.exercise, has_validation=bool(self.validation)),
+            lambda: mean_loss(backbone, self.tuner, self.validation),
+        )
 
 
 def tune_together(
@@ -56,10 +67,7 @@ def tune_together(
             results |= _step(backbone, trainings, {index: chosen[index] for index in own})
         return [results[index] for index in acting]
 
-    members = [
-        Member(one.phase, one.tuner.parameter_groups(), plan_of(one.exercise)) for one in trainings
-    ]
-    return fit_together(members, step, place)
+    return fit_together([one.member(backbone) for one in trainings], step, place)
 
 
 def _step(

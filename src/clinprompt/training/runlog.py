@@ -52,5 +52,8 @@ class RunLog:
 
     def forget(self, phase: str, *, after: int) -> None:
         """Let a phase's rows after a step not count any more, before it goes on from there."""
+        named = f'"phase": {json.dumps(phase)}'
+        if not self.path.is_file() or named not in self.path.read_text(encoding="utf-8"):
+            return  # a new phase, as most are: long logs take long to read as rows
         if any(row["phase"] == phase and row["step"] > after for row in self.rows()):
             self.add(phase, after, {"resumed": 1})
