@@ -79,6 +79,22 @@ def _cut_half_line(path: Path) -> None:
 
 
 @contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Do a piece of work while no other process does it; ``path`` is a file for nothing else.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("ab")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with stream, _one_at_a_time(stream.fileno()):
+        yield
+
+
+@contextmanager
 def _one_at_a_time(descriptor: int) -> Iterator[None]:
     """Keep other processes out of an open file, where the system can."""
     if sys.platform == "win32":

@@ -111,7 +111,7 @@ class SourceFitSettings(FitSettings):
 
 
 class TeacherSettings(SourceFitSettings):
-    """One prompt for each source task, trained alone."""
+    """One prompt for each source task, on rows of its own."""
 
     learning_rate: float = Field(default=0.1, gt=0)
     together: int = Field(default=1, ge=1, description="teachers trained side by side, at most")

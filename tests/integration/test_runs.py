@@ -5,9 +5,10 @@ from contextlib import contextmanager
 import pytest
 import torch
 from test_road import FIT, config_of
+from tiny import KillAfter, Killed
 
 from clinprompt.errors import RunError
-from clinprompt.recipes.context import open_run
+from clinprompt.recipes.context import Run, open_run
 from clinprompt.recipes.distill import teach
 from clinprompt.recipes.runs import Runs
 from clinprompt.recipes.suite import load_suite
@@ -60,6 +61,7 @@ def test_teachers_trained_side_by_side_are_those_trained_alone(tmp_path, tiny_ll
     _, _, alone, losses = taught(tmp_path, tiny_llama_folder)
     run, suite, both, same = taught(tmp_path, tiny_llama_folder, together=2)
     assert len(both) == 2
+    assert len(losses) == 2 * FIT["steps"]
     for one, other in zip(alone, both, strict=True):
         torch.testing.assert_close(other.tensors["vectors"], one.tensors["vectors"])
         assert other.manifest.name == one.manifest.name
@@ -80,3 +82,24 @@ def test_how_many_teachers_train_side_by_side_may_change_midway(tmp_path, tiny_l
     longer = config_of(tmp_path, tiny_llama_folder, teacher={**FIT, "steps": 9})
     with pytest.raises(RunError, match=r"other settings \(teacher\)"):
         open_run(tmp_path / "run", longer)
+
+
+def test_teachers_killed_before_they_are_kept_as_finished_take_no_step_again(
+    tmp_path, tiny_llama_folder, monkeypatch
+):
+    teacher = {**FIT, "checkpoint_every": 1, "together": 2}
+    config = config_of(tmp_path, tiny_llama_folder, teacher=teacher)
+    suite = load_suite(config.suite, config.data, None)
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Run, "finish", killed)
+        with pytest.raises(Killed):
+            teach(open_run(tmp_path / "run", config), suite.sources)
+    run = open_run(tmp_path / "run", config, reporter=KillAfter(1))
+    assert len(teach(run, suite.sources)) == 2
+    assert open_run(tmp_path / "run", config).finished.keys() == {
+        f"teachers/{data.card.name}" for data in suite.sources
+    }

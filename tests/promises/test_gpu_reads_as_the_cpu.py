@@ -6,16 +6,15 @@ from tiny import byte_tokenizer, random_prompts, random_rows
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from clinprompt.backbone.bank import make_bank
-from clinprompt.backbone.decode import generate
+from clinprompt.backbone.decode import generate, score_choices
 from clinprompt.backbone.gradients import accumulate_gradients
 from clinprompt.backbone.layers import from_input
 from clinprompt.backbone.load import load_backbone
 from clinprompt.recipes.tune import batches_of, task_objective
 
 ROWS = random_rows([(6, 3), (15, 1), (40, 5), (9, 2), (3, 4)], tasks=(0, 1, 2))
-CUDA = pytest.param(
-    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-)
+PLACEMENTS = ("prefix", "suffix", "layers")
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +48,43 @@ def gradient(backbone, placement):
     return prompts.grad.cpu()
 
 
-@pytest.mark.parametrize("device", ["cpu", CUDA])
-@pytest.mark.parametrize("placement", ["prefix", "suffix", "layers"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1)])
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize(
+    ("device", "dtype", "tolerance"),
+    [
+        ("cpu", "bfloat16", 0.1),
+        pytest.param("cuda", "float32", 1e-4, marks=GPU),
+        pytest.param("cuda", "bfloat16", 0.1, marks=GPU),
+    ],
+)
 def test_gradients_are_those_of_the_cpu(folder, placement, device, dtype, tolerance):
     expected = gradient(load_backbone(str(folder), device="cpu"), placement)
     other = load_backbone(str(folder), device=device, dtype=getattr(torch, dtype))
-    found = gradient(other, placement)
-    assert (found - expected).norm() < tolerance * expected.norm()
+    assert (gradient(other, placement) - expected).norm() < tolerance * expected.norm()
 
 
-@pytest.mark.parametrize("device", ["cpu", CUDA])
-@pytest.mark.parametrize("placement", ["prefix", "suffix", "layers"])
-def test_answers_are_those_of_the_cpu(folder, placement, device):
+@GPU
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_answers_are_those_of_the_cpu(folder, placement):
     answers = []
-    for place in ("cpu", device):
-        backbone = load_backbone(str(folder), device=place)
+    for device in ("cpu", "cuda"):
+        backbone = load_backbone(str(folder), device=device)
         with torch.no_grad():
             bank = make_bank(backbone.model, prompts_of(backbone, placement), placement)
         limits = [8] * len(ROWS)
         answers.append(generate(backbone, ROWS, bank, limits=limits, end_ids={2}))
     assert answers[0] == answers[1]
-    assert len(set(answers[0])) > 1
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+def test_choices_score_nearly_as_in_float32_on_the_cpu(folder, placement, device):
+    """Packed rows are read, and their past is kept, in 16 bits on a GPU alone."""
+    choices = [[(1, 2), (3,), (4, 5, 6)]] * len(ROWS)
+    scores = []
+    for place, dtype in (("cpu", torch.float32), (device, torch.bfloat16)):
+        backbone = load_backbone(str(folder), device=place, dtype=dtype)
+        with torch.no_grad():
+            bank = make_bank(backbone.model, prompts_of(backbone, placement), placement)
+        scores.append(torch.tensor(score_choices(backbone, ROWS, choices, bank)))
+    assert torch.allclose(*scores, rtol=0.02)

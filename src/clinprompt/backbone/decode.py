@@ -17,8 +17,8 @@ from clinprompt.backbone.writing import Writing
 from clinprompt.batches.encode import Row, alike, collate, micro_batches, packs
 
 POSITIONS_AT_ONCE = 8192  # of prompts, inputs and answers: keys and values of as many are kept
-_ON_GPU = 8  # times as many, as a step costs the same for many rows; fewer if memory is short
-_SHARE_OF_MEMORY = 0.125  # of what is free on a GPU, for keys and values
+_ON_GPU = 8  # times as many, as a step costs the same for many rows; fewer if memory is small
+_SHARE_OF_MEMORY = 0.06  # of a GPU, for keys and values
 SCORING_OVERHEAD = 32  # positions that one more group costs: a pass of its own
 WRITING_OVERHEAD = 1000  # ... or as many passes as it writes tokens
 _SHARED_TOKENS = 32  # with as many in common, rows are read together where that saves reading
@@ -158,13 +158,20 @@ def _groups(
 
 def _positions_at_once(backbone: Backbone) -> int:
     """Return how many positions of prompts, inputs and answers are kept at a time, at most."""
-    if backbone.device.type != "cuda":
+    if backbone.device.type != "cuda" or not is_packable(backbone.model):
         return POSITIONS_AT_ONCE
     num_layers, num_heads, head_size = key_value_shape(backbone.model)
     each = 2 * num_layers * num_heads * head_size * backbone.model.dtype.itemsize
-    free, _ = torch.cuda.mem_get_info(backbone.device)
-    fitting = int(_SHARE_OF_MEMORY * free / each)
-    return max(min(fitting, _ON_GPU * POSITIONS_AT_ONCE), POSITIONS_AT_ONCE // _ON_GPU)
+    return _fitting(torch.cuda.get_device_properties(backbone.device).total_memory, each)
+
+
+def _fitting(memory: int, each: int) -> int:
+    """Return how many positions go into a GPU's memory, of so many bytes each.
+
+    That is the same whatever else is there: other groups would round otherwise.
+    """
+    fitting = int(_SHARE_OF_MEMORY * memory / each)
+    return max(POSITIONS_AT_ONCE, min(fitting, _ON_GPU * POSITIONS_AT_ONCE))
 
 
 def distinct_choices(

@@ -32,9 +32,9 @@ class Pack:
     ``prompts`` has the keys and values of K prompts for each layer (empty: no prompt), of
     ``num_prompt_positions`` each, ``owners`` the prompt of each row. ``masks`` tell what each row's
     queries may see: all of the prompt, and of its own positions those up to the query; on CUDA the
-    kernel knows, and there are none. ``sources`` tells where each key comes from: those of the
-    prompts are numbered first, then the rows' own. To ``kept``, if it is a list, reading adds the
-    keys and values of each layer.
+    kernel knows, and there are none. ``sources`` tells, on CUDA alone, where each key comes from:
+    those of the prompts are numbered first, then the rows' own. To ``kept``, if it is a list,
+    reading adds the keys and values of each layer.
     """
 
     lengths: tuple[int, ...]
@@ -44,7 +44,7 @@ class Pack:
     masks: tuple[Tensor, ...]
     query_bounds: Int[Tensor, " b"]
     key_bounds: Int[Tensor, " b"]
-    sources: Int[Tensor, " M"]
+    sources: Int[Tensor, " M"] | None = None
     kept: list[tuple[Float[Tensor, "G N D"], Float[Tensor, "G N D"]]] | None = None
 
 
@@ -76,6 +76,7 @@ def make_pack(
     keep: bool = False,
 ) -> Pack:
     """Return the pack of rows of the given lengths, each under the prompt that owns it."""
+    on_gpu = device.type == "cuda"
     num_prompts, _, num_before, _ = prompts[0][0].shape if prompts else (0, 0, 0, 0)
     starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
     before = num_before * torch.arange(len(starts), dtype=torch.int32, device=device)
@@ -84,10 +85,10 @@ def make_pack(
         owners=tuple(owners),
         prompts=prompts,
         num_prompt_positions=num_before,
-        masks=() if device.type == "cuda" else _masks(lengths, num_before, device),
+        masks=() if on_gpu else _masks(lengths, num_before, device),
         query_bounds=starts,
         key_bounds=starts + before,
-        sources=_sources(lengths, owners, num_prompts, num_before).to(device),
+        sources=_sources(lengths, owners, num_prompts, num_before).to(device) if on_gpu else None,
         kept=[] if keep else None,
     )
 
@@ -162,9 +163,14 @@ def _attention(  # noqa: PLR0913 - the signature is that of transformers
 def _gathered(
     own: Float[Tensor, "N G D"], before: Float[Tensor, "K G P D"] | None, pack: Pack
 ) -> Float[Tensor, "M G D"]:
-    """Return what ``_joined`` does, by one kernel: those of a GPU take longer to start than run."""
+    """Return what ``_joined`` does, by as many kernels for many rows as for one.
+
+    On a GPU those of single rows take longer to start than to run. Gradients of a prompt that
+    several rows share are added up in no fixed order there, so runs repeat within rounding.
+    """
     if before is None:
         return own
+    assert pack.sources is not None
     prompts = before.transpose(1, 2).flatten(0, 1)
     return torch.cat([prompts, own]).index_select(0, pack.sources)
 

@@ -9,7 +9,7 @@ import glob
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -25,8 +25,8 @@ from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.batches.encode import Encoder, Row, chat_shell, make_encoder
 from clinprompt.config import RunConfig
 from clinprompt.errors import RunError
-from clinprompt.files import write_text
-from clinprompt.prompts.artifact import Kind, Manifest
+from clinprompt.files import one_at_a_time, write_text
+from clinprompt.prompts.artifact import Artifact, Kind, Manifest
 from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.prompts.store import Store
@@ -138,12 +138,13 @@ class Run:
         path = self.folder / "finished.json"
         self.finished = read_json(path) if path.is_file() else {}
 
-    def finish(self, name: str, content_hash: str, place: Place) -> None:
-        """Remember that something is done and saved; its checkpoint is not needed any more."""
-        self.refresh()
-        self.finished[name] = content_hash
-        write_text(self.folder / "finished.json", json.dumps(self.finished, indent=2) + "\n")
-        place.checkpoint.unlink(missing_ok=True)
+    def finish(self, made: Mapping[str, Artifact]) -> None:
+        """Remember that things are done, and what of them was saved, all at once."""
+        path = self.folder / "finished.json"
+        with one_at_a_time(path.with_name(".finished.lock")):
+            self.refresh()
+            self.finished |= {name: one.manifest.content_hash for name, one in made.items()}
+            write_text(path, json.dumps(self.finished, indent=2) + "\n")
 
     def claim(self, tasks: Sequence[TaskData]) -> None:
         """Remember what the tasks of this run hold, or check that they still hold it.

@@ -75,7 +75,8 @@ def distill(run: Run, sources: Sequence[TaskData], *, teaching: Run | None = Non
     run.store.save(artifact)
     if cache is not None:
         cache.delete()  # before the rest: it gives answers away
-    run.finish(name, artifact.manifest.content_hash, place)
+    run.finish({name: artifact})
+    run.forget(place.phase)
     return artifact
 
 
@@ -104,8 +105,9 @@ def _train_teachers(run: Run, sources: Sequence[TaskData]) -> None:
         manifest = run.manifest("prompt", name, "teacher", [data.card])
         made[name] = make_artifact(manifest, {"vectors": module.vectors[0]})
         run.store.save(made[name])
-    for name, artifact in made.items():
-        run.finish(name, artifact.manifest.content_hash, place)
+    run.finish(made)
+    for name in names:
+        run.forget(name)
 
 
 def _lesson(run: Run, data: TaskData, module: SoftPrompts) -> Training:

@@ -122,21 +122,20 @@ _NUMBERS: Mapping[str, Callable[[RunConfig, Outline], int]] = {
 
 
 def prompt_memory(config: RunConfig, outline: Outline, num_sources: int) -> Memory:
-    """Estimate what distilling the metaprompt, or fitting a team of prompts, holds at once.
+    """Estimate what teachers, distilling, or fitting a team of prompts holds at once, at most.
 
-    With k = max(min(rows of a step, K), ``teacher.together``, ``compare.together``) prompts of P
-    positions, N positions
-    of the larger micro-batch and b bytes a number: weights b·(all); keys and values of the prompts
-    with their gradients 2·2·L·G·D·k·P·b; activations (k·P + N) times those of a position (see
-    ``_activations``); logits as in ``_logits``; 16 bytes a trained number. Teachers' keys and
-    values, P a source, come on top.
+    With k = max(min(t, K), min(rows of a step, K), ``compare.together``) prompts of P positions,
+    t = ``teacher.together``, N positions of the largest micro-batch and b bytes a number: weights
+    b·(all); keys and values of the prompts with their gradients 2·2·L·G·D·k·P·b; activations
+    (k·P + N) times those of a position (see ``_activations``); logits as in ``_logits``; 16 bytes a
+    trained number, of the metaprompt or of min(t, K) teachers. Teachers' keys and values, P a
+    source, come on top.
     """
-    num_prompts = max(
-        min(max(config.distill.rows, config.teacher.together), num_sources),
-        config.compare.together,
-    )
+    num_taught = min(config.teacher.together, num_sources)
+    num_prompts = max(num_taught, min(config.distill.rows, num_sources), config.compare.together)
     prompts = num_prompts * config.prompt.length
-    positions = max(_positions(config, config.distill), _positions(config, config.adapt))
+    fits = (config.teacher, config.distill, config.adapt)
+    positions = max(_positions(config, fit) for fit in fits)
     taught = num_sources * config.prompt.length
     each = 2 * outline.num_layers * outline.key_width * _bytes(config)
     return Memory(
@@ -144,7 +143,10 @@ def prompt_memory(config: RunConfig, outline: Outline, num_sources: int) -> Memo
         keys_values=each * (2 * prompts + taught),
         activations=(_computed(config, prompts) + positions) * _activations(config, outline),
         logits=_logits(config, outline, positions),
-        trained=_TRAINED_BYTES * metaprompt_numbers(config, outline, num_sources),
+        trained=_TRAINED_BYTES
+        * max(
+            metaprompt_numbers(config, outline, num_sources), num_taught * _prompt(config, outline)
+        ),
     )
 
 

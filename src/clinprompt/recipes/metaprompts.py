@@ -81,8 +81,9 @@ def same_teachers(one: RunConfig, other: RunConfig) -> bool:
 
 def same_metaprompt(one: RunConfig, other: RunConfig) -> bool:
     """Tell whether two runs distill, or are given, the same metaprompt."""
-    names = (*_OF_TEACHERS, "metaprompt", "suite", "distill")
-    return all(getattr(one, name) == getattr(other, name) for name in names)
+    names = ("metaprompt", "suite", "distill")
+    alike = all(getattr(one, name) == getattr(other, name) for name in names)
+    return alike and one.prompt == other.prompt and same_teachers(one, other)
 
 
 def with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:

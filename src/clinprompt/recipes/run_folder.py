@@ -81,7 +81,8 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings without what a full disk or another machine may ask to change midway.
 
     Teachers' answers are kept in float16, and teachers trained side by side end as alone to
-    rounding: what goes on otherwise is the same method, but no longer the same to the bit.
+    rounding: what goes on otherwise is the same method, but no longer the same to the bit. Another
+    number of teachers makes other groups; one that was in hand starts anew.
     """
     free = {"distill": "cache_teachers", "teacher": "together"}
     groups = {name: settings[name] for name in free if isinstance(settings.get(name), dict)}

@@ -1,5 +1,7 @@
 """Rows packed into one sequence see just what each sees alone."""
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +83,7 @@ def test_keys_are_gathered_at_once_as_they_are_joined_row_by_row():
     before = torch.randn(2, 2, 3, 8, generator=draw)  # K G P D
     own = torch.randn(8, 2, 8, generator=draw)
     pack = make_pack((3, 1, 4), (1, 0, 1), [(before, before)], CPU)
+    pack = replace(pack, sources=packed._sources((3, 1, 4), (1, 0, 1), 2, 3))
     weights = torch.randn(8 + 3 * 3, 2, 8, generator=draw)
     found = []
     for join in (packed._gathered, packed._joined):

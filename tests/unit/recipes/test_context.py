@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,8 +52,11 @@ def test_a_file_that_another_process_is_just_writing_makes_no_folder_foreign(tmp
 
 def test_what_another_process_finished_is_not_forgotten(begin):
     one, other = begin(), begin()
-    one.finish("teachers/a", "hash of a", one.place("teachers/a"))
-    other.finish("metaprompt", "hash of m", other.place("metaprompt"))
+    for run, name, content in (
+        (one, "teachers/a", "hash of a"),
+        (other, "metaprompt", "hash of m"),
+    ):
+        run.finish({name: SimpleNamespace(manifest=SimpleNamespace(content_hash=content))})
     assert begin().finished == {"teachers/a": "hash of a", "metaprompt": "hash of m"}
 
 

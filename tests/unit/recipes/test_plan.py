@@ -88,6 +88,7 @@ def test_memory_of_a_tiny_model_by_hand(tiny):
     config = settings(
         "prompt.length=4",
         "distill.rows=1",
+        "teacher.micro_batch_tokens=10",
         "distill.micro_batch_tokens=10",
         "adapt.micro_batch_tokens=10",
         "data.max_input_tokens=16",

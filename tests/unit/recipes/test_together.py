@@ -68,8 +68,14 @@ def trainings_of(backbone, placement, *, steps=STEPS, **changes):
         Training(
             tuner,
             rows,
-            Exercise(SETTINGS.model_copy(update={"steps": own, **changes}), rates, seed),
+            Exercise(
+                SETTINGS.model_copy(update={"steps": own, **changes}),
+                rates,
+                seed,
+                validate_every=2,
+            ),
             f"cell-{seed}",
+            random_rows([(5, 2), (6, 1)], seed=9) if seed == 0 else (),
         )
         for seed, ((tuner, rates), rows, own) in enumerate(zip(made, ROWS, steps, strict=True))
     ]
@@ -87,6 +93,7 @@ def alone(backbone, trainings, folder):
             [one.rows],
             exercise=one.exercise,
             place=place_in(folder / one.phase, phase=one.phase),
+            validation=one.validation,
         )
         for one in trainings
     ]
