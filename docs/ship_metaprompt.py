@@ -1,12 +1,15 @@
 """Put a run's metaprompt into the package, with a card of its sources and their licences.
 
-What it is adapted with by default is ``adapt`` of the config, or of the variant that is named.
+CONFIG is what it was learned by, and what it is adapted with by default (``adapt``).
 
-Run: python docs/ship_metaprompt.py RUN/store/metaprompts/ID CONFIG [VARIANT]
+Run: python docs/ship_metaprompt.py RUN/store/metaprompts/ID CONFIG
 """
 
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,14 +18,15 @@ from clinprompt.prompts.artifact import Manifest, load_artifact, make_artifact, 
 from clinprompt.tasks.suite import find_suite
 
 SHIPPED = Path(__file__).parents[1] / "src" / "clinprompt" / "prompts" / "shipped"
+MEASURED = Path(__file__).parent / "results" / "open21" / "config.json"
 SUITE = "shippable"
+LEARNED_BY = ("suite", "backbone", "dtype", "seed", "data", "prompt", "teacher", "distill")
 
 
 def main() -> None:
     """Store it in half precision, under its backbone's name; write its card."""
-    source, config, *variant = sys.argv[1:]
-    found = load_artifact(Path(source))
-    own = load_config(Path(config)).varied("".join(variant)).adapt.model_dump(mode="json")
+    source, path = map(Path, sys.argv[1:])
+    found, config = load_artifact(source), load_config(path)
     unfree = [
         task["name"]
         for task in found.manifest.tasks
@@ -31,7 +35,10 @@ def main() -> None:
     if found.manifest.kind != "metaprompt" or unfree:
         sys.exit(f"not shipped: no metaprompt, or made of sources not free for any use: {unfree}")
     halves = {name: tensor.to(torch.float16) for name, tensor in found.tensors.items()}
-    settings = found.manifest.settings | {"adapt": own}
+    told, settings = config.model_dump(mode="json"), found.manifest.settings
+    if other := [name for name in LEARNED_BY if told[name] != settings[name]]:
+        sys.exit(f"not shipped: {path} was not what it was learned by ({', '.join(other)} differ)")
+    settings = settings | {name: told[name] for name in ("name", "adapt")}
     artifact = make_artifact(found.manifest.model_copy(update={"settings": settings}), halves)
     folder = SHIPPED / artifact.manifest.backbone
     save_artifact(folder, artifact)
@@ -46,7 +53,7 @@ def card_text(manifest: Manifest) -> str:
         f"| {task['source']['repository']} |"
         for task in manifest.tasks
     ]
-    settings = manifest.settings
+    settings, measured = manifest.settings, json.loads(MEASURED.read_text())["data"]
     where = {
         "layers": "keys and values of every layer",
         "prefix": "positions in front of the input",
@@ -63,19 +70,18 @@ def card_text(manifest: Manifest) -> str:
             f"Each teacher saw {settings['teacher']['steps']} steps of "
             f"{settings['teacher']['rows']} rows, the distillation {settings['distill']['steps']} "
             f"of {settings['distill']['rows']}, in {settings['dtype']}, with seed "
-            f"{manifest.seed}; inputs were cut to {settings['data']['max_input_tokens']} tokens, "
-            f"and answers have at most {settings['data']['max_target_tokens']}.",
+            f"{manifest.seed}: {_read(settings['data'])}.",
             "",
             "It is a start for `clinprompt adapt`: research software under the Apache-2.0 licence, "
             "whose answers are not medical advice. How well it does on tasks that it has not seen, "
-            "beside LoRA and others, is in the repository's docs/results/open21.",
+            "beside LoRA and others, is in the repository's docs/results/open21: "
+            f"{_read(measured)}.",
             "",
             "## Limits",
             "",
             "All sources are public English texts: abstracts, exam questions, dialogs and texts "
             "from the web, none of them a hospital's own notes. It holds trained numbers and no "
-            "record, but trained numbers may hold traces of what they learned from. It was "
-            "measured on inputs and answers of the lengths above.",
+            "record, but trained numbers may hold traces of what they learned from.",
             "",
             "## Sources",
             "",
@@ -93,6 +99,14 @@ def card_text(manifest: Manifest) -> str:
             *(f"- {lack}" for lack in suite.missing),
             "",
         ]
+    )
+
+
+def _read(data: Mapping[str, Any]) -> str:
+    how = {"cut": "cut to", "split": "read in parts of at most"}[data["long_inputs"]]
+    return (
+        f"inputs {how} {data['max_input_tokens']} tokens, answers of at most "
+        f"{data['max_target_tokens']}"
     )
 
 
