@@ -47,7 +47,7 @@ def results_text() -> str:
     seeds = len({cell.seed for cell in cells})
     caption = (
         f"SmolLM2-135M on a CPU, {' to '.join(map(str, rows_each))} test rows a target, means over "
-        f"{seeds} draw{'s' if seeds > 1 else ''} of the examples and by task type, one metaprompt, "
+        f"{seeds} draw{'s' if seeds > 1 else ''} of the examples and by task type, "
         "95 % bootstrap intervals over test rows. [Full report](docs/results/open21/report.md), "
         "with every target, tests, scorers, settings and costs."
     )
