@@ -79,19 +79,20 @@ def _cut_half_line(path: Path) -> None:
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Do a piece of work while no other process does it; ``path`` is a file for nothing else.
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Do a piece of work in a folder while no other process does one there, where that can be.
 
-    Raises:
-        RunError: the file cannot be written.
+    Windows and some network file systems have no such locks.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("ab")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    with stream, _one_at_a_time(stream.fileno()):
+    if sys.platform == "win32":
         yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with _one_at_a_time(descriptor):
+            yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

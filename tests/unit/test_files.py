@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from clinprompt.errors import RunError
-from clinprompt.files import append_line, new_folder, write_bytes, write_text
+from clinprompt.files import append_line, new_folder, one_at_a_time, write_bytes, write_text
 
 
 @pytest.fixture
@@ -155,3 +156,25 @@ def test_the_draft_of_a_living_process_stays(tmp_path):
         drafts = [path for path in tmp_path.iterdir() if path.name != "f"]
         assert [names(draft) for draft in drafts] == [["note.txt"]]
         process.send_signal(signal.SIGKILL)
+
+
+def test_work_in_a_folder_is_done_by_one_process_at_a_time(tmp_path):
+    """Another process adds to a number that this one is changing, and waits for it."""
+    number = tmp_path / "number"
+    number.write_text("0")
+    add = (
+        "import sys; from pathlib import Path; from clinprompt.files import one_at_a_time\n"
+        "path = Path(sys.argv[1]); print('here', flush=True)\n"
+        "with one_at_a_time(path.parent): path.write_text(str(int(path.read_text()) + 1))"
+    )
+    with one_at_a_time(tmp_path):
+        before = int(number.read_text())
+        command = [sys.executable, "-c", add, str(number)]
+        other = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert other.stdout.read(4) == b"here"
+        time.sleep(0.3)
+        number.write_text(str(before + 1))
+    assert other.wait(timeout=60) == 0
+    other.stdout.close()
+    assert number.read_text() == "2"
+    assert list(tmp_path.iterdir()) == [number]

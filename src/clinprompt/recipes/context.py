@@ -140,11 +140,11 @@ class Run:
 
     def finish(self, made: Mapping[str, Artifact]) -> None:
         """Remember that things are done, and what of them was saved, all at once."""
-        path = self.folder / "finished.json"
-        with one_at_a_time(path.with_name(".finished.lock")):
+        with one_at_a_time(self.folder):
             self.refresh()
             self.finished |= {name: one.manifest.content_hash for name, one in made.items()}
-            write_text(path, json.dumps(self.finished, indent=2) + "\n")
+            text = json.dumps(self.finished, indent=2) + "\n"
+            write_text(self.folder / "finished.json", text)
 
     def claim(self, tasks: Sequence[TaskData]) -> None:
         """Remember what the tasks of this run hold, or check that they still hold it.
