@@ -79,23 +79,6 @@ def _cut_half_line(path: Path) -> None:
 
 
 @contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Do a piece of work in a folder while no other process does one there, where that can be.
-
-    Windows and some network file systems have no such locks.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with _one_at_a_time(descriptor):
-            yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
 def _one_at_a_time(descriptor: int) -> Iterator[None]:
     """Keep other processes out of an open file, where the system can."""
     if sys.platform == "win32":
@@ -183,7 +166,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         _remove_abandoned(path)
         draft = Path(mkdtemp(prefix=f".{path.name}.", suffix=_DRAFT, dir=path.parent))
         draft.chmod(0o755)
-        with _locked(draft, wait=True):
+        with locked(draft, wait=True):
             yield draft
             _swap(draft, path)
     except OSError as error:
@@ -194,15 +177,15 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(draft: Path, *, wait: bool) -> Iterator[bool]:
-    """Lock a draft until the block or the process ends; yield whether that could be done.
+def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Lock a folder until the block or the process ends; yield whether that could be done.
 
     Windows and some network file systems have no such locks: there no draft counts as abandoned.
     """
     if sys.platform == "win32":
         yield False
         return
-    descriptor = os.open(draft, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         is_locked = True
@@ -218,7 +201,7 @@ def _remove_abandoned(path: Path) -> None:
     """Remove drafts for ``path`` that nobody locks; an empty one may be about to be locked."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*{_DRAFT}"):
         if draft.is_dir():
-            with suppress(OSError), _locked(draft, wait=False) as is_locked:
+            with suppress(OSError), locked(draft, wait=False) as is_locked:
                 if is_locked and any(draft.iterdir()):
                     shutil.rmtree(draft)
 

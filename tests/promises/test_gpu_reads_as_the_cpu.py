@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from tiny import byte_tokenizer, random_prompts, random_rows
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny import random_prompts, random_rows, save_tiny
 
 from clinprompt.backbone.bank import make_bank
 from clinprompt.backbone.decode import generate, score_choices
@@ -20,19 +19,14 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Return a model with heads of 64 numbers, as the kernel for packed rows has them."""
-    config = LlamaConfig(
+    return save_tiny(
+        tmp_path_factory.mktemp("model"),
+        "llama",
         hidden_size=256,
         intermediate_size=384,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=300,
+        initializer_range=0.02,
+        head_dim=64,
     )
-    torch.manual_seed(0)
-    place = tmp_path_factory.mktemp("model")
-    LlamaForCausalLM(config).save_pretrained(place)
-    byte_tokenizer().save_pretrained(place)
-    return place
 
 
 def prompts_of(backbone, placement):

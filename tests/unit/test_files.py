@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clinprompt.errors import RunError
-from clinprompt.files import append_line, new_folder, one_at_a_time, write_bytes, write_text
+from clinprompt.files import append_line, locked, new_folder, write_bytes, write_text
 
 
 @pytest.fixture
@@ -163,11 +163,11 @@ def test_work_in_a_folder_is_done_by_one_process_at_a_time(tmp_path):
     number = tmp_path / "number"
     number.write_text("0")
     add = (
-        "import sys; from pathlib import Path; from clinprompt.files import one_at_a_time\n"
+        "import sys; from pathlib import Path; from clinprompt.files import locked\n"
         "path = Path(sys.argv[1]); print('here', flush=True)\n"
-        "with one_at_a_time(path.parent): path.write_text(str(int(path.read_text()) + 1))"
+        "with locked(path.parent, wait=True): path.write_text(str(int(path.read_text()) + 1))"
     )
-    with one_at_a_time(tmp_path):
+    with locked(tmp_path, wait=True):
         before = int(number.read_text())
         command = [sys.executable, "-c", add, str(number)]
         other = subprocess.Popen(command, stdout=subprocess.PIPE)

@@ -25,7 +25,7 @@ from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.batches.encode import Encoder, Row, chat_shell, make_encoder
 from clinprompt.config import RunConfig
 from clinprompt.errors import RunError
-from clinprompt.files import one_at_a_time, write_text
+from clinprompt.files import locked, write_text
 from clinprompt.prompts.artifact import Artifact, Kind, Manifest
 from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.prompts.soft import SoftPrompts
@@ -140,7 +140,7 @@ class Run:
 
     def finish(self, made: Mapping[str, Artifact]) -> None:
         """Remember that things are done, and what of them was saved, all at once."""
-        with one_at_a_time(self.folder):
+        with locked(self.folder, wait=True):
             self.refresh()
             self.finished |= {name: one.manifest.content_hash for name, one in made.items()}
             text = json.dumps(self.finished, indent=2) + "\n"

@@ -94,7 +94,7 @@ def adapt_task(
     with adapt(run, fit, loaded) as fitted:
         assert fitted.artifact is not None
         saved = run.store.save(fitted.artifact, data.card.name)
-    run.place(fit.name).checkpoint.unlink(missing_ok=True)
+    run.forget(fit.name)
     return saved
 
 

@@ -124,7 +124,7 @@ def _make(runs: Runs, trial: Trial) -> dict[str, Any]:
     with adapt(run, fit, metaprompt) as fitted:
         loss = mean_loss(run.backbone, fitted.tuner, _validation(run, trial.data))
         progress = fitted.progress
-    run.place(trial.phase).checkpoint.unlink(missing_ok=True)
+    run.forget(trial.phase)
     return {
         "key": trial.key,
         "method": trial.method,
