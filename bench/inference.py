@@ -23,8 +23,8 @@ from clinprompt.backbone.decode import generate
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.batches.encode import Row
 from clinprompt.prompts.initializers import from_vocabulary
-from clinprompt.recipes.suite import examples_of, load_suite
-from clinprompt.settings import DataSettings
+from clinprompt.runs.suite_data import examples_of, load_suite
+from clinprompt.settings.groups import DataSettings
 
 NEVER = -1  # an id that no token has
 NOTE_TOKENS, REQUEST_TOKENS = 24, 8  # of each answer

@@ -21,12 +21,13 @@ from peft import (
 from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.gradients import accumulate_gradients
 from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.start_vectors import start_vectors
 from clinprompt.batches.encode import Row, collate
+from clinprompt.jobs.distill import distillation_objective
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.initializers import from_vocabulary
-from clinprompt.recipes.distill import distillation_objective, start_vectors
-from clinprompt.recipes.tune import batches_of, task_objective
-from clinprompt.settings import DistillSettings, Placement, PromptSettings
+from clinprompt.settings.groups import DistillSettings, Placement, PromptSettings
+from clinprompt.training.fit import batches_of, task_objective
 from clinprompt.training.teacher_cache import CachePlan, TeacherCache
 
 Step = Callable[[Sequence[Row]], float]

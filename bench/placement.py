@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from clinprompt.config import RunConfig, check_config
-from clinprompt.recipes.one_task import evaluate_prompt, tune_task
-from clinprompt.recipes.predict import open_annotator
+from clinprompt.jobs.annotate import open_annotator
+from clinprompt.jobs.one_task import evaluate_prompt, tune_task
+from clinprompt.settings.run import RunConfig, check_config
 from clinprompt.training.progress import Silent
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "bench"

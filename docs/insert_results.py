@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from clinprompt.evaluation.cells import read_cells, shots_name, shots_order
-from clinprompt.evaluation.summaries import Summary, SummaryKey, summarize, types_of
-from clinprompt.evaluation.tables import mean_text
+from clinprompt.evaluation.report.score_tables import mean_text
+from clinprompt.evaluation.statistics.summaries import Summary, SummaryKey, summarize, types_of
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "open21"

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from clinprompt.config import load_config
 from clinprompt.prompts.artifact import Manifest, load_artifact, make_artifact, save_artifact
+from clinprompt.settings.run import load_config
 from clinprompt.tasks.suite import find_suite
 
 SHIPPED = Path(__file__).parents[1] / "src" / "clinprompt" / "prompts" / "shipped"

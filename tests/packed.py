@@ -9,8 +9,8 @@ import pytest
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.card import SPLITS, find_card
-from clinprompt.tasks.example import Record
 from clinprompt.tasks.load import load_task
+from clinprompt.tasks.records import Record
 
 SECRET = "zebrafishpatient"  # stands for record text: no error may show it
 

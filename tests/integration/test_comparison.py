@@ -11,16 +11,16 @@ from test_road import FIT, MEASURED_TIMES, METHODS, artifacts, config_of, withou
 from tiny import KillAfter, Killed
 
 from clinprompt.backbone.load import load_backbone
-from clinprompt.config import check_config
 from clinprompt.errors import ArtifactError, DataError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
+from clinprompt.jobs.comparison.compare import Budget, Request, compare, seconds_of
+from clinprompt.jobs.comparison.report_contents import report_contents
+from clinprompt.jobs.comparison.search import _table, search
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.prompts.store import open_prompt
-from clinprompt.recipes.compare import Budget, Request, compare, seconds_of
-from clinprompt.recipes.context import open_run
-from clinprompt.recipes.search import _table, search
-from clinprompt.recipes.suite import load_suite
-from clinprompt.recipes.summary import report_contents
+from clinprompt.runs.run import open_run
+from clinprompt.runs.suite_data import load_suite
+from clinprompt.settings.run import check_config
 from clinprompt.training.progress import Silent
 from clinprompt.training.runlog import RunLog
 

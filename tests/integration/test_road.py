@@ -8,14 +8,14 @@ import torch
 from safetensors.torch import load_file
 from tiny import KillAfter, Killed
 
-from clinprompt.config import check_config
 from clinprompt.errors import ArtifactError, BackboneError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
+from clinprompt.jobs.annotate import annotate_file, open_annotator
+from clinprompt.jobs.comparison.compare import Request as Comparison
+from clinprompt.jobs.comparison.compare import compare
+from clinprompt.jobs.one_task import Request, adapt_task, evaluate_prompt, tune_task
 from clinprompt.prompts.store import Store
-from clinprompt.recipes.compare import Request as Comparison
-from clinprompt.recipes.compare import compare
-from clinprompt.recipes.one_task import Request, adapt_task, evaluate_prompt, tune_task
-from clinprompt.recipes.predict import annotate_file, open_annotator
+from clinprompt.settings.run import check_config
 from clinprompt.training.progress import Silent
 
 METHODS = (

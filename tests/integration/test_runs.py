@@ -8,10 +8,10 @@ from test_road import FIT, config_of
 from tiny import KillAfter, Killed
 
 from clinprompt.errors import RunError
-from clinprompt.recipes.context import Run, open_run
-from clinprompt.recipes.distill import teach
-from clinprompt.recipes.runs import Runs
-from clinprompt.recipes.suite import load_suite
+from clinprompt.jobs.comparison.variants import Runs
+from clinprompt.jobs.distill import teach
+from clinprompt.runs.run import Run, open_run
+from clinprompt.runs.suite_data import load_suite
 from clinprompt.training.progress import Silent
 
 

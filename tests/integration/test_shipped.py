@@ -8,17 +8,17 @@ from typer.testing import CliRunner
 
 from clinprompt.backbone.load import load_backbone
 from clinprompt.cli import app
-from clinprompt.config import check_config
+from clinprompt.jobs.adapt import Fit, adapt
+from clinprompt.methods.metaprompts import find_metaprompt, with_shape
 from clinprompt.prompts.artifact import load_artifact
-from clinprompt.recipes.adapt import Fit, adapt
-from clinprompt.recipes.context import open_run
-from clinprompt.recipes.metaprompts import find_metaprompt, with_shape
-from clinprompt.recipes.suite import encode_all, examples_of
-from clinprompt.recipes.tune import mean_loss
-from clinprompt.settings import DEFAULT_BACKBONE, SHIPPED
+from clinprompt.runs.run import open_run
+from clinprompt.runs.suite_data import encode_all, examples_of
+from clinprompt.settings.groups import DEFAULT_BACKBONE, SHIPPED
+from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task
 from clinprompt.tasks.suite import find_suite
+from clinprompt.training.fit import mean_loss
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {

@@ -8,8 +8,8 @@ from clinprompt.backbone.shared_prefix import logits_of, read_text
 from clinprompt.backbone.tuners import PromptTuner, lora, trained_numbers
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
-from clinprompt.recipes.tune import Exercise, tune
-from clinprompt.settings import FitSettings
+from clinprompt.settings.groups import FitSettings
+from clinprompt.training.fit import Exercise, tune
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 ROWS = [random_rows([(6, 2), (4, 3), (9, 1)], tasks=(0,))]

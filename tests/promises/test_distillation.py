@@ -15,8 +15,8 @@ from clinprompt.backbone.bank import Bank, make_bank, target_states
 from clinprompt.backbone.gradients import accumulate_gradients
 from clinprompt.batches.encode import collate
 from clinprompt.errors import RunError
-from clinprompt.recipes.distill import distillation_objective
-from clinprompt.settings import DistillSettings
+from clinprompt.jobs.distill import distillation_objective
+from clinprompt.settings.groups import DistillSettings
 from clinprompt.training.losses import (
     Taught,
     hidden_loss,

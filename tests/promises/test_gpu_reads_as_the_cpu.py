@@ -9,7 +9,7 @@ from clinprompt.backbone.decode import generate, score_choices
 from clinprompt.backbone.gradients import accumulate_gradients
 from clinprompt.backbone.layers import from_input
 from clinprompt.backbone.load import load_backbone
-from clinprompt.recipes.tune import batches_of, task_objective
+from clinprompt.training.fit import batches_of, task_objective
 
 ROWS = random_rows([(6, 3), (15, 1), (40, 5), (9, 2), (3, 4)], tasks=(0, 1, 2))
 PLACEMENTS = ("prefix", "suffix", "layers")

@@ -10,7 +10,7 @@ from clinprompt.backbone.decode import distinct_choices, generate, score_choices
 from clinprompt.backbone.gradients import accumulate_gradients
 from clinprompt.backbone.load import load_backbone
 from clinprompt.batches.encode import Row, collate, micro_batches
-from clinprompt.recipes.tune import task_objective
+from clinprompt.training.fit import task_objective
 
 TASKS = (1, 4)
 LENGTHS = [(3, 2), (17, 4), (8, 1), (12, 3), (5, 6), (1, 1)]

@@ -8,7 +8,7 @@ from clinprompt.backbone.bank import make_bank, target_states
 from clinprompt.backbone.gradients import accumulate_gradients
 from clinprompt.backbone.layers import from_input, prompt_width
 from clinprompt.batches.encode import collate
-from clinprompt.recipes.tune import task_objective
+from clinprompt.training.fit import task_objective
 
 ROWS = random_rows([(9, 3), (4, 2), (12, 1)], tasks=(0, 1))
 

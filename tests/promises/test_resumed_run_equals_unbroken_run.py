@@ -7,8 +7,8 @@ from tiny import KillAfter, Killed, place_in, random_prompts, random_rows
 from clinprompt.backbone.tuners import PromptTuner, lora
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
-from clinprompt.recipes.tune import Exercise, tune
-from clinprompt.settings import FitSettings
+from clinprompt.settings.groups import FitSettings
+from clinprompt.training.fit import Exercise, tune
 
 STEPS = 11
 ROWS = [

@@ -7,18 +7,18 @@ import pytest
 import torch
 from tiny import HIDDEN, change_json, random_prompts, random_rows
 
-from clinprompt.config import check_config
 from clinprompt.errors import ArtifactError, SettingError
+from clinprompt.jobs.adapt import Fit, adapt
+from clinprompt.jobs.distill import distill
+from clinprompt.methods.metaprompts import with_shape
+from clinprompt.methods.routing import starting_prompt
 from clinprompt.prompts.artifact import load_artifact, make_artifact, save_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts, compose, neutral_factors
 from clinprompt.prompts.initializers import mean_of_teachers
 from clinprompt.prompts.segments import Segments
 from clinprompt.prompts.store import open_prompt
-from clinprompt.recipes.adapt import Fit, adapt
-from clinprompt.recipes.context import open_run
-from clinprompt.recipes.distill import distill
-from clinprompt.recipes.metaprompts import with_shape
-from clinprompt.recipes.routing import starting_prompt
+from clinprompt.runs.run import open_run
+from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import TASK_TYPES, find_card
 from clinprompt.tasks.load import load_task
 

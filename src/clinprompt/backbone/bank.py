@@ -31,7 +31,7 @@ from clinprompt.backbone.shared_prefix import (
     read_text,
 )
 from clinprompt.batches.encode import IGNORED, Batch, Row
-from clinprompt.settings import Placement
+from clinprompt.settings.groups import Placement
 
 
 @dataclass(frozen=True, slots=True)

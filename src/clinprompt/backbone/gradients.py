@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from clinprompt.backbone.bank import Bank, TargetStates, make_bank, target_states
 from clinprompt.backbone.shared_prefix import Prefix
 from clinprompt.batches.encode import Batch
-from clinprompt.settings import Placement
+from clinprompt.settings.groups import Placement
 
 Loss = Callable[[Batch, TargetStates], Tensor]
 

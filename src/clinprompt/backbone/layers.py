@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from clinprompt.backbone.shared_prefix import Prefix, read_prompts
-from clinprompt.settings import Placement
+from clinprompt.settings.groups import Placement
 
 
 def prompt_width(model: PreTrainedModel, placement: Placement) -> int:

@@ -15,11 +15,11 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.prompts.soft import SoftPrompts
-from clinprompt.settings import Placement
+from clinprompt.settings.groups import Placement
 
 
 class Tuner(Protocol):
-    """What the training recipe needs of something trainable."""
+    """What training needs of something trainable."""
 
     placement: Placement
 

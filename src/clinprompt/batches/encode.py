@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from clinprompt.errors import SettingError
-from clinprompt.settings import DataSettings
-from clinprompt.tasks.example import Example
+from clinprompt.settings.groups import DataSettings
+from clinprompt.tasks.records import Example
 
 IGNORED = -100
 _SENTINEL = "\ue000"

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from clinprompt.batches.encode import Encoder
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.example import Answer, Example, TextAnswer
-from clinprompt.tasks.formats import make_example, render_answer
-from clinprompt.tasks.passages import best_passage, excerpt
-from clinprompt.tasks.readers.documents import marked_places
-from clinprompt.tasks.windows import Window, merge_relations, merge_spans, split_record
+from clinprompt.tasks.kinds import make_example, render_answer
+from clinprompt.tasks.long.passages import best_passage, excerpt
+from clinprompt.tasks.long.windows import Window, merge_relations, merge_spans, split_record
+from clinprompt.tasks.readers.generic.documents import marked_places
+from clinprompt.tasks.records import Answer, Example, TextAnswer
 
 LEAST_ROOM = 16  # tokens; where wording leaves less to a text, windows are of no use
 OVERLAP = 4  # a window shares a fourth with the next

@@ -1,4 +1,4 @@
-"""The command line: one thin sub-command per recipe. The only place that prints.
+"""The command line: one thin sub-command per job. The only place that prints.
 
 Heavy parts are imported inside the commands, so that ``--help`` answers at once.
 """

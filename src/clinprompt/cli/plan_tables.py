@@ -13,8 +13,8 @@ from rich.table import Table
 from clinprompt.cli.screen import console
 
 if TYPE_CHECKING:
-    from clinprompt.recipes.estimates import Phase
-    from clinprompt.recipes.plan import BackbonePlan, Costs, Plan, TaskPlan
+    from clinprompt.jobs.planning.estimates import Phase
+    from clinprompt.jobs.planning.plan import BackbonePlan, Costs, Plan, TaskPlan
 
 Rows = Sequence[Sequence[str]]
 

@@ -20,8 +20,8 @@ from clinprompt.cli.screen import (
 )
 
 if TYPE_CHECKING:
-    from clinprompt.config import RunConfig
-from clinprompt.settings import Method
+    from clinprompt.settings.run import RunConfig
+from clinprompt.settings.groups import Method
 
 
 def compare(
@@ -46,9 +46,9 @@ def compare(
     The same call goes on where it was stopped. Several calls, on one machine or on several over a
     shared folder, fill one grid together.
     """
-    from clinprompt.config import load_config
-    from clinprompt.recipes.compare import seconds_of
-    from clinprompt.recipes.suite import find_mirror
+    from clinprompt.jobs.comparison.compare import seconds_of
+    from clinprompt.runs.suite_data import find_mirror
+    from clinprompt.settings.run import load_config
 
     settings = load_config(config, overrides or ())
     if dry_run:
@@ -67,8 +67,8 @@ def search(
     overrides: Overrides = None,
 ) -> None:
     """Search the settings of each method on held-back tasks, with equally many trials each."""
-    from clinprompt.config import load_config
-    from clinprompt.recipes.search import search as make_trials
+    from clinprompt.jobs.comparison.search import search as make_trials
+    from clinprompt.settings.run import load_config
 
     settings = load_config(config, overrides or ())
     folder = out or Path("runs") / f"{settings.name}-search"
@@ -81,9 +81,9 @@ def quickstart(out: Out = None, overrides: Overrides = None) -> None:
     """Walk the whole road on made-up notes: no download, nothing private, ten minutes or so."""
     from importlib.resources import files
 
-    from clinprompt.config import load_config
+    from clinprompt.settings.run import load_config
 
-    path = Path(str(files("clinprompt.recipes"))) / "practice.toml"
+    path = Path(str(files("clinprompt.jobs"))) / "practice.toml"
     settings = load_config(path, overrides or ())
     command = _repeat(["quickstart"], None, overrides)
     _compare(settings, out or Path("runs") / settings.name, None, command)
@@ -97,7 +97,7 @@ def tune(
     overrides: Overrides = None,
 ) -> None:
     """Train a prompt of one task's own on its training rows (prompt tuning)."""
-    from clinprompt.recipes.one_task import tune_task
+    from clinprompt.jobs.one_task import tune_task
 
     folder = out or Path("runs") / f"tune-{Path(task).name}"
     settings = _settings(config, overrides, name="tune")
@@ -113,8 +113,8 @@ def distill(
     overrides: Overrides = None,
 ) -> None:
     """Train the teachers of a suite's sources and distill them into one metaprompt."""
-    from clinprompt.config import load_config
-    from clinprompt.recipes.one_task import distill_suite
+    from clinprompt.jobs.one_task import distill_suite
+    from clinprompt.settings.run import load_config
 
     settings = load_config(config, overrides or ())
     folder = out or Path("runs") / settings.name
@@ -138,8 +138,8 @@ def adapt(
     overrides: Overrides = None,
 ) -> None:
     """Fit a metaprompt to a new task from a few examples."""
-    from clinprompt.config import check_config
-    from clinprompt.recipes.one_task import Request, adapt_task, settings_of
+    from clinprompt.jobs.one_task import Request, adapt_task, settings_of
+    from clinprompt.settings.run import check_config
 
     method: Method = "adapted-factors" if factors_only else "adapted-metaprompt"
     request = Request(task, metaprompt, method, shots)
@@ -165,8 +165,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a saved prompt on a task's test rows, with a 95 % interval."""
-    from clinprompt.recipes.one_task import evaluate_prompt
-    from clinprompt.recipes.predict import open_annotator
+    from clinprompt.jobs.annotate import open_annotator
+    from clinprompt.jobs.one_task import evaluate_prompt
 
     annotator = open_annotator(
         prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
@@ -194,7 +194,7 @@ def predict(
     allow_backbone: AllowBackbone = False,
 ) -> None:
     """Annotate new notes with a saved prompt."""
-    from clinprompt.recipes.predict import annotate_file, open_annotator, output_form
+    from clinprompt.jobs.annotate import annotate_file, open_annotator, output_form
 
     known_form = output_form(form)
     annotator = open_annotator(
@@ -209,7 +209,7 @@ def _tell_plan(
     settings: "RunConfig", mirror: Path | None, *, rate: float | None, as_json: bool
 ) -> None:
     from clinprompt.cli.plan_tables import show_plan
-    from clinprompt.recipes.plan import dry_run
+    from clinprompt.jobs.planning.plan import dry_run
 
     operations = None if rate is None else rate * 1e12
     show_plan(dry_run(settings, mirror, rate=operations), as_json=as_json)
@@ -229,7 +229,7 @@ def _compare(
     command: str,
     seconds: float | None = None,
 ) -> None:
-    from clinprompt.recipes.compare import Budget, Request, compare
+    from clinprompt.jobs.comparison.compare import Budget, Request, compare
 
     request = Request(folder, settings, mirror, command, Budget(seconds))
     with reporter_of(folder) as reporter:
@@ -249,7 +249,7 @@ def _shown(config: Path) -> str:
 
 
 def _settings(config: Path | None, overrides: list[str] | None, *, name: str) -> "RunConfig":
-    from clinprompt.config import check_config, load_config
+    from clinprompt.settings.run import check_config, load_config
 
     if config:
         return load_config(config, overrides or ())

@@ -25,7 +25,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from clinprompt.tasks.example import Example
+    from clinprompt.tasks.records import Example
     from clinprompt.training.progress import Reporter
 
 console = Console()

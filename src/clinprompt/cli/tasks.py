@@ -42,9 +42,9 @@ def show(
     mirror: Mirror = None,
 ) -> None:
     """Show a task's card and how its records are put into words."""
-    from clinprompt.recipes.suite import examples_of, find_mirror
+    from clinprompt.runs.suite_data import examples_of, find_mirror
     from clinprompt.tasks.card import find_card
-    from clinprompt.tasks.formats import instruction_of
+    from clinprompt.tasks.kinds import instruction_of
     from clinprompt.tasks.load import load_task
 
     card = find_card(task)
@@ -81,8 +81,14 @@ def new(
     ] = None,
 ) -> None:
     """Make a task folder from your own data: a card to edit, and a copy of the data."""
-    from clinprompt.tasks.columns import Named
-    from clinprompt.tasks.new import Request, choose_folder, draft_task, task_type, write_task
+    from clinprompt.tasks.draft.columns import Named
+    from clinprompt.tasks.draft.draft_task import (
+        Request,
+        choose_folder,
+        draft_task,
+        task_type,
+        write_task,
+    )
 
     named = Named(tuple(text or ()), label, question, tuple(options or ()))
     folder = choose_folder(origin, out=out, name=name)
@@ -106,7 +112,7 @@ def check(
 ) -> None:
     """Read whole tasks: checksums, counts, overlap, what survives as text, lengths."""
     from clinprompt.cli.check_tables import show_check
-    from clinprompt.recipes.check import check_tasks
+    from clinprompt.jobs.check import check_tasks
 
     _say_missing(suite)
     checked = check_tasks(tasks or (), suite=suite, mirror=mirror)
@@ -137,8 +143,8 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Fetch data from its public repositories at pinned commits, and verify it."""
-    from clinprompt.recipes.fetch import choose_cards, fetch_cards
-    from clinprompt.tasks.fetch import find_route
+    from clinprompt.jobs.fetch import choose_cards, fetch_cards
+    from clinprompt.tasks.fetch.task_files import find_route
 
     _say_missing(suite)
     cards = choose_cards(tasks or (), suite)

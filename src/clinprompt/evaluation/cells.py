@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clinprompt.errors import DataError
 from clinprompt.files import append_line
-from clinprompt.settings import Shots
+from clinprompt.settings.groups import Shots
 
 CellKey = tuple[str, str, str, Shots, int]
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
-from clinprompt.tasks.example import (
+from clinprompt.tasks.records import (
     Answer,
     LabelAnswer,
     RelationsAnswer,

@@ -13,8 +13,8 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.parts import Parts, parts_of
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.example import Answer, Example
-from clinprompt.tasks.formats import parse_answer
+from clinprompt.tasks.kinds import parse_answer
+from clinprompt.tasks.records import Answer, Example
 
 
 @dataclass(frozen=True, slots=True)

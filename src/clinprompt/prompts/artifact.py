@@ -24,7 +24,7 @@ from clinprompt import __version__
 from clinprompt.errors import ArtifactError
 from clinprompt.files import new_folder, write_bytes, write_text
 from clinprompt.prompts.segments import Segments
-from clinprompt.settings import Placement
+from clinprompt.settings.groups import Placement
 
 Kind = Literal["prompt", "metaprompt", "factors"]
 _TENSORS: dict[Kind, dict[str, str]] = {

@@ -20,11 +20,11 @@ from pydantic import (
 )
 
 from clinprompt.errors import DataError, SettingError
-from clinprompt.settings import NAME_PATTERN, Settings
+from clinprompt.settings.groups import NAME_PATTERN, Settings
+from clinprompt.tasks.audit.published import Published
 from clinprompt.tasks.card_errors import first_problem
-from clinprompt.tasks.published import Published
+from clinprompt.tasks.fetch.upstream import FromUpstream
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
-from clinprompt.tasks.upstream import FromUpstream
 
 TaskType = Literal["ner", "re", "qa", "nli", "summarization"]
 TASK_TYPES: tuple[TaskType, ...] = get_args(TaskType)

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, catalog
-from clinprompt.tasks.checksums import checksum
-from clinprompt.tasks.density import answer_density
-from clinprompt.tasks.example import (
+from clinprompt.tasks.fetch.checksums import checksum
+from clinprompt.tasks.long.density import answer_density
+from clinprompt.tasks.readers import PracticeReader
+from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
+from clinprompt.tasks.readers.generic.rows import LETTERS
+from clinprompt.tasks.records import (
     Answer,
     LabelAnswer,
     Record,
@@ -19,9 +22,6 @@ from clinprompt.tasks.example import (
     SpansAnswer,
     TextAnswer,
 )
-from clinprompt.tasks.readers import PracticeReader
-from clinprompt.tasks.readers.files import DataFile, open_files
-from clinprompt.tasks.readers.rows import LETTERS
 
 _MIRROR_HINT = "set --mirror DIR or CLINPROMPT_MIRROR to the folder that holds the data sets"
 _KINDS: Mapping[AnswerKind, type[Answer]] = {

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
-from clinprompt.settings import Settings
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.card_errors import first_problem
 
 

@@ -15,8 +15,8 @@ from clinprompt.backbone.load import load_backbone
 from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.errors import BackboneError
 from clinprompt.prompts.soft import SoftPrompts
-from clinprompt.recipes.tune import Exercise, tune
-from clinprompt.settings import FitSettings
+from clinprompt.settings.groups import FitSettings
+from clinprompt.training.fit import Exercise, tune
 
 ROWS = random_rows([(6, 2), (4, 3), (9, 1)])
 SHARDS = "model-*-of-*.safetensors"

@@ -8,7 +8,7 @@ from tiny import byte_tokenizer
 
 from clinprompt.batches.encode import IGNORED, Encoder, Row, alike, collate, micro_batches
 from clinprompt.errors import SettingError
-from clinprompt.tasks.example import Example, Record
+from clinprompt.tasks.records import Example, Record
 
 TOKENIZER = byte_tokenizer()
 END = TOKENIZER.eos_token_id

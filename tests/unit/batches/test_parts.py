@@ -6,7 +6,8 @@ from tiny import byte_tokenizer
 from clinprompt.batches.encode import Encoder
 from clinprompt.batches.parts import parts_of
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.example import (
+from clinprompt.tasks.kinds import make_example, parse_answer
+from clinprompt.tasks.records import (
     LabelAnswer,
     Record,
     Relation,
@@ -15,7 +16,6 @@ from clinprompt.tasks.example import (
     SpansAnswer,
     TextAnswer,
 )
-from clinprompt.tasks.formats import make_example, parse_answer
 
 TOKENIZER = byte_tokenizer()  # one token a byte
 TEXT = " ".join(f"On day {day} he took drug{day} twice." for day in range(10, 30))

@@ -10,7 +10,7 @@ from clinprompt.evaluation.metrics import (
     score,
     token_f1,
 )
-from clinprompt.tasks.example import (
+from clinprompt.tasks.records import (
     LabelAnswer,
     Relation,
     RelationsAnswer,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from clinprompt.tasks.audit.counts import counts_of, mismatches
+from clinprompt.tasks.audit.overlap import drop_overlapping
 from clinprompt.tasks.card import SPLITS, catalog, find_card, read_card
-from clinprompt.tasks.counts import counts_of, mismatches
 from clinprompt.tasks.load import load_task
-from clinprompt.tasks.overlap import drop_overlapping
 from clinprompt.tasks.suite import find_suite
 
 ROOT = Path(__file__).parents[3]

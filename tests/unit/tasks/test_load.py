@@ -6,8 +6,8 @@ import pytest
 
 from clinprompt.errors import DataError, SettingError
 from clinprompt.tasks.card import Resplit, find_card
-from clinprompt.tasks.example import LabelAnswer, Record
 from clinprompt.tasks.load import load_task, move_groups
+from clinprompt.tasks.records import LabelAnswer, Record
 
 CARD = """
 name = "mine"

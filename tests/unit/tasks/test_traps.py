@@ -8,11 +8,11 @@ import pytest
 from openpyxl import Workbook
 
 from clinprompt.tasks.card import SPLITS, find_card
-from clinprompt.tasks.example import LabelAnswer
 from clinprompt.tasks.load import load_task
-from clinprompt.tasks.readers.excel import ExcelReader
-from clinprompt.tasks.readers.files import open_files
-from clinprompt.tasks.readers.rows import RowShape
+from clinprompt.tasks.readers.generic.data_files import open_files
+from clinprompt.tasks.readers.generic.excel import ExcelReader
+from clinprompt.tasks.readers.generic.rows import RowShape
+from clinprompt.tasks.records import LabelAnswer
 
 
 def labels(name: str, mirror: Path, files: dict[str, str]) -> list[list[str]]:

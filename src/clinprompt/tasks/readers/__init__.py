@@ -4,32 +4,32 @@ from typing import Annotated
 
 from pydantic import Field
 
-from clinprompt.tasks.readers.bioasq import BioasqReader
-from clinprompt.tasks.readers.brat import BratReader
-from clinprompt.tasks.readers.conll import ConllReader
-from clinprompt.tasks.readers.ddi import DdiReader
-from clinprompt.tasks.readers.emrqa import EmrqaReader
-from clinprompt.tasks.readers.excel import ExcelReader
-from clinprompt.tasks.readers.files import DataFile
-from clinprompt.tasks.readers.headqa import HeadqaReader
-from clinprompt.tasks.readers.i2b2 import I2b2Reader
-from clinprompt.tasks.readers.i2b2_2009 import I2b22009Reader
-from clinprompt.tasks.readers.i2b2_2012 import I2b22012Reader
-from clinprompt.tasks.readers.jsonl import JsonlReader
-from clinprompt.tasks.readers.mediqa_ans import MediqaAnsReader
-from clinprompt.tasks.readers.mediqa_mas import MediqaMasReader
-from clinprompt.tasks.readers.mimic_reports import MimicReportsReader
-from clinprompt.tasks.readers.nli4ct import Nli4ctReader
-from clinprompt.tasks.readers.parallel import ParallelReader
-from clinprompt.tasks.readers.phee import PheeReader
-from clinprompt.tasks.readers.practice import PracticeReader
-from clinprompt.tasks.readers.primock import PrimockReader
-from clinprompt.tasks.readers.pubmedqa import PubmedqaReader
-from clinprompt.tasks.readers.pubtator import PubtatorReader
-from clinprompt.tasks.readers.squad import SquadReader
-from clinprompt.tasks.readers.table import TableReader
-from clinprompt.tasks.readers.uf_relations import UfRelationsReader
-from clinprompt.tasks.readers.xml_pairs import XmlPairsReader
+from clinprompt.tasks.readers.datasets.bioasq import BioasqReader
+from clinprompt.tasks.readers.datasets.ddi import DdiReader
+from clinprompt.tasks.readers.datasets.emrqa import EmrqaReader
+from clinprompt.tasks.readers.datasets.headqa import HeadqaReader
+from clinprompt.tasks.readers.datasets.i2b2_2009 import I2b22009Reader
+from clinprompt.tasks.readers.datasets.i2b2_2010 import I2b2Reader
+from clinprompt.tasks.readers.datasets.i2b2_2012 import I2b22012Reader
+from clinprompt.tasks.readers.datasets.mediqa_ans import MediqaAnsReader
+from clinprompt.tasks.readers.datasets.mediqa_mas import MediqaMasReader
+from clinprompt.tasks.readers.datasets.mimic_reports import MimicReportsReader
+from clinprompt.tasks.readers.datasets.nli4ct import Nli4ctReader
+from clinprompt.tasks.readers.datasets.phee import PheeReader
+from clinprompt.tasks.readers.datasets.practice_notes import PracticeReader
+from clinprompt.tasks.readers.datasets.primock import PrimockReader
+from clinprompt.tasks.readers.datasets.pubmedqa import PubmedqaReader
+from clinprompt.tasks.readers.datasets.uf_relations import UfRelationsReader
+from clinprompt.tasks.readers.generic.brat import BratReader
+from clinprompt.tasks.readers.generic.conll import ConllReader
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.delimited import TableReader
+from clinprompt.tasks.readers.generic.excel import ExcelReader
+from clinprompt.tasks.readers.generic.jsonl import JsonlReader
+from clinprompt.tasks.readers.generic.parallel import ParallelReader
+from clinprompt.tasks.readers.generic.pubtator import PubtatorReader
+from clinprompt.tasks.readers.generic.squad import SquadReader
+from clinprompt.tasks.readers.generic.xml_pairs import XmlPairsReader
 
 _FileReader = (
     BioasqReader

@@ -1,0 +1,224 @@
+"""Lay comparisons of methods out as tables of strings. Knows nothing of cells' files or figures."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.random import Generator
+
+from clinprompt.evaluation.cells import shots_name
+from clinprompt.evaluation.report.score_tables import MISSING, Table, mean_text, without_ablations
+from clinprompt.evaluation.statistics.paired import (
+    MEAN,
+    NUM_SWAPS,
+    Comparison,
+    Difference,
+    Record,
+    ablated,
+    common_targets,
+    compare,
+    mean_ranks,
+    ranked,
+    record,
+)
+from clinprompt.evaluation.statistics.summaries import (
+    Grid,
+    Summaries,
+    all_shots,
+    at_shots,
+    methods_of,
+    targets_of,
+    types_of,
+)
+from clinprompt.settings.groups import Shots, split_method
+
+REFERENCES = ("lora", "prompt-tuning", "instruction")  # and variants; the last for no training
+_SEED = 1  # the same cells give the same tables
+_TEST_NOTE = (
+    "Score less that of {reference} on the same test rows. Brackets: 95 % paired bootstrap. p: "
+    f"paired permutation test ({NUM_SWAPS:,} draws; rows swapped, all seeds of a row together), "
+    "corrected by Holm's rule, means among each other ({num_means}) and single targets "
+    "({num_single})."
+)
+
+
+def comparison_tables(summaries: Summaries) -> list[Table]:
+    """Return differences, ranks and ablations of one backbone, by number of shots.
+
+    Without statistics by row, as in results kept by earlier versions, only ranks are told.
+    """
+    generator = np.random.default_rng(_SEED)
+    main = without_ablations(summaries)
+    tables: list[Table] = []
+    for shots in all_shots(summaries):
+        grid = at_shots(main, shots)
+        comparisons = _comparisons(grid, generator)
+        tables += [difference_table(one, targets_of(grid.values()), shots) for one in comparisons]
+        tables += rank_tables(grid, comparisons, shots)
+        tables += ablation_tables(at_shots(summaries, shots), shots, generator)
+    return tables
+
+
+def type_tables(summaries: Summaries) -> list[Table]:
+    """Return the means over the targets of each task type, a table for each number of shots.
+
+    There are none where every type has one target: the scores say the same.
+    """
+    main = without_ablations(summaries)
+    return [
+        _type_table(at_shots(main, shots), shots)
+        for shots in all_shots(main)
+        if max(map(len, types_of(at_shots(main, shots).values()).values())) > 1
+    ]
+
+
+def difference_table(comparison: Comparison, targets: Sequence[str], shots: Shots) -> Table:
+    """Return targets by methods: difference to the reference, interval, corrected p."""
+    rows = [
+        [
+            name,
+            *(
+                difference_text(comparison.differences.get((method, name)))
+                for method in comparison.methods
+            ),
+        ]
+        for name in [*targets, MEAN]
+    ]
+    notes = [
+        _test_note(comparison, comparison.reference),
+        _mean_note(comparison),
+        _left_out_note(comparison),
+    ]
+    title = f"Difference to {comparison.reference}, {shots_name(shots)}"
+    return Table(title, ["target", *comparison.methods], rows, " ".join(filter(None, notes)))
+
+
+def rank_tables(grid: Grid, comparisons: Iterable[Comparison], shots: Shots) -> list[Table]:
+    """Return the table of mean ranks and of wins against each reference; none for one method."""
+    methods, apart = ranked(grid)
+    ranks = mean_ranks(grid, methods)
+    if len(methods) < 2 or not ranks:
+        return []
+    against = list(comparisons)
+    rows = [
+        [method, f"{ranks[method]:.2f}", *(_record_text(one, method) for one in against)]
+        for method in sorted(methods, key=lambda name: ranks[name])
+    ]
+    num_common, num_targets = len(common_targets(grid, methods)), len(targets_of(grid.values()))
+    notes = [
+        f"Mean rank (1 is best) over the {num_common} of {num_targets} targets that all methods "
+        "have; equal scores share their mean rank."
+    ]
+    if apart:
+        notes.append(f"Not ranked, for other seeds or test rows: {', '.join(apart)}.")
+    if against:
+        notes.append(
+            "Against: wins-ties-losses on targets, significant after the correction of the table "
+            "of differences; in parentheses how often the bare score is higher and lower."
+        )
+    elif not any(one.scores for one in grid.values()):
+        notes.append("No tests: statistics by row were not kept.")
+    header = ["method", "mean rank", *(f"against {one.reference}" for one in against)]
+    return [Table(f"Ranks, {shots_name(shots)}", header, rows, " ".join(notes))]
+
+
+def ablation_tables(grid: Grid, shots: Shots, generator: Generator) -> list[Table]:
+    """Return for each method with ablations a table of them beside the plain form."""
+    found = ablated(grid.values())
+    variants: dict[str, list[str]] = {}
+    for method in methods_of(grid.values()):
+        if method in found:
+            variants.setdefault(method.partition("@")[0], []).append(method)
+    return [
+        _ablation_table(compare(grid, names, base, generator, each_target=False), grid, shots)
+        for base, names in variants.items()
+    ]
+
+
+def difference_text(difference: Difference | None) -> str:
+    """Return ``+0.05 [0.01, 0.09], p = 0.012``."""
+    if difference is None:
+        return MISSING
+    ends = f"[{difference.low:+.2f}, {difference.high:+.2f}]"
+    p_value = difference.corrected
+    probability = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    return f"{difference.value:+.2f} {ends}, {probability}"
+
+
+def _comparisons(grid: Grid, generator: Generator) -> list[Comparison]:
+    """Return the methods held against each reference that is there, if rows can be compared."""
+    methods = methods_of(grid.values())
+    if len(methods) < 2 or not any(one.scores for one in grid.values()):
+        return []
+    found = [one for name in REFERENCES for one in methods if split_method(one)[0] == name]
+    return [
+        compare(grid, [name for name in methods if name != reference], reference, generator)
+        for reference in found
+    ]
+
+
+def _type_table(grid: Grid, shots: Shots) -> Table:
+    methods = methods_of(grid.values())
+    rows = [
+        [f"{name} ({len(targets)})", *(_type_mean(grid, targets, method) for method in methods)]
+        for name, targets in types_of(grid.values()).items()
+    ]
+    note = "Mean over the targets of a type (their number in parentheses), intervals as above."
+    return Table(f"Means by task type, {shots_name(shots)}", ["type", *methods], rows, note)
+
+
+def _type_mean(grid: Grid, targets: Sequence[str], method: str) -> str:
+    found = [grid[target, method] for target in targets if (target, method) in grid]
+    return mean_text(found, len(targets))
+
+
+def _ablation_table(comparison: Comparison, grid: Grid, shots: Shots) -> Table:
+    base, targets = comparison.reference, comparison.targets
+    rows = []
+    for method in (base, *comparison.methods):
+        mean = mean_text([grid[target, method] for target in targets], len(targets))
+        difference = comparison.differences.get((method, MEAN))
+        variant = method.partition("@")[2] or "as it is"
+        rows.append([variant, mean, MISSING if method == base else difference_text(difference)])
+    notes = [
+        _test_note(comparison, base),
+        _mean_note(comparison),
+        _left_out_note(comparison),
+    ]
+    title = f"Ablations of {base}, {shots_name(shots)}"
+    header = ["variant", "mean over targets", "difference"]
+    return Table(title, header, rows, " ".join(filter(None, notes)))
+
+
+def _test_note(comparison: Comparison, reference: str) -> str:
+    num_means = sum(target == MEAN for _, target in comparison.differences)
+    num_single = len(comparison.differences) - num_means
+    return _TEST_NOTE.format(reference=reference, num_means=num_means, num_single=num_single)
+
+
+def _mean_note(comparison: Comparison) -> str:
+    return (
+        f"Means are over the {len(comparison.targets)} of {comparison.num_targets} targets that "
+        "all of these methods have."
+    )
+
+
+def _left_out_note(comparison: Comparison) -> str:
+    """Return which comparisons are missing, and why, targets of one reason together."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for (method, target), reason in comparison.left_out.items():
+        reasons.setdefault((method, reason), []).append(target)
+    texts = [
+        f"{method} on {', '.join(targets)} ({reason})"
+        for (method, reason), targets in reasons.items()
+    ]
+    return f"Not compared: {'; '.join(texts)}." if texts else ""
+
+
+def _record_text(comparison: Comparison, method: str) -> str:
+    if method == comparison.reference:
+        return MISSING
+    if not any((method, target) in comparison.differences for target in comparison.targets):
+        return MISSING
+    counts: Record = record(comparison, method)
+    bare = f"({counts.higher} higher, {counts.lower} lower)"
+    return f"{counts.wins}-{counts.ties}-{counts.losses} {bare}"

@@ -1,0 +1,305 @@
+"""Lay results out as tables of strings. Knows nothing of files, figures or how a table is shown."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+
+from clinprompt.evaluation.cells import Cell, by_backbone, shots_name, shots_order
+from clinprompt.evaluation.statistics.paired import ablated
+from clinprompt.evaluation.statistics.summaries import (
+    Summaries,
+    Summary,
+    all_shots,
+    at_shots,
+    mean_over_targets,
+    summarize,
+    targets_of,
+)
+from clinprompt.settings.groups import Shots, split_method
+
+Column = tuple[str, Shots]  # method, shots
+NOT_ABOVE = "≈"
+MISSING = "-"
+_SEED = 0  # the same cells give the same tables
+_SCORE_NOTE = (
+    "Brackets: 95 % percentile bootstrap over test rows. "
+    f"{NOT_ABOVE}: not clearly above the better of chance and majority (the interval reaches it). "
+    "Chance: random labels, no spans or links, a random training text. Majority: the most frequent "
+    "training answer, no spans or links; for positive F1 the most frequent positive label. "
+    "The mean's interval resamples each target's rows independently."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a target gives away for free: the scores of random labels and of a constant answer."""
+
+    chance: float
+    majority: float
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A headed grid of strings with a note below it; HTML folds ``is_detail`` tables away."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    is_detail: bool = False
+
+
+def table_rows(
+    cells: Sequence[Cell], baselines: Mapping[str, Baseline]
+) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the table of targets by method and shots; the last row is the mean.
+
+    A score reads ``0.41 [0.33, 0.48]``; a ``≈`` after it says that it is not clearly above the
+    better of chance and majority. A mean over fewer than all targets says over how many.
+    """
+    return _score_rows(summarize(cells, np.random.default_rng(_SEED)), baselines)
+
+
+def score_tables(cells: Sequence[Cell], baselines: Mapping[str, Baseline]) -> list[Table]:
+    """Return the scores, a table for each backbone and number of shots."""
+    tables = []
+    for backbone, group in (groups := by_backbone(cells)).items():
+        summaries = summarize(group, np.random.default_rng(_SEED))
+        tables += headed(summary_tables(summaries, baselines), backbone, groups)
+    return tables
+
+
+def summary_tables(summaries: Summaries, baselines: Mapping[str, Baseline]) -> list[Table]:
+    """Return the scores of one backbone, a table for each number of shots, without ablations."""
+    tables: list[Table] = []
+    for shots in all_shots(summaries):
+        chosen = {key: one for key, one in without_ablations(summaries).items() if key[2] == shots}
+        notes = ["" if tables else _SCORE_NOTE, _seed_note(chosen), _rows_note(chosen, shots)]
+        note = " ".join(filter(None, notes))
+        tables.append(Table(f"Scores, {shots_name(shots)}", *_score_rows(chosen, baselines), note))
+    return tables
+
+
+def without_ablations(summaries: Summaries) -> dict[tuple[str, str, Shots], Summary]:
+    """Return the summaries but for variants that are held against their plain form."""
+    left_out = {
+        (name, shots)
+        for shots in all_shots(summaries)
+        for name in ablated(at_shots(summaries, shots).values())
+    }
+    return {key: one for key, one in summaries.items() if key[1:] not in left_out}
+
+
+def headed(tables: Iterable[Table], backbone: str, backbones: Iterable[str]) -> list[Table]:
+    """Return tables whose titles name the backbone, where there is more than one."""
+    if len(list(backbones)) == 1:
+        return list(tables)
+    name = backbone or "backbone not recorded"
+    return [replace(table, title=f"{name}: {table.title}") for table in tables]
+
+
+def cost_tables(cells: Sequence[Cell]) -> list[Table]:
+    """Return costs, rates, scorers and details of one backbone's cells."""
+    return [_costs(cells), _rates(cells), _targets(cells), _details(cells)]
+
+
+def columns_of(cells: Sequence[Cell]) -> list[Column]:
+    """Return every (method, shots), fewest shots first, methods in order of appearance."""
+    return _by_shots((cell.method, cell.shots) for cell in cells)
+
+
+def column_name(column: Column) -> str:
+    """Return ``lora, 16-shot`` or ``lora, zero-shot``."""
+    method, shots = column
+    return f"{method}, {shots_name(shots)}"
+
+
+def bytes_text(count: float) -> str:
+    """Return a size with a decimal unit, ``2.7 kB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def interval_text(value: float, low: float, high: float) -> str:
+    """Return ``0.41 [0.33, 0.48]``."""
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def mean_text(group: Sequence[Summary], num_targets: int) -> str:
+    """Return the mean over targets with its interval; over fewer than all, it says how many."""
+    if not group:
+        return MISSING
+    text = interval_text(*mean_over_targets(group))
+    return text if len(group) == num_targets else f"{text} ({len(group)} of {num_targets})"
+
+
+def _score_rows(
+    summaries: Summaries, baselines: Mapping[str, Baseline]
+) -> tuple[list[str], list[list[str]]]:
+    targets = targets_of(summaries.values())
+    columns = _by_shots((one.method, one.shots) for one in summaries.values())
+    rows = []
+    for target in targets:
+        free = baselines.get(target)
+        scores = [_score_text(summaries.get((target, *column)), free) for column in columns]
+        rows.append([target, *_baseline_texts([free] if free else []), *scores])
+    known = [baselines[target] for target in targets if target in baselines]
+    means = [mean_text(_of_column(summaries, column), len(targets)) for column in columns]
+    complete = len(known) == len(targets)
+    rows.append(["mean", *_baseline_texts(known if complete else []), *means])
+    return ["target", "chance", "majority", *map(column_name, columns)], rows
+
+
+def _of_column(summaries: Summaries, column: Column) -> list[Summary]:
+    return [one for key, one in summaries.items() if key[1:] == column]
+
+
+def _by_shots(columns: Iterable[Column]) -> list[Column]:
+    return sorted(dict.fromkeys(columns), key=lambda column: shots_order(column[1]))
+
+
+def _baseline_texts(known: Sequence[Baseline]) -> list[str]:
+    if not known:
+        return [MISSING, MISSING]
+    means = fmean(one.chance for one in known), fmean(one.majority for one in known)
+    return [f"{mean:.2f}" for mean in means]
+
+
+def _score_text(summary: Summary | None, free: Baseline | None) -> str:
+    if summary is None:
+        return MISSING
+    text = interval_text(summary.value, summary.low, summary.high)
+    if summary.num_seeds > 1:
+        text = f"{text} ± {summary.spread:.2f}"
+    not_above = free is not None and summary.low <= max(free.chance, free.majority)
+    return f"{text} {NOT_ABOVE}" if not_above else text
+
+
+def _range_text(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _seed_note(summaries: Summaries) -> str:
+    group = list(summaries.values())
+    counts = [one.num_seeds for one in group]
+    if not group or max(counts) == 1:
+        return "One seed: differences between seeds are not in the intervals."
+    ends = "intervals resample the test rows for all seeds at once"
+    if any(one.draws is None for one in group if one.num_seeds > 1):
+        ends = "interval ends are means too where no statistics by row were kept"
+    return (
+        f"Scores are means over {_range_text(counts)} seeds, ± their standard deviation; {ends}. "
+        "Differences between seeds are not in the intervals."
+    )
+
+
+def _rows_note(summaries: Summaries, shots: Shots) -> str:
+    """Return which targets have fewer training rows than shots; of all rows, how many.
+
+    In-context examples are told apart: as many as the context holds.
+    """
+    taught, shown = list[Summary](), list[Summary]()
+    for one in summaries.values():
+        (shown if split_method(one.method)[0] == "in-context" else taught).append(one)
+    start = "Training rows" if shots == "all" else f"Fewer training rows than {shots}"
+    notes = (
+        _examples_note(start, taught, shots),
+        _examples_note("In-context examples that fit into the context", shown, shots),
+    )
+    return " ".join(filter(None, notes))
+
+
+def _examples_note(start: str, group: Sequence[Summary], shots: Shots) -> str:
+    """Return how many examples were seen of targets with fewer than shots; of all rows, always."""
+    seen: dict[str, list[int]] = {}
+    for one in group:
+        counts = [cell.num_examples for cell in one.cells if cell.num_examples]
+        if counts and (shots == "all" or min(counts) < shots):
+            seen.setdefault(one.target, []).extend(counts)
+    texts = [f"{target} {_range_text(counts)}" for target, counts in seen.items()]
+    return f"{start}: {', '.join(texts)}." if texts else ""
+
+
+def _costs(cells: Sequence[Cell]) -> Table:
+    rows = []
+    for column in columns_of(cells):
+        group = [cell for cell in cells if (cell.method, cell.shots) == column]
+        rows.append(
+            [
+                column_name(column),
+                _range_text([cell.trained_numbers for cell in group]),
+                bytes_text(fmean(cell.artifact_bytes for cell in group)),
+                _range_text([cell.steps for cell in group]),
+                f"{fmean(cell.train_seconds for cell in group):.1f}",
+                f"{fmean(cell.evaluate_seconds for cell in group):.1f}",
+                f"{fmean(cell.tokens_per_second for cell in group):.0f}",
+                bytes_text(peak) if (peak := max(c.peak_bytes for c in group)) else MISSING,
+            ]
+        )
+    header = ["method", "trained numbers", "bytes", "steps", "train s", "evaluate s", "tokens/s"]
+    note = (
+        "Means over targets and seeds; a to b: the range. Peak memory: the most that the process "
+        "held for any of them."
+    )
+    return Table("Costs a task", [*header, "peak memory"], rows, note)
+
+
+def _rates(cells: Sequence[Cell]) -> Table:
+    rows = []
+    for column in columns_of(cells):
+        group = [cell for cell in cells if (cell.method, cell.shots) == column]
+        shares = (
+            [cell.unparseable for cell in group],
+            [cell.ungrounded for cell in group],
+            [cell.truncated for cell in group],
+        )
+        texts = [f"{fmean(share):.1%} ({max(share):.1%})" for share in shares]
+        rows.append([column_name(column), *texts])
+    note = (
+        "Mean over targets and seeds (worst in parentheses). Unparseable: rows whose output no "
+        "rule could read; they count as wrong or as no prediction. Ungrounded: mentions or links "
+        "not found in the text; they are left out of the prediction. No row is dropped."
+    )
+    header = ["method", "unparseable rows", "ungrounded mentions", "truncated inputs"]
+    return Table("What could not be read", header, rows, note)
+
+
+def _targets(cells: Sequence[Cell]) -> Table:
+    rows = []
+    for target in dict.fromkeys(cell.target for cell in cells):
+        group = [cell for cell in cells if cell.target == target]
+        scorers = "; ".join(dict.fromkeys(cell.scorer for cell in group))
+        num_rows = _range_text([cell.num_rows for cell in group])
+        detectable = f"{max(cell.detectable for cell in group):.2f}"
+        rows.append([target, group[0].task_type, scorers, num_rows, detectable])
+    note = (
+        "Detectable: the smallest difference between two scores on this many rows that is "
+        "significant at 5 % (1.96 · √2 · bootstrap standard error, as if on different rows, so "
+        "conservative; the largest over the methods). Methods on the same rows are told apart by "
+        "the paired tests above."
+    )
+    header = ["target", "type", "scorer", "test rows", "detectable"]
+    return Table("How each target is scored", header, rows, note)
+
+
+def _details(cells: Sequence[Cell]) -> Table:
+    rows = [
+        [
+            cell.target,
+            column_name((cell.method, cell.shots)),
+            str(cell.seed),
+            interval_text(cell.value, cell.low, cell.high),
+            f"{cell.unparseable:.1%}",
+            f"{cell.ungrounded:.1%}",
+            ", ".join(f"{name} {value:.3f}" for name, value in cell.extra.items()) or MISSING,
+        ]
+        for cell in cells
+    ]
+    header = ["target", "method", "seed", "score", "unparseable", "ungrounded", "other metrics"]
+    return Table("Every result", header, rows, is_detail=True)

@@ -1,0 +1,1 @@
+"""What a user can start: each job connects settings, tasks, models and results."""

@@ -1,0 +1,124 @@
+"""Fit one method to one target task from few examples, and keep what can be kept.
+
+Axes: P prompt positions, R rank, H hidden size.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clinprompt.backbone.tuners import PromptTuner, Tuner, WeightTuner, trained_numbers
+from clinprompt.batches.encode import Row
+from clinprompt.methods.table import TRAIN_PROMPTS, Rates, Start, Started, start
+from clinprompt.prompts.artifact import Artifact, make_artifact
+from clinprompt.prompts.decomposed import DecomposedPrompts
+from clinprompt.runs.run import Run
+from clinprompt.settings.groups import Method
+from clinprompt.tasks.card import TaskCard
+from clinprompt.training.checkpoint import Progress
+from clinprompt.training.fit import Exercise, tune
+from clinprompt.training.fit_together import Training, tune_together
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What to fit: a method to the rows of one task, saved under a name."""
+
+    method: Method
+    card: TaskCard
+    rows: Sequence[Row]
+    name: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """A tuner fitted to one task: how the fit went, and what it takes to keep it."""
+
+    tuner: Tuner
+    progress: Progress
+    trained_numbers: int
+    artifact: Artifact | None
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the size of what one more task adds to a disk (float32 for trained weights)."""
+        return self.artifact.num_bytes if self.artifact else 4 * self.trained_numbers
+
+
+@contextmanager
+def adapt(run: Run, fit: Fit, metaprompt: Artifact | None) -> Iterator[Adapted]:
+    """Fit one method to the rows of a task, for as long as the block runs (LoRA is in the model).
+
+    Raises:
+        SettingError: the method needs a metaprompt and there is none.
+    """
+    with _start(run, fit, metaprompt) as (tuner, rates):
+        exercise = _exercise(run, fit, rates)
+        place = run.place(fit.name)
+        progress = tune(run.backbone, tuner, [fit.rows], exercise=exercise, place=place)
+        artifact = _artifact(run, tuner, fit, metaprompt)
+        yield Adapted(tuner, progress, trained_numbers(tuner), artifact)
+
+
+def adapt_together(run: Run, fits: Sequence[Fit], metaprompt: Artifact | None) -> list[Adapted]:
+    """Fit methods that train prompts, each to the rows of its task, side by side.
+
+    Each ends as it would by ``adapt``, within rounding.
+
+    Raises:
+        SettingError: a method needs a metaprompt and there is none.
+    """
+    trainings = []
+    for fit in fits:
+        assert fit.method in TRAIN_PROMPTS
+        with _start(run, fit, metaprompt) as (tuner, rates):
+            trainings.append(Training(tuner, fit.rows, _exercise(run, fit, rates), fit.name))
+    place = run.place_of([fit.name for fit in fits])
+    all_progress = tune_together(run.backbone, trainings, place=place)
+    return [
+        Adapted(
+            one.tuner,
+            progress,
+            trained_numbers(one.tuner),
+            _artifact(run, one.tuner, fit, metaprompt),
+        )
+        for fit, one, progress in zip(fits, trainings, all_progress, strict=True)
+    ]
+
+
+def _start(run: Run, fit: Fit, metaprompt: Artifact | None) -> Started:
+    return start(fit.method, Start(run, metaprompt, fit.card, fit.rows, fit.seed))
+
+
+def _exercise(run: Run, fit: Fit, rates: Rates) -> Exercise:
+    settings = run.config.adapt
+    steps = settings.method_steps.get(fit.method, settings.steps)
+    # A checkpoint of all weights takes longer than the steps that it saves.
+    every = steps + 1 if fit.method == "full" else settings.checkpoint_every
+    own = settings.model_copy(update={"steps": steps, "checkpoint_every": every})
+    return Exercise(own, rates, fit.seed)
+
+
+def _artifact(run: Run, tuner: Tuner, fit: Fit, metaprompt: Artifact | None) -> Artifact | None:
+    """Return what to save: factors alone where the shared prompt is untouched, else the prompt."""
+    if isinstance(tuner, WeightTuner):
+        return None
+    known: dict[str, object] = {"seed": fit.seed, "shots": len(fit.rows)}
+    if fit.method == "adapted-factors":
+        assert isinstance(tuner, PromptTuner)
+        assert isinstance(tuner.module, DecomposedPrompts)
+        assert metaprompt is not None
+        known["metaprompt"] = metaprompt.manifest.content_hash
+        manifest = run.manifest("factors", fit.name, fit.method, [fit.card])
+        tensors = {"columns": tuner.module.columns[0], "rows": tuner.module.rows[0]}
+        return make_artifact(manifest.model_copy(update=known), tensors)
+    with torch.no_grad():
+        prompts: Tensor | None = tuner.prompts([0])
+        assert prompts is not None
+    known |= {"placement": tuner.placement, "hidden_size": prompts.shape[-1]}
+    manifest = run.manifest("prompt", fit.name, fit.method, [fit.card])
+    return make_artifact(manifest.model_copy(update=known), {"vectors": prompts[0]})

@@ -1,0 +1,229 @@
+"""Annotate new notes with a saved prompt. The notes stay on this machine and in no log."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from clinprompt.backbone.bank import Bank, make_bank
+from clinprompt.backbone.layers import prompt_width
+from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
+from clinprompt.batches.encode import Encoder, make_encoder
+from clinprompt.errors import ArtifactError, DataError, SettingError
+from clinprompt.evaluation.predict import Prediction, predict
+from clinprompt.files import new_folder, write_text
+from clinprompt.prompts.artifact import Artifact, Manifest
+from clinprompt.prompts.store import open_prompt
+from clinprompt.settings.groups import DataSettings
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.kinds import make_example
+from clinprompt.tasks.kinds.brat_output import write_brat
+from clinprompt.tasks.records import (
+    LabelAnswer,
+    Record,
+    RelationsAnswer,
+    Span,
+    SpansAnswer,
+    TextAnswer,
+    Unparseable,
+)
+
+OutputForm = Literal["jsonl", "brat"]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotator:
+    """A saved prompt with its task and backbone, ready to answer."""
+
+    artifact: Artifact
+    card: TaskCard
+    data: DataSettings
+    prompt: Tensor
+    backbone: Backbone
+    is_foreign: bool
+
+    def encoder(self) -> Encoder:
+        """Return the encoder that the prompt was trained with."""
+        context = self.backbone.context - self.artifact.manifest.length
+        return make_encoder(self.backbone.tokenizer, self.data, context=context)
+
+    def bank(self) -> Bank:
+        """Return the prompt, ready to be read with rows."""
+        placement = self.artifact.manifest.placement
+        with torch.inference_mode():
+            return make_bank(self.backbone.model, self.prompt[None], placement)
+
+    def annotate(self, records: Sequence[Record]) -> list[Prediction]:
+        """Return the answers to new records."""
+        bank = self.bank()
+        examples = [make_example(self.card, record) for record in records]
+        cards = {self.card.name: self.card}
+        return predict(self.backbone, self.encoder(), examples, cards=cards, bank=bank)
+
+
+def open_annotator(
+    path: Path, *, backbone: str = "", device: str = "auto", allow_backbone: bool = False
+) -> Annotator:
+    """Load a saved prompt and the backbone that it belongs to (or the one named).
+
+    Raises:
+        ArtifactError: the prompt is damaged, or was trained on another backbone.
+        BackboneError: the backbone cannot be loaded.
+    """
+    artifact, prompt = open_prompt(path)
+    manifest = artifact.manifest
+    loaded = load_backbone_of(manifest, backbone, device=device)
+    is_foreign = loaded.fingerprint != manifest.fingerprint
+    width = prompt_width(loaded.model, manifest.placement)
+    if not (allow_backbone and manifest.hidden_size == width):
+        check_fits(loaded, manifest)
+    if len(manifest.tasks) != 1:
+        raise ArtifactError(f"{path}: its manifest names {len(manifest.tasks)} tasks, not one")
+    try:
+        card = TaskCard.model_validate(manifest.tasks[0])
+        data = DataSettings.model_validate(manifest.settings["data"])
+    except ValidationError as error:
+        raise of_other_version(manifest, error) from error
+    return Annotator(artifact, card, data, prompt.to(loaded.device), loaded, is_foreign)
+
+
+def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactError:
+    """Return the error that a prompt was saved with settings that this version does not know."""
+    place = ".".join(map(str, error.errors()[0]["loc"]))
+    return ArtifactError(
+        f"{manifest.name}: saved by clinprompt {manifest.code_version}, of which this version does "
+        f"not know {place}; use that version, or train the prompt again"
+    )
+
+
+def annotate_file(
+    annotator: Annotator, notes: Path, output: Path, *, form: OutputForm = "jsonl"
+) -> int:
+    """Annotate a JSON Lines file of notes; return how many.
+
+    A note is an object with the fields that the task's wording names (``text`` for most), and
+    optionally ``id`` and ``options``. The output is a JSON Lines file with one line a note or, for
+    mentions and links, a folder for brat: a pair of files a note, and ``predictions.jsonl`` with
+    the name of each note's pair as ``file`` and with what brat's files cannot tell.
+
+    Raises:
+        SettingError: the output is the file of notes, or a folder that is there already; or the
+            task asks for something that brat does not show.
+        DataError: the file is missing, or a line is no such object.
+        RunError: the output cannot be written.
+    """
+    _check_output(annotator.card, notes, output, form)
+    predictions = annotator.annotate(list(read_notes(notes)))
+    if form == "brat":
+        with new_folder(output) as folder:
+            answered = (replace(p.example.record, answer=p.answer) for p in predictions)
+            names = write_brat(folder, answered)
+            rows = (
+                {**as_json(one), "file": name} for one, name in zip(predictions, names, strict=True)
+            )
+            _write_lines(folder / "predictions.jsonl", rows)
+    else:
+        _write_lines(output, map(as_json, predictions))
+    return len(predictions)
+
+
+def output_form(word: str) -> OutputForm:
+    """Return the form of output that a word names.
+
+    Raises:
+        SettingError: it names none.
+    """
+    match word:
+        case "jsonl" | "brat":
+            return word
+    raise SettingError(f"no output format {word!r}; known: {', '.join(get_args(OutputForm))}")
+
+
+def _check_output(card: TaskCard, notes: Path, output: Path, form: OutputForm) -> None:
+    """Check before anything is read that the answers can be written."""
+    if output.resolve() == notes.resolve():
+        raise SettingError(f"{output}: is the file of notes itself; name another output")
+    if form == "brat" and output.exists():
+        raise SettingError(f"{output}: is there already; name a new folder")
+    if form == "brat" and card.answer not in ("spans", "relations"):
+        raise SettingError(
+            f"{card.name}: its answer is {card.answer}, and brat shows spans and relations only; "
+            "leave --format out"
+        )
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_notes(path: Path) -> Iterator[Record]:
+    """Yield the notes of a JSON Lines file.
+
+    Raises:
+        DataError: the file is missing or empty, or a line is not an object of texts.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text; save it as UTF-8") from error
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{path}: holds no notes; write one JSON object a line")
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _note(line, f"{path}:{number}", number)
+
+
+def as_json(prediction: Prediction) -> dict[str, Any]:
+    """Return an answer as plain JSON values; spans carry character offsets and their text."""
+    record, answer = prediction.example.record, prediction.answer
+    row: dict[str, Any] = {"id": record.id, "task": prediction.example.task}
+    match answer:
+        case LabelAnswer(label):
+            row["label"] = label
+        case SpansAnswer(spans, ungrounded):
+            row |= {"entities": [_span(record, s) for s in spans], "ungrounded": ungrounded}
+        case RelationsAnswer(relations, ungrounded):
+            row["relations"] = [
+                {"type": r.type, "head": _span(record, r.head), "tail": _span(record, r.tail)}
+                for r in relations
+            ]
+            row["ungrounded"] = ungrounded
+        case TextAnswer(text):
+            row["text"] = text
+        case Unparseable(text):
+            row["unparseable"] = text
+    if prediction.input_was_cut:
+        row["input_was_cut"] = True
+    return row
+
+
+def _span(record: Record, span: Span) -> dict[str, Any]:
+    text = record.text[span.start : span.end]
+    return {"start": span.start, "end": span.end, "type": span.type, "text": text}
+
+
+def _note(line: str, place: str, number: int) -> Record:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{place}: not JSON; write one object a line") from error
+    if not isinstance(values, dict):
+        raise DataError(f'{place}: not an object; write {{"id": "1", "text": "..."}}')
+    options = values.pop("options", [])
+    if not isinstance(options, list):
+        raise DataError(f'{place}: options is not a list; write "options": ["...", "..."]')
+    identity = str(values.pop("id", number))
+    fields = {name: value for name, value in values.items() if isinstance(value, str)}
+    if not fields:
+        raise DataError(f'{place}: has no text field; write {{"id": "1", "text": "..."}}')
+    try:
+        return Record(identity, fields, options=tuple(str(option) for option in options))
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error

@@ -1,0 +1,172 @@
+"""Read whole tasks and report what is in them: counts, overlap, what text carries, lengths."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clinprompt.backbone.load import load_tokenizer
+from clinprompt.batches.encode import Encoder, make_encoder
+from clinprompt.errors import ClinpromptError, SettingError
+from clinprompt.jobs.planning.lengths import lengths_of, share
+from clinprompt.runs.suite_data import find_mirror
+from clinprompt.settings.groups import DataSettings
+from clinprompt.tasks.audit.counts import balances, counts_of, mismatches
+from clinprompt.tasks.audit.overlap import drop_overlapping
+from clinprompt.tasks.audit.published import KINDS
+from clinprompt.tasks.audit.survival import Survival, survival_of
+from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card
+from clinprompt.tasks.load import TaskData, check_files, load_task, remedy
+from clinprompt.tasks.suite import find_suite
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A task whose data are not here, and what was said when they were looked for."""
+
+    card: TaskCard
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found: one row a task; by name, tasks not here, and errors of those not readable."""
+
+    rows: list[Row] = field(default_factory=list)
+    absent: dict[str, Absent] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def problems(self) -> list[str]:
+        """Return all that is wrong, one line each."""
+        wrong = [f"{row['task']}: {said}" for row in self.rows for said in row["mismatch"]]
+        unread = [_named(name, error) for name, error in self.errors.items()]
+        return [*wrong, *self._lacks(), *unread]
+
+    def _lacks(self) -> Iterator[str]:
+        """Say what is not here, tasks with one remedy together."""
+        groups: dict[str, list[Absent]] = {}
+        for absent in self.absent.values():
+            key = remedy(absent.card) if absent.card.source.access else ""
+            groups.setdefault(key, []).append(absent)
+        for group in groups.values():
+            cards = [absent.card for absent in group]
+            if len(group) == 1:
+                yield _named(cards[0].name, group[0].said)
+            else:
+                yield f"{', '.join(card.name for card in cards)}: not here; {remedy(*cards)}"
+
+
+def _named(name: str, error: str) -> str:
+    return error if error.startswith(f"{name}: ") else f"{name}: {error}"
+
+
+def check_tasks(
+    names: Sequence[str],
+    *,
+    suite: str,
+    mirror: Path | None,
+    backbone: str = "smollm2-135m",
+) -> Checked:
+    """Return what is in tasks, as far as they can be read.
+
+    Of each row, ``published`` holds what the publisher states against what is read of it, and
+    ``left_out`` and ``added`` say why the two differ. ``dropped`` counts the rows of a suite's
+    source that share a run of 13 words with a target that can be read. ``survive`` is the share of
+    answers, and of mentions or links, that come back unchanged from their text form. ``tokens``
+    are lengths, and what is lost for them, as training reads the task under the default settings
+    (see ``Lengths``). ``mismatch`` says what is wrong.
+
+    Raises:
+        SettingError: a suite is unknown, or nothing was named.
+    """
+    place, checked = find_mirror(mirror), Checked()
+    loaded, kept, dropped = [*_load(names, place, checked)], list[TaskData](), dict[str, int]()
+    if suite:
+        found = find_suite(suite)
+        sources = [*_load(found.sources, place, checked)]
+        targets = [*_load(found.targets, place, checked)]
+        cleaned, dropped = drop_overlapping(sources, targets)
+        kept = [*loaded, *cleaned, *targets]
+        loaded += [*sources, *targets]
+    if not (loaded or checked.absent or checked.errors):
+        raise SettingError(f"name a task or a suite to check; tasks: {', '.join(catalog())}")
+    if not loaded:
+        return checked
+    encoder = make_encoder(load_tokenizer(backbone), DataSettings())
+    for whole, trained in zip(loaded, kept or loaded, strict=True):
+        name = whole.card.name
+        try:
+            checked.rows.append(_row(whole, trained, dropped.get(name), encoder))
+        except ClinpromptError as error:
+            checked.errors[name] = str(error)
+    return checked
+
+
+def _load(names: Sequence[str], place: Path | None, checked: Checked) -> Iterator[TaskData]:
+    for name in names:
+        try:
+            card = find_card(name)
+            if said := _lack_of(card, place):
+                checked.absent[name] = Absent(card, said)
+            else:
+                yield load_task(card, place)
+        except ClinpromptError as error:
+            checked.errors[name] = str(error)
+
+
+def _lack_of(card: TaskCard, place: Path | None) -> str:
+    try:
+        check_files(card, place)
+    except ClinpromptError as error:
+        return str(error)
+    return ""
+
+
+def _row(data: TaskData, trained: TaskData, dropped: int | None, encoder: Encoder) -> Row:
+    card, counts = data.card, counts_of(data)
+    survival = survival_of(card, (record for split in SPLITS for record in data.splits[split]))
+    training = next(filter(None, (*trained.splits.values(), *data.splits.values())))
+    return {
+        "task": card.name,
+        "type": card.type,
+        "license": card.source.license,
+        **{kind: {split: counts[split][kind] for split in SPLITS} for kind in KINDS},
+        "published": [
+            {**balance.model_dump(), "is_even": balance.is_even}
+            for balance in balances(card, counts)
+        ],
+        **_differences(card),
+        "dropped": dropped,
+        "survive": _shares(card, survival),
+        "tokens": lengths_of(card, training, encoder).as_row(),
+        "mismatch": [*mismatches(card, counts), *_lost_answers(card, survival)],
+    }
+
+
+def _differences(card: TaskCard) -> Row:
+    lists = card.published.model_dump(exclude_none=True) if card.published else {}
+    return {name: list(lists.get(name, ())) for name in ("left_out", "added")}
+
+
+def _shares(card: TaskCard, survival: Survival) -> dict[str, float | None]:
+    parts = share(survival.annotations_kept, survival.annotations)
+    return {
+        "rows": share(survival.rows_kept, survival.rows),
+        "annotations": parts if _has_parts(card) else None,
+    }
+
+
+def _lost_answers(card: TaskCard, survival: Survival) -> Iterator[str]:
+    """Say which answers do not come back from their text form, of a kind whose answers all must."""
+    lost = survival.rows - survival.rows_kept
+    if lost and not _has_parts(card):
+        yield (
+            f"{lost} of {survival.rows} answers do not come back from their text form, the first "
+            f"in record {survival.first_lost}; mend the record's answer or the labels' words"
+        )
+
+
+def _has_parts(card: TaskCard) -> bool:
+    return card.answer in ("spans", "relations")

@@ -1,0 +1,1 @@
+"""Compare methods on target tasks over shots and seeds."""

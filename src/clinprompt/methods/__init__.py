@@ -1,0 +1,1 @@
+"""The methods of a comparison: what each one trains, and where it starts."""

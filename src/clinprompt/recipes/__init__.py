@@ -1,1 +1,0 @@
-"""Jobs that wire the parts: the only place, with the server, that opens configs."""

@@ -1,0 +1,1 @@
+"""The groups of settings, and the settings of a whole run."""

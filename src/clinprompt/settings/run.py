@@ -1,0 +1,223 @@
+"""A whole run's settings: TOML plus ``section.key=value``, checked strictly, saved with the run."""
+
+import tomllib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from clinprompt.errors import SettingError, did_you_mean
+from clinprompt.settings.groups import (
+    DEFAULT_BACKBONE,
+    NAME_PATTERN,
+    NEED_METAPROMPT,
+    AdaptSettings,
+    BaselineSettings,
+    CompareSettings,
+    DataSettings,
+    DistillSettings,
+    PromptSettings,
+    SearchSettings,
+    Settings,
+    TeacherSettings,
+    split_method,
+)
+
+
+class RunConfig(Settings):
+    """The whole road: sources → teachers → metaprompt → targets → report.
+
+    ``metaprompt`` is "" to distill one from the suite's sources, "shipped" for the one in the
+    package, or the folder of a saved one. A variant is a group of other settings under a name,
+    for methods that ask for it: ablations, or a baseline of another size.
+    """
+
+    name: str = Field(pattern=NAME_PATTERN)
+    suite: str = "practice"
+    backbone: str = DEFAULT_BACKBONE
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = Field(default=0, ge=0)
+    metaprompt: str = ""
+    data: DataSettings = DataSettings()
+    prompt: PromptSettings = PromptSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    distill: DistillSettings = DistillSettings()
+    adapt: AdaptSettings = AdaptSettings()
+    baselines: BaselineSettings = BaselineSettings()
+    compare: CompareSettings = CompareSettings()
+    variants: dict[Annotated[str, Field(pattern=NAME_PATTERN)], dict[str, Any]] = Field(
+        default_factory=dict
+    )
+    search: SearchSettings | None = None
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Return the backbones of the grid: those of ``compare``, else the run's own."""
+        return self.compare.backbones or (self.backbone,)
+
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """Return the variants ("" for none) whose metaprompt the grid needs and must distill."""
+        needed = self.variants_of(NEED_METAPROMPT)
+        return tuple(name for name in needed if not self.varied(name).metaprompt)
+
+    def variants_of(self, methods: Collection[str]) -> tuple[str, ...]:
+        """Return the variants ("" for none) under which the grid has one of these methods."""
+        named = [split_method(name) for name in self.compare.methods]
+        return tuple(dict.fromkeys(variant for method, variant in named if method in methods))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _runs_on_a_compared_backbone(cls, values: object) -> object:
+        """Take the first of ``compare.backbones`` where no backbone is told."""
+        if isinstance(values, dict) and "backbone" not in values:
+            grid = values.get("compare")
+            if isinstance(grid, dict) and isinstance(grid.get("backbones"), list):
+                return values | {"backbone": grid["backbones"][0]} if grid["backbones"] else values
+        return values
+
+    @model_validator(mode="after")
+    def _compares_its_backbone(self) -> Self:
+        if self.backbone not in self.backbones:
+            raise ValueError(
+                f"compare.backbones: has not the run's own, {self.backbone!r}; add it, or set "
+                "backbone to one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _knows_its_variants(self) -> Self:
+        used = {split_method(name)[1] for name in self.compare.methods} - {""}
+        if unknown := sorted(used - set(self.variants)):
+            hint = did_you_mean(unknown[0], self.variants)
+            raise ValueError(f"compare.methods: no variant {unknown[0]!r}; {hint}")
+        if unknown := sorted(set(self.compare.ablations) - used):
+            hint = did_you_mean(unknown[0], used)
+            raise ValueError(f"compare.ablations: no method has variant {unknown[0]!r}; {hint}")
+        for name, values in self.variants.items():
+            if kept := sorted(_FIXED & set(values)):
+                hint = "; name others in compare.backbones" if kept[0] == "backbone" else ""
+                raise ValueError(f"variants.{name}: {kept[0]} is the same in all variants{hint}")
+            self.varied(name)
+        for name in (*self.compare.methods, *(self.search.trials if self.search else ())):
+            self._check_method(*split_method(name))
+        for method, trials in (self.search.trials if self.search else {}).items():
+            for number, changes in enumerate(trials, start=1):
+                self.changed(changes, source=f"search.trials.{method}, trial {number}")
+        return self
+
+    def _check_method(self, method: str, variant: str) -> None:
+        """Check what only certain methods cannot do, before others have taken hours."""
+        own = self.varied(variant) if variant else self
+        where = f" in variant {variant}" if variant else ""
+        if method == "full" and own.dtype != "float32":
+            raise ValueError(
+                f"method full changes the weights themselves: set dtype = 'float32'{where}, or "
+                "give it a variant that does"
+            )
+        if method == "spot" and own.metaprompt:
+            raise ValueError(
+                "method spot starts from prompts of single sources, which a metaprompt that is "
+                f"given has not: leave spot out, or set metaprompt = ''{where}"
+            )
+
+    def varied(self, variant: str) -> "RunConfig":
+        """Return the settings of a variant ("" for the plain ones), which has no variants.
+
+        Raises:
+            SettingError: a setting of it is unknown or out of range.
+        """
+        changes = self.variants[variant] if variant else {}
+        return self.changed(changes, source=f"variants.{variant}")
+
+    def changed(self, changes: dict[str, Any], *, source: str) -> "RunConfig":
+        """Return these settings, without grid, variants and search, with changes on top.
+
+        Raises:
+            SettingError: a change is unknown or out of range.
+        """
+        values = self.model_dump(exclude={"compare", "variants", "search"})
+        return check_config(_merged(values, changes), source=source)
+
+
+_FIXED = {"name", "backbone", "device", "compare", "variants", "search"}
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return values with changes on top, group by group."""
+    both = dict(values)
+    for key, change in changes.items():
+        inner = both.get(key)
+        if isinstance(change, dict) and isinstance(inner, dict):
+            both[key] = _merged(inner, change)
+        else:
+            both[key] = change
+    return both
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's settings from TOML, with ``section.key=value`` overrides on top.
+
+    Raises:
+        SettingError: the file is missing or damaged, or a setting is unknown or out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingError(f"{path}: no such config; the repository's are in configs/") from error
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: not readable as TOML: {error}") from error
+    return check_config(values, source=str(path), overrides=overrides)
+
+
+def check_config(
+    values: dict[str, Any], *, source: str, overrides: Sequence[str] = ()
+) -> RunConfig:
+    """Check plain values, with overrides on top; ``source`` names them in errors.
+
+    Raises:
+        SettingError: a setting is unknown or out of range.
+    """
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise SettingError(f"{source}: {_first_problem(error)}") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *sections, name = key.strip().split(".")
+    if not equals or not name:
+        raise SettingError(f"override {override!r}: write section.key=value")
+    place = values
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise SettingError(f"override {override!r}: {section} is a value, not a section")
+    try:
+        place[name] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        place[name] = text.strip()
+
+
+def _is_group(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{place}: {first['msg']} (given: {first.get('input')!r})"
+    group: type[BaseModel] = RunConfig
+    for part in first["loc"][:-1]:
+        annotation = group.model_fields[str(part)].annotation
+        [group] = [one for one in (annotation, *get_args(annotation)) if _is_group(one)]
+    hint = did_you_mean(str(first["loc"][-1]), group.model_fields)
+    return f"{place}: unknown setting; {hint}"

@@ -1,0 +1,1 @@
+"""Check what the records of a task contain."""

@@ -1,0 +1,86 @@
+"""Find source records that share text with target records. Knows nothing of cards or wording.
+
+Two records overlap when they have a run of ``n`` words in common; words are runs of letters and
+digits in lower case. Training on such a source record could show a model the very text that it is
+tested on.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from clinprompt.tasks.load import TaskData, without
+from clinprompt.tasks.records import Record, TextAnswer
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def drop_overlapping(
+    sources: Sequence[TaskData], targets: Sequence[TaskData], n: int = 13
+) -> tuple[tuple[TaskData, ...], dict[str, int]]:
+    """Return the sources without the records that overlap any target record, of any split.
+
+    Fields, options and text answers are compared. Targets whose records are the sentences of notes
+    are read through, as a run of words may go on in the next sentence. Also returns the number of
+    records dropped, by task name.
+    """
+    assert n > 0
+    numbers: dict[str, int] = {}
+    seen = {
+        gram for target in targets for text in _running(target) for gram in _grams(text, n, numbers)
+    }
+    kept, num_dropped = [], {}
+    for source in sources:
+        dropped = frozenset(
+            record.id
+            for record in _records([source])
+            if any(gram in seen for text in _texts(record) for gram in _grams(text, n, numbers))
+        )
+        kept.append(without(source, dropped) if dropped else source)
+        num_dropped[source.card.name] = len(dropped)
+    return tuple(kept), num_dropped
+
+
+def drop_copies_of_test(data: TaskData) -> tuple[TaskData, int]:
+    """Return a task without the training records that read like one of its test records.
+
+    Answers do not count, nor do case, punctuation and white space. Also returns how many were
+    dropped.
+    """
+    tested = {_question(record) for record in data.splits["test"]}
+    copies = frozenset(r.id for r in data.splits["train"] if _question(r) in tested)
+    return (without(data, copies) if copies else data), len(copies)
+
+
+def _question(record: Record) -> tuple[tuple[str, ...], ...]:
+    texts = (*record.fields.values(), *record.options)
+    return tuple(tuple(_WORD.findall(text.lower())) for text in texts)
+
+
+def _records(tasks: Sequence[TaskData]) -> Iterator[Record]:
+    for task in tasks:
+        for records in task.splits.values():
+            yield from records
+
+
+def _running(task: TaskData) -> Iterator[str]:
+    """Yield the texts of a task, those of mentions in one running text a split."""
+    for records in task.splits.values():
+        if task.card.answer == "spans":
+            yield "\n".join(record.text for record in records)
+        else:
+            for record in records:
+                yield from _texts(record)
+
+
+def _grams(text: str, n: int, numbers: dict[str, int]) -> Iterator[int]:
+    """Yield a hash of each run of n words; of the words' numbers, as those of texts vary by run."""
+    words = [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())]
+    for start in range(len(words) - n + 1):
+        yield hash(tuple(words[start : start + n]))
+
+
+def _texts(record: Record) -> Iterator[str]:
+    yield from record.fields.values()
+    yield from record.options
+    if isinstance(record.answer, TextAnswer):
+        yield record.answer.text

@@ -1,0 +1,126 @@
+"""Say how much a publisher states, and what of it a task leaves out. Knows no records."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from clinprompt.settings.groups import Settings
+
+Part = Literal["all", "train", "validation", "test"]
+Kind = Literal["rows", "annotations"]
+PARTS: tuple[Part, ...] = get_args(Part)
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class Stated(Settings):
+    """How much a published split, or the whole set, is said to hold: rows, annotations or both."""
+
+    rows: int | None = Field(default=None, ge=0)
+    annotations: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _states_something(self) -> Self:
+        if self.rows is None and self.annotations is None:
+            raise ValueError("states neither rows nor annotations")
+        return self
+
+
+class Difference(Settings):
+    """Why so many rows or annotations of a published split (else of some split) are not read.
+
+    In a list ``added``: why so many are read beside those that are stated.
+    """
+
+    split: Part = "all"
+    rows: int | None = Field(default=None, gt=0)
+    annotations: int | None = Field(default=None, gt=0)
+    reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _counts_something(self) -> Self:
+        if self.rows is None and self.annotations is None:
+            raise ValueError("counts neither rows nor annotations")
+        return self
+
+
+class Balance(Settings):
+    """One stated number beside what was read: even where stated + added = read + left out."""
+
+    split: Part
+    kind: Kind
+    stated: int
+    left_out: int
+    added: int
+    read: int
+
+    @property
+    def is_even(self) -> bool:
+        """Tell whether all that is stated is accounted for."""
+        return self.stated + self.added == self.read + self.left_out
+
+    def __str__(self) -> str:
+        """Say what is off, in one clause."""
+        added = f" + {self.added} added" if self.added else ""
+        return (
+            f"published {self.split}: {self.stated} {self.kind} stated{added}, but {self.read} "
+            f"read + {self.left_out} left out"
+        )
+
+
+class Published(Settings):
+    """What the publisher states of a set, and why a task reads another number of it.
+
+    ``train``, ``validation`` and ``test`` are the published splits: one that a ``resplit`` takes
+    from counts whole. ``all`` is the whole set. Of ``all``, every difference counts; of a split,
+    those that name it.
+    """
+
+    all: Stated | None = None
+    train: Stated | None = None
+    validation: Stated | None = None
+    test: Stated | None = None
+    left_out: tuple[Difference, ...] = ()
+    added: tuple[Difference, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.parts:
+            raise ValueError(f"states nothing; give one of {', '.join(PARTS)}")
+        for one in (*self.left_out, *self.added):
+            for kind in KINDS:
+                stated = (self._stated(part, kind) for part in {one.split, "all"})
+                if getattr(one, kind) and all(number is None for number in stated):
+                    raise ValueError(
+                        f"{getattr(one, kind)} {kind} of {one.split} differ, but no {kind} of it "
+                        f"are stated; add published.{one.split}.{kind} or leave them out"
+                    )
+        return self
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return the splits that are stated, ``all`` for the whole set."""
+        return tuple(part for part in PARTS if getattr(self, part))
+
+    def balances(self, read: Mapping[Part, Mapping[Kind, int]]) -> Iterator[Balance]:
+        """Yield each stated number with what was read of the same published split."""
+        for part in self.parts:
+            for kind in KINDS:
+                stated = self._stated(part, kind)
+                if stated is not None:
+                    yield Balance(
+                        split=part,
+                        kind=kind,
+                        stated=stated,
+                        left_out=_total(self.left_out, part, kind),
+                        added=_total(self.added, part, kind),
+                        read=read[part][kind],
+                    )
+
+    def _stated(self, part: str, kind: Kind) -> int | None:
+        stated: Stated | None = getattr(self, part)
+        return None if stated is None else getattr(stated, kind)
+
+
+def _total(differences: tuple[Difference, ...], part: Part, kind: Kind) -> int:
+    return sum(getattr(one, kind) or 0 for one in differences if part in {"all", one.split})

@@ -1,0 +1,1 @@
+"""Draft a task folder from a user's own data."""

@@ -1,0 +1,326 @@
+"""Tell which column of a table is what, by usual names. Knows nothing of files or wording.
+
+The keys of JSON lines are columns too. What cannot be told is an error that lists the columns and
+names the option that tells it.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, cast
+
+from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.tasks.card import AnswerKind, Split, TaskType
+from clinprompt.tasks.readers.generic.jsonl import parse_span
+from clinprompt.tasks.readers.generic.rows import LETTERS
+
+Row = Mapping[str, object]
+
+_TEXTS = "text note note_text notes sentence report document abstract passage body content input"
+_USUAL: Mapping[str, tuple[str, ...]] = {
+    name: tuple(words.split())
+    for name, words in {
+        "text": f"{_TEXTS} transcript dialogue message description article",
+        "first": f"premise sentence1 sentence_1 text1 text_1 text_a question1 question_1 first "
+        f"context {_TEXTS}",
+        "second": "hypothesis sentence2 sentence_2 text2 text_2 text_b question2 question_2 second "
+        "statement claim",
+        "question": "question query",
+        "context": f"context {_TEXTS}",
+        "options": "options choices",
+        "label": "label gold_label class category verdict relation relation_type target gold "
+        "answer",
+        "summary": "summary target highlights headline impression brief conclusion answer",
+        "answer": "answer_idx answer_index answer label gold target correct correct_answer "
+        "final_decision long_answer response",
+        "spans": "spans entities annotations labels label",
+        "id": "id uid row_id example_id question_id qid pair_id note_id document_id doc_id pmid",
+        "group": "group patient patient_id subject_id person_id hadm_id note_id document_id doc_id "
+        "pmid title",
+    }.items()
+}
+_OPTIONS = {"text": "--text", "first": "--text", "second": "--text", "context": "--text"}
+_SHOWN = {"first": "first text", "second": "second text"}
+_NAME = re.compile(r"[^\W\d][\w.-]*( [\w.-]+){0,2}")
+_OPTION_COLUMN = re.compile(r"(?:option|choice|op)?_?([a-z]|[1-9])")
+_MOST_LABELS = 40
+_LONGEST_LABEL = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The columns that a user names; ``label`` is the one that holds the answer of any kind."""
+
+    text: tuple[str, ...] = ()
+    label: str = ""
+    question: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the columns are: ``row`` and ``spans`` of a reader, the kind of answer, guesses."""
+
+    row: Mapping[str, Any]
+    answer: AnswerKind
+    spans: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def tell_columns(
+    type_: TaskType, rows: Mapping[Split, Sequence[Row]], named: Named, place: str
+) -> Columns:
+    """Tell which column is the text, the question, the answer and so on; ``place`` is for errors.
+
+    Raises:
+        DataError: a column that the type needs is not among the usual names, or holds something
+            that cannot be its answer.
+        SettingError: a column that the user named is not there, or has no part in the type.
+    """
+    _check_parts(type_, named, place)
+    told = {*named.text, named.label, named.question, *named.options}
+    search = _Search(rows, place, told)  # what is told is not guessed for anything else
+    match type_:
+        case "ner":
+            return _ner(search, named)
+        case "nli":
+            return _nli(search, named)
+        case "qa":
+            return _qa(search, named)
+        case "summarization":
+            fields = {"text": search.find("text", *named.text[:1])}
+            target = search.find("summary", named.label)
+            return Columns({"fields": fields, "text": target, **search.keys()}, "text")
+        case "re":
+            fields = {"text": search.find("text", *named.text[:1])}
+            label = search.label("label", named.label)
+            return Columns({"fields": fields, "label": label, **search.keys()}, "label")
+
+
+def _check_parts(type_: TaskType, named: Named, place: str) -> None:
+    most = 2 if type_ == "nli" else 1
+    if len(named.text) > most or ((named.question or named.options) and type_ != "qa"):
+        raise SettingError(
+            f"{place}: type {type_} takes --text {'twice' if most == 2 else 'once'} at most, and "
+            "only qa takes --question and --options; leave out what has no effect"
+        )
+
+
+def _ner(search: "_Search", named: Named) -> Columns:
+    fields = {"text": search.find("text", *named.text[:1])}
+    spans = search.find("spans", named.label)
+    lists = [cast("list[object]", row[spans]) for row in search.rows if _is_list(row.get(spans))]
+    found = [[one for value in held if (one := parse_span(value))] for held in lists]
+    forms = dict.fromkeys(form for own in found for form, _ in own)
+    notes = [f"mentions: column {spans}, as {' and '.join(forms)}"]  # the reader names other forms
+    mentions, kept = sum(map(len, found)), sum(len({span for _, span in own}) for own in found)
+    notes += repeated(mentions - kept, mentions)
+    return Columns({"fields": fields, **search.keys()}, "spans", spans, tuple(notes))
+
+
+def repeated(num_repeated: int, num_mentions: int) -> tuple[str, ...]:
+    """Say how many mentions are left out as they repeat another, if any do."""
+    if not num_repeated:
+        return ()
+    return (
+        f"repeated: {num_repeated} of {num_mentions} mentions have the type and place of another "
+        "in the same text; each is kept once",
+    )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+def _nli(search: "_Search", named: Named) -> Columns:
+    first = search.find("first", *named.text[:1])
+    fields = {"text": first}
+    if len(named.text) != 1:  # one text alone is a plain classification
+        remedy = f"for a pair give --text twice, for one text alone say --text {shlex.quote(first)}"
+        fields["statement"] = search.find("second", *named.text[1:2], remedy=remedy)
+    label = search.label("label", named.label)
+    keys = {"group": first, **search.keys()} if len(fields) > 1 else search.keys()
+    return Columns({"fields": fields, "label": label, **keys}, "label")
+
+
+def _qa(search: "_Search", named: Named) -> Columns:
+    fields = {"question": search.find("question", named.question)}
+    options = search.options(named.options)
+    context = search.find("context", *named.text[:1], is_needed=False)
+    if context:
+        fields = {"context": context, **fields}
+    answer = search.find("answer", named.label)
+    keys = {"group": context, **search.keys()} if context else search.keys()
+    if options:
+        search.check_letters(answer)
+        return Columns({"fields": fields, "label": answer, "options": options, **keys}, "choice")
+    if search.is_closed(answer):
+        return Columns({"fields": fields, "label": answer, **keys}, "label")
+    return Columns({"fields": fields, "text": answer, **keys}, "text")
+
+
+@dataclass(slots=True)
+class _Search:
+    """Looks for columns one after another; holds those that are taken."""
+
+    by_split: Mapping[Split, Sequence[Row]]
+    place: str
+    taken: set[str]
+    rows: tuple[Row, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.rows = tuple(chain.from_iterable(self.by_split.values()))
+        if not self.rows:
+            raise DataError(f"{self.place}: holds no records; give files that have some")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for row in self.rows for name in row))
+
+    def find(self, role: str, given: str = "", *, is_needed: bool = True, remedy: str = "") -> str:
+        """Return the column that was given for a role, or else the one most usual for it."""
+        if given:
+            if given not in self.names:
+                raise SettingError(f"{self.place}: no column {given!r}; {self.shown(given)}")
+            return self._take(given)
+        if usual := self._usual(role):
+            return self._take(usual[0])
+        if not is_needed:
+            return ""
+        option = _OPTIONS.get(role, "--question" if role == "question" else "--label")
+        raise DataError(
+            f"{self.place}: no column has a usual name for the {_SHOWN.get(role, role)} "
+            f"({', '.join(_USUAL[role][:4])} ...); {self.shown()}; "
+            f"{remedy or f'tell it with {option} COLUMN'}"
+        )
+
+    def label(self, role: str, given: str) -> str:
+        """Return the column of a label: few short values, which stand in several rows each."""
+        name = self.find(role, given)
+        self._check_filled(name)
+        values = self.values(name)
+        longest = max(map(len, values))
+        if len(values) > min(_MOST_LABELS, len(self.rows) / 2) or longest > _LONGEST_LABEL:
+            free = (other for other in self.names if other not in self.taken)
+            closed = [other for other in free if self.is_closed(other)]
+            hint = f" (perhaps {' or '.join(closed)})" if closed and are_names(self.names) else ""
+            raise DataError(
+                f"{self.place}: column {name} holds {len(values)} different values of up to "
+                f"{longest} characters in {len(self.rows)} rows, but labels are at most "
+                f"{_MOST_LABELS}, of at most {_LONGEST_LABEL} characters, and stand in several "
+                f"rows each; tell the right one with --label COLUMN{hint}; for free answers "
+                "make a task of type qa or summarization"
+            )
+        return name
+
+    def _check_filled(self, name: str) -> None:
+        blank = {split: self._num_blank(name, rows) for split, rows in self.by_split.items()}
+        for split, rows in self.by_split.items():
+            if rows and blank[split] == len(rows):
+                raise DataError(
+                    f"{self.place}: column {name} has no value in all {len(rows)} rows of {split}; "
+                    "label them, or take the files of that split away"
+                )
+        if num := sum(blank.values()):
+            raise DataError(
+                f"{self.place}: column {name} is empty in {num} of {len(self.rows)} rows; every "
+                "row needs a label: give them one or take them out"
+            )
+
+    def _num_blank(self, name: str, rows: Sequence[Row]) -> int:
+        return sum(row.get(name) is None or not str(row[name]).strip() for row in rows)
+
+    def options(self, given: tuple[str, ...]) -> str | tuple[str, ...]:
+        """Return the column of all options or one column each, A first; nothing without options."""
+        if given:
+            found = tuple(self.find("options", name) for name in given)
+            return found if len(found) > 1 else found[0]
+        if name := self.find("options", is_needed=False):
+            return name
+        lettered = {
+            match[1]: name
+            for name in self.names
+            if (match := _OPTION_COLUMN.fullmatch(_plain(name)))
+        }
+        for order in (LETTERS.lower(), "123456789"):
+            names = [lettered[mark] for mark in order if mark in lettered]
+            if len(names) > 1 and list(order[: len(names)]) == [m for m in order if m in lettered]:
+                return tuple(self._take(name) for name in names)
+        return ()
+
+    def check_letters(self, name: str) -> None:
+        """Check that the answers of multiple choice are letters.
+
+        Raises:
+            DataError: one is not.
+        """
+        if not {value.upper() for value in self.values(name)} <= set(LETTERS):
+            raise DataError(
+                f"{self.place}: column {name} must hold the letter of the right option, A for the "
+                "first; write letters there, or tell another column with --label COLUMN"
+            )
+
+    def is_closed(self, name: str) -> bool:
+        """Tell whether a column holds few short values, each several times."""
+        values = self.values(name)
+        short = all(len(value) <= _LONGEST_LABEL for value in values)
+        return short and len(values) <= 10 and len(self.rows) >= 2 * len(values)
+
+    def values(self, name: str) -> set[str]:
+        """Return the different values of a column."""
+        return {" ".join(str(row.get(name, "")).split()) for row in self.rows}
+
+    def keys(self) -> dict[str, str]:
+        """Return the columns that name and group records: no value twice, and some value twice."""
+        keys = {}
+        for role in ("id", "group"):
+            whole = (name for name in self._usual(role) if self._is_whole(name))
+            fitting = (
+                name
+                for name in whole
+                if (len(self.values(name)) == len(self.rows)) == (role == "id")
+            )
+            if name := next(fitting, ""):
+                keys[role] = self._take(name)
+        return keys
+
+    def shown(self, sought: str = "") -> str:
+        """Return the columns for the eye, unless they look like the first row of a bare table.
+
+        Those that are near to what is ``sought`` are shown alone.
+        """
+        names = self.names
+        if are_names(names) and not any(name in self.values(name) for name in names):
+            return did_you_mean(sought, names) if sought else f"it has: {', '.join(names)}"
+        return (
+            f"its {len(names)} columns look like a row, not like names; if the table has no "
+            "header, name columns by number, the first is 0"
+        )
+
+    def _usual(self, role: str) -> tuple[str, ...]:
+        """Return the free columns whose names are usual for a role, the most usual first."""
+        by_name = {_plain(name): name for name in self.names if name not in self.taken}
+        return tuple(by_name[usual] for usual in _USUAL[role] if usual in by_name)
+
+    def _is_whole(self, name: str) -> bool:
+        return all(isinstance(row.get(name), str | int) and row[name] != "" for row in self.rows)
+
+    def _take(self, name: str) -> str:
+        self.taken.add(name)
+        return name
+
+
+def are_names(words: Iterable[str]) -> bool:
+    """Tell whether words look like names of columns, not like texts or numbers."""
+    return all(map(_NAME.fullmatch, words))
+
+
+def is_usual(name: str) -> bool:
+    """Tell whether a column of that name is known in any role."""
+    return any(_plain(name) in usual for usual in _USUAL.values())
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().casefold())

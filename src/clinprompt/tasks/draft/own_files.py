@@ -1,0 +1,160 @@
+"""Find the data files that a user points at, their format, and the splits that names give away.
+
+Knows nothing of what is in the files. A file belongs to a split when its own name or that of a
+folder above it has a word such as train, dev, valid or test in it.
+"""
+
+import glob
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.card import SPLITS, Split, TaskType
+from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
+
+Kind = Literal["jsonl", "table", "conll", "brat"]
+
+_KINDS: Mapping[str, Kind] = {
+    ".jsonl": "jsonl",
+    ".csv": "table",
+    ".tsv": "table",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".ann": "brat",
+}
+_WORDS: Mapping[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "dev": "validation",
+    "devel": "validation",
+    "development": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Data files of one format below ``root``: for each split, their paths from there.
+
+    ``unannotated`` are texts beside brat's files that nobody annotated; they are no data.
+    """
+
+    root: Path
+    kind: Kind
+    files: Mapping[Split, tuple[str, ...]]
+    unannotated: tuple[str, ...] = ()
+
+    def addresses(self, split: Split) -> tuple[str, ...]:
+        """Return what a card's ``files`` name: the files, or for brat a pattern a folder."""
+        paths = self.files.get(split, ())
+        if self.kind != "brat" or len(paths) == 1:
+            return paths
+        folders = dict.fromkeys(path.rpartition("/")[0] for path in paths)
+        return tuple(f"{glob.escape(folder)}/*.ann" if folder else "*.ann" for folder in folders)
+
+    def copied(self) -> tuple[str, ...]:
+        """Return the paths of everything that belongs to the data, a brat file's text with it."""
+        paths = [path for split in SPLITS for path in self.files.get(split, ())]
+        if self.kind == "brat":
+            paths += [f"{path.removesuffix('.ann')}.txt" for path in paths]
+        return tuple(paths)
+
+
+def open_origin(origin: Origin, split: Split) -> Iterator[DataFile]:
+    """Open the data files of a split one after another."""
+    for address in origin.addresses(split):
+        yield from open_files(origin.root, address)
+
+
+def find_origin(path: Path, type_: TaskType) -> Origin:
+    """Find the data files at ``path``: one file, or those of a folder.
+
+    Raises:
+        DataError: there is none, they are of several formats, some belong to no split though
+            others do, or none belongs to the split train.
+    """
+    if path.is_file():
+        names, root = [path.name], path.parent
+    elif path.is_dir():
+        names, root = sorted(_below(path)), path
+    else:
+        raise DataError(f"{path}: no such file or folder; mend --from")
+    by_name = {name: _kind(name, type_, alone=len(names) == 1) for name in names}
+    kinds = {kind for kind in by_name.values() if kind}
+    kind: Kind | None = "brat" if "brat" in kinds else min(kinds, default=None)
+    if kind is None and (texts := [name for name in names if name.lower().endswith(".txt")]):
+        raise DataError(
+            f"{path}: holds {len(texts)} texts (.txt) without annotation; annotate them in brat, "
+            "which puts an .ann beside each, or give JSON Lines"
+        )
+    if kind is None:
+        known = ", ".join([*_KINDS, ".txt (CoNLL)"])
+        raise DataError(f"{path}: holds no data file; known endings: {known}")
+    if len(kinds) > 1 and kind != "brat":  # beside brat's files lie texts and notes on them
+        raise DataError(f"{path}: holds files of {' and '.join(sorted(kinds))}; give one format")
+    own = [name for name in names if by_name[name] == kind]
+    for name in own:
+        if "!" in name:
+            raise DataError(f"{root / name}: rename it; no data file may have '!' in its path")
+    unannotated = tuple(_unannotated(names)) if kind == "brat" else ()
+    return Origin(root, kind, _by_split(path, own), unannotated)
+
+
+def _unannotated(names: Iterable[str]) -> Iterable[str]:
+    annotated = {name.removesuffix(".ann") for name in names if name.endswith(".ann")}
+    return (n for n in names if n.endswith(".txt") and n.removesuffix(".txt") not in annotated)
+
+
+def _below(folder: Path) -> Iterable[str]:
+    for path in folder.rglob("*"):
+        place = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in place.parts):
+            yield place.as_posix()
+
+
+def _kind(name: str, type_: TaskType, *, alone: bool) -> Kind | None:
+    """Return a file's format; a .txt file is CoNLL's only where nothing else can be meant."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".txt" and type_ == "ner" and (alone or split_of(name)):
+        return "conll"
+    if suffix == ".tsv" and type_ == "ner":
+        return "conll"
+    return _KINDS.get(suffix)
+
+
+def split_of(place: str) -> Split | None:
+    """Return the split that a path gives away, the file's own name before its folders'."""
+    path = PurePosixPath(place)
+    for part in (path.stem, *(parent.name for parent in path.parents)):
+        named = {_WORDS[word] for word in re.split(r"[^a-z]+", part.lower()) if word in _WORDS}
+        if len(named) == 1:
+            return named.pop()
+    return None
+
+
+def _by_split(path: Path, names: Iterable[str]) -> Mapping[Split, tuple[str, ...]]:
+    found: dict[Split | None, list[str]] = {}
+    for name in names:
+        found.setdefault(split_of(name), []).append(name)
+    lone = found.pop(None, [])
+    if lone and found:
+        raise DataError(
+            f"{path}: {len(lone)} of the files, such as {lone[0]}, belong to no split, but others "
+            "do; put train, dev or test in their names, or take them away"
+        )
+    by_split: dict[Split, tuple[str, ...]] = {
+        split: tuple(paths) for split, paths in found.items() if split
+    }
+    if lone or path.is_file():
+        return {"train": tuple(lone) or next(iter(by_split.values()))}
+    if "train" not in by_split:
+        raise DataError(f"{path}: no file is named train; name the one to learn from so")
+    return by_split

@@ -1,0 +1,1 @@
+"""Fetch the files of public tasks and verify them."""

@@ -1,0 +1,62 @@
+"""Sums that tell whether a file is the one a card names. Knows no tasks and no network.
+
+A card gives the sha256 of a file's bytes, in hex, or ``content:`` and the sha256 of what the file
+holds, which stays the same however it was packed: of a ``.gz`` the unpacked bytes; of a tar archive
+one line ``SHA256  NAME`` for each member, sorted by name, as ``sha256sum`` writes them. Members
+whose name starts with a dot (``.DS_Store``) do not count.
+"""
+
+import gzip
+import hashlib
+import tarfile
+import zlib
+from pathlib import Path
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.data_files import is_archive
+
+CONTENT = "content:"
+
+
+def checksum(path: Path, *, like: str, name: str = "") -> str:
+    """Return a file's sum, of its content where ``like`` is such a sum.
+
+    The file's name tells how it is packed; ``name`` stands in for it where the file is a draft.
+
+    Raises:
+        DataError: the file is damaged, so that its content cannot be read.
+    """
+    if not like.startswith(CONTENT):
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        return CONTENT + _content(path, Path(name or path.name))
+    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
+        raise DataError(f"{path}: damaged ({error}); fetch it again") from error
+
+
+def counts_as_member(name: str) -> bool:
+    """Tell whether a member of an archive belongs to its content."""
+    return not name.rpartition("/")[2].startswith(".")
+
+
+def _content(path: Path, name: Path) -> str:
+    if is_archive(name) and name.suffix != ".zip":
+        return _of_members(path)
+    with gzip.open(path) if name.suffix == ".gz" else path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _of_members(path: Path) -> str:
+    lines = []
+    with tarfile.open(path, "r:*") as archive:
+        for member in archive:
+            opened = archive.extractfile(member) if member.isfile() else None
+            if opened is None or not counts_as_member(member.name):
+                continue
+            if "\n" in member.name:
+                raise DataError(f"{path}: a member has a line break in its name; fetch it again")
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()  # type: ignore[arg-type]
+            lines.append((member.name.removeprefix("./"), digest))
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(lines))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,86 @@
+r"""Write annotated records as brat's pairs of files: ``X.txt`` and ``X.ann``. Knows no models.
+
+``readers/brat.py`` reads back the same mentions and links, once each, but for this: white space at
+the ends of a mention is left out, blanks in a type become ``_``, and ends of links that bear no
+type are called ``Mention``. Text is written as it is; just a byte order mark at its beginning,
+which readers would drop, becomes a blank, so that offsets stay true everywhere.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.records import Answer, Record, RelationsAnswer, Span, spans_of
+
+_UNTYPED = "Mention"
+_LONGEST_NAME = 100
+_LINE = re.compile(r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")  # what no str.splitlines() parts
+
+
+def write_brat(folder: Path, records: Iterable[Record]) -> tuple[str, ...]:
+    """Write each record's pair of files into a folder; return the names of the pairs, in order.
+
+    A name is the record's id with marks that no file name should have replaced, and a number
+    behind it where an earlier one is the same. A record without mentions gets an empty ``.ann``.
+
+    Raises:
+        DataError: a mention covers no words.
+    """
+    names: list[str] = []
+    used: set[str] = set()
+    for record in records:
+        name = _free_name(record.id, used)
+        names.append(name)
+        used.add(name.casefold())
+        text = re.sub("^\ufeff", " ", record.text).encode()
+        annotation = "".join(f"{line}\n" for line in _lines(record)).encode()
+        (folder / f"{name}.txt").write_bytes(text)
+        (folder / f"{name}.ann").write_bytes(annotation)
+    return tuple(names)
+
+
+def _free_name(identity: str, used: set[str]) -> str:
+    """Return a file name for a record that no other has, on any system, whatever its case."""
+    safe = re.sub(r"[^A-Za-z0-9.-]+", "_", identity).strip("._-")[:_LONGEST_NAME] or "note"
+    name, number = safe, 2
+    while name.casefold() in used:
+        name, number = f"{safe}-{number}", number + 1
+    return name
+
+
+def _lines(record: Record) -> Iterator[str]:
+    keys = {span: f"T{number}" for number, span in enumerate(_mentions(record.answer), start=1)}
+    for span, key in keys.items():
+        pieces = tuple(_pieces(record, span))
+        offsets = ";".join(f"{start} {end}" for start, end in pieces)
+        shown = " ".join(record.text[start:end] for start, end in pieces)
+        yield f"{key}\t{_type_name(span.type)} {offsets}\t{shown}"
+    if isinstance(record.answer, RelationsAnswer):
+        for number, link in enumerate(dict.fromkeys(record.answer.relations), start=1):
+            ends = f"Arg1:{keys[link.head]} Arg2:{keys[link.tail]}"
+            yield f"R{number}\t{_type_name(link.type)} {ends}"
+
+
+def _mentions(answer: Answer | None) -> Sequence[Span]:
+    return sorted(set(spans_of(answer)))
+
+
+def _pieces(record: Record, span: Span) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a mention on each line, as brat takes none that goes over a line's end."""
+    is_empty = True
+    for found in _LINE.finditer(record.text, span.start, span.end):
+        part = found[0]
+        if part.strip():
+            is_empty = False
+            start = found.start() + len(part) - len(part.lstrip())
+            yield start, start + len(part.strip())
+    if is_empty:
+        raise DataError(
+            f"record {record.id}: mention {span.start}-{span.end} ({span.type}) covers no words; "
+            "leave it out"
+        )
+
+
+def _type_name(type_: str) -> str:
+    return re.sub(r"\s+", "_", type_.strip()) or _UNTYPED

@@ -1,0 +1,170 @@
+"""Find the mentions that a model wrote in the text that it read. Knows nothing of cards or lines.
+
+A mention is a string with whitespace runs as single blanks. Text is searched with its whitespace
+runs flattened likewise; the spans that come out count characters of the text as it is.
+
+What strings cannot carry: of several occurrences of one string, which was meant, where the rules
+below choose another; discontinuous mentions; whitespace at the ends of a mention.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import chain, product
+
+from clinprompt.tasks.records import Relation, Span
+
+Place = tuple[int, int]
+
+
+def flatten(text: str) -> str:
+    """Return the text with whitespace runs as single blanks and none at the ends."""
+    return " ".join(text.split())
+
+
+class FlatText:
+    """A text with whitespace runs flattened, the offsets back, and an index of occurrences."""
+
+    def __init__(self, text: str) -> None:
+        kept = [
+            at for at, c in enumerate(text) if not (c.isspace() and at and text[at - 1].isspace())
+        ]
+        self._offsets = kept
+        self._flat = "".join(" " if text[at].isspace() else text[at] for at in kept)
+        self._folded = _fold(self._flat)
+        self._is_inside = [
+            0 < at < len(kept) and self._flat[at - 1].isalnum() and self._flat[at].isalnum()
+            for at in range(len(kept) + 1)
+        ]
+        self._known: dict[str, tuple[tuple[Place, ...], ...]] = {}
+
+    def tiers(self, mention: str) -> tuple[tuple[Place, ...], ...]:
+        """Return all occurrences of a mention, best kind first, each kind in order of the text.
+
+        The kinds: exact between word boundaries, exact inside a word, then both ignoring case.
+        """
+        if mention not in self._known:
+            exact = self._by_boundary(_occurrences(self._flat, mention))
+            folded = self._by_boundary(_occurrences(self._folded, _fold(mention)))
+            self._known[mention] = (*exact, *folded)
+        return self._known[mention]
+
+    def _by_boundary(self, places: Iterator[Place]) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
+        whole, inside = list[Place](), list[Place]()
+        for start, end in places:
+            fitting = inside if self._is_inside[start] or self._is_inside[end] else whole
+            fitting.append((self._offsets[start], self._offsets[end - 1] + 1))
+        return tuple(whole), tuple(inside)
+
+
+class SpanGrounder:
+    """Ground mentions one after another; holds the place reached and the spans already given.
+
+    A mention is searched, best kind of occurrence first, after the end of the one before it, else
+    from that one's start (it may be nested), and last from the beginning of the text. Mentions
+    rarely nest, so the next place after is the better guess. No (start, end, type) is given twice.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = FlatText(text)
+        self._last = Span(0, 0, "")
+        self._given: set[Span] = set()
+        self._open: dict[tuple[str, str], tuple[list[Place], ...]] = {}
+
+    def ground(self, mention: str, kind: str) -> Span | None:
+        """Return the next span of that mention and type, or None where the text has no more."""
+        key = (mention, kind)
+        if key not in self._open:
+            self._open[key] = tuple(map(list, self._text.tiers(mention)))
+        onward = product(self._open[key], (self._last.end, self._last.start))
+        for places, start in chain(onward, product(self._open[key], (0,))):
+            span = self._take(places, start, kind)
+            if span is not None:
+                self._last = span
+                return span
+        return None
+
+    def _take(self, places: list[Place], start: int, kind: str) -> Span | None:
+        # Every place leaves the list when it is looked at, so that repeated lines cost no rescans.
+        at = bisect_left(places, (start, 0))
+        while at < len(places):
+            span = Span(*places.pop(at), kind)
+            if span not in self._given:
+                self._given.add(span)
+                return span
+        return None
+
+
+class RelationGrounder:
+    """Ground links one after another; holds the links already given.
+
+    A line takes the occurrences of its head and tail that lie nearest to each other (ties: the
+    earlier head, then the earlier tail). A repeated line takes the next nearest pair of which it
+    has used neither end, then one of which it has used one end; no link is given twice.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = FlatText(text)
+        self._given: set[Relation] = set()
+        self._open: dict[tuple[str, str, str], Iterator[tuple[Place, Place]]] = {}
+
+    def ground(self, head: str, tail: str, kind: str) -> Relation | None:
+        """Return the next link between those mentions, or None where the text has no more."""
+        key = (head, tail, kind)
+        if key not in self._open:
+            heads, tails = _best(self._text.tiers(head)), _best(self._text.tiers(tail))
+            self._open[key] = _disjoint_first(_near_pairs(heads, tails))
+        for first, second in self._open[key]:
+            relation = Relation(kind, Span(*first, ""), Span(*second, ""))
+            if relation not in self._given:
+                self._given.add(relation)
+                return relation
+        return None
+
+
+def _fold(text: str) -> str:
+    # Only one-to-one lower case: offsets must stay.
+    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+
+
+def _occurrences(text: str, mention: str) -> Iterator[Place]:
+    at = text.find(mention) if mention else -1
+    while at >= 0:
+        yield at, at + len(mention)
+        at = text.find(mention, at + 1)
+
+
+def _best(tiers: tuple[tuple[Place, ...], ...]) -> tuple[Place, ...]:
+    return next((places for places in tiers if places), ())
+
+
+def _near_pairs(heads: tuple[Place, ...], tails: tuple[Place, ...]) -> list[tuple[Place, Place]]:
+    """Pair each place of the rarer end with its neighbors of the other end, nearest pair first.
+
+    A place is paired with itself only after every other pair: the same words may be both ends of a
+    link (a trigger that tells its own status), but two mentions of them are the likelier reading.
+    """
+    few, many = (heads, tails) if len(heads) <= len(tails) else (tails, heads)
+    pairs = []
+    for place in few:
+        at = bisect_left(many, place)
+        near = many[max(0, at - 2) : at + 2]
+        pairs += [(place, other) if few is heads else (other, place) for other in near]
+    return sorted(pairs, key=lambda pair: (pair[0] == pair[1], _gap(*pair), pair))
+
+
+def _gap(one: Place, other: Place) -> int:
+    return max(0, max(one[0], other[0]) - min(one[1], other[1]))
+
+
+def _disjoint_first(pairs: list[tuple[Place, Place]]) -> Iterator[tuple[Place, Place]]:
+    heads: set[Place] = set()
+    tails: set[Place] = set()
+    shared = []
+    for head, tail in pairs:
+        if head in heads or tail in tails:
+            shared.append((head, tail))
+            continue
+        heads.add(head)
+        tails.add(tail)
+        yield head, tail
+    yield from shared

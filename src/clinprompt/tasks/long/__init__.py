@@ -1,0 +1,1 @@
+"""Split records that are longer than a model can read."""

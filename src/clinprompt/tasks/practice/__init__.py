@@ -1,0 +1,1 @@
+"""Made-up clinical notes with known answers."""

@@ -1,0 +1,49 @@
+"""Read BioASQ's yes/no questions. Knows nothing of other question sets."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.json_tables import items, load_object, table, text
+from clinprompt.tasks.records import LabelAnswer, Record
+
+
+class BioasqReader(BaseModel):
+    """Read the yes/no questions with their snippets, joined, as the field ``context``.
+
+    Factoid, list and summary questions are passed over. A snippet that comes twice is kept once.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["bioasq"]
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record a yes/no question; its label is "yes" or "no".
+
+        Raises:
+            DataError: the file is damaged or a question lacks a value.
+        """
+        try:
+            for value in items(load_object(file), "questions", "file"):
+                question = table(value, "a question")
+                name = text(question, "id", "a question")
+                if question.get("type") == "yesno":
+                    yield _record(name, question)
+        except DataError as error:
+            raise file.error(str(error)) from error
+
+
+def _record(name: str, question: Mapping[str, object]) -> Record:
+    snippets = [table(snippet, name) for snippet in items(question, "snippets", name)]
+    texts = dict.fromkeys(text(snippet, "text", name) for snippet in snippets)
+    body = text(question, "body", name)
+    return Record(
+        id=name,
+        fields={"question": body, "context": "\n".join(texts)},
+        answer=LabelAnswer(text(question, "exact_answer", name).casefold()),
+        group=body,
+    )

@@ -1,0 +1,97 @@
+"""Read the DDI corpus: sentences with drugs and their interactions. Knows nothing of other XML.
+
+An offset ``4-9`` has its last character included; ``4-9;15-20`` are the pieces of one mention,
+which is taken by its first piece. White space at the end of a sentence is cut off.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from lxml import etree
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.documents import Document, Link, View
+from clinprompt.tasks.readers.generic.xml_pairs import line_of, parse_xml
+from clinprompt.tasks.records import Record, Span
+
+
+class DdiReader(BaseModel):
+    """Read one document a sentence; ``view`` says which task it makes.
+
+    Sentences of one file form a group. A pair with ``ddi="true"`` is a link of its ``type``, or of
+    the type ``untyped`` where it has none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["ddi"]
+    view: View
+    untyped: str = ""
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield the records that the view makes of each sentence.
+
+        Raises:
+            DataError: the file is not XML; a mention does not stand where it says; an interaction
+                has no type or names an unknown drug.
+        """
+        root = parse_xml(file)
+        for sentence in root.iter("sentence"):
+            try:
+                yield from self.view.records(self._document(sentence, root.get("id") or file.stem))
+            except DataError as error:
+                raise file.error(str(error), line_of(sentence)) from error
+
+    def _document(self, sentence: etree._Element, group: str) -> Document:
+        name = _get(sentence, "id")
+        text = _get(sentence, "text")
+        entities = {
+            _key(_get(entity, "id"), name): (_span(entity, text),)
+            for entity in sentence.iter("entity")
+        }
+        links = tuple(
+            Link(self._type(pair), *(_key(_get(pair, end), name) for end in ("e1", "e2")))
+            for pair in sentence.iter("pair")
+            if _is_interaction(pair)
+        )
+        return Document(name, text.rstrip(), entities, links, group)
+
+    def _type(self, pair: etree._Element) -> str:
+        kind = pair.get("type") or self.untyped
+        if not kind:
+            raise DataError(f"{_get(pair, 'id')} is true but has no type; set reader.untyped")
+        return kind
+
+
+def _get(element: etree._Element, name: str) -> str:
+    value = element.get(name)
+    if value is None:
+        raise DataError(f"an element {element.tag!r} has no attribute {name!r}")
+    return value
+
+
+def _key(name: str, sentence: str) -> str:
+    """Return the id of an entity without that of its sentence, with which it begins."""
+    return name.removeprefix(f"{sentence}.")
+
+
+def _is_interaction(pair: etree._Element) -> bool:
+    value = _get(pair, "ddi")
+    if value not in ("true", "false"):
+        raise DataError(f"{_get(pair, 'id')}: ddi must be true or false")
+    return value == "true"
+
+
+def _span(entity: etree._Element, text: str) -> Span:
+    pieces = _get(entity, "charOffset").split(";")
+    try:
+        first, last = map(int, pieces[0].split("-"))
+    except ValueError as error:
+        raise DataError(f"{_get(entity, 'id')}: charOffset needs pieces like 4-9") from error
+    mention = text[first : last + 1]
+    # pieces of one mention are not held against its words: the corpus joins them in several ways
+    if not mention.strip() or (len(pieces) == 1 and mention != _get(entity, "text")):
+        raise DataError(f"{_get(entity, 'id')}: charOffset does not point to the mention")
+    return Span(first, last + 1, _get(entity, "type"))

@@ -1,0 +1,157 @@
+"""Read the 2010 i2b2/VA challenge: ``.con`` concepts and ``.rel`` relations. Knows no splits.
+
+The text has one sentence a line, which becomes a document of its own; lines that one concept or
+relation joins stay together. Assertions (``.ast``) are not read.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.datasets.i2b2_lines import (
+    LineField,
+    Place,
+    Words,
+    check_words,
+    find_span,
+    find_words,
+    parse_fields,
+    stretches,
+)
+from clinprompt.tasks.readers.datasets.i2b2_texts import companion
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.documents import Document, Link, View
+from clinprompt.tasks.records import Record, Span
+
+_LAST = "problem"  # a relation runs from a treatment or a test to a problem
+
+
+class _Relation(NamedTuple):
+    type: str
+    head: Place
+    tail: Place
+
+
+class I2b2Reader(BaseModel):
+    """Read the sentences of one ``.con`` file; ``texts`` and ``relations`` say where the rest is.
+
+    These addresses are relative to the folder of the annotation (``test_data.tar.gz!*.txt``). A
+    relation whose ends stand the other way round is turned, to run from treatment or test to
+    problem. All sentences of a note form one group.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["i2b2"]
+    view: View
+    texts: str
+    relations: str = ""
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if (self.view.answer == "entities") == bool(self.relations):
+            raise ValueError("relations goes with view.answer = 'relations' or 'pairs'")
+        return self
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield the records of a note's sentences.
+
+        Raises:
+            DataError: text or relations are missing, a line is damaged, or it names words that
+                the text, or a concept that the annotation, does not have.
+        """
+        text = companion(file, self.texts).text().replace("\r\n", "\n")
+        words = find_words(text)
+        concepts = _concepts(file, text, words)
+        relations = tuple(self._relations(file, concepts))
+        joined = [(place.first_line, place.last_line) for place in concepts]
+        joined += [(link.head.first_line, link.tail.last_line) for link in relations]
+        for first, last in stretches(len(words), joined):
+            if any(words[first - 1 : last]):
+                document = _sentence(file.stem, text, words, concepts, (first, last))
+                links = (link for link in relations if first <= link.head.first_line <= last)
+                named = tuple(Link(link.type, _key(link.head), _key(link.tail)) for link in links)
+                yield from self.view.records(
+                    Document(document.id, document.text, document.entities, named, file.stem)
+                )
+
+    def _relations(
+        self, file: DataFile, concepts: Mapping[Place, tuple[Span, ...]]
+    ) -> Iterator[_Relation]:
+        if not self.relations:
+            return
+        named = companion(file, self.relations)
+        for number, line in named.lines():
+            if line.strip():
+                try:
+                    yield _relation(line, concepts)
+                except DataError as error:
+                    raise named.error(str(error), number) from error
+
+
+def _concepts(file: DataFile, text: str, words: Words) -> dict[Place, tuple[Span, ...]]:
+    concepts: dict[Place, tuple[Span, ...]] = {}
+    told = []
+    for number, line in file.lines():
+        if not line.strip():
+            continue
+        try:
+            concept, kind = _parts(line, "c", "t")
+            span = find_span(words, concept.places, kind.words)
+        except DataError as error:
+            raise file.error(str(error), number) from error
+        told.append((text[span.start : span.end], concept.words))
+        here = concepts.get(concept.places[0], ())
+        concepts[concept.places[0]] = here if span in here else (*here, span)
+    check_words(file, told)
+    return concepts
+
+
+def _relation(line: str, concepts: Mapping[Place, tuple[Span, ...]]) -> _Relation:
+    head, kind, tail = _parts(line, "c", "r", "c")
+    for end in (head, tail):
+        if end.places[0] not in concepts:
+            raise DataError("a relation names a concept that the .con file lacks; mend its place")
+    ends = [head.places[0], tail.places[0]]
+    if _is_last(concepts[ends[0]]) and not _is_last(concepts[ends[1]]):
+        ends.reverse()
+    return _Relation(kind.words, *ends)
+
+
+def _is_last(spans: tuple[Span, ...]) -> bool:
+    return all(span.type == _LAST for span in spans)
+
+
+def _parts(line: str, *names: str) -> tuple[LineField, ...]:
+    """Return the fields of a line that must have these names, "c" with one place each."""
+    fields = parse_fields(line)
+    if tuple(field.name for field in fields) != names:
+        raise DataError(f"the line must have the fields {', '.join(names)}; mend it")
+    if any(field.name == "c" and len(field.places) != 1 for field in fields):
+        raise DataError("a concept has one place, line:token line:token; mend the line")
+    return fields
+
+
+def _sentence(
+    stem: str,
+    text: str,
+    words: Words,
+    concepts: Mapping[Place, tuple[Span, ...]],
+    lines: tuple[int, int],
+) -> Document:
+    """Return some lines of a text as a document, with the concepts in them."""
+    first, last = lines
+    inside = [place for row in words[first - 1 : last] for place in row]
+    start, end = inside[0][0], inside[-1][1]
+    entities = {
+        _key(place): tuple(Span(s.start - start, s.end - start, s.type) for s in spans)
+        for place, spans in concepts.items()
+        if first <= place.first_line <= last
+    }
+    return Document(f"{stem}:{first}", text[start:end], entities)
+
+
+def _key(place: Place) -> str:
+    return f"{place.first_line}.{place.first_token}-{place.last_line}.{place.last_token}"

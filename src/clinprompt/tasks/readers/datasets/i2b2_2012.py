@@ -1,0 +1,171 @@
+"""Read the 2012 i2b2 challenge: events and temporal links, from its ``.xml``. Knows no splits.
+
+Of the two codings the ``.xml`` is read: one file holds text, mentions and links, links name ids,
+and the test archive's merged annotation is coded so. Some files are not well formed, as ``&`` and
+quotation marks stand unescaped in them, so tags are found by their outer form. Offsets count from 1
+in the text that follows the first line end.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import unescape
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clinprompt.tasks.readers.datasets.i2b2_lines import check_words
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.documents import Document, Link, View
+from clinprompt.tasks.records import Record, Span
+
+HEAD_TYPE, TAIL_TYPE = "from", "to"
+_TEXT = re.compile(r"<TEXT>(.*?)</TEXT>", re.DOTALL)
+_CDATA = re.compile(r"\s*<!\[CDATA\[(.*)\]\]>\s*", re.DOTALL)
+_TAG_BEGIN = re.compile(r"<(?:EVENT|TIMEX3|SECTIME|TLINK)\s")
+_TAG = re.compile(r"<(EVENT|TIMEX3|SECTIME|TLINK)\s(.*?)/>(?=\s*(?:<|\Z))", re.DOTALL)
+_ATTRIBUTE = re.compile(r"(\w+)=\"(.*?)\"(?=\s+\w+=\"|\s*\Z)", re.DOTALL)
+_OFFSET = re.compile(r"\d{1,9}")
+_GAP = "\n...\n"
+
+
+class _Tag(NamedTuple):
+    kind: str
+    values: Mapping[str, str]
+    line: int
+
+
+class I2b22012Reader(BaseModel):
+    """Read one note a file; its entities, or with ``links`` one document for each temporal link.
+
+    A link's document has the lines of its two ends, of the types "from" and "to", and what is
+    between them, or ``...`` where they lie more than ``nearby`` lines apart. ``merged`` gives types
+    of links a common name. A link to "Admission" or "Discharge" ends at the time tag of that type;
+    where the note has none, or both ends are the same words, the link cannot be shown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["i2b2_2012"]
+    view: View
+    links: bool = False
+    nearby: int = Field(default=5, ge=0)
+    merged: dict[str, str] = Field(default_factory=dict)
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield the records of one note.
+
+        Raises:
+            DataError: the file has no text, a tag is damaged, or names what is not there.
+        """
+        content = file.text().replace("\r\n", "\n")
+        text = _text(file, content)
+        tags = tuple(_tags(file, content))
+        spans = dict(_spans(file, text, tags))
+        if not self.links:
+            entities = {key: (span,) for key, span in spans.items()}
+            yield from self.view.records(Document(file.stem, text, entities, group=file.stem))
+            return
+        ends = dict.fromkeys(_links(file, tags, spans))
+        for number, (kind, head, tail) in enumerate(ends, start=1):
+            shown, first, second = _excerpt(text, spans[head], spans[tail], self.nearby)
+            yield from self.view.records(
+                Document(
+                    f"{file.stem}:{number}",
+                    shown,
+                    {head: (first,), tail: (second,)},
+                    (Link(self.merged.get(kind, kind), head, tail),),
+                    file.stem,
+                )
+            )
+
+
+def _text(file: DataFile, content: str) -> str:
+    found = _TEXT.search(content)
+    if found is None:
+        raise file.error("no <TEXT> element; take the .xml files, not .xml.txt or .xml.extent")
+    inner = _CDATA.fullmatch(found[1])
+    return (inner[1] if inner else unescape(found[1])).removeprefix("\n")
+
+
+def _tags(file: DataFile, content: str) -> Iterator[_Tag]:
+    """Yield the tags behind the text."""
+    start = content.index("</TEXT>")
+    found = list(_TAG.finditer(content, start))
+    if len(found) != len(_TAG_BEGIN.findall(content, start)):
+        raise file.error("a tag does not end in />; mend it")
+    for tag in found:
+        values = {name: unescape(value) for name, value in _ATTRIBUTE.findall(tag[2].rstrip())}
+        yield _Tag(tag[1], values, content.count("\n", 0, tag.start()) + 1)
+
+
+def _spans(file: DataFile, text: str, tags: Sequence[_Tag]) -> Iterator[tuple[str, Span]]:
+    told = []
+    seen: set[str] = set()
+    for tag in tags:
+        if tag.kind == "TLINK":
+            continue
+        key, start, end, kind, words = _values(file, tag, "id", "start", "end", "type", "text")
+        if key in seen:
+            raise file.error("another tag has the same id; mend one", tag.line)
+        seen.add(key)
+        numbers = [int(offset) for offset in (start, end) if _OFFSET.fullmatch(offset)]
+        if len(numbers) < 2 or not 1 <= numbers[0] < numbers[1] <= len(text) + 1:
+            raise file.error("start and end must lie in the text, counted from 1", tag.line)
+        span = Span(numbers[0] - 1, numbers[1] - 1, kind)
+        told.append((text[span.start : span.end], words))
+        yield key, span
+    check_words(file, told)
+
+
+def _links(
+    file: DataFile, tags: Sequence[_Tag], spans: Mapping[str, Span]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield type, head and tail of the links whose ends have words of their own."""
+    times = {tag.values["type"].casefold(): tag.values["id"] for tag in tags if _is_time(tag)}
+    for tag in tags:
+        if tag.kind != "TLINK":
+            continue
+        kind, *named = _values(file, tag, "type", "fromID", "toID")
+        ends = [end if end in spans else times.get(end.casefold(), end) for end in named]
+        unknown = [end for end in ends if end not in spans]
+        if any(end.casefold() not in ("admission", "discharge") for end in unknown):
+            raise file.error("a link names an id that no tag has; mend it", tag.line)
+        if not unknown and spans[ends[0]] != spans[ends[1]]:
+            yield kind.upper(), ends[0], ends[1]
+
+
+def _is_time(tag: _Tag) -> bool:
+    return tag.kind == "SECTIME"
+
+
+def _values(file: DataFile, tag: _Tag, *names: str) -> list[str]:
+    missing = [name for name in names if name not in tag.values]
+    if missing:
+        raise file.error(f"{tag.kind} has no readable {missing[0]}; mend its quotation", tag.line)
+    return [tag.values[name] for name in names]
+
+
+def _excerpt(text: str, head: Span, tail: Span, nearby: int) -> tuple[str, Span, Span]:
+    """Return the lines of two mentions, and where the mentions are in them."""
+    first, last = sorted([head, tail])
+    start, middle = _lines_of(text, first)
+    again, end = _lines_of(text, last)
+    end = max(end, middle)
+    cut = ""
+    if text.count("\n", middle, again) > nearby:
+        shown, cut = f"{text[start:middle]}{_GAP}{text[again:end]}", _GAP
+    else:
+        shown = text[start:end]
+    dropped = again - middle - len(cut) if cut else 0
+
+    def moved(span: Span, kind: str) -> Span:
+        offset = start + (dropped if cut and span.start >= again else 0)
+        return Span(span.start - offset, span.end - offset, kind)
+
+    return shown, moved(head, HEAD_TYPE), moved(tail, TAIL_TYPE)
+
+
+def _lines_of(text: str, span: Span) -> tuple[int, int]:
+    """Return where the lines begin and end in which a mention stands."""
+    end = text.find("\n", span.end)
+    return text.rfind("\n", 0, span.start) + 1, len(text) if end < 0 else end

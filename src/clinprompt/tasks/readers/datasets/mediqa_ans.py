@@ -1,0 +1,51 @@
+"""Read MEDIQA-AnS: answers from the web with a summary each. Knows no other summary sets."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.json_tables import items, load_object, strings, table, text
+from clinprompt.tasks.records import Record, TextAnswer
+
+
+class MediqaAnsReader(BaseModel):
+    """Read the fields ``question`` and ``text`` (the articles, joined) and the summary as answer.
+
+    All answers to one question form one group: their ids start with its number.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["mediqa_ans"]
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record an entry.
+
+        Raises:
+            DataError: the file is damaged or an entry lacks a value.
+        """
+        for name, value in load_object(file).items():
+            try:
+                yield _record(name, table(value, name))
+            except DataError as error:
+                raise file.error(str(error)) from error
+
+
+def _record(name: str, entry: Mapping[str, object]) -> Record:
+    return Record(
+        id=name,
+        fields={"question": text(entry, "question", name), "text": _articles(entry, name)},
+        answer=TextAnswer(text(entry, "summary", name)),
+        group=name.partition("_")[0],
+    )
+
+
+def _articles(entry: Mapping[str, object], name: str) -> str:
+    held = entry.get("articles")
+    if not isinstance(held, dict):
+        return text(entry, "articles", name)
+    firsts = [items(held, key, name)[:1] for key in held]
+    return " ".join(strings([first for found in firsts for first in found], name))

@@ -1,0 +1,98 @@
+"""Read PHEE's drug events as relations. Knows nothing of other event sets.
+
+Within one event every drug of its treatment is the head of a link to every *effect*, *dosage* and
+*route* of that event. An argument in several pieces is taken by its first piece. Triggers,
+subjects, severities and the events nested in a treatment (combinations) make no link. The spans of
+links bear no type: the link's type says what its tail is.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.documents import listed
+from clinprompt.tasks.readers.generic.json_tables import identity, items, parse_object, table
+from clinprompt.tasks.records import Record, Relation, RelationsAnswer, Span
+
+
+class PheeReader(BaseModel):
+    """Read one record a sentence; its relations are "effect", "dosage" and "route".
+
+    With ``given``, a field ``mentions`` lists all drugs, effects, dosages and routes to link.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["phee"]
+    given: bool = False
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record a line; blank lines are passed over.
+
+        Raises:
+            DataError: a line is not JSON, or an argument does not stand where it says.
+        """
+        for number, line in file.lines():
+            if line.strip():
+                values = parse_object(file, line, number)
+                try:
+                    yield _record(values, given=self.given)
+                except DataError as error:
+                    raise file.error(str(error), number) from error
+
+
+def _record(sentence: Mapping[str, object], *, given: bool) -> Record:
+    context = sentence.get("context")
+    if not isinstance(context, str):
+        raise DataError("no text 'context'")
+    events = [
+        _arguments(table(event, "event"), context)
+        for annotation in items(sentence, "annotations", "line")
+        for event in items(table(annotation, "annotation"), "events", "annotation")
+    ]
+    relations = {relation for event in events for relation in _relations(event)}
+    ordered = sorted(relations, key=lambda link: (link.head, link.tail, link.type))
+    name = identity(sentence, "id", "line")
+    fields = {"text": context}
+    if given:
+        fields["mentions"] = listed(context, {span for event in events for span in event})
+    return Record(name, fields, RelationsAnswer(tuple(ordered)))
+
+
+def _arguments(event: Mapping[str, object], context: str) -> tuple[Span, ...]:
+    """Return the spans of an event's arguments; their types tell which."""
+    treatment = table(event.get("Treatment") or {}, "Treatment")
+    holders = {"drug": treatment, "effect": event, "dosage": treatment, "route": treatment}
+    return tuple(
+        span
+        for kind, holder in holders.items()
+        for span in _spans(holder.get(kind.capitalize()), kind, context)
+    )
+
+
+def _relations(arguments: Sequence[Span]) -> Iterator[Relation]:
+    for head, tail in product(arguments, repeat=2):
+        if head.type == "drug" and tail.type != "drug":
+            yield Relation(tail.type, replace(head, type=""), replace(tail, type=""))
+
+
+def _spans(argument: object, kind: str, context: str) -> Iterator[Span]:
+    if argument is None:
+        return
+    values = table(argument, kind)
+    texts, starts = items(values, "text", kind), items(values, "start", kind)
+    if len(texts) != len(starts):
+        raise DataError(f"{kind}: {len(texts)} texts but {len(starts)} starts")
+    for pieces in zip(texts, starts, strict=True):
+        match pieces:
+            case [[str(text), *_], [int(start), *_]]:
+                if context[start : start + len(text)] != text:
+                    raise DataError(f"{kind}: start {start} does not point to the argument's text")
+                yield Span(start, start + len(text), kind)
+            case _:
+                raise DataError(f"{kind}: an argument needs lists of texts and starts")

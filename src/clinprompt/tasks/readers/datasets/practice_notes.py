@@ -1,0 +1,34 @@
+"""Read the made-up practice notes as if they were a data set. Knows no files: nothing is read."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clinprompt.errors import DataError, did_you_mean
+from clinprompt.tasks.practice.notes import PracticeTask, make_records
+from clinprompt.tasks.records import Record
+
+
+class PracticeReader(BaseModel):
+    """Draw ``train``, ``validation`` and ``test`` made-up records of one practice task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["practice"]
+    task: PracticeTask
+    seed: int = 0
+    train: int = Field(default=240, ge=0)
+    validation: int = Field(default=60, ge=0)
+    test: int = Field(default=120, ge=0)
+
+    def read_split(self, split: str) -> Iterator[Record]:
+        """Draw the records of one split; the same reader always gives the same ones.
+
+        Raises:
+            DataError: ``split`` is not train, validation or test.
+        """
+        counts = {"train": self.train, "validation": self.validation, "test": self.test}
+        if split not in counts:
+            raise DataError(f"practice: no split {split!r}; {did_you_mean(split, counts)}")
+        yield from make_records(self.task, split, count=counts[split], seed=self.seed)

@@ -1,0 +1,252 @@
+"""Read text annotated with brat: ``X.ann`` with ``X.txt`` beside it. Knows no types by name.
+
+The types of links are the types of relations and the roles of event arguments; an event stands for
+its trigger. Offsets count the characters of the text file as it is, CR LF as two.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.brat_lines import (
+    Attribute,
+    Event,
+    Line,
+    Mention,
+    Pieces,
+    Relation,
+    parse_line,
+    parse_offsets,
+)
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.documents import Document, Link, View
+from clinprompt.tasks.records import Record, Span
+
+_SUFFIX = ".ann"
+_UNREAD = {"A": "attributes", "M": "attributes", "#": "remarks"}  # where no setting asks for them
+_Lines = tuple[tuple[int, Line], ...]
+
+
+class BratReader(BaseModel):
+    """Read one document from each ``.ann`` file; its id is the file's path without the suffix.
+
+    A mention in several pieces spans from the first to the last: brat parts mentions at line ends
+    too. Whitespace at the ends of a mention is left out.
+
+    ``values`` names attributes: a link to a mention that has one gets the type ``LINK:VALUE``. With
+    ``event_types``, a link in an event's role tells the type of the event: ``EVENT.ROLE``.
+    ``group_before = "_"`` puts files in one group whose names are the same before the first "_".
+    ``corrected`` gives, by ``DOCUMENT:ID``, the offsets of mentions whose own are wrong or whose
+    text column is damaged; the text is not compared there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["brat"]
+    view: View
+    values: tuple[str, ...] = ()
+    event_types: bool = False
+    group_before: str = ""
+    corrected: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if (self.values or self.event_types) and self.view.answer == "entities":
+            raise ValueError("values and event_types have no effect with view.answer = 'entities'")
+        return self
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield the records that one annotated text makes.
+
+        Raises:
+            DataError: the file is no ``.ann`` file, its text is missing, a line is damaged, names
+                what is not annotated, or shows other text than its offsets cover.
+        """
+        yield from self.view.records(self._document(file))
+
+    def _document(self, file: DataFile) -> Document:
+        if not file.place.endswith(_SUFFIX):
+            raise file.error("brat's annotation is in .ann files; name these in card.files: *.ann")
+        name = file.place.removeprefix("./").removesuffix(_SUFFIX)
+        folder, slash, last = name.rpartition("/")
+        text = _text_beside(file)
+        lines = tuple(_parsed(file))
+        spans = dict(self._spans(file, lines, name, text))
+        group = last.partition(self.group_before)[0] if self.group_before else last
+        return Document(
+            name,
+            text,
+            {key: (span,) for span, key in _first_keys(spans).items()},
+            tuple(dict.fromkeys(self._links(file, lines, spans))),
+            f"{folder}{slash}{group}",
+        )
+
+    def _spans(
+        self, file: DataFile, lines: _Lines, name: str, text: str
+    ) -> Iterator[tuple[str, Span]]:
+        """Yield the span of each mention by its id."""
+        seen: set[str] = set()
+        for number, line in lines:
+            if not isinstance(line, Mention):
+                continue
+            if line.id in seen:
+                raise file.error(f"{line.id} stands twice in this file", number)
+            seen.add(line.id)
+            corrected = self.corrected.get(f"{name}:{line.id}")
+            try:
+                pieces = _checked(line, text) if corrected is None else parse_offsets(corrected)
+                start, end = _stretch(pieces, text)
+            except DataError as error:
+                raise file.error(str(error), number) from error
+            yield line.id, Span(start, end, line.type)
+        for key in self.corrected:
+            document, _, mention = key.rpartition(":")
+            if document == name and mention not in seen:
+                raise file.error(f"reader.corrected names {mention}, which is not in this file")
+
+    def _links(self, file: DataFile, lines: _Lines, spans: Mapping[str, Span]) -> Iterator[Link]:
+        """Yield the links of relations and events, to the first mention of a type at a place."""
+        firsts = _first_keys(spans)
+        triggers = {line.id: line.trigger.id for _, line in lines if isinstance(line, Event)}
+
+        def mention(name: str, number: int) -> str:
+            found = triggers.get(name, name)
+            if found not in spans:
+                raise file.error(f"names {name}, which is not annotated", number)
+            return found
+
+        values: dict[str, str] = {}
+        for number, attribute in self._valued(file, lines):
+            target = mention(attribute.target, number)
+            if target in values:
+                raise file.error("a second value for one mention; mend reader.values", number)
+            values[target] = attribute.value
+        for number, line in lines:
+            for kind, *ends in _ends(line, event_types=self.event_types):
+                head, tail = (mention(end, number) for end in ends)
+                shown = f"{kind}:{values[tail]}" if tail in values else kind
+                yield Link(shown, firsts[spans[head]], firsts[spans[tail]])
+
+    def _valued(self, file: DataFile, lines: _Lines) -> Iterator[tuple[int, Attribute]]:
+        """Yield the attributes named in ``values``."""
+        for number, line in lines:
+            if isinstance(line, Attribute) and line.name in self.values:
+                if not line.value:
+                    raise file.error(f"{line.name} has no value here; mend reader.values", number)
+                yield number, line
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many mentions a file has, and how many of them are not read as they stand there.
+
+    Words stand between the pieces of those that are ``parted``; those that are ``repeated`` have
+    the type and place of another, once pieces are joined. ``unread`` counts lines by what they
+    hold.
+    """
+
+    mentions: int
+    parted: int
+    repeated: int
+    unread: Counter[str]
+
+
+def count_held(file: DataFile) -> Held:
+    """Return what a file holds, in numbers.
+
+    Raises:
+        DataError: a line is damaged, or the text is missing.
+    """
+    text = _text_beside(file)
+    mentions = [line for _, line in _parsed(file) if isinstance(line, Mention)]
+    kept = {(*_trimmed(mention.pieces, text), mention.type) for mention in mentions}
+    return Held(
+        mentions=len(mentions),
+        parted=sum(_is_parted(sorted(mention.pieces), text) for mention in mentions),
+        repeated=len(mentions) - len(kept),
+        unread=Counter(_UNREAD[line[0]] for _, line in file.lines() if line[:1] in _UNREAD),
+    )
+
+
+def _is_parted(pieces: Sequence[tuple[int, int]], text: str) -> bool:
+    return any(_has_words(text, end, start) for (_, end), (start, _) in pairwise(pieces))
+
+
+def _has_words(text: str, start: int, end: int) -> bool:
+    return bool(text[start:end].strip())
+
+
+def _text_beside(file: DataFile) -> str:
+    name = file.place.rpartition("/")[2]
+    return file.sibling(f"{name.removesuffix(_SUFFIX)}.txt").text()
+
+
+def _parsed(file: DataFile) -> Iterator[tuple[int, Line]]:
+    for number, line in file.lines():
+        try:
+            parsed = parse_line(line)
+        except DataError as error:
+            raise file.error(str(error), number) from error
+        if parsed is not None:
+            yield number, parsed
+
+
+def _checked(mention: Mention, text: str) -> Pieces:
+    """Return the mention's pieces, once they are seen to cover the text that its line shows."""
+    start, end = min(mention.pieces)[0], max(end for _, end in mention.pieces)
+    if end > len(text):
+        raise DataError(
+            f"the offsets {start}-{end} lie beyond the text of {len(text)} characters; "
+            f"{_likely_cause(text)}, or is the .ann of another text?"
+        )
+    covered = " ".join(text[start:end] for start, end in mention.pieces)
+    if covered.split() != mention.shown.split():
+        raise DataError(
+            f"the text column is not what the offsets {start}-{end} cover; {_likely_cause(text)}? "
+            "If this line alone is wrong, mend its offsets in the .ann file"
+        )
+    return mention.pieces
+
+
+def _likely_cause(text: str) -> str:
+    if "\r\n" in text:
+        return "its line ends are CR LF, two characters each; was one counted when it was annotated"
+    return "was the .txt changed after it was annotated, its line ends perhaps"
+
+
+def _stretch(pieces: Pieces, text: str) -> tuple[int, int]:
+    """Return the one stretch of text that stands for all pieces, without blanks around it."""
+    start, end = _trimmed(pieces, text)
+    if max(end for _, end in pieces) > len(text) or start >= end:
+        raise DataError("a mention covers no words of the text; mend its offsets")
+    return start, end
+
+
+def _trimmed(pieces: Pieces, text: str) -> tuple[int, int]:
+    start, end = min(pieces)[0], max(end for _, end in pieces)
+    covered = text[start:end]
+    return start + len(covered) - len(covered.lstrip()), start + len(covered.rstrip())
+
+
+def _first_keys(spans: Mapping[str, Span]) -> dict[Span, str]:
+    """Return the first id of each span: one type annotated twice at one place is one entity."""
+    firsts: dict[Span, str] = {}
+    for key, span in spans.items():
+        firsts.setdefault(span, key)
+    return firsts
+
+
+def _ends(line: Line, *, event_types: bool) -> Iterator[tuple[str, str, str]]:
+    """Yield type, head and tail of each link that a line makes."""
+    match line:
+        case Relation():
+            yield line.type, line.head.id, line.tail.id
+        case Event():
+            before = f"{line.trigger.role}." if event_types else ""
+            for argument in line.arguments:
+                yield f"{before}{argument.role}", line.trigger.id, argument.id

@@ -1,0 +1,99 @@
+"""Read sentences with one token and its tag a line. Knows nothing of labels beyond their names."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.records import Record, Span, SpansAnswer
+
+TAG = re.compile(r"O|[BI](-\S+)?")
+_DOCUMENT = "-DOCSTART-"
+
+
+class ConllReader(BaseModel):
+    """Read columns of tokens and tags; a blank line ends a sentence.
+
+    Tags may be IOB2 (``B-x``, ``I-x``), IO (``I-x``) or bare (``B``, ``I``), which take
+    ``bare_type``. An ``I`` that continues nothing of its type starts a span. The text is the tokens
+    joined by single blanks. Sentences below one ``-DOCSTART-`` line form one group. Ids are of the
+    file, with its folder, and the sentence's first line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["conll"]
+    token: int = 0
+    tag: int = -1
+    separator: Literal["tab", "blank"] = "tab"
+    bare_type: str = ""
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record a sentence.
+
+        Raises:
+            DataError: a line has too few columns or a tag of another scheme.
+        """
+        sentence: list[tuple[str, str]] = []
+        name = _name(file)
+        first, document = 1, ""
+        for number, line in file.lines():
+            if line.startswith(_DOCUMENT):
+                document = f"{name}:document{number}"
+            elif line.strip(" \t"):
+                first = first if sentence else number
+                sentence.append(self._token(line, file, number))
+            elif sentence:
+                yield _record(f"{name}:{first}", sentence, document)
+                sentence = []
+        if sentence:
+            yield _record(f"{name}:{first}", sentence, document)
+
+    def _token(self, line: str, file: DataFile, number: int) -> tuple[str, str]:
+        columns = line.split("\t") if self.separator == "tab" else re.split(r"[ \t]+", line.strip())
+        try:
+            token, tag = columns[self.token], columns[self.tag]
+        except IndexError as error:
+            raise self._too_few(file, number, len(columns)) from error
+        if len(columns) < 2 or not token:
+            raise self._too_few(file, number, len(columns))
+        if not TAG.fullmatch(tag):
+            raise file.error("the tag column holds none of O, B-TYPE, I-TYPE, B, I", number)
+        if tag in ("B", "I") and not self.bare_type:
+            raise file.error("the tag names no type; set reader.bare_type", number)
+        return token, f"{tag}-{self.bare_type}" if tag in ("B", "I") else tag
+
+    def _too_few(self, file: DataFile, number: int, num_columns: int) -> DataError:
+        message = f"no token and tag in {num_columns} column(s) parted by a {self.separator}"
+        return file.error(f"{message}; mend the line or reader.separator, token and tag", number)
+
+
+def _name(file: DataFile) -> str:
+    """Return a name that files of the same name in other folders do not share."""
+    folder = file.place.rpartition("/")[0]
+    return f"{folder}/{file.stem}" if folder else file.stem
+
+
+def _record(name: str, sentence: list[tuple[str, str]], document: str) -> Record:
+    text = " ".join(token for token, _ in sentence)
+    return Record(name, {"text": text}, SpansAnswer(tuple(_spans(sentence))), group=document)
+
+
+def _spans(sentence: Iterable[tuple[str, str]]) -> Iterator[Span]:
+    open_span: Span | None = None
+    start = 0
+    for token, tag in sentence:
+        end = start + len(token)
+        kind = tag[2:]
+        if open_span and tag[0] == "I" and kind == open_span.type:
+            open_span = Span(open_span.start, end, kind)
+        else:
+            if open_span:
+                yield open_span
+            open_span = Span(start, end, kind) if kind else None
+        start = end + 1
+    if open_span:
+        yield open_span

@@ -1,0 +1,132 @@
+"""Read sheets of Excel workbooks. Knows nothing of what the columns mean."""
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol
+from zipfile import ZipFile
+
+from openpyxl import load_workbook
+from openpyxl.utils.exceptions import InvalidFileException
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError, did_you_mean
+from clinprompt.tasks.readers.generic.data_files import DAMAGED, DataFile
+from clinprompt.tasks.readers.generic.rows import RowShape, no_value
+from clinprompt.tasks.records import Record
+
+# The strict form of the standard (ISO/IEC 29500) renames what openpyxl knows by its older names.
+_OLDER_NAMES = {
+    b"http://purl.oclc.org/ooxml/spreadsheetml/main": (
+        b"http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    ),
+    b"http://purl.oclc.org/ooxml/officeDocument/relationships": (
+        b"http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    ),
+}
+# What openpyxl lets through where a part of a workbook lacks something: it checks next to nothing.
+_UNREADABLE = (
+    *DAMAGED,
+    InvalidFileException,
+    OSError,
+    SyntaxError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
+
+class Sheet(Protocol):
+    """The rows of one sheet, the first row included."""
+
+    def iter_rows(
+        self, *, max_col: int | None = ..., values_only: Literal[True]
+    ) -> Iterator[Sequence[object]]:
+        """Yield the values of each row."""
+        ...
+
+
+class ExcelReader(BaseModel):
+    """Read one record a row of a sheet whose first row names the columns.
+
+    The sheet is the part of the address (``book.xlsx!train``), else ``sheet``, else the first one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["excel"]
+    row: RowShape
+    sheet: str = ""
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record a row; blank rows are passed over.
+
+        Raises:
+            DataError: the workbook is damaged, or a sheet, column or value is missing.
+        """
+        sheet = open_sheet(file, file.part or self.sheet)
+        header = next(rows_of(file, sheet), ())
+        columns = {str(name): index for index, name in enumerate(header) if name is not None}
+        for name in self.row.names():
+            if name not in columns:
+                raise file.error(no_value(name, columns), 1)
+        # Some workbooks claim 16,384 columns: read no further than the last one needed.
+        width = max(columns[name] for name in self.row.names()) + 1
+        for number, cells in enumerate(rows_of(file, sheet, width), start=1):
+            if number > 1 and any(cell is not None for cell in cells):
+                values = {name: cells[columns[name]] for name in self.row.names()}
+                try:
+                    yield self.row.record(values, f"{file.stem}:{number}")
+                except DataError as error:
+                    raise file.error(str(error), number) from error
+
+
+def open_sheet(file: DataFile, name: str = "") -> Sheet:
+    """Open the sheet of that name, else the first one.
+
+    Raises:
+        DataError: the file is no workbook, or has no such sheet.
+    """
+    content = file.content()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # openpyxl warns of what it leaves out, which is no value
+        try:
+            older = io.BytesIO(_with_older_names(content))
+            book = load_workbook(older, read_only=True, data_only=True)
+        except _UNREADABLE as error:
+            raise _unreadable(file) from error
+    sheets: dict[str, Sheet] = {sheet.title: sheet for sheet in book.worksheets}
+    if not sheets or name not in ("", *sheets):
+        raise file.error(f"no sheet named {name!r}; {did_you_mean(name, sheets)}")
+    return sheets[name] if name else next(iter(sheets.values()))
+
+
+def rows_of(file: DataFile, sheet: Sheet, width: int | None = None) -> Iterator[Sequence[object]]:
+    """Yield the values of each row of a sheet, of its first ``width`` columns if that is given.
+
+    Raises:
+        DataError: the sheet is damaged. It is not looked into before its rows are read.
+    """
+    try:
+        yield from sheet.iter_rows(max_col=width, values_only=True)
+    except _UNREADABLE as error:
+        raise _unreadable(file) from error
+
+
+def _unreadable(file: DataFile) -> DataError:
+    return file.error("not a readable Excel workbook; save it again as .xlsx")
+
+
+def _with_older_names(content: bytes) -> bytes:
+    """Return a workbook of the strict form as one that openpyxl reads; others as they are."""
+    with ZipFile(io.BytesIO(content)) as book:
+        if not any(name in book.read("_rels/.rels") for name in _OLDER_NAMES):
+            return content
+        renamed = io.BytesIO()
+        with ZipFile(renamed, "w") as copy:
+            for member in book.namelist():
+                held = book.read(member)
+                for name, older in _OLDER_NAMES.items():
+                    held = held.replace(name, older)
+                copy.writestr(member, held)
+    return renamed.getvalue()

@@ -1,0 +1,83 @@
+"""Read JSON Lines: one record a line, with a label, a text, options or spans. Knows no cards."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.json_tables import parse_object
+from clinprompt.tasks.readers.generic.rows import RowShape
+from clinprompt.tasks.records import Record, Span, SpansAnswer
+
+_EACH = 'write each as {"start": 0, "end": 4, "label": "DRUG"} or [0, 4, "DRUG"]'
+
+
+class JsonlReader(BaseModel):
+    """Read one JSON object a line; ``row`` says what its values become.
+
+    ``spans`` names a list of mentions in the field ``text``, in a form of ``parse_span``; a line
+    without it has no mention. Mentions of one type at one place are one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["jsonl"]
+    row: RowShape
+    spans: str = ""
+
+    @model_validator(mode="after")
+    def _spans_need_text(self) -> Self:
+        if self.spans and (self.row.label or self.row.text or "text" not in self.row.fields):
+            raise ValueError("spans needs row.fields.text and neither row.label nor row.text")
+        return self
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record a line; blank lines are passed over.
+
+        Raises:
+            DataError: a line is not a JSON object, lacks a value, or has a span outside the text.
+        """
+        shape = self.row.model_copy(update={"verbatim": True}) if self.spans else self.row
+        for number, line in file.lines():
+            if line.strip():
+                values = parse_object(file, line, number)
+                try:
+                    record = shape.record(values, f"{file.stem}:{number}")
+                    yield self._with_spans(record, values) if self.spans else record
+                except DataError as error:
+                    raise file.error(str(error), number) from error
+
+    def _with_spans(self, record: Record, values: Mapping[str, object]) -> Record:
+        held = values.get(self.spans)
+        if not isinstance(held, list | None):
+            raise DataError(f"{self.spans} must hold a list of mentions; {_EACH}")
+        found = [parse_span(value) for value in held or ()]
+        spans = [one[1] for one in found if one]
+        if len(spans) < len(found):
+            raise DataError(
+                f"a span needs whole numbers for start and end and a text for label; {_EACH}"
+            )
+        return replace(record, answer=SpansAnswer(tuple(sorted(set(spans)))))
+
+
+def parse_span(value: object) -> tuple[str, Span] | None:
+    """Return the name of the form that a mention is written in, and the mention; None if in none.
+
+    The forms are Prodigy's ``{"start", "end", "label"}``, the same with doccano's names, and the
+    ``[start, end, label]`` that doccano and spaCy's training data have.
+    """
+    match value:
+        case [start, end, label]:
+            form = "[start, end, label]"
+        case {"start": start, "end": end, "label": label}:
+            form = '{"start", "end", "label"}'
+        case {"start_offset": start, "end_offset": end, "label": label}:
+            form = '{"start_offset", "end_offset", "label"}'
+        case _:
+            return None
+    if type(start) is int and type(end) is int and isinstance(label, str):
+        return form, Span(start, end, label)
+    return None

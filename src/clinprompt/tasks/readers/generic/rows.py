@@ -1,0 +1,139 @@
+"""Turn one row of named values into a record. Knows nothing of the file that the row came from."""
+
+import ast
+import math
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from string import ascii_uppercase
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.records import Answer, LabelAnswer, Record, TextAnswer
+
+LETTERS = ascii_uppercase
+
+
+class RowShape(BaseModel):
+    """Which value of a row becomes what in a record; values are named as the format names them.
+
+    ``fields`` maps each field of the record to a value. The answer is a ``label`` or a ``text``;
+    with ``options`` (one value that holds them all, or one value each) the label is a letter, small
+    or capital. One
+    value may be a list of texts, a table of letters, a list of ``{"key": letter, "value": text}``,
+    or any of these written out as Python writes it, as a cell of a table may hold it. With
+    ``above``, the label is "1" where the value is a number above it and "0" elsewhere. Whitespace
+    runs become single blanks unless ``verbatim``, which keeps offsets into the text true.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fields: dict[str, str]
+    id: str = ""
+    group: str = ""
+    label: str = ""
+    text: str = ""
+    options: str | tuple[str, ...] = ()
+    above: float | None = None
+    verbatim: bool = False
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> Self:
+        if self.label and self.text:
+            raise ValueError("give label or text, not both; a record has one answer")
+        if (self.options or self.above is not None) and not self.label:
+            raise ValueError("options and above have no effect without label")
+        return self
+
+    def names(self) -> tuple[str, ...]:
+        """Return every value of the row that this shape reads."""
+        options = (self.options,) if isinstance(self.options, str) else self.options
+        names = (*self.fields.values(), self.id, self.group, self.label, self.text, *options)
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    def record(self, row: Mapping[str, object], place: str) -> Record:
+        """Return the record of one row; ``place`` is its id where the row gives none.
+
+        Raises:
+            DataError: a value is missing, or is not of its kind. The reader adds file and line.
+        """
+        return Record(
+            id=self._get(row, self.id) if self.id else place,
+            fields={name: self._get(row, value) for name, value in self.fields.items()},
+            answer=self._answer(row),
+            options=self._options(row),
+            group=self._get(row, self.group) if self.group else "",
+        )
+
+    def _get(self, row: Mapping[str, object], name: str) -> str:
+        text = _words(_value(row, name), name)
+        return text if self.verbatim else " ".join(text.split())
+
+    def _answer(self, row: Mapping[str, object]) -> Answer | None:
+        if self.text:
+            return TextAnswer(" ".join(self._get(row, self.text).split()))
+        if not self.label:
+            return None
+        label = self._get(row, self.label).strip()
+        if self.options and len(label) == 1:
+            label = label.upper()
+        return LabelAnswer(label if self.above is None else self._is_above(label))
+
+    def _is_above(self, label: str) -> str:
+        try:
+            number = float(label)
+        except ValueError:
+            number = math.nan
+        if math.isnan(number):
+            raise DataError(f"{self.label} is not a number, but reader.row.above is set")
+        return "1" if number > (self.above or 0.0) else "0"
+
+    def _options(self, row: Mapping[str, object]) -> tuple[str, ...]:
+        if not isinstance(self.options, str):
+            return tuple(self._get(row, name) for name in self.options)
+        held = _lettered(_value(row, self.options), self.options)
+        if isinstance(held, Mapping):
+            if list(held) != list(LETTERS[: len(held)]):
+                raise DataError(f"{self.options}: keys must be the letters A, B, C ... in order")
+            held = list(held.values())
+        if not isinstance(held, list | tuple):
+            raise DataError(f"{self.options} must hold a list, or a table of letters")
+        return tuple(" ".join(_words(option, self.options).split()) for option in held)
+
+
+def _lettered(held: object, name: str) -> object:
+    """Return options that a text or a list of pairs holds as what they stand for."""
+    if isinstance(held, str):
+        try:
+            held = ast.literal_eval(held)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+            raise DataError(f"{name} is a text that is no list or table; mend the value") from error
+    if not (isinstance(held, list) and held and all(isinstance(one, Mapping) for one in held)):
+        return held
+    lettered = {str(one.get("key")): one.get("value") for one in held}
+    if len(lettered) < len(held):
+        raise DataError(f"{name}: two options have one letter")
+    return lettered
+
+
+def no_value(name: str, known: Iterable[str]) -> str:
+    """Say that a name is missing, and which is near. The others are not shown: they may be text."""
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "mend reader.row"
+    return f"no value named {name!r}; {hint}"
+
+
+def _value(row: Mapping[str, object], name: str) -> object:
+    if name not in row:
+        raise DataError(no_value(name, row))
+    return row[name]
+
+
+def _words(value: object, name: str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    kind = "empty" if value is None else f"a {type(value).__name__}"
+    raise DataError(f"value {name!r} is {kind}; text or a number is needed")

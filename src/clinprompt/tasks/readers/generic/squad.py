@@ -1,0 +1,66 @@
+"""Read questions with an answer inside a passage, as SQuAD stores them. Knows nothing of cards."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.json_tables import identity, items, load_object, table, text
+from clinprompt.tasks.records import Record, TextAnswer
+
+UNANSWERABLE = "unanswerable"
+
+
+class SquadReader(BaseModel):
+    """Read one record a question, answered by its first answer.
+
+    The answer must stand in the passage; some sets count ``answer_start`` a few characters wrong,
+    so where is not asked. Questions of one article form one group; a question without an answer is
+    answered "unanswerable".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["squad"]
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record a question.
+
+        Raises:
+            DataError: the file is damaged or an answer does not stand in its passage.
+        """
+        try:
+            for number, value in enumerate(items(load_object(file), "data", "file"), start=1):
+                article = f"{file.stem}:article{number}"
+                for passage in items(table(value, article), "paragraphs", article):
+                    values = table(passage, article)
+                    for question in items(values, "qas", article):
+                        yield self._record(table(question, article), values, article)
+        except DataError as error:
+            raise file.error(str(error)) from error
+
+    def _record(
+        self, question: Mapping[str, object], passage: Mapping[str, object], article: str
+    ) -> Record:
+        name = identity(question, "id", f"a question of {article}")
+        context = passage.get("context")
+        if not isinstance(context, str):
+            raise DataError(f"{article}: no text 'context'")
+        answer = _first_answer(question, context, name)
+        asked = text(question, "question", name)
+        fields = {"question": asked, "context": " ".join(context.split())}
+        told = TextAnswer(" ".join(answer.split()) or UNANSWERABLE)
+        return Record(name, fields, told, group=article)
+
+
+def _first_answer(question: Mapping[str, object], context: str, name: str) -> str:
+    match question.get("answers"):
+        case [{"text": str(answer)}, *_]:
+            if answer not in context:
+                raise DataError(f"question {name}: its answer does not stand in its passage")
+            return answer
+        case [] | None:
+            return ""
+    raise DataError(f"question {name}: answers need a text 'text'")

@@ -1,0 +1,83 @@
+"""Read rows that an XML file holds as elements. Knows nothing of what the elements mean."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal, cast
+
+from lxml import etree
+from pydantic import BaseModel, ConfigDict
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.rows import RowShape
+from clinprompt.tasks.records import Record, TextAnswer
+
+
+class XmlPairsReader(BaseModel):
+    """Read one record an element ``pair``; ``row`` names attributes ``@name`` and child paths.
+
+    A path may climb: ``../question`` is a child of the element that holds the pair. A file of
+    an archive is a document: its pairs form one group, if ``row`` names none, and it may have none.
+    A pair whose answer is an empty text is passed over.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["xml_pairs"]
+    row: RowShape
+    pair: str = "pair"
+
+    def read(self, file: DataFile) -> Iterator[Record]:
+        """Yield one record an element. Entities of the file's own are refused, never resolved.
+
+        Raises:
+            DataError: the file is not XML, has no such element, or one lacks a value.
+        """
+        elements = parse_xml(file).findall(f".//{self.pair}")
+        is_document = file.members is not None
+        if not elements and not is_document:
+            raise file.error(f"no element named {self.pair!r}; mend reader.pair")
+        name = file.place.removesuffix(".gz").removesuffix(".xml")
+        for number, element in enumerate(elements, start=1):
+            try:
+                record = self.row.record(self._row(element), f"{name}:{number}")
+            except DataError as error:
+                raise file.error(str(error), line_of(element)) from error
+            if record.answer != TextAnswer(""):
+                yield replace(record, group=record.group or name) if is_document else record
+
+    def _row(self, element: etree._Element) -> dict[str, object]:
+        values: dict[str, object] = {
+            "@" + str(name): element.get(str(name)) for name in element.attrib
+        }
+        for name in self.row.names():
+            child = None if name.startswith("@") else element.find(name)
+            if child is not None:
+                values[name] = "".join(cast("Iterator[str]", child.itertext()))
+        return values
+
+
+def parse_xml(file: DataFile) -> etree._Element:
+    """Return the root element of an XML file. Entities of the file's own are refused.
+
+    Raises:
+        DataError: the file is missing, is not XML, or has entities of its own.
+    """
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        root = etree.fromstring(file.content(), parser)
+    except etree.XMLSyntaxError as error:
+        # libxml2's own words may quote the text of the file
+        raise file.error("not well-formed XML; mend the line", error.lineno) from error
+    for node in root.iter():
+        if isinstance(node, etree._Entity):
+            raise file.error(
+                "entities of the file's own are not read; write them out", line_of(node.getparent())
+            )
+    return root
+
+
+def line_of(element: etree._Element | None) -> int | None:
+    """Return the line of the file on which an element starts, where it is known."""
+    # lxml-stubs gives sourceline no type
+    return None if element is None else cast("int | None", element.sourceline)

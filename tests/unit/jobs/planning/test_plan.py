@@ -1,0 +1,322 @@
+"""A plan tells what a run takes, by hand-worked counts, and touches no weight."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from transformers import AutoConfig
+
+from clinprompt.backbone.outline import PUBLISHED, look_at, outline_of
+from clinprompt.cli.plan_tables import show_plan
+from clinprompt.errors import SettingError
+from clinprompt.jobs.planning.estimates import (
+    lora_memory,
+    metaprompt_numbers,
+    num_cells,
+    phases,
+    prompt_memory,
+    trained_numbers,
+)
+from clinprompt.jobs.planning.plan import dry_run, measure_rate
+from clinprompt.settings.groups import Method
+from clinprompt.settings.run import check_config, load_config
+
+ROOT = Path(__file__).parents[4]
+PAPER = ROOT / "configs" / "paper.toml"
+COMMAND = Path(sys.executable).parent / "clinprompt"
+ALL_LINEAR = '["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]'
+
+
+def settings(*overrides, **values):
+    return check_config({"name": "x", **values}, source="x", overrides=overrides)
+
+
+@pytest.fixture(scope="module")
+def llama():
+    name = "meta-llama/Llama-3.1-8B"
+    return outline_of(name, AutoConfig.for_model(**PUBLISHED[name]))
+
+
+@pytest.fixture
+def tiny(tiny_llama):
+    return look_at(tiny_llama.name).outline
+
+
+def test_a_prompt_of_a_hundred_positions_on_eight_billion_weights(llama):
+    """100·4096 = 409,600 of S; 100·1 + 1·4096 = 4,196 of the factors."""
+    config = settings()
+    assert trained_numbers("prompt-tuning", config, llama) == 409_600
+    assert trained_numbers("adapted-factors", config, llama) == 4_196
+    assert trained_numbers("adapted-metaprompt", config, llama) == 413_796
+    assert metaprompt_numbers(config, llama, 21) == 409_600 + 21 * 4_196
+
+
+def test_a_segment_of_the_prompt_counts_once_for_each_type_but_a_task_has_one(llama):
+    """S has 100 + 4·20 = 180 rows: 80 general ones and 20 for each of five types."""
+    config = settings("prompt.segment=20")
+    assert metaprompt_numbers(config, llama, 21) == 180 * 4_096 + 21 * 4_196
+    assert trained_numbers("adapted-metaprompt", config, llama) == 413_796
+
+
+def test_lora_on_all_linear_layers_of_eight_billion_weights(llama):
+    """A layer: 16·(2·(4096 + 4096) + 2·(4096 + 1024) + 3·(4096 + 14336)) = 1,310,720."""
+    config = settings("baselines.lora_rank=16", f"baselines.lora_modules={ALL_LINEAR}")
+    assert trained_numbers("lora", config, llama) == 32 * 1_310_720 == 41_943_040
+
+
+def test_every_method_has_a_count(llama):
+    counts = {method: trained_numbers(method, settings(), llama) for method in get_args(Method)}
+    assert {method for method, count in counts.items() if count == 0} == {
+        "instruction",
+        "in-context",
+        "metaprompt",
+    }
+
+
+def test_lora_in_layers_that_are_not_there_is_refused(llama):
+    with pytest.raises(SettingError, match="a llama has no linear layer 'qkv'"):
+        trained_numbers("lora", settings('baselines.lora_modules=["qkv"]'), llama)
+
+
+def test_memory_of_a_tiny_model_by_hand(tiny):
+    """P = 4, one of 2 tasks a step; L = 2, H = 32, A·D = 32, G·D = 16, I = 48, V = 264."""
+    config = settings(
+        "prompt.length=4",
+        "distill.rows=1",
+        "teacher.micro_batch_tokens=10",
+        "distill.micro_batch_tokens=10",
+        "adapt.micro_batch_tokens=10",
+        "data.max_input_tokens=16",
+        "data.max_target_tokens=4",
+    )
+    memory = prompt_memory(config, tiny, 2)
+    positions = 20  # one row is more than a micro-batch
+    a_position = 2 * (20 * 32 + 4 * (2 * 32 + 2 * 16 + 3 * 48))
+    assert memory.weights == 4 * tiny.num_parameters
+    assert memory.keys_values == 2 * 2 * 16 * 4 * (2 * 4 + 2 * 4)
+    assert memory.activations == (4 + positions) * a_position
+    assert memory.logits == 3 * 4 * 4 * 264
+    assert memory.trained == 16 * (4 * 32 + 2 * (4 + 32))
+    adapters = lora_memory(config, tiny)
+    inputs = 2 * (32 + 32 + 32 + 32)  # of q, k, v and o
+    assert adapters.keys_values == 0
+    assert adapters.activations == positions * (a_position + 4 * inputs)
+
+
+def test_prompts_side_by_side_take_memory_each(tiny):
+    few, many = (
+        prompt_memory(settings("prompt.length=4", f"compare.together={count}"), tiny, 2)
+        for count in (1, 10)
+    )
+    # Two sources in a distillation step, ten prompts in one of a comparison; L = 2, G·D = 16.
+    assert many.keys_values - few.keys_values == 2 * 2 * 16 * 4 * 2 * (10 - 2) * 4
+    assert many.activations > few.activations
+
+
+def test_estimated_memory_is_near_what_was_measured():
+    """docs/results/bench: a step of 16 rows of 4 tasks on SmolLM2-135M, in float32."""
+    bench = json.loads((ROOT / "docs" / "results" / "bench" / "bench.json").read_text())["memory"]
+    config = settings(
+        f"prompt.length={bench['length']}",
+        f"distill.rows={bench['rows']}",
+        f"data.max_input_tokens={bench['longest']}",
+        "data.max_target_tokens=16",
+    )
+    memory = prompt_memory(config, look_at("smollm2-135m").outline, bench["tasks"])
+    measured = next(one for one in bench["peaks"] if one["what"] == "clinprompt, metaprompt")
+    added = (memory.total - memory.weights) / 1e6
+    assert added == pytest.approx(measured["added MB"], rel=1 / 3)
+
+
+def test_sixteen_bits_halve_weights(tiny):
+    wide, narrow = (prompt_memory(settings(dtype=d), tiny, 2) for d in ("float32", "bfloat16"))
+    assert narrow.weights * 2 == wide.weights
+    assert narrow.keys_values * 2 == wide.keys_values
+
+
+def test_work_of_a_tiny_run_by_hand(tiny):
+    """Two sources, one target, rows of 8 + 2 tokens, P = 4."""
+    config = settings(
+        "prompt.length=4",
+        "data.max_input_tokens=8",
+        "data.max_target_tokens=2",
+        "data.train_rows=5",
+        "data.test_rows=7",
+        "teacher.steps=3",
+        "teacher.rows=2",
+        "distill.steps=6",
+        "distill.rows=3",
+        "adapt.steps=2",
+        "adapt.rows=4",
+        'compare.methods=["metaprompt", "lora"]',
+        "compare.shots=[4, 8]",
+        "compare.seeds=[0, 1]",
+    )
+    teachers, distillation, zero, lora = phases(config, tiny, {"practice": ["a", "b"]}, ["c"])
+    linear = 2 * (10 * tiny.layer_weights + 2 * 264 * 32)
+    attention = 4 * 2 * 32 * 10 * (4 + 10 / 2)
+    step = 2 * (2 * linear + 3 * attention) + 4 * 4 * tiny.layer_weights
+    assert (teachers.steps, teachers.tokens) == (2 * 3, 6 * (2 * 10 + 4))
+    assert teachers.operations == 6 * step
+    taught = 2 * 5  # all rows there are, each once: less than 6·3
+    assert distillation.tokens == 6 * (3 * 10 + 2 * 4) + taught * 10
+    both = 6 * (3 * (2 * linear + 3 * attention) + 2 * 4 * 4 * tiny.layer_weights)
+    assert distillation.operations == both + taught * (linear + attention)
+    assert (zero.name, zero.steps, zero.tokens) == ("metaprompt (1)", 0, 7 * 10)
+    bare = 4 * 2 * 32 * 10 * (10 / 2)
+    assert (lora.name, lora.steps) == ("lora (4)", 4 * 2)
+    assert lora.operations == 4 * (7 * (linear + bare) + 2 * 4 * (2 * linear + 3 * bare))
+    assert lora.seconds(1000.0) == lora.operations / 1000
+
+
+def test_cells_are_those_of_the_grid():
+    config = settings('compare.shots=[4, "all"]', "compare.seeds=[0, 1, 2]")
+    assert num_cells("instruction", config, 5) == 5
+    assert num_cells("lora", config, 5) == 2 * 3 * 5
+    assert num_cells("in-context", config, 5) == 3 * 5
+
+
+def test_a_variant_and_steps_of_a_method_count_as_its_own(tiny):
+    config = settings(
+        "variants.short.prompt.length=2",
+        'compare.methods=["prompt-tuning", "prompt-tuning@short", "full"]',
+        "adapt.method_steps.full=3",
+        "compare.shots=[4]",
+    )
+    assert trained_numbers("prompt-tuning@short", config, tiny) == 2 * 32
+    assert trained_numbers("full", config, tiny) == tiny.num_parameters
+    plain, short, full = phases(config, tiny, {}, ["b"])  # none of these needs a metaprompt
+    assert short.operations < plain.operations
+    assert (plain.steps, full.steps) == (60, 3)
+
+
+def test_a_prompt_in_all_layers_is_as_wide_as_their_keys_and_values(tiny):
+    """L = 2, G·D = 16: 2·2·16 = 64 numbers a position."""
+    config = settings("prompt.length=4", "prompt.placement=layers")
+    assert trained_numbers("prompt-tuning", config, tiny) == 4 * 64
+    assert trained_numbers("adapted-factors", config, tiny) == 4 + 64
+
+
+def test_a_comparison_on_some_targets_is_planned_for_these(tmp_path):
+    config = load_config(PAPER, ['compare.targets=["qa-medbullets"]'])
+    plan = dry_run(config, tmp_path, rate=1e12)
+    assert [task.name for task in plan.tasks if task.role == "target"] == ["qa-medbullets"]
+    # The other seven are read as well: sources are cleaned of their text.
+    assert sum(task.role == "overlap" for task in plan.tasks) == 7
+    with pytest.raises(SettingError, match="did you mean qa-medbullets"):
+        dry_run(load_config(PAPER, ['compare.targets=["qa-medbulet"]']), tmp_path, rate=1e12)
+
+
+def test_a_metaprompt_that_is_there_gives_its_shape_and_wants_no_sources(tmp_path):
+    """The one in the package: 20 positions in every layer, 30 layers of 2·192 numbers each."""
+    values = {"metaprompt": "shipped", "suite": "open21", "variants": {"slow": {"adapt": {}}}}
+    config = settings('compare.methods=["prompt-tuning", "adapted-factors@slow"]', **values)
+    plan = dry_run(config, tmp_path, rate=1e12)
+    assert (plan.length, {task.role for task in plan.tasks}) == (20, {"target"})
+    costs = plan.backbones[0].costs
+    width = 30 * 2 * 192
+    assert costs.numbers == {"prompt-tuning": 20 * width, "adapted-factors@slow": 20 + width}
+    assert [phase.name.partition(" ")[0] for phase in costs.phases] == list(config.compare.methods)
+
+
+def test_what_variants_distill_for_themselves_is_counted_once(tiny):
+    variants = {"deep": {"prompt": {"placement": "layers"}}, "same": {"adapt": {"steps": 1}}}
+    methods = ["metaprompt", "metaprompt@deep", "adapted-factors@same"]
+    config = settings(variants=variants, compare={"methods": methods, "shots": [2]})
+    names = [phase.name for phase in phases(config, tiny, {"practice": ["a", "b"]}, ["c"])]
+    assert names[:4] == ["teachers", "distillation", "teachers@deep", "distillation@deep"]
+    assert len(names) == 4 + len(methods)
+
+
+def test_pefts_prompt_stands_in_front_wherever_ours_do(tiny):
+    config = settings("prompt.length=4", "prompt.placement=layers")
+    assert trained_numbers("peft-mpt", config, tiny) == 4 * 32 + 4 + 32
+
+
+def test_a_shape_that_the_metaprompt_does_not_have_is_refused_before_the_run(tmp_path):
+    with pytest.raises(
+        SettingError, match=r"prompt.length = 50, but the metaprompt shipped has 20"
+    ):
+        dry_run(settings("prompt.length=50", metaprompt="shipped"), tmp_path, rate=1e12)
+
+
+def test_a_comparison_without_metaprompts_reads_no_source(tmp_path):
+    plan = dry_run(load_config(PAPER, ['compare.methods=["lora"]']), tmp_path, rate=1e12)
+    assert {task.role for task in plan.tasks} == {"target"}
+
+
+def test_a_rate_is_measured_in_less_than_a_second():
+    started = time.perf_counter()
+    assert measure_rate("float32") > 1e6
+    assert time.perf_counter() - started < 1
+
+
+def test_the_papers_plan_says_what_is_missing(tmp_path):
+    plan = dry_run(load_config(PAPER), tmp_path, rate=1e15)
+    assert [one.is_there for one in plan.backbones] == [False] * 3
+    assert all("hf download" in one.remedy for one in plan.backbones)
+    llama, meditron, gpt_oss = (one.costs for one in plan.backbones)
+    assert llama == meditron
+    assert llama.numbers["adapted-metaprompt"] == 413_796
+    assert llama.weight_bytes == 2 * 8_030_261_248
+    assert gpt_oss.numbers["adapted-factors"] == 100 + 2880
+    by_name = {task.name: task for task in plan.tasks}
+    assert len(by_name) == 21 + 8
+    assert by_name["n2c2-2022-sdoh"].status == "gated"
+    assert "request" in by_name["n2c2-2022-sdoh"].remedy
+    assert by_name["qa-medbullets"].status == "missing"
+    assert "clinprompt tasks fetch qa-medbullets" in by_name["qa-medbullets"].remedy
+    assert any("UF Health" in lack for lack in plan.missing)
+
+
+def test_data_that_is_there_is_told(tmp_path, tiny_llama_folder):
+    config = settings("adapt.routing=all", backbone=str(tiny_llama_folder))
+    plan = dry_run(config, None, rate=1e12)
+    assert [one.is_there for one in plan.backbones] == [True]
+    assert {(task.status, task.remedy) for task in plan.tasks} == {("there", "")}
+
+
+def test_a_backbone_of_unknown_sizes_is_told_without_costs():
+    plan = dry_run(settings(backbone="nobody/nothing-1b"), None, rate=1e12)
+    assert plan.backbones[0].costs is None
+    assert "nobody/nothing-1b" in plan.backbones[0].remedy
+
+
+def call(*arguments, folder):
+    cache = {"CLINPROMPT_CACHE": str(folder / "cache"), "HF_HOME": str(folder / "hub")}
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+        env={**os.environ, **cache, "TERM": "dumb", "COLUMNS": "80", "NO_COLOR": "1"},
+    )
+
+
+def test_the_command_prints_the_papers_plan_on_eighty_columns(tmp_path):
+    result = call("compare", PAPER, "--dry-run", "--rate", 400, folder=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    for words in ("8.03 B", "20.91 B", "413,796", "gated", "400 TFLOP/s", "UF Health"):
+        assert words in result.stdout
+    assert [path.name for path in tmp_path.iterdir() if path.name == "runs"] == []
+
+
+def test_a_plan_is_printed_as_json(tmp_path, capsys):
+    show_plan(dry_run(load_config(PAPER), tmp_path, rate=4e14), as_json=True)
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["rate"] == 4e14
+    assert plan["backbones"][0]["costs"]["numbers"]["adapted-factors"] == 4196
+
+
+@pytest.mark.parametrize("option", [["--rate", "400"], ["--json"]])
+def test_options_of_a_dry_run_are_refused_without_it(option, tmp_path):
+    result = call("compare", PAPER, *option, folder=tmp_path)
+    assert result.returncode == 2
+    assert f"{option[0]} has no effect without --dry-run" in result.stderr

@@ -1,0 +1,124 @@
+"""Notes to annotate are read line by line; a bad one is named by its line. Answers get a form."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from clinprompt.errors import DataError, SettingError
+from clinprompt.evaluation.predict import Prediction
+from clinprompt.jobs.annotate import annotate_file, output_form, read_notes
+from clinprompt.tasks.card import TaskCard, find_card
+from clinprompt.tasks.kinds import make_example
+from clinprompt.tasks.records import Answer, Span, SpansAnswer, Unparseable
+
+
+@dataclass
+class Echo:
+    """Stands for an annotator: gives the answers that it was made with."""
+
+    card: TaskCard
+    answers: tuple[Answer, ...]
+
+    def annotate(self, records):
+        return [
+            Prediction(make_example(self.card, record), answer, "", input_was_cut=False)
+            for record, answer in zip(records, self.answers, strict=True)
+        ]
+
+
+DRUGS = Echo(
+    find_card("practice-ner-drugs"),
+    (SpansAnswer((Span(6, 10, "drug"),), ungrounded=2), Unparseable("?")),
+)
+
+
+def write_notes(tmp_path):
+    notes = tmp_path / "notes.jsonl"
+    notes.write_text('{"id": "p/1", "text": "Takes iron."}\n{"text": "Takes none."}\n')
+    return notes
+
+
+def read(tmp_path, content):
+    path = tmp_path / "notes.jsonl"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(read_notes(path))
+
+
+def test_notes_have_fields_options_and_an_id_or_a_line_number(tmp_path):
+    first, second = read(
+        tmp_path, '{"id": 7, "text": "a", "options": ["x", "y"]}\n\n{"text": "b\\u2028c"}'
+    )
+    assert (first.id, first.fields, first.options) == ("7", {"text": "a"}, ("x", "y"))
+    assert (second.id, second.text, second.options) == ("3", "b\u2028c", ())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "holds no notes"),
+        ("\n \n", "holds no notes"),
+        (b"\xff", "not UTF-8"),
+        ('{"text": "a"}\n{"text"', "notes.jsonl:2: not JSON"),
+        ("[1]", "notes.jsonl:1: not an object"),
+        ('{"text": 5}', "notes.jsonl:1: has no text field"),
+        ('{"text": "a", "options": 5}', "notes.jsonl:1: options"),
+        ('{"text": "a", "options": "xyz"}', "notes.jsonl:1: options"),
+    ],
+)
+def test_a_bad_line_is_named(content, words, tmp_path):
+    with pytest.raises(DataError, match=words):
+        read(tmp_path, content)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        list(read_notes(tmp_path / "none.jsonl"))
+
+
+def test_record_text_is_in_no_error(tmp_path):
+    with pytest.raises(DataError) as raised:
+        read(tmp_path, '{"text": "SECRET" ')
+    assert "SECRET" not in str(raised.value)
+
+
+def test_answers_are_written_for_brat_with_what_it_cannot_tell_beside_them(tmp_path):
+    out = tmp_path / "out"
+    assert annotate_file(DRUGS, write_notes(tmp_path), out, form="brat") == 2
+    assert {path.name: path.read_text() for path in out.glob("*.*t*")} == {
+        "p_1.txt": "Takes iron.",
+        "2.txt": "Takes none.",
+    }
+    assert (out / "p_1.ann").read_text() == "T1\tdrug 6 10\tiron\n"
+    assert (out / "2.ann").read_text() == ""
+    first, second = map(json.loads, (out / "predictions.jsonl").read_text().splitlines())
+    assert (first["id"], first["file"], first["ungrounded"]) == ("p/1", "p_1", 2)
+    assert (second["id"], second["file"], second["unparseable"]) == ("2", "2", "?")
+
+
+def test_no_folder_is_replaced_by_answers(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(SettingError, match="is there already"):
+        annotate_file(DRUGS, write_notes(tmp_path), out, form="brat")
+    assert list(out.iterdir()) == []
+
+
+def test_nothing_is_left_where_an_answer_cannot_be_written(tmp_path):
+    notes = tmp_path / "notes.jsonl"
+    notes.write_text('{"text": "a\\ud800"}\n')
+    with pytest.raises(DataError, match=r"notes.jsonl:1: record .1.: .*half a character"):
+        annotate_file(Echo(DRUGS.card, (SpansAnswer(()),)), notes, tmp_path / "out", form="brat")
+    assert list(tmp_path.iterdir()) == [notes]
+
+
+def test_labels_are_refused_for_brat_before_anything_is_read(tmp_path):
+    labels = Echo(find_card("practice-nli-social"), ())
+    with pytest.raises(SettingError, match="its answer is label"):
+        annotate_file(labels, tmp_path / "none.jsonl", tmp_path / "out", form="brat")
+
+
+def test_an_unknown_form_is_named_with_those_that_there_are():
+    assert output_form("brat") == "brat"
+    with pytest.raises(SettingError, match="'brta'; known: jsonl, brat"):
+        output_form("brta")

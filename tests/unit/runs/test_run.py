@@ -1,0 +1,141 @@
+"""What a run remembers: its folder goes on only with what it began with."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from clinprompt.errors import RunError
+from clinprompt.runs.folder import check_is_run
+from clinprompt.runs.run import open_run
+from clinprompt.settings.run import check_config
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.load import load_task
+
+
+@pytest.fixture
+def begin(tmp_path, tiny_llama_folder):
+    def open_it(backbone=tiny_llama_folder, **values):
+        settings = {"name": "x", "backbone": str(backbone), "device": "cpu", **values}
+        return open_run(tmp_path / "run", check_config(settings, source="x"))
+
+    return open_it
+
+
+def test_a_run_goes_on_with_the_same_settings_and_more_cells(begin):
+    begin()
+    begin(compare={"shots": [4]})
+
+
+def test_other_settings_are_refused_by_name(begin):
+    begin()
+    with pytest.raises(RunError, match=r"other settings \(seed\)"):
+        begin(seed=3)
+
+
+def test_where_answers_of_teachers_are_kept_may_change(begin):
+    """A full disk: the remedy that is advised must be taken in the same folder."""
+    begin(distill={"steps": 9})
+    begin(distill={"steps": 9, "cache_teachers": False})
+    with pytest.raises(RunError, match=r"other settings \(distill\)"):
+        begin(distill={"steps": 10, "cache_teachers": False})
+
+
+def test_a_file_that_another_process_is_just_writing_makes_no_folder_foreign(tmp_path):
+    (tmp_path / ".config.json.123.part").touch()
+    assert not check_is_run(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(RunError, match="not empty and not a run"):
+        check_is_run(tmp_path)
+
+
+def test_what_another_process_finished_is_not_forgotten(begin):
+    one, other = begin(), begin()
+    for run, name, content in (
+        (one, "teachers/a", "hash of a"),
+        (other, "metaprompt", "hash of m"),
+    ):
+        run.finish({name: SimpleNamespace(manifest=SimpleNamespace(content_hash=content))})
+    assert begin().finished == {"teachers/a": "hash of a", "metaprompt": "hash of m"}
+
+
+ONLY_CELLS = {"adapt": {"steps": 7}, "baselines": {"lora_rank": 2}}
+
+
+def put(folder, name):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).touch()
+
+
+def test_settings_of_cells_may_change_before_there_is_a_result(begin):
+    run = begin()
+    for name in ("distill.safetensors", "teachers__a.safetensors", "teachers.cache"):
+        put(run.folder, f"checkpoints/{name}")
+    begin(**ONLY_CELLS)
+
+
+@pytest.mark.parametrize(
+    "result", ["cells.jsonl", "search.jsonl", "checkpoints/lora__a-k4.safetensors"]
+)
+@pytest.mark.parametrize("changed", ["adapt", "baselines"])
+def test_settings_of_cells_stay_once_there_is_a_result(begin, result, changed):
+    run = begin()
+    put(run.folder, result)
+    with pytest.raises(RunError, match=rf"other settings \({changed}\)"):
+        begin(**{changed: ONLY_CELLS[changed]})
+
+
+def test_an_adapted_prompt_in_the_store_is_a_result(begin):
+    run = begin()
+    (run.folder / "store" / "teachers" / "a").mkdir(parents=True)
+    (run.folder / "store" / "metaprompts" / "b").mkdir(parents=True)
+    begin(adapt={"steps": 7})
+    (run.folder / "store" / "my-task").mkdir()
+    with pytest.raises(RunError, match=r"other settings \(adapt\)"):
+        begin(adapt={"steps": 8})
+
+
+def test_results_of_a_variant_lie_in_the_folder_above(tmp_path, tiny_llama_folder):
+    """Its own folder has none, and yet it may not change."""
+    folder, above = tmp_path / "run" / "variants" / "small", tmp_path / "run"
+    settings = {"name": "x", "backbone": str(tiny_llama_folder), "device": "cpu"}
+    open_run(folder, check_config(settings, source="x"), above=above)
+    put(above, "cells.jsonl")
+    changed = check_config({**settings, "adapt": {"steps": 7}}, source="x")
+    with pytest.raises(RunError, match=r"other settings \(adapt\)"):
+        open_run(folder, changed, above=above)
+
+
+def test_another_backbone_under_the_same_path_is_refused(begin, tmp_path):
+    run = begin()
+    path = run.folder / "environment.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"backbone": "tensors:another"}))
+    with pytest.raises(RunError, match="another backbone"):
+        begin()
+
+
+def test_changed_records_are_refused_and_new_tasks_are_not(begin):
+    run = begin()
+    data = load_task(find_card("practice-ner-drugs"), None)
+    run.claim([data])
+    run.claim([data, load_task(find_card("practice-nli-social"), None)])
+    fewer = replace(data, splits={**data.splits, "train": data.splits["train"][1:]})
+    with pytest.raises(RunError, match="practice-ner-drugs have changed"):
+        run.claim([fewer])
+
+
+@pytest.mark.parametrize("name", ["config.json", "finished.json", "tasks.json"])
+@pytest.mark.parametrize("content", ["{", "[1]", '"x"'])
+def test_damaged_files_of_a_run_are_named(begin, name, content):
+    run = begin()
+    (run.folder / name).write_text(content)
+    with pytest.raises(RunError, match=name.replace(".", r"\.")):
+        begin().claim([load_task(find_card("practice-ner-drugs"), None)])
+
+
+def test_manifests_name_no_folder_of_this_machine(begin):
+    manifest = begin().manifest("prompt", "n", "m", [find_card("practice-ner-drugs")])
+    assert manifest.backbone == "tiny-llama"
+    assert "/" not in manifest.settings["backbone"]

@@ -1,0 +1,153 @@
+"""Which rows train what: never one whose answer had to be cut."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny import save_tiny
+from transformers import AutoTokenizer
+
+from clinprompt.batches.encode import Encoder
+from clinprompt.errors import DataError, SettingError
+from clinprompt.runs.suite_data import (
+    SuiteData,
+    candidates,
+    cards_of,
+    check_suite,
+    load_suite,
+    training_rows,
+)
+from clinprompt.settings.run import check_config
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.load import TaskData, load_task
+from clinprompt.tasks.records import LabelAnswer, Record, TextAnswer
+
+LENGTHS = (3, 9, 30, 4, 31)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    """A tokenizer with one token a byte."""
+    folder = save_tiny(tmp_path_factory.mktemp("model") / "tiny", "llama")
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def summaries(lengths=LENGTHS):
+    rows = tuple(
+        Record(str(i), {"text": f"note {i}"}, TextAnswer("s" * n)) for i, n in enumerate(lengths)
+    )
+    return TaskData(find_card("practice-sum-plan"), {"train": rows, "validation": (), "test": ()})
+
+
+def test_rows_with_too_long_answers_are_left_out_of_training(tokenizer):
+    """A limit of 12 holds a blank, up to ten letters and end-of-text: lengths 3, 9 and 4."""
+    rows = training_rows(Encoder(tokenizer, 100, 12), summaries(), limit=10, seed=0)
+    assert sorted(len(row.target_ids) for row in rows) == [5, 6, 11]
+    assert not any(row.target_was_cut for row in rows)
+
+
+def test_no_row_left_is_named(tokenizer):
+    with pytest.raises(DataError, match="practice-sum-plan: no training row is left"):
+        training_rows(Encoder(tokenizer, 100, 12), summaries((30, 40)), limit=10, seed=0)
+
+
+def test_shots_come_from_rows_whose_answer_fits(tokenizer):
+    encoder = Encoder(tokenizer, 100, 12)
+    rows = candidates(encoder, summaries()).draw(3, seed=0)
+    assert sorted(len(row.target_ids) for row in rows) == [5, 6, 11]
+    with pytest.raises(DataError, match="4 examples wanted, but only 3"):
+        candidates(encoder, summaries()).draw(4, seed=0)
+
+
+def test_shown_examples_are_the_drawn_rows_in_random_order(tokenizer):
+    rows = tuple(
+        Record(str(i), {"text": "note", "statement": "so"}, LabelAnswer(label))
+        for i, label in enumerate(["entailment"] * 20 + ["not_entailment"] * 20)
+    )
+    card = find_card("practice-nli-social")
+    data = TaskData(card, {"train": rows, "validation": (), "test": ()})
+    found = candidates(Encoder(tokenizer, 200, 30), data).records(20, seed=0)
+    labels = [record.answer.label for record in found]
+    assert labels.count("entailment") == 10
+    assert 0 < labels[:10].count("entailment") < 10  # sorted, there would be ten
+
+
+def test_shots_of_closed_labels_are_balanced(tokenizer):
+    labels = ["entailment"] * 30 + ["not_entailment"] * 3
+    rows = tuple(
+        Record(str(i), {"text": "note", "statement": "so"}, LabelAnswer(label))
+        for i, label in enumerate(labels)
+    )
+    card = find_card("practice-nli-social")
+    data = TaskData(card, {"train": rows, "validation": (), "test": ()})
+    chosen = candidates(Encoder(tokenizer, 200, 12), data).draw(6, seed=1)
+    yes = sum(row.target_ids == Encoder(tokenizer, 200, 12).encode_target("yes") for row in chosen)
+    assert yes == 3
+
+
+def suite_of(sources, targets):
+    load = [
+        tuple(load_task(find_card(name), None) for name in names) for names in (sources, targets)
+    ]
+    return SuiteData("mine", *load, dropped={}, copies={})
+
+
+def config(**values):
+    return check_config({"name": "x", **values}, source="x")
+
+
+def test_a_suite_that_can_be_walked_passes():
+    check_suite(suite_of(["practice-ner-labs"], ["practice-ner-drugs"]), config())
+
+
+def test_a_target_without_a_source_of_its_type_is_named_before_training():
+    suite = suite_of(["practice-ner-labs"], ["practice-nli-social"])
+    with pytest.raises(SettingError, match="practice-nli-social"):
+        check_suite(suite, config())
+    check_suite(suite, config(adapt={"routing": "all"}))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_target_without_rows_or_answers_is_named_before_training(split):
+    suite = suite_of(["practice-ner-labs"], ["practice-ner-drugs"])
+    [target] = suite.targets
+    for rows in ((), (replace(target.splits[split][0], answer=None),)):
+        broken = replace(target, splits={**target.splits, split: rows})
+        with pytest.raises(DataError, match=f"practice-ner-drugs: split {split} has"):
+            check_suite(replace(suite, targets=(broken,)), config())
+
+
+def test_a_task_that_is_named_by_its_folder_goes_by_the_name_on_its_card(tmp_path):
+    folder = Path(find_card("practice-nli-social").path).parent
+    card = (folder / "practice-nli-social.toml").read_text()
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "card.toml").write_text(card.replace("practice-nli-social", "ours"))
+    assert list(cards_of([str(own), "practice-ner-labs"])) == ["ours", "practice-ner-labs"]
+
+
+SUITE = """
+name = "half"
+title = "One target is here, one is not"
+sources = ["practice-nli-history"]
+targets = ["practice-nli-social", "qa-medbullets"]
+"""
+
+
+def test_targets_that_are_not_compared_must_be_there_only_to_clean_sources_of_them(tmp_path):
+    path = tmp_path / "half.toml"
+    path.write_text(SUITE)
+    chosen, data = ("practice-nli-social",), config().data
+    suite = load_suite(str(path), data, tmp_path, with_sources=False, targets=chosen)
+    assert [one.card.name for one in suite.targets] == list(chosen)
+    with pytest.raises(DataError, match="qa-medbullets"):
+        load_suite(str(path), data, tmp_path, targets=chosen)
+
+
+def test_sources_are_cleaned_of_targets_that_are_not_compared():
+    data = config().data
+    whole = load_suite("practice", data, None)
+    narrow = load_suite("practice", data, None, targets=("practice-ner-drugs",))
+    assert [one.card.name for one in narrow.targets] == ["practice-ner-drugs"]
+    assert narrow.dropped == whole.dropped
+    assert narrow.sources == whole.sources

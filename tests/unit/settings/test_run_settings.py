@@ -1,0 +1,169 @@
+"""Settings are checked strictly; an override is worth what TOML says it is."""
+
+from pathlib import Path
+
+import pytest
+
+from clinprompt.errors import SettingError
+from clinprompt.settings.run import check_config, load_config
+from clinprompt.tasks.suite import find_suite
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
+
+
+def check(*overrides, **values):
+    return check_config({"name": "x", **values}, source="c.toml", overrides=overrides)
+
+
+def test_defaults_stand_where_nothing_is_set():
+    config = check()
+    assert (config.prompt.length, config.adapt.steps, config.teacher.steps) == (100, 60, 300)
+
+
+def test_settings_come_back_from_their_own_json():
+    config = check("prompt.length=7", "compare.shots=[4, 8]")
+    assert type(config).model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "name", "value"),
+    [
+        ("prompt.length=7", "prompt", "length", 7),
+        ("teacher.learning_rate = 1e-3", "teacher", "learning_rate", 1e-3),
+        ("compare.shots=[4, 8]", "compare", "shots", (4, 8)),
+        ("prompt.text=Read it. Now.", "prompt", "text", "Read it. Now."),
+        ('prompt.text="Read it."', "prompt", "text", "Read it."),
+        ("prompt.text=a=b", "prompt", "text", "a=b"),
+        ('compare.methods=["lora"]', "compare", "methods", ("lora",)),
+    ],
+)
+def test_an_override_is_read_as_toml_else_as_text(override, section, name, value):
+    assert getattr(getattr(check(override), section), name) == value
+
+
+def test_an_override_goes_before_the_file_and_the_last_one_counts():
+    assert check("seed=2", "seed=3", seed=1).seed == 3
+
+
+@pytest.mark.parametrize("override", ["seed", "=1", "prompt.=1", "", "seed.deep=1"])
+def test_an_override_that_names_nothing_is_refused(override):
+    with pytest.raises(SettingError, match="override"):
+        check(override, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"sed": 1}, "c.toml: sed: unknown setting; did you mean seed"),
+        ({"prompt": {"lenght": 1}}, "prompt.lenght: unknown setting; did you mean length"),
+        ({"prompt": {"length": 0}}, "prompt.length: Input should be greater than or equal to 1"),
+        ({"prompt": 5}, "prompt: Input should be a valid dictionary"),
+        ({"distill": {"temperature": 0}}, r"distill.temperature: .*greater than 0 \(given: 0\)"),
+        ({"adapt": {"routing": "best"}}, "adapt.routing: .*'all', 'type' or 'nearest'"),
+        ({"compare": {"methods": ["loar"]}}, "compare: .*'loar' is none; did you mean lora"),
+        ({"seed": "one"}, "seed: .*valid integer"),
+        (
+            {"search": {"tasks": ["a"], "trials": {"lora": [{}]}, "shot": 4}},
+            "search.shot: unknown setting; did you mean shots",
+        ),
+        ({"backbone": "c", "compare": {"backbones": ["a", "b"]}}, "has not the run's own, 'c'"),
+        (
+            {"dtype": "bfloat16", "compare": {"methods": ["full"]}},
+            "method full changes the weights themselves: set dtype = 'float32'",
+        ),
+        (
+            {"metaprompt": "shipped", "compare": {"methods": ["spot"]}},
+            "method spot starts from prompts of single sources",
+        ),
+        ({"variants": {"v": {"device": "cpu"}}}, "device is the same in all variants"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(values, words):
+    with pytest.raises(SettingError, match=words):
+        check(**values)
+
+
+def test_a_file_is_read_with_overrides_on_top(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text('name = "x"\n[prompt]\nlength = 5\n')
+    config = load_config(path, ["prompt.rank=3"])
+    assert (config.prompt.length, config.prompt.rank) == (5, 3)
+
+
+def test_a_file_without_a_name_is_refused(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("seed = 1")
+    with pytest.raises(SettingError, match="name: Field required"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"[a]\n[a]\n"])
+def test_a_file_that_is_no_toml_is_refused(content, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_bytes(content)
+    with pytest.raises(SettingError, match="not readable as TOML"):
+        load_config(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(SettingError, match="no such config"):
+        load_config(tmp_path / "c.toml")
+
+
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
+    with pytest.raises(SettingError, match=str(tmp_path)):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "compare.shots=[16, 16]",
+        "compare.shots=[0]",
+        "seed=-1",
+        'compare.backbones=["a", "a"]',
+        'compare.backbones=[""]',
+    ],
+)
+def test_grids_that_repeat_or_mean_nothing_are_refused(setting):
+    with pytest.raises(SettingError):
+        check_config({"name": "x"}, source="x", overrides=[setting])
+
+
+def test_a_name_stays_one_folder():
+    with pytest.raises(SettingError, match="name"):
+        check_config({"name": "../up"}, source="x")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_of_the_repository_names_a_suite_and_tasks_in_it(path):
+    config = load_config(path)
+    suite = find_suite(config.suite)
+    assert set(config.data.target_tokens) <= {*suite.sources, *suite.targets}
+
+
+def test_the_grid_has_the_runs_own_backbone_unless_it_names_others():
+    assert check().backbones == ("smollm2-135m",)
+    several = check('compare.backbones=["a", "b"]')
+    assert (several.backbone, several.backbones) == ("a", ("a", "b"))
+
+
+def test_the_papers_setting_is_three_backbones_under_one_prompt_length():
+    config = load_config(CONFIGS[0].parent / "paper.toml")
+    assert config.backbones == (
+        "meta-llama/Llama-3.1-8B",
+        "OpenMeditron/Meditron3-8B",
+        "openai/gpt-oss-20b",
+    )
+    assert (config.suite, config.prompt.length, config.dtype) == ("paper", 100, "bfloat16")
+
+
+def test_what_must_be_distilled_is_what_the_grid_needs_and_is_not_given():
+    variants = {"wide": {"prompt": {"rank": 2}}, "ready": {"metaprompt": "shipped"}}
+
+    def learning(*methods):
+        return check(compare={"methods": methods}, variants=variants).learning
+
+    assert learning("lora", "prompt-tuning@wide") == ()
+    assert learning("adapted-factors@ready", "metaprompt@ready") == ()
+    assert learning("spot", "metaprompt", "metaprompt@wide", "lora@ready") == ("", "wide")

@@ -1,0 +1,610 @@
+"""A user's own data becomes a task folder that loads; what cannot be told is asked for."""
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from clinprompt.cli import app
+from clinprompt.errors import ClinpromptError, DataError, SettingError
+from clinprompt.tasks.card import SPLITS, TaskCard, find_card
+from clinprompt.tasks.draft.card_text import METRICS, Sketch, label_names, write_card
+from clinprompt.tasks.draft.columns import Named
+from clinprompt.tasks.draft.draft_task import (
+    Request,
+    choose_folder,
+    draft_task,
+    task_name,
+    write_task,
+)
+from clinprompt.tasks.kinds import make_example
+from clinprompt.tasks.load import load_task
+from clinprompt.tasks.records import LabelAnswer, Relation, RelationsAnswer, Span
+
+SECRET = "zebrafishpatient"  # stands for record text: no error may show it
+
+
+def make(type_, origin, folder, name="", **named):
+    """Draft and write a task, and load it the way that every command does."""
+    draft = draft_task(Request(type_, origin, name, Named(**named)))
+    write_task(draft, folder)
+    return draft, load_task(find_card(str(folder)), None)
+
+
+def refusal(type_, origin, **named):
+    with pytest.raises(ClinpromptError) as caught:
+        draft_task(Request(type_, origin, "", Named(**named)))
+    assert SECRET not in str(caught.value)
+    return str(caught.value)
+
+
+def put(path: Path, *lines) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shown = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_text("".join(f"{line}\n" for line in shown), encoding="utf-8")
+    return path
+
+
+def note(number: int, **more):
+    text = f"Note {number}: a stent, later a rash."
+    at = text.index("stent")
+    spans = [{"start": at, "end": at + 5, "label": "MEDICAL_DEVICE"}]
+    return {"id": number, "note": text, "entities": spans, **more}
+
+
+def pairs(*labels: str) -> list[str]:
+    """Return a table of 20 pairs of texts, two to a premise."""
+    rows = [f'"first, {i // 2}",second {i},{labels[i % len(labels)]}' for i in range(20)]
+    return ["premise,hypothesis,gold_label", *rows]
+
+
+def num_rows(data):
+    return [len(data.splits[split]) for split in SPLITS]
+
+
+class TestFormats:
+    def test_json_lines_with_mentions(self, tmp_path):
+        origin = put(tmp_path / "My notes.jsonl", *(note(i) for i in range(20)))
+        draft, data = make("ner", origin, tmp_path / "task")
+        assert data.card.name == "My-notes"
+        assert data.card.labels == {"MEDICAL_DEVICE": "medical device"}
+        assert data.card.reader.row.fields == {"text": "note"}
+        assert num_rows(data) == [16, 2, 2]
+        record = data.splits["train"][0]
+        assert record.text[record.answer.spans[0].start :].startswith("stent")
+        assert "text: column note" in draft.found
+        assert "label MEDICAL_DEVICE: medical device" in draft.found
+        first = draft.examples(3)[0]
+        assert first.input.endswith("later a rash.\nEntities (medical device):")
+        assert first.target == "stent"
+
+    def test_a_table_of_pairs_whose_premises_stay_together(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("entails", "neutral"))
+        _, data = make("nli", origin, tmp_path / "task")
+        assert data.card.labels == {"entails": "entails", "neutral": "neutral"}
+        assert data.splits["train"][0].fields.keys() == {"text", "statement"}
+        groups = [{record.group for record in data.splits[split]} for split in SPLITS]
+        assert sum(map(len, groups)) == len(set.union(*groups)) == 10
+
+    def test_numbers_for_yes_and_no_become_these_words(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("0", "1"))
+        _, data = make("re", origin, tmp_path / "task", text=("premise",))
+        assert data.card.labels == {"0": "no", "1": "yes"}
+        assert (data.card.metric, data.card.positive) == ("positive_f1", ("1",))
+        assert data.card.setting == "gold-entities"
+
+    def test_questions_with_options_in_columns_and_loose_quotation_marks(self, tmp_path):
+        lines = [f'what "{i}?\ta{i}\tb{i}\tc{i}\tB' for i in range(20)]
+        header = "Question\topa\topb\topc\tAnswer"
+        _, data = make("qa", put(tmp_path / "exam.tsv", header, *lines), tmp_path / "task")
+        assert (data.card.answer, data.card.labels) == ("choice", {})
+        options = {record.options for split in SPLITS for record in data.splits[split]}
+        assert options == {(f"a{i}", f"b{i}", f"c{i}") for i in range(20)}
+        assert data.splits["train"][0].answer == LabelAnswer("B")
+
+    @pytest.mark.parametrize(
+        ("answer", "kind"), [(lambda i: ("yes", "no", "maybe")[i % 3], "label"), (str, "text")]
+    )
+    def test_questions_have_a_closed_or_a_free_answer(self, tmp_path, answer, kind):
+        rows = [{"question": f"q{i}", "context": f"c{i}", "answer": answer(i)} for i in range(20)]
+        _, data = make("qa", put(tmp_path / "q.jsonl", *rows), tmp_path / "task")
+        assert data.card.answer == kind
+        assert data.splits["train"][0].fields == {"context": "c0", "question": "q0"}
+
+    def test_dialogues_with_summaries(self, tmp_path):
+        rows = [
+            {"dialogue": f"d {i}", "summary": f"s {i}", "patient_id": i // 2} for i in range(20)
+        ]
+        _, data = make("summarization", put(tmp_path / "d.jsonl", *rows), tmp_path / "task")
+        assert data.splits["train"][0].answer.text == "s 0"
+        assert data.splits["train"][0].group == "0"
+
+    def test_a_folder_of_conll_files_named_after_splits(self, tmp_path):
+        lines = ("Took O", "iron B-AdverseEvent", "pills I-AdverseEvent", "", "Fine O")
+        for name in ("train.txt", "dev.txt", "set-test.txt"):
+            put(tmp_path / "in" / name, *lines)
+        put(tmp_path / "in" / "README.txt", "not data")
+        draft, data = make("ner", tmp_path / "in", tmp_path / "task")
+        assert data.card.reader.separator == "blank"
+        assert data.card.resplit is None
+        assert num_rows(data) == [2, 2, 2]
+        assert data.card.labels == {"AdverseEvent": "adverse event"}
+        assert not (tmp_path / "task" / "README.txt").exists()
+        assert "test: 2 of 6 records, set-test.txt" in draft.found
+
+    def test_bare_tags_get_a_type(self, tmp_path):
+        origin = put(tmp_path / "a.tsv", *(f"iron\tB\n{i}\tI\n\nok\tO\n" for i in range(20)))
+        _, data = make("ner", origin, tmp_path / "task")
+        assert data.card.labels == {"ENTITY": "entity"}
+
+    @pytest.mark.parametrize("type_", ["ner", "re"])
+    def test_a_brat_folder_with_folders_of_splits(self, tmp_path, type_):
+        for folder in ("train/ward[1]", "train/icu", "dev", "test"):
+            place = tmp_path / "in" / folder
+            put(
+                place / "n1.ann",
+                "T1\tDrug 5 9\tiron",
+                "T2\tDose 10 14\t5 mg",
+                "R1\tOf Arg1:T2 Arg2:T1",
+            )
+            put(place / "n1.txt", "Took iron 5 mg.")
+        put(tmp_path / "in" / "annotation.conf", "[entities]")
+        draft, data = make(type_, tmp_path / "in", tmp_path / "task")
+        assert data.card.files.train == ("train/icu/*.ann", "train/ward[[]1]/*.ann")
+        assert num_rows(data) == [2, 1, 1]
+        drug, dose = Span(5, 9, "Drug"), Span(10, 14, "Dose")
+        record = data.splits["train"][0]
+        if type_ == "re":
+            assert record.answer == RelationsAnswer((Relation("Of", dose, drug),))
+            assert data.card.setting == "end-to-end"
+        else:
+            assert record.answer.spans == (drug, dose)
+            assert draft.examples(1)[0].target == "drug: iron\ndose: 5 mg"
+
+    def test_a_flat_brat_folder_is_parted_into_splits(self, tmp_path):
+        for number in range(12):
+            put(tmp_path / "in" / f"n{number}.ann", "T1\tDrug 0 4\tIron")
+            put(tmp_path / "in" / f"n{number}.txt", "Iron.")
+        put(tmp_path / "in" / "predictions.jsonl", "{}")  # as `predict --format brat` leaves it
+        _, data = make("ner", tmp_path / "in", tmp_path / "task")
+        assert data.card.files.train == ("*.ann",)
+        assert sum(num_rows(data)) == 12
+        assert all(num_rows(data))
+
+    def test_what_brat_holds_beside_plain_mentions_is_told(self, tmp_path):
+        for number in range(12):
+            text = f"Low red cell count, {number}.\n"
+            put(tmp_path / "in" / f"n{number}.txt", text)
+            lines = ["T1\tSign 0 3;13 18\tLow count"] if number == 3 else []
+            put(tmp_path / "in" / f"n{number}.ann", "T2\tSign 4 12\tred cell", *lines)
+        put(tmp_path / "in" / "n99.txt", SECRET)
+        draft, data = make("ner", tmp_path / "in", tmp_path / "task")
+        assert sum(num_rows(data)) == 12
+        assert not (tmp_path / "task" / "n99.txt").exists()
+        found = "\n".join(draft.found)
+        assert "repeated:" not in found
+        assert "not read:" not in found
+        assert "pieces: 1 of 13 mentions have words between their pieces; each is read as" in found
+        assert "left out: 1 of 13 texts, such as n99.txt, as no .ann lies beside them" in found
+
+    def test_what_brat_holds_twice_or_in_vain_is_told(self, tmp_path):
+        for number in range(12):
+            put(tmp_path / "in" / f"n{number}.txt", f"Low red cell count, {number}.")
+            lines = ["T1\tSign 0 18\tLow red cell count", "T2\tSign 0 3;13 18\tLow count"]
+            more = ["A1\tCertain T1", "M1\tPast T1", f"#1\tAnnotatorNotes T1\t{SECRET}"]
+            put(tmp_path / "in" / f"n{number}.ann", *(lines if number < 2 else lines[:1]), *more)
+        draft, data = make("ner", tmp_path / "in", tmp_path / "task")
+        found = "\n".join(draft.found)
+        assert "repeated: 2 of 14 mentions have the type and place of another" in found
+        assert "not read: 24 attributes and 12 remarks" in found
+        assert all(len(record.answer.spans) == 1 for record in data.splits["train"])
+
+    def test_mentions_of_json_lines_that_stand_twice_are_kept_once(self, tmp_path):
+        twice = {"entities": 2 * note(3)["entities"]}
+        rows = [note(i, **(twice if i == 3 else {})) for i in range(20)]
+        draft, data = make("ner", put(tmp_path / "a.jsonl", *rows), tmp_path / "task")
+        said = [line for line in draft.found if line.startswith("repeated: 1 of 21 mentions")]
+        assert len(said) == 1
+        records = [record for split in SPLITS for record in data.splits[split]]
+        assert all(len(record.answer.spans) == 1 for record in records)
+
+    def test_texts_that_nobody_annotated_are_no_data(self, tmp_path):
+        for number in range(3):
+            put(tmp_path / "in" / f"n{number}.txt", SECRET)
+        message = refusal("ner", tmp_path / "in")
+        assert "in: holds 3 texts (.txt) without annotation; annotate them in brat" in message
+
+
+class TestColumns:
+    def test_a_name_that_two_columns_have_is_refused(self, tmp_path):
+        lines = [f"t{i},u{i},{'yn'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "a.csv", "text,text,label", *lines)
+        assert "a.csv: two columns are named 'text'" in refusal("nli", origin, text=("text",))
+        by_number = {"text": ("0",), "label": "2"}
+        assert "two columns are named 'text'" in refusal("nli", origin, **by_number)
+
+    @pytest.mark.parametrize("quoted", ["", '"'])
+    def test_a_cell_longer_than_tables_allow_is_named(self, tmp_path, quoted):
+        long = f"{quoted}{10_000 * SECRET}{quoted}"
+        lines = [f"{long if i == 3 else i},{'yn'[i % 2]}" for i in range(20)]
+        message = refusal("nli", put(tmp_path / "a.csv", "text,label", *lines), text=("text",))
+        assert "a.csv:5: a cell of more than 131,072 characters; close the quotation" in message
+
+    def test_a_test_split_of_one_record_is_told(self, tmp_path):
+        for name, count in (("train", 9), ("dev", 2), ("test", 1)):
+            put(tmp_path / "in" / f"{name}.jsonl", *(note(i) for i in range(count)))
+        draft, _ = make("ner", tmp_path / "in", tmp_path / "task")
+        assert [line for line in draft.found if line.startswith("test: one record alone")]
+
+    def test_a_column_that_is_named_is_taken(self, tmp_path):
+        rows = [{"a": f"long {i}", "b": f"short {i}", "text": "x"} for i in range(9)]
+        origin = put(tmp_path / "d.jsonl", *rows)
+        _, data = make("summarization", origin, tmp_path / "task", text=("a",), label="b")
+        assert data.splits["train"][0].fields == {"text": "long 0"}
+
+    def test_columns_of_a_bare_table_are_named_by_number(self, tmp_path):
+        lines = [f"{SECRET} {i};{'yn'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "bare.csv", *lines)
+        assert "look like a row" in refusal("nli", origin)
+        _, data = make("nli", origin, tmp_path / "task", text=("0",), label="1")
+        assert not data.card.reader.header
+        assert data.card.reader.delimiter == "semicolon"
+        assert sum(num_rows(data)) == 20
+
+    def test_one_text_alone_is_classified(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("a", "b"))
+        _, data = make("nli", origin, tmp_path / "task", text=("hypothesis",))
+        assert data.splits["train"][0].fields == {"text": "second 0"}
+
+    @pytest.mark.parametrize(
+        ("type_", "says"),
+        [
+            ("summarization", ["for the text", "it has: who, what", "--text COLUMN"]),
+            ("nli", ["for the first text", "premise", "--text COLUMN"]),
+            ("qa", ["for the question", "--question COLUMN"]),
+        ],
+    )
+    def test_a_column_that_cannot_be_told_lists_the_columns(self, tmp_path, type_, says):
+        message = refusal(type_, put(tmp_path / "d.csv", "who,what", f"{SECRET},x"))
+        assert all(word in message for word in says), message
+
+    @pytest.mark.parametrize(
+        ("type_", "named", "says"),
+        [
+            ("nli", {"label": "premise"}, "no column has a usual name for the first text"),
+            ("nli", {"label": "hypothesis", "text": ("premise",)}, "20 different values"),
+            (
+                "re",
+                {"text": ("premise",), "label": "lable"},
+                "no column 'lable'; did you mean gold_label?",
+            ),
+            ("re", {"question": "premise"}, "only qa takes --question"),
+            ("re", {"text": ("premise", "hypothesis")}, "takes --text once at most"),
+            ("ner", {}, "tables cannot hold a task of type ner; give brat or CoNLL or JSON Lines"),
+        ],
+    )
+    def test_a_column_that_cannot_be_it_is_refused(self, tmp_path, type_, named, says):
+        lines = [line.replace("second", "second" + 40 * "d") for line in pairs("a", "b")]
+        assert says in refusal(type_, put(tmp_path / "pairs.csv", *lines), **named)
+
+    def test_mentions_of_another_shape_are_refused(self, tmp_path):
+        origin = put(tmp_path / "n.jsonl", *[note(i, entities=[[0, SECRET]]) for i in range(9)])
+        message = refusal("ner", origin)
+        assert "n.jsonl:1: a span needs whole numbers for start and end" in message
+        assert 'each as {"start": 0, "end": 4, "label": "DRUG"} or [0, 4, "DRUG"]' in message
+
+    def test_a_header_is_no_record_where_columns_are_named_by_number(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("yes", "no"))
+        draft, data = make("nli", origin, tmp_path / "task", text=("0", "1"), label="2")
+        assert sum(num_rows(data)) == 20
+        assert data.card.reader.row.fields == {"text": "premise", "statement": "hypothesis"}
+        note = "header: the first row names the columns (premise, hypothesis, gold_label), so it is"
+        assert any(line.startswith(note) for line in draft.found)
+
+    def test_a_header_may_lack_the_name_of_a_column_that_counts_rows(self, tmp_path):
+        lines = [f"{i},t {i},{'yn'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "a.csv", ",text,label", *lines)
+        _, data = make("nli", origin, tmp_path / "task", text=("1",), label="2")
+        assert sum(num_rows(data)) == 20
+        assert set(data.card.labels) == {"y", "n"}
+
+    def test_a_header_of_unusual_names_is_known_by_a_label_that_never_recurs(self, tmp_path):
+        lines = [f"{SECRET} {i}|{'yn'[i % 2]}" for i in range(20)]
+        named = {"text": ("0",), "label": "1"}
+        _, data = make("nli", put(tmp_path / "a.csv", "was|wie", *lines), tmp_path / "a", **named)
+        assert set(data.card.labels) == {"y", "n"}
+        _, data = make("nli", put(tmp_path / "b.csv", "was|y", *lines), tmp_path / "b", **named)
+        assert sum(num_rows(data)) == 21, "a first row whose label recurs is a record"
+
+    def test_a_column_of_texts_is_no_column_of_labels(self, tmp_path):
+        named = {"text": ("premise",), "label": "hypothesis"}
+        message = refusal("nli", put(tmp_path / "p.csv", *pairs("a", "b")), **named)
+        assert "hypothesis holds 20 different values of up to 9 characters in 20 rows" in message
+        assert "tell the right one with --label COLUMN (perhaps gold_label)" in message
+
+    def test_one_text_without_a_pair_is_told_what_to_say(self, tmp_path):
+        lines = [f"s{i},{'yn'[i % 2]}" for i in range(20)]
+        origin = put(
+            tmp_path / "p.csv", "my sentence,text,label", *(f"x{i},{lines[i]}" for i in range(20))
+        )
+        assert "for one text alone say --text text" in refusal("nli", origin)
+
+    def test_a_split_without_labels_is_named(self, tmp_path):
+        for name, label in (("train", "yn"), ("dev", "yn"), ("test", ["", ""])):
+            lines = [f"t{i},{label[i % 2]}" for i in range(20)]
+            put(tmp_path / "in" / f"{name}.csv", "text,label", *lines)
+        message = refusal("nli", tmp_path / "in", text=("text",))
+        assert "column label has no value in all 20 rows of test; label them, or take" in message
+
+    def test_splits_without_mentions_and_blank_texts_are_told(self, tmp_path):
+        for name in ("train", "dev", "test"):
+            spans = {"entities": []} if name == "test" else {}
+            blank = {"id": 8, "note": " ", "entities": []}
+            put(tmp_path / "in" / f"{name}.jsonl", *(note(i, **spans) for i in range(8)), blank)
+        draft, data = make("ner", tmp_path / "in", tmp_path / "task")
+        assert num_rows(data) == [9, 9, 9]
+        assert "train: 1 of 9 records have no answer, and are kept so" in draft.found
+        assert any(line.startswith("test: none of its 9 records has an") for line in draft.found)
+        assert any(line.startswith("text: blank in 3 of 27 records, which") for line in draft.found)
+
+    def test_the_form_of_mentions_is_told(self, tmp_path):
+        rows = [{"text": "Took iron.", "label": [[5, 9, "DRUG"]], "n": i} for i in range(20)]
+        rows = [{**row, "text": f"{row['text']} {i}"} for i, row in enumerate(rows)]
+        draft, data = make("ner", put(tmp_path / "d.jsonl", *rows), tmp_path / "task")
+        assert "mentions: column label, as [start, end, label]" in draft.found
+        assert data.splits["train"][0].answer.spans == (Span(5, 9, "DRUG"),)
+
+    def test_letters_of_options_may_be_small(self, tmp_path):
+        lines = [f"q{i},x,y,{'ab'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "q.csv", "question,a,b,answer", *lines)
+        _, data = make("qa", origin, tmp_path / "task")
+        answers = {record.answer for split in SPLITS for record in data.splits[split]}
+        assert answers == {LabelAnswer("A"), LabelAnswer("B")}
+
+    def test_options_need_letters(self, tmp_path):
+        lines = [f"q{i},x,y,{i % 2}" for i in range(9)]
+        assert "must hold the letter" in refusal(
+            "qa", put(tmp_path / "q.csv", "question,a,b,answer", *lines)
+        )
+
+    def test_an_empty_label_is_refused(self, tmp_path):
+        message = refusal("nli", put(tmp_path / "p.csv", *pairs("a", "b", "")))
+        assert "gold_label is empty in 6 of 20 rows" in message
+
+    def test_one_label_is_no_task(self, tmp_path):
+        assert "the same label" in refusal("nli", put(tmp_path / "p.csv", *pairs("a")))
+
+
+class TestFiles:
+    def test_the_data_stays_as_it_is_and_is_copied_whole(self, tmp_path):
+        origin = put(tmp_path / "in" / "a.jsonl", *(note(i) for i in range(20)))
+        before = origin.read_bytes()
+        make("ner", tmp_path / "in", tmp_path / "task")
+        assert origin.read_bytes() == before == (tmp_path / "task" / "a.jsonl").read_bytes()
+        assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.jsonl"]
+        assert sorted(path.name for path in (tmp_path / "task").iterdir()) == [
+            "a.jsonl",
+            "card.toml",
+        ]
+
+    def test_nobody_may_read_a_copy_who_may_not_read_the_original(self, tmp_path):
+        origin = put(tmp_path / "in" / "ward" / "a.jsonl", *(note(i) for i in range(20)))
+        origin.chmod(0o600)
+        origin.parent.chmod(0o750)
+        (tmp_path / "in").chmod(0o700)
+        make("ner", tmp_path / "in", tmp_path / "task")
+        for part in ("", "ward", "ward/a.jsonl"):
+            copy, own = (tmp_path / top / part for top in ("task", "in"))
+            assert copy.stat().st_mode & ~own.stat().st_mode == 0, part
+
+    def test_nothing_is_overwritten(self, tmp_path):
+        origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(20)))
+        (tmp_path / "task").mkdir()
+        draft = draft_task(Request("ner", origin))
+        with pytest.raises(SettingError, match="is there already"):
+            write_task(draft, tmp_path / "task")
+        assert list((tmp_path / "task").iterdir()) == []
+
+    def test_the_folder_of_the_data_is_not_the_folder_of_the_task(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        put(tmp_path / "notes" / "a.jsonl", *(note(i) for i in range(20)))
+        assert choose_folder(Path("elsewhere/notes")) == Path("notes")
+        assert choose_folder(Path("notes"), name="stents") == Path("stents")
+        for origin in (Path("notes"), tmp_path / "notes"):
+            assert choose_folder(origin) == Path("notes-task")
+        arguments = ["tasks", "new", "--type", "ner", "--from", "notes/"]
+        made = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert "task: notes-task (notes stays as it is)" in made.output
+        assert find_card("notes-task").name == "notes-task"
+        with pytest.raises(SettingError, match=r"lies in the data .* such as .*/notes-task"):
+            choose_folder(Path("notes"), out=Path("notes/task"))
+        monkeypatch.chdir(tmp_path / "notes")
+        with pytest.raises(SettingError, match="lies in the data"):
+            choose_folder(Path())
+
+    @pytest.mark.parametrize(
+        ("name", "type_", "says"),
+        [
+            ("a.jsonl", "ner", "a.jsonl: holds no records"),
+            ("a.csv", "nli", "a.csv: the file is empty"),
+            ("a.conll", "ner", "a.conll: holds no records"),
+            ("in/test.jsonl", "ner", "test.jsonl: holds no records for test"),
+        ],
+    )
+    def test_an_empty_file_is_said_to_be_empty(self, tmp_path, name, type_, says):
+        place = tmp_path / name
+        put(place)
+        if name.startswith("in/"):
+            put(place.with_name("train.jsonl"), *(note(i) for i in range(20)))
+            place = place.parent
+        assert says in refusal(type_, place)
+
+    @pytest.mark.parametrize(
+        ("names", "says"),
+        [
+            ([], "holds no data file"),
+            (["a.md"], "holds no data file"),
+            (["a.jsonl", "b.csv"], "jsonl and table; give one format"),
+            (["train.jsonl", "more.jsonl"], "more.jsonl, belong to no split"),
+            (["dev.jsonl", "test.jsonl"], "no file is named train"),
+            (["a!b.jsonl"], "may have '!'"),
+        ],
+    )
+    def test_files_that_do_not_go_together_are_refused(self, tmp_path, names, says):
+        for name in names:
+            put(tmp_path / "in" / name, note(1))
+        (tmp_path / "in").mkdir(exist_ok=True)
+        assert says in refusal("qa", tmp_path / "in")
+
+    @pytest.mark.parametrize(
+        ("lines", "says"),
+        [
+            (['{"text"'], "a.jsonl:1: not JSON"),
+            (["[1]"], "a.jsonl:1: not a JSON object"),
+            ([note(1), {"id": 2, "note": 3.5, "entities": 4}], "must hold a list"),
+            ([note(1), note(2)], "2 records are too few"),
+            ([note(i, entities=[]) for i in range(9)], "holds no spans"),
+        ],
+    )
+    def test_data_that_makes_no_task_is_refused(self, tmp_path, lines, says):
+        assert says in refusal("ner", put(tmp_path / "a.jsonl", *lines))
+
+    def test_a_tag_of_another_scheme_is_named_by_its_line(self, tmp_path):
+        message = refusal("ner", put(tmp_path / "a.conll", "ok\tO", f"{SECRET}\tS-X"))
+        assert "a.conll:2: " in message
+        assert "BIOES" in message
+
+    def test_a_ragged_table_is_refused(self, tmp_path):
+        assert "no table" in refusal("nli", put(tmp_path / "a.csv", "a,b", SECRET))
+
+    def test_a_missing_place_is_named(self, tmp_path):
+        assert "no such file" in refusal("ner", tmp_path / "none")
+
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [("qa-pubmedqa", "of the catalog"), ("a/b", "cannot be"), ("été", "cannot be")],
+    )
+    def test_a_name_that_no_task_may_have_is_refused(self, tmp_path, name, says):
+        with pytest.raises(SettingError, match=says):
+            task_name(Request("ner", tmp_path, name))
+
+    def test_files_without_a_pair_are_refused(self, tmp_path):
+        put(tmp_path / "in" / "n1.ann", "T1\tDrug 0 4\tIron")
+        with pytest.raises(DataError, match=r"n1\.txt: cannot be read"):
+            draft_task(Request("ner", tmp_path / "in"))
+
+
+class TestCard:
+    def test_words_are_made_from_labels(self):
+        assert label_names(["ADVERSE_EVENT", "AdverseEvent", "drug-name", "+", "SSI"]) == {
+            "ADVERSE_EVENT": "adverse event",
+            "AdverseEvent": "adverse event (2)",
+            "drug-name": "drug name",
+            "+": "label 4",
+            "SSI": "ssi",
+        }
+        assert label_names(["False", "True"]) == {"False": "no", "True": "yes"}
+        assert label_names(["0", "1", "2"]) == {"0": "0", "1": "1", "2": "2"}
+
+    def test_metrics_are_those_that_a_card_takes(self):
+        for answer, metrics in METRICS.items():
+            for metric in metrics:
+                labels = () if answer in ("choice", "text") else ("yes", "no")
+                values = tomllib.loads(write_card(sketch(answer, labels)))
+                positive = ["yes"] if metric == "positive_f1" else []
+                TaskCard.model_validate({**values, "metric": metric, "positive": positive})
+
+    @given(
+        st.sampled_from(["spans", "relations", "label", "choice", "text"]),
+        st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=5, unique=True),
+        st.text(st.characters(codec="utf-8"), min_size=1),
+    )
+    def test_every_card_is_toml_that_says_what_was_told(self, answer, labels, column):
+        told = sketch(answer, tuple(labels), column)
+        if answer in ("choice", "text"):
+            told = replace(told, labels=())
+        card = TaskCard.model_validate(tomllib.loads(write_card(told)))
+        assert (card.name, card.answer) == ("made", answer)
+        assert tuple(card.labels) == told.labels
+        assert card.reader.row.fields == {"text": column}
+        assert card.files.train == (column,)
+
+    def test_a_word_mended_in_the_card_is_mended_in_the_wording(self, tmp_path):
+        origin = put(tmp_path / "pairs.csv", *pairs("ok", "bad", "odd"))
+        make("nli", origin, tmp_path / "task")
+        path = tmp_path / "task" / "card.toml"
+        path.write_text(path.read_text().replace('odd = "odd"', 'odd = "open"'))
+        data = load_task(find_card(str(tmp_path / "task")), None)
+        example = make_example(data.card, data.splits["train"][0], instruct=True)
+        assert example.input.startswith("Read the text. Write only bad, open or ok.\n\nfirst, ")
+        assert example.input.endswith("\nbad, open or ok:")
+
+    def test_the_commands_new_and_show(self, tmp_path):
+        origin = put(tmp_path / "a[b].jsonl", *(note(i) for i in range(20)))
+        out = str(tmp_path / "my-task")
+        arguments = ["tasks", "new", "--type", "ner", "--from", str(origin), "--out", out]
+        made = CliRunner().invoke(app, [*arguments, "--name", "stents"], catch_exceptions=False)
+        assert made.exit_code == 0, made.output
+        assert made.output.count("Entities (medical device): stent") == 3
+        assert "train: 16 of 20 records, a[b].jsonl" in made.output
+        shown = CliRunner().invoke(app, ["tasks", "show", out], catch_exceptions=False)
+        assert shown.exit_code == 0, shown.output
+        assert "stents" in shown.output
+
+    def test_an_unknown_type_is_named_with_those_that_there_are(self, tmp_path):
+        arguments = ["tasks", "new", "--type", "ners", "--from", str(tmp_path)]
+        with pytest.raises(SettingError, match="'ners'; known: ner, re"):
+            CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def sketch(answer, labels, column="text"):
+    types = {"spans": "ner", "relations": "re", "label": "nli", "choice": "qa"}
+    row = {"fields": {"text": column}}
+    return Sketch(
+        name="made",
+        type=types.get(answer, "summarization"),
+        answer=answer,
+        reader={"name": "jsonl", "row": row},
+        fields=("text",),
+        files={"train": (column,)},
+        labels=labels,
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("text,label,id\nfoo,x,1\n", r"test\.csv.*has 3 columns, but train\.csv has 2"),
+        ("label,text\nx,some words\n", r"test\.csv.*first row is not that of train\.csv"),
+    ],
+)
+def test_files_of_other_columns_are_named(tmp_path, second, message):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "train.csv").write_text("text,label\nfoo bar,x\nbaz q,y\nfoo,x\nbaz,y\n")
+    (folder / "test.csv").write_text(second)
+    with pytest.raises(DataError, match=message):
+        draft_task(Request("nli", folder, "mine"))
+
+
+def test_a_quotation_mark_at_the_start_of_a_cell_joins_no_rows(tmp_path):
+    """Read with quotes, everything from the first mark to the second one is a single cell."""
+    notes = [f"note {number} is made up" for number in range(20)]
+    notes[3], notes[7] = '"Feels sick today', 'says he is well"'
+    lines = [f"{note}\t{'yes' if number % 2 else 'no'}" for number, note in enumerate(notes)]
+    (tmp_path / "own.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    draft = draft_task(Request("nli", tmp_path / "own.tsv", "mine", Named(text=("text",))))
+    assert sum(map(len, draft.data.splits.values())) == 20
+
+
+def test_a_tsv_is_parted_by_tabs_even_where_every_row_has_one_comma(tmp_path):
+    lines = [f"note {n} has pain, acute\t{'yes' if n % 2 else 'no'}" for n in range(20)]
+    (tmp_path / "own.tsv").write_text("\n".join(lines) + "\n")
+    named = Named(text=("0",), label="1")
+    draft = draft_task(Request("nli", tmp_path / "own.tsv", "mine", named))
+    assert set(draft.data.card.labels) == {"yes", "no"}
