@@ -58,11 +58,11 @@ def _seconds(words: list[str], repeats: int) -> float:
 
 
 def _artifact_bytes(kind: str, length: int) -> int:
-    columns, rows = neutral_factors(
+    u, v = neutral_factors(
         1, length=length, hidden_size=HIDDEN, rank=1, generator=torch.Generator()
     )
     tensors = {
-        "factors": {"columns": columns[0], "rows": rows[0]},
+        "factors": {"u": u[0], "v": v[0]},
         "prompt": {"vectors": torch.ones(length, HIDDEN)},
     }[kind]
     manifest = Manifest(

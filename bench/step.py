@@ -125,8 +125,8 @@ def loss_gap(backbone: Backbone, shape: Shape, rows: Sequence[Row]) -> float:
         peer = get_peft_model(backbone.model, config)
         encoder = peer.prompt_encoder["default"]
         encoder.embedding.weight.copy_(module.shared)
-        encoder.prefix_task_cols.copy_(module.columns)
-        encoder.prefix_task_rows.copy_(module.rows)
+        encoder.prefix_task_cols.copy_(module.u)
+        encoder.prefix_task_rows.copy_(module.v)
         theirs = peer(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask.long(),

@@ -19,7 +19,7 @@ install_import_hook(
         "clinprompt.backbone.load",
         "clinprompt.backbone.packed",
         "clinprompt.backbone.shared_prefix",
-        "clinprompt.backbone.writing",
+        "clinprompt.backbone.incremental",
         "clinprompt.training.losses",
         "clinprompt.training.teacher_cache",
     ],

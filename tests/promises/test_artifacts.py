@@ -38,10 +38,10 @@ def artifact_of(kind, **values):
         "prompt": {"vectors": draw(LENGTH, HIDDEN)},
         "metaprompt": {
             "shared": draw(LENGTH, HIDDEN),
-            "columns": draw(2, LENGTH, RANK),
-            "rows": draw(2, RANK, HIDDEN),
+            "u": draw(2, LENGTH, RANK),
+            "v": draw(2, RANK, HIDDEN),
         },
-        "factors": {"columns": draw(LENGTH, RANK), "rows": draw(RANK, HIDDEN)},
+        "factors": {"u": draw(LENGTH, RANK), "v": draw(RANK, HIDDEN)},
     }
     return make_artifact(manifest(kind, **values), tensors[kind])
 
@@ -134,8 +134,8 @@ def test_factors_find_their_metaprompt_in_the_store_around_them(tmp_path):
     factors = artifact_of("factors", metaprompt=meta.manifest.content_hash, name="task/factors-k4")
     folder = store.save(factors)
     found, vectors = open_prompt(folder)
-    columns, rows = factors.tensors["columns"], factors.tensors["rows"]
-    expected = compose(meta.tensors["shared"], columns[None], rows[None])[0]
+    u, v = factors.tensors["u"], factors.tensors["v"]
+    expected = compose(meta.tensors["shared"], u[None], v[None])[0]
     assert found.manifest == factors.manifest
     assert torch.equal(vectors, expected)
 
@@ -153,7 +153,7 @@ def test_a_metaprompt_is_not_one_tasks_prompt(tmp_path):
 
 
 def test_factors_of_a_hundred_positions_stay_below_five_kilobytes():
-    tensors = {"columns": draw(100, 1), "rows": draw(1, 576)}
+    tensors = {"u": draw(100, 1), "v": draw(1, 576)}
     factors = make_artifact(manifest("factors", length=100, hidden_size=576, rank=1), tensors)
     assert 4 * (100 + 576) < factors.num_bytes < 5_000
 

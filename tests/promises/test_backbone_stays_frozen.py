@@ -97,17 +97,15 @@ def test_num_parameters_does_not_count_lora(tiny_llama):
 def test_count_of_trained_numbers_equals_its_formula(tiny_llama):
     length, hidden, rank = 5, 32, 2
     generator = torch.Generator().manual_seed(0)
-    columns, rows = neutral_factors(
-        1, length=length, hidden_size=hidden, rank=rank, generator=generator
-    )
+    u, v = neutral_factors(1, length=length, hidden_size=hidden, rank=rank, generator=generator)
     shared = random_prompts(1, length)[0]
     factors = length * rank + rank * hidden
     counts = {
         "plain": trained_numbers(PromptTuner(SoftPrompts(shared[None]))),
         "factors": trained_numbers(
-            PromptTuner(DecomposedPrompts(shared, columns, rows, train_shared=False))
+            PromptTuner(DecomposedPrompts(shared, u, v, train_shared=False))
         ),
-        "all": trained_numbers(PromptTuner(DecomposedPrompts(shared, columns, rows))),
+        "all": trained_numbers(PromptTuner(DecomposedPrompts(shared, u, v))),
     }
     assert counts == {
         "plain": length * hidden,

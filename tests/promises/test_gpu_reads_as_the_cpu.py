@@ -7,7 +7,7 @@ from tiny import random_prompts, random_rows, save_tiny
 from clinprompt.backbone.bank import make_bank
 from clinprompt.backbone.decode import generate, score_choices
 from clinprompt.backbone.gradients import accumulate_gradients
-from clinprompt.backbone.layers import from_input
+from clinprompt.backbone.layers import to_layer_prompts
 from clinprompt.backbone.load import load_backbone
 from clinprompt.training.fit import batches_of, task_objective
 
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 def prompts_of(backbone, placement):
     prompts = random_prompts(3, 4, width=256).to(backbone.device)
-    return from_input(backbone.model, prompts) if placement == "layers" else prompts
+    return to_layer_prompts(backbone.model, prompts) if placement == "layers" else prompts
 
 
 def gradient(backbone, placement):

@@ -1,4 +1,4 @@
-"""A task's prompt is shared ∘ (columns · rows)."""
+"""A task's prompt is shared ∘ (u · v)."""
 
 import pytest
 import torch
@@ -7,53 +7,53 @@ from tiny import random_prompts
 from clinprompt.prompts.decomposed import DecomposedPrompts, compose, neutral_factors
 
 
-def test_a_prompt_is_shared_times_columns_times_rows_worked_by_hand():
+def test_a_prompt_is_shared_times_u_times_v_worked_by_hand():
     shared = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    columns = torch.tensor([[[1.0], [2.0]], [[0.0], [1.0]]])
-    rows = torch.tensor([[[5.0, 6.0]], [[7.0, -1.0]]])
-    # Task 0: columns · rows = [[5, 6], [10, 12]]; task 1: [[0, 0], [7, -1]].
+    u = torch.tensor([[[1.0], [2.0]], [[0.0], [1.0]]])
+    v = torch.tensor([[[5.0, 6.0]], [[7.0, -1.0]]])
+    # Task 0: u · v = [[5, 6], [10, 12]]; task 1: [[0, 0], [7, -1]].
     expected = [[[5.0, 12.0], [30.0, 48.0]], [[0.0, 0.0], [21.0, -4.0]]]
-    assert compose(shared, columns, rows).tolist() == expected
+    assert compose(shared, u, v).tolist() == expected
 
 
 def test_two_ranks_add_up_worked_by_hand():
     shared = torch.tensor([[1.0, 1.0], [1.0, 2.0]])
-    columns = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-    rows = torch.tensor([[[1.0, 0.0], [0.5, 10.0]]])
+    u = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    v = torch.tensor([[[1.0, 0.0], [0.5, 10.0]]])
     # [1·1 + 2·0.5, 2·10] = [2, 20]; [3·1 + 4·0.5, 4·10] = [5, 40], times [1, 2].
-    assert compose(shared, columns, rows).tolist() == [[[2.0, 20.0], [5.0, 80.0]]]
+    assert compose(shared, u, v).tolist() == [[[2.0, 20.0], [5.0, 80.0]]]
 
 
 @pytest.mark.parametrize("rank", [1, 2, 4])
 def test_new_factors_leave_shared_as_it_is(rank):
     shared = random_prompts(1, 6)[0]
-    columns, rows = neutral_factors(
+    u, v = neutral_factors(
         3, length=6, hidden_size=32, rank=rank, generator=torch.Generator().manual_seed(0)
     )
-    assert torch.equal(DecomposedPrompts(shared, columns, rows)([0, 1, 2]), shared.expand(3, 6, 32))
+    assert torch.equal(DecomposedPrompts(shared, u, v)([0, 1, 2]), shared.expand(3, 6, 32))
 
 
 def test_further_ranks_can_part_from_each_other():
-    columns, rows = neutral_factors(
+    u, v = neutral_factors(
         2, length=3, hidden_size=4, rank=3, generator=torch.Generator().manual_seed(0)
     )
-    module = DecomposedPrompts(torch.ones(3, 4), columns, rows)
+    module = DecomposedPrompts(torch.ones(3, 4), u, v)
     target = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))
     (module([0, 1]) * target).sum().backward()
-    assert not torch.allclose(module.rows.grad[:, 1], module.rows.grad[:, 2])
+    assert not torch.allclose(module.v.grad[:, 1], module.v.grad[:, 2])
 
 
 def test_tasks_are_picked_in_the_order_asked():
-    columns, rows = torch.tensor([[[1.0]], [[2.0]], [[3.0]]]), torch.ones(3, 1, 1)
-    module = DecomposedPrompts(torch.ones(1, 1), columns, rows)
+    u, v = torch.tensor([[[1.0]], [[2.0]], [[3.0]]]), torch.ones(3, 1, 1)
+    module = DecomposedPrompts(torch.ones(1, 1), u, v)
     assert module([2, 0]).flatten().tolist() == [3.0, 1.0]
 
 
 def test_a_task_that_is_not_asked_for_gets_no_gradient():
     module = DecomposedPrompts(torch.ones(2, 3), torch.ones(2, 2, 1), torch.ones(2, 1, 3))
     module([1]).sum().backward()
-    assert module.columns.grad[0].abs().sum() == 0
-    assert module.columns.grad[1].abs().sum() > 0
+    assert module.u.grad[0].abs().sum() == 0
+    assert module.u.grad[1].abs().sum() > 0
 
 
 def test_an_untrained_shared_prompt_gets_no_gradient():

@@ -7,7 +7,7 @@ from peft import PeftModel
 from tiny import random_prompts, random_rows
 from transformers import AutoModelForCausalLM
 
-from clinprompt.backbone.layers import as_prefix, from_input
+from clinprompt.backbone.layers import prefix_from_layer_prompts, to_layer_prompts
 from clinprompt.backbone.shared_prefix import logits_of, read_prompts, read_text
 from clinprompt.prompts.artifact import Manifest
 from clinprompt.prompts.peft_export import export_peft
@@ -40,14 +40,14 @@ def test_peft_gives_the_same_logits(tiny_llama, tiny_llama_folder, tmp_path):
 def test_peft_gives_the_same_logits_with_a_prompt_in_all_layers(
     tiny_llama, tiny_llama_folder, tmp_path
 ):
-    vectors = from_input(tiny_llama.model, random_prompts(1, 5))[0]
+    vectors = to_layer_prompts(tiny_llama.model, random_prompts(1, 5))[0]
     vectors += torch.randn(vectors.shape, generator=torch.Generator().manual_seed(1))
     shape = {"hidden_size": 2 * 2 * 2 * 8, "num_layers": 2, "num_heads": 2}
     manifest = manifest_of(tiny_llama.fingerprint, placement="layers", **shape)
     export_peft(tmp_path / "adapter", manifest, vectors, base=str(tiny_llama_folder))
     model = AutoModelForCausalLM.from_pretrained(tiny_llama_folder, dtype=torch.float32)
     adapted = PeftModel.from_pretrained(model, tmp_path / "adapter").eval()
-    prefix = as_prefix(tiny_llama.model, vectors[None])
+    prefix = prefix_from_layer_prompts(tiny_llama.model, vectors[None])
     ids = torch.tensor([random_rows([(9, 0)])[0].input_ids])
     with torch.no_grad():
         expected = adapted(input_ids=ids, attention_mask=torch.ones_like(ids)).logits

@@ -6,7 +6,7 @@ from tiny import random_prompts, random_rows
 
 from clinprompt.backbone.bank import make_bank, target_states
 from clinprompt.backbone.gradients import accumulate_gradients
-from clinprompt.backbone.layers import from_input, prompt_width
+from clinprompt.backbone.layers import prompt_width, to_layer_prompts
 from clinprompt.batches.encode import collate
 from clinprompt.training.fit import task_objective
 
@@ -21,7 +21,7 @@ def states(backbone, prompts, placement):
 
 def test_at_step_0_it_is_the_same_model(backbone):
     prompts = random_prompts(2, 6)
-    in_layers = from_input(backbone.model, prompts)
+    in_layers = to_layer_prompts(backbone.model, prompts)
     assert in_layers.shape == (2, 6, prompt_width(backbone.model, "layers"))
     found = states(backbone, in_layers, "layers")
     expected = states(backbone, prompts, "prefix")
@@ -31,7 +31,7 @@ def test_at_step_0_it_is_the_same_model(backbone):
 @pytest.mark.parametrize("place", [(0, 0, 0), (1, 5, -1), (0, 3, 17)])
 def test_its_gradient_is_the_slope_of_the_loss(backbone, place):
     """A central difference, in the direction of one number."""
-    prompts = from_input(backbone.model, random_prompts(2, 6)).requires_grad_()
+    prompts = to_layer_prompts(backbone.model, random_prompts(2, 6)).requires_grad_()
     batches = [collate(ROWS, pad_id=backbone.pad_id)]
     loss = task_objective(len(ROWS), {})
     accumulate_gradients(backbone.model, prompts, (0, 1), batches, loss, placement="layers")

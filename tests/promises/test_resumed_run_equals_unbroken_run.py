@@ -19,10 +19,10 @@ SEVERAL_KILLS = [(1,), (4,), (7,), (11,), (3, 2, 5)]
 
 
 def metaprompt_tuner():
-    columns, rows = neutral_factors(
+    u, v = neutral_factors(
         2, length=3, hidden_size=32, rank=2, generator=torch.Generator().manual_seed(0)
     )
-    module = DecomposedPrompts(random_prompts(1, 3)[0], columns, rows)
+    module = DecomposedPrompts(random_prompts(1, 3)[0], u, v)
     return PromptTuner(module), {"shared": 0.05, "factors": 0.02}
 
 

@@ -50,9 +50,9 @@ def rows_of(owner):
 
 def test_a_tasks_prompt_has_its_types_segment_worked_by_hand():
     shared = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])  # general, ner, nli
-    columns = torch.tensor([[[1.0], [2.0]], [[1.0], [-1.0]]])
-    rows = torch.tensor([[[1.0, 10.0]], [[2.0, 0.5]]])
-    module = DecomposedPrompts(shared, columns, rows, route=SMALL.route(["nli", "ner"]))
+    u = torch.tensor([[[1.0], [2.0]], [[1.0], [-1.0]]])
+    v = torch.tensor([[[1.0, 10.0]], [[2.0, 0.5]]])
+    module = DecomposedPrompts(shared, u, v, route=SMALL.route(["nli", "ner"]))
     # Task 0, nli: [[1, 2], [5, 6]] ∘ [[1, 10], [2, 20]]; task 1, ner: [[1, 2], [3, 4]] ∘
     # [[2, 0.5], [-2, -0.5]].
     nli, ner = [[1.0, 20.0], [10.0, 120.0]], [[2.0, 1.0], [-6.0, -2.0]]
@@ -78,7 +78,7 @@ def test_segments_start_as_the_mean_of_their_types_teachers_worked_by_hand():
 
 
 def test_the_segments_of_all_types_can_start_alike():
-    shared = SMALL.alike(torch.tensor([[1.0], [2.0]]))
+    shared = SMALL.repeat_prompt(torch.tensor([[1.0], [2.0]]))
     assert shared.tolist() == [[1.0], [2.0], [2.0]]
 
 
@@ -108,10 +108,10 @@ def test_no_segment_equals_the_plain_metaprompt_to_the_bit():
     shared = mean_of_teachers(teachers)
     assert segments.num_rows == LENGTH
     assert torch.equal(segments.mean(teachers, types), shared)
-    assert torch.equal(segments.alike(shared), shared)
+    assert torch.equal(segments.repeat_prompt(shared), shared)
     assert torch.equal(segments.of_type(shared, "qa", known={"ner"}), shared)
     module = routed(types, segment=0)
-    plain = DecomposedPrompts(module.shared, module.columns, module.rows)
+    plain = DecomposedPrompts(module.shared, module.u, module.v)
     for one in (module, plain):
         (one([0, 2]) ** 2).sum().backward()
     assert torch.equal(module([0, 2]), plain([0, 2]))
@@ -137,8 +137,8 @@ def metaprompt_of(run, sources=SOURCES):
     draw = torch.Generator().manual_seed(5)
     shapes = {
         "shared": (manifest.segments.num_rows, manifest.hidden_size),
-        "columns": (len(cards), LENGTH, RANK),
-        "rows": (len(cards), RANK, manifest.hidden_size),
+        "u": (len(cards), LENGTH, RANK),
+        "v": (len(cards), RANK, manifest.hidden_size),
     }
     tensors = {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
     return make_artifact(manifest, tensors)
@@ -266,8 +266,8 @@ def test_factors_are_composed_with_the_segment_of_their_type(run):
     card = find_card("practice-nli-social")
     known = {"metaprompt": metaprompt.manifest.content_hash}
     manifest = own.manifest("factors", "mine", "adapted-factors", [card]).model_copy(update=known)
-    columns, rows = torch.ones(LENGTH, RANK), torch.ones(RANK, HIDDEN)
-    folder = own.store.save(make_artifact(manifest, {"columns": columns, "rows": rows}))
+    u, v = torch.ones(LENGTH, RANK), torch.ones(RANK, HIDDEN)
+    folder = own.store.save(make_artifact(manifest, {"u": u, "v": v}))
     shared = metaprompt.tensors["shared"]
     picked = torch.cat([shared[rows_of("")], shared[rows_of("nli")]])
-    assert torch.equal(open_prompt(folder)[1], compose(picked, columns[None], rows[None])[0])
+    assert torch.equal(open_prompt(folder)[1], compose(picked, u[None], v[None])[0])

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from clinprompt.backbone.layers import as_prefix
-from clinprompt.backbone.packed import Pack, is_packable, make_pack, read_packed
+from clinprompt.backbone.layers import prefix_from_layer_prompts
+from clinprompt.backbone.packed import PackedRows, is_packable, pack_rows, read_packed
 from clinprompt.backbone.shared_prefix import (
     KeysValues,
     Prefix,
@@ -80,7 +80,7 @@ def make_bank(
     if prompts is None:
         return Bank()
     if placement == "layers":
-        return Bank(prefix=as_prefix(model, prompts))
+        return Bank(prefix=prefix_from_layer_prompts(model, prompts))
     if placement == "prefix":
         return Bank(prefix=read_prompts(model, prompts))
     return Bank(suffix=prompts.to(model.get_input_embeddings().weight.dtype))
@@ -153,7 +153,7 @@ def _read_note(model: PreTrainedModel, ids: Sequence[int]) -> Prefix | None:
 
 
 def _unpacked(
-    pack: Pack, before: Prefix | None, owners: Int[Tensor, " B"], lengths: Int[Tensor, " B"]
+    pack: PackedRows, before: Prefix | None, owners: Int[Tensor, " B"], lengths: Int[Tensor, " B"]
 ) -> Prefix:
     """Return the past of packed rows, each in a row of its own, padded."""
     first = pack.num_prompt_positions
@@ -218,7 +218,7 @@ def _read_rows(
     lengths = torch.tensor([len(row) for row in embeds], device=owners.device)
     if is_packable(model):
         layers = before.keys_values if before else ()
-        pack = make_pack(lengths.tolist(), owners.tolist(), layers, owners.device, keep=keep)
+        pack = pack_rows(lengths.tolist(), owners.tolist(), layers, owners.device, keep=keep)
         hidden = read_packed(model, torch.cat(list(embeds)), pack)
         kept = _unpacked(pack, before, owners, lengths) if keep else None
         return hidden, lengths.cumsum(dim=0) - lengths, kept

@@ -9,14 +9,20 @@ import torch
 from torch import Tensor
 
 from clinprompt.backbone.bank import Bank, read_inputs
+from clinprompt.backbone.incremental import IncrementalDecoder
 from clinprompt.backbone.layers import key_value_shape
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.shared_prefix import Prefix, logits_of, read_text
-from clinprompt.backbone.writing import Writing
-from clinprompt.batches.encode import Row, alike, collate, micro_batches, packs
+from clinprompt.batches.encode import (
+    Row,
+    collate,
+    group_by_common_start,
+    group_within_limit,
+    micro_batches,
+)
 
-POSITIONS_AT_ONCE = 8192  # of prompts, inputs and answers: keys and values of as many are kept
+MIN_CACHED_POSITIONS = 8192  # of prompts, inputs and answers: keys and values of as many are kept
 _ON_GPU = 8  # times as many, as a step costs the same for many rows; fewer if memory is small
 _SHARE_OF_MEMORY = 0.06  # of a GPU, for keys and values
 SCORING_OVERHEAD = 32  # positions that one more group costs: a pass of its own
@@ -59,7 +65,7 @@ def _write(
     end_ids: Collection[int],
 ) -> list[tuple[int, ...]]:
     hidden, past = read_inputs(backbone.model, rows, bank)
-    writing = Writing(backbone.model, past, room=max(limits))
+    decoder = IncrementalDecoder(backbone.model, past, room=max(limits))
     answers: list[list[int]] = [[] for _ in rows]
     numbers = torch.arange(len(rows), device=backbone.device)
     left = torch.tensor(limits, device=backbone.device)
@@ -77,9 +83,9 @@ def _write(
             break
         if num_waiting <= _LEAST_USED * len(left):
             kept = torch.nonzero(left > 0).squeeze(1)
-            writing.keep(kept)
+            decoder.keep_rows(kept)
             numbers, chosen, left = numbers[kept], chosen[kept], left[kept]
-        hidden = writing.read(chosen)
+        hidden = decoder.step(chosen)
     return [tuple(answer) for answer in answers]
 
 
@@ -118,7 +124,7 @@ def _score(
     scores = torch.stack([first[row, ids[0]] for row, ids in pairs])
     longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]
     sizes = [past.positions.shape[1] + len(pairs[index][1]) for index in longer]
-    for part in packs(sizes, max_tokens=_positions_at_once(backbone)):
+    for part in group_within_limit(sizes, max_tokens=_positions_at_once(backbone)):
         chosen = [longer[place] for place in part]
         scores[chosen] += _score_rest(backbone, [pairs[index] for index in chosen], past)
     values = iter(scores.tolist())
@@ -137,14 +143,14 @@ def _groups(
     ]
 
     def at_once(numbers: Sequence[int], max_tokens: int) -> list[list[int]]:
-        groups = packs([sizes[number] for number in numbers], max_tokens=max_tokens)
+        groups = group_within_limit([sizes[number] for number in numbers], max_tokens=max_tokens)
         return [[numbers[place] for place in group] for group in groups]
 
     most = _positions_at_once(backbone)
     groups: list[list[int]] = []
     lone = list(range(len(rows)))
     if bank.suffix is not None:
-        alikes = alike(rows, least=_SHARED_TOKENS)
+        alikes = group_by_common_start(rows, min_tokens=_SHARED_TOKENS)
         lone = [number for found in alikes if len(found) == 1 for number in found]
         several = (found for found in alikes if len(found) > 1)
         groups = [part for found in several for part in at_once(found, _NOTE_AND_TASKS * most)]
@@ -159,7 +165,7 @@ def _groups(
 def _positions_at_once(backbone: Backbone) -> int:
     """Return how many positions of prompts, inputs and answers are kept at a time, at most."""
     if backbone.device.type != "cuda" or not is_packable(backbone.model):
-        return POSITIONS_AT_ONCE
+        return MIN_CACHED_POSITIONS
     num_layers, num_heads, head_size = key_value_shape(backbone.model)
     each = 2 * num_layers * num_heads * head_size * backbone.model.dtype.itemsize
     return _fitting(torch.cuda.get_device_properties(backbone.device).total_memory, each)
@@ -171,7 +177,7 @@ def _fitting(memory: int, each: int) -> int:
     That is the same whatever else is there: other groups would round otherwise.
     """
     fitting = int(_SHARE_OF_MEMORY * memory / each)
-    return max(POSITIONS_AT_ONCE, min(fitting, _ON_GPU * POSITIONS_AT_ONCE))
+    return max(MIN_CACHED_POSITIONS, min(fitting, _ON_GPU * MIN_CACHED_POSITIONS))
 
 
 def distinct_choices(

@@ -25,7 +25,7 @@ def prompt_width(model: PreTrainedModel, placement: Placement) -> int:
     return num_layers * 2 * num_heads * head_size
 
 
-def as_prefix(model: PreTrainedModel, prompts: Float[Tensor, "K P W"]) -> Prefix:
+def prefix_from_layer_prompts(model: PreTrainedModel, prompts: Float[Tensor, "K P W"]) -> Prefix:
     """Return the keys and values that prompts of this kind are; gradients flow back to them."""
     num_tasks, length, _ = prompts.shape
     num_layers, num_heads, head_size = key_value_shape(model)
@@ -37,7 +37,9 @@ def as_prefix(model: PreTrainedModel, prompts: Float[Tensor, "K P W"]) -> Prefix
 
 
 @torch.no_grad()
-def from_input(model: PreTrainedModel, prompts: Float[Tensor, "K P H"]) -> Float[Tensor, "K P W"]:
+def to_layer_prompts(
+    model: PreTrainedModel, prompts: Float[Tensor, "K P H"]
+) -> Float[Tensor, "K P W"]:
     """Return the keys and values that input prompts give, so that training starts as they are."""
     num_tasks, length, _ = prompts.shape
     layers = read_prompts(model, prompts).keys_values

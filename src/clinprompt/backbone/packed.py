@@ -20,13 +20,13 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "clinprompt"
+PACKED_ATTENTION = "clinprompt"
 _FORWARDING = frozenset({"llama", "mistral", "qwen2"})  # hand their attention what they are given
 _LayerCache = tuple[Float[Tensor, "K G P D"], Float[Tensor, "K G P D"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Pack:
+class PackedRows:
     """Where rows begin and end in one sequence, and which prompt's keys and values each one sees.
 
     ``prompts`` has the keys and values of K prompts for each layer (empty: no prompt), of
@@ -53,7 +53,7 @@ def is_packable(model: PreTrainedModel) -> bool:
 
     On CUDA, only in 16 bits: the kernel for rows of many lengths knows no others.
     """
-    is_known = model.config._attn_implementation == NAME
+    is_known = model.config._attn_implementation == PACKED_ATTENTION
     return bool(is_known and (model.device.type != "cuda" or model.dtype.itemsize == 2))
 
 
@@ -64,23 +64,23 @@ def use_packed_attention(model: PreTrainedModel) -> None:
     kinds = set(getattr(config, "layer_types", None) or ("full_attention",))
     is_plain = kinds == {"full_attention"} and getattr(config, "sliding_window", None) is None
     if is_known and is_plain and config._attn_implementation == "sdpa":
-        model.set_attn_implementation(NAME)
+        model.set_attn_implementation(PACKED_ATTENTION)
 
 
-def make_pack(
+def pack_rows(
     lengths: Sequence[int],
     owners: Sequence[int],
     prompts: Sequence[_LayerCache],
     device: torch.device,
     *,
     keep: bool = False,
-) -> Pack:
+) -> PackedRows:
     """Return the pack of rows of the given lengths, each under the prompt that owns it."""
     on_gpu = device.type == "cuda"
     num_prompts, _, num_before, _ = prompts[0][0].shape if prompts else (0, 0, 0, 0)
     starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
     before = num_before * torch.arange(len(starts), dtype=torch.int32, device=device)
-    return Pack(
+    return PackedRows(
         lengths=tuple(lengths),
         owners=tuple(owners),
         prompts=prompts,
@@ -113,7 +113,7 @@ def _masks(lengths: Sequence[int], num_before: int, device: torch.device) -> tup
 
 
 def read_packed(
-    model: PreTrainedModel, embeds: Float[Tensor, "N H"], pack: Pack
+    model: PreTrainedModel, embeds: Float[Tensor, "N H"], pack: PackedRows
 ) -> Float[Tensor, "N H"]:
     """Return the last hidden states, after the final norm, of packed rows."""
     first = pack.num_prompt_positions
@@ -137,7 +137,7 @@ def _attention(  # noqa: PLR0913 - the signature is that of transformers
     attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
-    pack: Pack | None = None,
+    pack: PackedRows | None = None,
     **options: object,
 ) -> tuple[Float[Tensor, "B N Q D"], None]:
     """Attend as SDPA does or, where there is a pack, to each row's own keys alone."""
@@ -161,7 +161,7 @@ def _attention(  # noqa: PLR0913 - the signature is that of transformers
 
 
 def _gathered(
-    own: Float[Tensor, "N G D"], before: Float[Tensor, "K G P D"] | None, pack: Pack
+    own: Float[Tensor, "N G D"], before: Float[Tensor, "K G P D"] | None, pack: PackedRows
 ) -> Float[Tensor, "M G D"]:
     """Return what ``_joined`` does, by as many kernels for many rows as for one.
 
@@ -176,7 +176,7 @@ def _gathered(
 
 
 def _joined(
-    own: Float[Tensor, "N G D"], before: Float[Tensor, "K G P D"] | None, pack: Pack
+    own: Float[Tensor, "N G D"], before: Float[Tensor, "K G P D"] | None, pack: PackedRows
 ) -> Float[Tensor, "M G D"]:
     """Return the keys (or values) of all rows, each behind those of its prompt."""
     if before is None:
@@ -193,7 +193,7 @@ def _attend_row_by_row(
     query: Float[Tensor, "N Q D"],
     keys: Float[Tensor, "M G D"],
     values: Float[Tensor, "M G D"],
-    pack: Pack,
+    pack: PackedRows,
     scaling: float | None,
 ) -> Float[Tensor, "N Q D"]:
     key_lengths = [length + pack.num_prompt_positions for length in pack.lengths]
@@ -222,7 +222,7 @@ def _attend_at_once(
     query: Float[Tensor, "N Q D"],
     keys: Float[Tensor, "M G D"],
     values: Float[Tensor, "M G D"],
-    pack: Pack,
+    pack: PackedRows,
     scaling: float | None,
 ) -> Float[Tensor, "N Q D"]:
     """Attend with one kernel for all rows; a row's last query sees its last key."""
@@ -245,5 +245,5 @@ def _attend_at_once(
     return attended
 
 
-AttentionInterface.register(NAME, _attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionInterface.register(PACKED_ATTENTION, _attention)
+AttentionMaskInterface.register(PACKED_ATTENTION, sdpa_mask)

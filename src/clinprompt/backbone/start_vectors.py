@@ -6,7 +6,7 @@ Axes: P prompt positions, W width of a prompt at its placement.
 import torch
 from torch import Tensor
 
-from clinprompt.backbone.layers import from_input
+from clinprompt.backbone.layers import to_layer_prompts
 from clinprompt.backbone.load import Backbone
 from clinprompt.prompts.initializers import from_text, from_vocabulary
 from clinprompt.settings.groups import PromptSettings
@@ -20,4 +20,8 @@ def start_vectors(backbone: Backbone, settings: PromptSettings, *, seed: int) ->
     else:
         generator = torch.Generator().manual_seed(seed)
         start = from_vocabulary(backbone.embeddings, length=settings.length, generator=generator)
-    return from_input(backbone.model, start[None])[0] if settings.placement == "layers" else start
+    return (
+        to_layer_prompts(backbone.model, start[None])[0]
+        if settings.placement == "layers"
+        else start
+    )

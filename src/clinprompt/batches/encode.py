@@ -266,21 +266,21 @@ def micro_batches(rows: Sequence[Row], *, max_tokens: int, overhead: int = 32) -
     return groups[::-1]
 
 
-def alike(rows: Sequence[Row], *, least: int) -> list[list[int]]:
-    """Group row numbers so that the inputs of a group begin with ``least`` same tokens or more."""
+def group_by_common_start(rows: Sequence[Row], *, min_tokens: int) -> list[list[int]]:
+    """Group row numbers so that the inputs of a group begin with the same ``min_tokens``."""
     order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
     groups: list[list[int]] = []
     for number in order:
         ids = rows[number].input_ids
         first = rows[groups[-1][0]].input_ids if groups else ()
-        if len(ids) >= least and ids[:least] == first[:least]:
+        if len(ids) >= min_tokens and ids[:min_tokens] == first[:min_tokens]:
             groups[-1].append(number)
         else:
             groups.append([number])
     return groups
 
 
-def packs(sizes: Sequence[int], *, max_tokens: int) -> list[list[int]]:
+def group_within_limit(sizes: Sequence[int], *, max_tokens: int) -> list[list[int]]:
     """Group numbers of rows of given sizes in their order, at most ``max_tokens`` a group.
 
     A row that is longer than that is a group of its own.

@@ -50,7 +50,7 @@ def sample(items: Sequence[Item], count: int, *, seed: int) -> tuple[Item, ...]:
     return tuple(items[index] for index in sorted(chosen))
 
 
-def shots(groups: Sequence[str], count: int, *, seed: int) -> tuple[int, ...]:
+def draw_shots(groups: Sequence[str], count: int, *, seed: int) -> tuple[int, ...]:
     """Choose ``count`` row numbers, the groups (labels) as equally often as their rows allow."""
     generator = np.random.default_rng(seed)
     waiting: dict[str, list[int]] = {group: [] for group in sorted(set(groups))}

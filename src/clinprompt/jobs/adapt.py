@@ -114,7 +114,7 @@ def _artifact(run: Run, tuner: Tuner, fit: Fit, metaprompt: Artifact | None) -> 
         assert metaprompt is not None
         known["metaprompt"] = metaprompt.manifest.content_hash
         manifest = run.manifest("factors", fit.name, fit.method, [fit.card])
-        tensors = {"columns": tuner.module.columns[0], "rows": tuner.module.rows[0]}
+        tensors = {"u": tuner.module.u[0], "v": tuner.module.v[0]}
         return make_artifact(manifest.model_copy(update=known), tensors)
     with torch.no_grad():
         prompts: Tensor | None = tuner.prompts([0])

@@ -210,15 +210,15 @@ def _student(run: Run, teachers: Sequence[Tensor], types: Sequence[str]) -> Deco
         shared = segments.mean(teachers, types)
     else:
         own = settings.model_copy(update={"start": run.config.distill.start})
-        shared = segments.alike(start_vectors(run.backbone, own, seed=run.config.seed))
-    columns, rows = neutral_factors(
+        shared = segments.repeat_prompt(start_vectors(run.backbone, own, seed=run.config.seed))
+    u, v = neutral_factors(
         len(teachers),
         length=settings.length,
         hidden_size=shared.shape[1],
         rank=settings.rank,
         generator=torch.Generator().manual_seed(run.config.seed),
     )
-    return DecomposedPrompts(shared, columns, rows, route=segments.route(types))
+    return DecomposedPrompts(shared, u, v, route=segments.route(types))
 
 
 def _numbered(rows: Sequence[Sequence[Row]]) -> list[list[Row]]:

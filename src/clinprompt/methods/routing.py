@@ -109,7 +109,7 @@ def _mean_start(
     tensors, index = metaprompt.tensors, list(chosen)
     return DecomposedPrompts(
         metaprompt.shared_for(card.type),
-        tensors["columns"][index].float().mean(dim=0, keepdim=True),
-        tensors["rows"][index].float().mean(dim=0, keepdim=True),
+        tensors["u"][index].float().mean(dim=0, keepdim=True),
+        tensors["v"][index].float().mean(dim=0, keepdim=True),
         train_shared=train_shared,
     ).to(run.backbone.device)

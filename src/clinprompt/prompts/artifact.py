@@ -2,9 +2,10 @@
 
 Knows the name and fingerprint of the backbone a prompt was trained on, never a model.
 
-Three kinds: *prompt* (``vectors`` [P, H]), *metaprompt* (``shared`` [S, H], ``columns`` [K, P, R],
-``rows`` [K, R, H]) and *factors* (``columns`` [P, R], ``rows`` [R, H], with the content hash of the
-metaprompt that they belong to). S is P, or more where task types have segments of their own.
+There are three kinds: *prompt* (``vectors`` [P, H]), *metaprompt* (``shared`` [S, H], ``u``
+[K, P, R], ``v`` [K, R, H]) and *factors* (``u`` [P, R], ``v`` [R, H]; the manifest has the content
+hash of their metaprompt). S equals P unless task types have segments; then it is larger. In the
+file and in the content hash, ``u`` is named ``columns`` and ``v`` is named ``rows``.
 """
 
 import hashlib
@@ -29,9 +30,10 @@ from clinprompt.settings.groups import Placement
 Kind = Literal["prompt", "metaprompt", "factors"]
 _TENSORS: dict[Kind, dict[str, str]] = {
     "prompt": {"vectors": "P H"},
-    "metaprompt": {"shared": "S H", "columns": "K P R", "rows": "K R H"},
-    "factors": {"columns": "P R", "rows": "R H"},
+    "metaprompt": {"shared": "S H", "u": "K P R", "v": "K R H"},
+    "factors": {"u": "P R", "v": "R H"},
 }
+_STORED_NAMES = {"vectors": "vectors", "shared": "shared", "u": "columns", "v": "rows"}
 
 
 class Manifest(BaseModel):
@@ -96,7 +98,7 @@ class Artifact(BaseModel):
     @property
     def num_bytes(self) -> int:
         """Return the size of ``prompt.safetensors`` in bytes."""
-        return len(save(self.tensors))
+        return len(save(_to_stored(self.tensors)))
 
     def shared_for(self, task_type: str) -> Float[Tensor, "P H"]:
         """Return the shared prompt that a new task of a type starts from, of a metaprompt."""
@@ -117,7 +119,7 @@ def make_artifact(manifest: Manifest, tensors: Mapping[str, Tensor]) -> Artifact
 def content_hash(tensors: Mapping[str, Tensor], fingerprint: str) -> str:
     """Return a sha256 of the tensors' names, shapes and bytes and of their backbone."""
     digest = hashlib.sha256(fingerprint.encode())
-    for name, tensor in sorted(tensors.items()):
+    for name, tensor in sorted(_to_stored(tensors).items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -130,7 +132,7 @@ def save_artifact(folder: Path, artifact: Artifact) -> None:
         RunError: the disk is full or the place cannot be written.
     """
     with new_folder(folder) as draft:
-        write_bytes(draft / "prompt.safetensors", save(artifact.tensors))
+        write_bytes(draft / "prompt.safetensors", save(_to_stored(artifact.tensors)))
         write_text(draft / "manifest.json", artifact.manifest.model_dump_json(indent=2) + "\n")
 
 
@@ -143,12 +145,13 @@ def load_artifact(folder: Path) -> Artifact:
     manifest = _load_manifest(folder)
     path = folder / "prompt.safetensors"
     try:
-        tensors = load(path.read_bytes())
+        stored = load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise ArtifactError(
             f"{path}: missing, cut off or damaged; copy the artifact again or train it again"
         ) from error
-    _check_shapes(path, manifest, tensors)
+    _check_shapes(path, manifest, stored)
+    tensors = {name: stored[_STORED_NAMES[name]] for name in _TENSORS[manifest.kind]}
     if content_hash(tensors, manifest.fingerprint) != manifest.content_hash:
         raise ArtifactError(f"{path}: does not match its manifest; copy the artifact again")
     return Artifact(manifest=manifest, tensors=tensors)
@@ -186,13 +189,18 @@ def _load_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{path}: damaged; copy the artifact again") from error
 
 
-def _check_shapes(path: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
+def _to_stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors by the names that they have in a file."""
+    return {_STORED_NAMES[name]: tensor for name, tensor in tensors.items()}
+
+
+def _check_shapes(path: Path, manifest: Manifest, stored: Mapping[str, Tensor]) -> None:
     sizes = {"P": manifest.length, "H": manifest.hidden_size, "R": manifest.rank}
     sizes |= {"K": len(manifest.tasks), "S": manifest.segments.num_rows}
     expected = {
-        name: tuple(sizes[axis] for axis in axes.split())
+        _STORED_NAMES[name]: tuple(sizes[axis] for axis in axes.split())
         for name, axes in _TENSORS[manifest.kind].items()
     }
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in stored.items()}
     if expected != found:
         raise ArtifactError(f"{path}: holds {found}, but its manifest says {expected}")

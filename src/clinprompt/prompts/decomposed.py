@@ -1,8 +1,8 @@
 """One shared prompt and rank-R factors for each task: the metaprompt. Knows nothing of models.
 
 Axes: K tasks, P prompt positions, R rank, H hidden size. A task's prompt is
-``shared ∘ (columns · rows)``, element-wise (arXiv 2303.02861, equation 2). Where parts of
-``shared`` belong to some tasks only, it has S rows, of which each task uses P.
+``shared ∘ (u · v)``, element-wise (arXiv 2303.02861, equation 2). If parts of ``shared`` belong to
+some tasks only, it has S > P rows, of which each task uses P.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,11 +16,11 @@ Route = Callable[[Tensor, Sequence[int]], Tensor]  # shared [S, H] and k tasks t
 
 def compose(
     shared: Float[Tensor, "P H"] | Float[Tensor, "K P H"],
-    columns: Float[Tensor, "K P R"],
-    rows: Float[Tensor, "K R H"],
+    u: Float[Tensor, "K P R"],
+    v: Float[Tensor, "K R H"],
 ) -> Float[Tensor, "K P H"]:
     """Return every task's prompt, from one shared prompt or from one for each task."""
-    return shared * (columns @ rows)
+    return shared * (u @ v)
 
 
 def neutral_factors(
@@ -28,14 +28,14 @@ def neutral_factors(
 ) -> tuple[Float[Tensor, "K P R"], Float[Tensor, "K R H"]]:
     """Return factors whose product is 1 everywhere, so that every task starts as ``shared``.
 
-    The first rank is all ones. Further ranks have small random columns and zero rows: they add
-    nothing at first, and can part from each other when trained.
+    The first rank is all ones. Further ranks have small random values in ``u`` and zeros in ``v``:
+    they add nothing at first, and training can make them differ.
     """
-    columns = 0.1 * torch.randn(num_tasks, length, rank, generator=generator)
-    rows = torch.zeros(num_tasks, rank, hidden_size)
-    columns[:, :, 0] = 1.0
-    rows[:, 0, :] = 1.0
-    return columns, rows
+    u = 0.1 * torch.randn(num_tasks, length, rank, generator=generator)
+    v = torch.zeros(num_tasks, rank, hidden_size)
+    u[:, :, 0] = 1.0
+    v[:, 0, :] = 1.0
+    return u, v
 
 
 class DecomposedPrompts(nn.Module):
@@ -48,8 +48,8 @@ class DecomposedPrompts(nn.Module):
     def __init__(
         self,
         shared: Float[Tensor, "S H"],
-        columns: Float[Tensor, "K P R"],
-        rows: Float[Tensor, "K R H"],
+        u: Float[Tensor, "K P R"],
+        v: Float[Tensor, "K R H"],
         *,
         train_shared: bool = True,
         route: Route | None = None,
@@ -57,16 +57,16 @@ class DecomposedPrompts(nn.Module):
         super().__init__()
         self._route = route
         self.shared = nn.Parameter(shared.detach().clone().float(), requires_grad=train_shared)
-        self.columns = nn.Parameter(columns.detach().clone().float())
-        self.rows = nn.Parameter(rows.detach().clone().float())
+        self.u = nn.Parameter(u.detach().clone().float())
+        self.v = nn.Parameter(v.detach().clone().float())
 
     def forward(self, tasks: Sequence[int]) -> Float[Tensor, "k P H"]:
         """Return the prompts of the given tasks."""
         index = torch.as_tensor(tasks, device=self.shared.device)
         shared = self._route(self.shared, tasks) if self._route else self.shared
-        return compose(shared, self.columns[index], self.rows[index])
+        return compose(shared, self.u[index], self.v[index])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained tensors by the name of their learning rate."""
-        groups = {"factors": [self.columns, self.rows]}
+        groups = {"factors": [self.u, self.v]}
         return {"shared": [self.shared], **groups} if self.shared.requires_grad else groups

@@ -47,7 +47,7 @@ class Segments:
             parts.append(mean_of_teachers(own or prompts)[num_general:])
         return torch.cat(parts)
 
-    def alike(self, prompt: Float[Tensor, "P H"]) -> Float[Tensor, "S H"]:
+    def repeat_prompt(self, prompt: Float[Tensor, "P H"]) -> Float[Tensor, "S H"]:
         """Return the shared tensor in which tasks of every type start as one prompt."""
         return torch.cat([prompt, *([prompt[self.length - self.size :]] * (len(self.types) - 1))])
 

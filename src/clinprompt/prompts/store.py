@@ -81,8 +81,8 @@ def open_prompt(path: Path) -> tuple[Artifact, Tensor]:
             metaprompt = store.metaprompt(artifact.manifest.metaprompt)
             [task_type] = artifact.manifest.task_types
             shared = metaprompt.shared_for(task_type)
-            columns, rows = artifact.tensors["columns"], artifact.tensors["rows"]
-            return artifact, compose(shared, columns[None], rows[None])[0]
+            u, v = artifact.tensors["u"], artifact.tensors["v"]
+            return artifact, compose(shared, u[None], v[None])[0]
         case "metaprompt":
             raise ArtifactError(
                 f"{path}: a metaprompt holds many tasks; adapt it to one first (clinprompt adapt)"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clinprompt.batches.encode import Encoder, Row
-from clinprompt.batches.mixture import sample, shots
+from clinprompt.batches.mixture import draw_shots, sample
 from clinprompt.batches.parts import parts_of
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.settings.groups import DataSettings
@@ -213,7 +213,7 @@ class Candidates:
                 f"have an answer that fits {self.limit} tokens; ask for fewer, or raise "
                 "data.max_target_tokens (for this task: data.target_tokens)"
             )
-        return shots(self.labels, count, seed=seed)
+        return draw_shots(self.labels, count, seed=seed)
 
 
 def candidates(encoder: Encoder, data: TaskData) -> Candidates:

@@ -13,7 +13,7 @@ from clinprompt.backbone.gradients import Loss, accumulate_gradients
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.tuners import Tuner
-from clinprompt.batches.encode import Batch, Row, collate, micro_batches, packs
+from clinprompt.batches.encode import Batch, Row, collate, group_within_limit, micro_batches
 from clinprompt.batches.mixture import schedule
 from clinprompt.settings.groups import FitSettings, Placement
 from clinprompt.training.checkpoint import Progress
@@ -164,7 +164,9 @@ def batches_of(
     ``prompt_tokens`` are those that each row gets on top, where prompts go behind the input.
     """
     if is_packable(backbone.model):
-        groups = packs([len(row) + prompt_tokens for row in rows], max_tokens=max_tokens)
+        groups = group_within_limit(
+            [len(row) + prompt_tokens for row in rows], max_tokens=max_tokens
+        )
     else:
         groups = micro_batches(rows, max_tokens=max_tokens)
     return [

@@ -10,9 +10,9 @@ from transformers import StableLmConfig, StableLmForCausalLM
 
 from clinprompt.backbone import packed
 from clinprompt.backbone.bank import Bank, target_states
-from clinprompt.backbone.packed import is_packable, make_pack, use_packed_attention
+from clinprompt.backbone.packed import is_packable, pack_rows, use_packed_attention
 from clinprompt.backbone.shared_prefix import read_prompts, read_text
-from clinprompt.batches.encode import IGNORED, collate, packs
+from clinprompt.batches.encode import IGNORED, collate, group_within_limit
 
 CPU = torch.device("cpu")
 ROWS = random_rows([(6, 3), (15, 1), (1, 5), (9, 2)], tasks=(0, 1))
@@ -69,7 +69,7 @@ def test_the_kernel_for_all_rows_is_given_what_each_row_sees(monkeypatch):
     draw = torch.Generator().manual_seed(0)
     lengths, num_before = (3, 1, 4), 2
     prompts = [tuple(torch.randn(2, 2, num_before, 8, generator=draw) for _ in range(2))]
-    pack = make_pack(lengths, (1, 0, 1), prompts, CPU)
+    pack = pack_rows(lengths, (1, 0, 1), prompts, CPU)
     query = torch.randn(8, 4, 8, generator=draw)
     keys, values = torch.randn(2, 8 + 3 * num_before, 2, 8, generator=draw)
     at_once = packed._attend_at_once(query, keys, values, pack, 0.5)
@@ -82,7 +82,7 @@ def test_keys_are_gathered_at_once_as_they_are_joined_row_by_row():
     draw = torch.Generator().manual_seed(0)
     before = torch.randn(2, 2, 3, 8, generator=draw)  # K G P D
     own = torch.randn(8, 2, 8, generator=draw)
-    pack = make_pack((3, 1, 4), (1, 0, 1), [(before, before)], CPU)
+    pack = pack_rows((3, 1, 4), (1, 0, 1), [(before, before)], CPU)
     pack = replace(pack, sources=packed._sources((3, 1, 4), (1, 0, 1), 2, 3))
     weights = torch.randn(8 + 3 * 3, 2, 8, generator=draw)
     found = []
@@ -96,7 +96,7 @@ def test_keys_are_gathered_at_once_as_they_are_joined_row_by_row():
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 60))
 def test_packs_hold_every_row_once_in_order_and_none_is_too_long(lengths, limit):
-    groups = packs(lengths, max_tokens=limit)
+    groups = group_within_limit(lengths, max_tokens=limit)
     assert [number for group in groups for number in group] == list(range(len(lengths)))
     sizes = [sum(lengths[number] for number in group) for group in groups]
     for group, size in zip(groups, sizes, strict=True):

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import byte_tokenizer
 
-from clinprompt.batches.encode import IGNORED, Encoder, Row, alike, collate, micro_batches
+from clinprompt.batches.encode import (
+    IGNORED,
+    Encoder,
+    Row,
+    collate,
+    group_by_common_start,
+    micro_batches,
+)
 from clinprompt.errors import SettingError
 from clinprompt.tasks.records import Example, Record
 
@@ -191,5 +198,10 @@ def test_micro_batches_part_short_rows_from_long_ones():
 def test_rows_that_begin_alike_are_found_wherever_they_stand():
     ids = [(1, 2, 3, 4), (9,), (1, 2, 3), (1, 2), (9,), (1, 2, 3, 7, 8)]
     rows = [Row(0, own) for own in ids]
-    assert sorted(map(sorted, alike(rows, least=3))) == [[0, 2, 5], [1], [3], [4]]
-    assert sorted(map(sorted, alike(rows, least=1))) == [[0, 2, 3, 5], [1, 4]]
+    assert sorted(map(sorted, group_by_common_start(rows, min_tokens=3))) == [
+        [0, 2, 5],
+        [1],
+        [3],
+        [4],
+    ]
+    assert sorted(map(sorted, group_by_common_start(rows, min_tokens=1))) == [[0, 2, 3, 5], [1, 4]]

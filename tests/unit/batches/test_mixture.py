@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinprompt.batches.mixture import sample, schedule, shots, task_weights
+from clinprompt.batches.mixture import draw_shots, sample, schedule, task_weights
 
 sizes_of_tasks = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
@@ -65,7 +65,7 @@ def test_a_sample_has_no_repeats_and_keeps_the_order(size, count, seed):
 
 @given(st.lists(st.sampled_from("abc")), st.integers(0, 20), st.integers(0, 5))
 def test_shots_are_balanced_as_far_as_rows_allow(groups, count, seed):
-    chosen = shots(groups, count, seed=seed)
+    chosen = draw_shots(groups, count, seed=seed)
     assert len(set(chosen)) == len(chosen) == min(count, len(groups))
     have, got = Counter(groups), Counter(groups[index] for index in chosen)
     for group in have:
@@ -75,5 +75,5 @@ def test_shots_are_balanced_as_far_as_rows_allow(groups, count, seed):
 
 def test_shots_depend_on_the_seed_alone():
     groups = ["a", "b"] * 20
-    assert shots(groups, 8, seed=0) == shots(groups, 8, seed=0)
-    assert shots(groups, 8, seed=0) != shots(groups, 8, seed=1)
+    assert draw_shots(groups, 8, seed=0) == draw_shots(groups, 8, seed=0)
+    assert draw_shots(groups, 8, seed=0) != draw_shots(groups, 8, seed=1)

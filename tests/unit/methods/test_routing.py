@@ -21,8 +21,8 @@ LENGTH = 4
 def start(tmp_path, tiny_llama_folder):
     """Return a function that gives a task's starting prompt, and the factors it starts from."""
     draw = torch.Generator().manual_seed(1)
-    columns = 1 + torch.randn(3, LENGTH, 1, generator=draw)
-    rows = 1 + torch.randn(3, 1, 32, generator=draw)
+    u = 1 + torch.randn(3, LENGTH, 1, generator=draw)
+    v = 1 + torch.randn(3, 1, 32, generator=draw)
     shared = random_prompts(1, LENGTH)[0]
 
     def start(task, routing, examples=(), sources=SOURCES):
@@ -31,12 +31,12 @@ def start(tmp_path, tiny_llama_folder):
         folder = tmp_path / f"run-{routing}"
         run = open_run(folder, check_config(settings, source="x"))
         cards = [find_card(name) for name in sources]
-        tensors = {"shared": shared, "columns": columns[: len(cards)], "rows": rows[: len(cards)]}
+        tensors = {"shared": shared, "u": u[: len(cards)], "v": v[: len(cards)]}
         metaprompt = make_artifact(run.manifest("metaprompt", "m", "distilled", cards), tensors)
         prompts = starting_prompt(run, metaprompt, find_card(task), rows=examples)
         return prompts, lambda tuner: mean_loss(run.backbone, PromptTuner(tuner), examples)
 
-    start.columns, start.rows = columns, rows
+    start.u, start.v = u, v
     return start
 
 
@@ -52,8 +52,8 @@ def start(tmp_path, tiny_llama_folder):
 )
 def test_a_start_is_the_mean_of_the_factors_it_is_routed_to(start, task, routing, chosen):
     prompts, _ = start(task, routing)
-    torch.testing.assert_close(prompts.columns[0], start.columns[chosen].mean(dim=0))
-    torch.testing.assert_close(prompts.rows[0], start.rows[chosen].mean(dim=0))
+    torch.testing.assert_close(prompts.u[0], start.u[chosen].mean(dim=0))
+    torch.testing.assert_close(prompts.v[0], start.v[chosen].mean(dim=0))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -63,7 +63,7 @@ def test_nearest_is_at_least_as_good_as_the_averages_and_every_source(start, see
     others = [start("practice-ner-drugs", routing)[0] for routing in ("all", "type")]
     for k in range(3):
         single, _ = start("practice-ner-drugs", "all")
-        single.columns.data, single.rows.data = start.columns[[k]], start.rows[[k]]
+        single.u.data, single.v.data = start.u[[k]], start.v[[k]]
         others.append(single)
     assert loss(nearest) == min(loss(other) for other in others)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import KillAfter, Killed, place_in, random_prompts, random_rows
 
-from clinprompt.backbone.layers import from_input
+from clinprompt.backbone.layers import to_layer_prompts
 from clinprompt.backbone.tuners import PeftPromptTuner, PromptTuner
 from clinprompt.errors import RunError
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
@@ -42,7 +42,7 @@ def precise(backbone):
 def start(backbone, placement, *, seed=0):
     """Return a prompt [1, P, W] for a place."""
     prompts = random_prompts(1, LENGTH, seed=seed)
-    return from_input(backbone.model, prompts) if placement == "layers" else prompts
+    return to_layer_prompts(backbone.model, prompts) if placement == "layers" else prompts
 
 
 def decomposed(backbone, placement, *, train_shared):

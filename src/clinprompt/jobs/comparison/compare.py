@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from time import monotonic
 
-from clinprompt.backbone.outline import look_at
+from clinprompt.backbone.model_sizes import inspect_backbone
 from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell, append_cell, read_cells, shots_name
 from clinprompt.evaluation.report.score_tables import Table, score_tables
@@ -129,7 +129,7 @@ def _check_metaprompts(config: RunConfig, suite: SuiteData) -> None:
 def _check_methods(config: RunConfig) -> None:
     """Check that every backbone has the layers that LoRA is to go into."""
     for backbone in config.backbones:
-        if outline := look_at(backbone).outline:
+        if outline := inspect_backbone(backbone).sizes:
             for method in config.compare.methods:
                 trained_numbers(method, config, outline)
 

@@ -7,7 +7,7 @@ key-value heads, D head size, V vocabulary, T tokens of a row, counted at its li
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from clinprompt.backbone.outline import Outline
+from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.methods.metaprompts import same_metaprompt, same_teachers
 from clinprompt.prompts.segments import Segments
@@ -48,7 +48,7 @@ class Phase:
         return self.operations / rate
 
 
-def trained_numbers(method: str, config: RunConfig, outline: Outline) -> int:
+def trained_numbers(method: str, config: RunConfig, outline: ModelSizes) -> int:
     """Return how many numbers METHOD or METHOD@VARIANT trains for one task (0: none).
 
     Raises:
@@ -58,7 +58,7 @@ def trained_numbers(method: str, config: RunConfig, outline: Outline) -> int:
     return _NUMBERS[plain](config.varied(variant), outline)
 
 
-def metaprompt_numbers(config: RunConfig, outline: Outline, num_sources: int) -> int:
+def metaprompt_numbers(config: RunConfig, outline: ModelSizes, num_sources: int) -> int:
     """Return S·H + K·(P·R + R·H): what distillation trains (H: the width of a position).
 
     S is P, and a segment more for each task type but one.
@@ -67,31 +67,31 @@ def metaprompt_numbers(config: RunConfig, outline: Outline, num_sources: int) ->
     return num_rows * _width(config, outline) + num_sources * _factors(config, outline)
 
 
-def _prompt(config: RunConfig, outline: Outline) -> int:
+def _prompt(config: RunConfig, outline: ModelSizes) -> int:
     return config.prompt.length * _width(config, outline)
 
 
-def _peft_mpt(config: RunConfig, outline: Outline) -> int:
+def _peft_mpt(config: RunConfig, outline: ModelSizes) -> int:
     """Return the numbers of PEFT's prompt, which stands in front of the input wherever ours do."""
     prompt, hidden = config.prompt, outline.hidden_size
     return prompt.length * hidden + prompt.rank * (prompt.length + hidden)
 
 
-def _factors(config: RunConfig, outline: Outline) -> int:
+def _factors(config: RunConfig, outline: ModelSizes) -> int:
     return config.prompt.rank * (config.prompt.length + _width(config, outline))
 
 
-def _prompt_and_factors(config: RunConfig, outline: Outline) -> int:
+def _prompt_and_factors(config: RunConfig, outline: ModelSizes) -> int:
     return _prompt(config, outline) + _factors(config, outline)
 
 
-def _width(config: RunConfig, outline: Outline) -> int:
+def _width(config: RunConfig, outline: ModelSizes) -> int:
     """Return the numbers of a prompt position: H, or keys and values of all layers."""
     is_deep = config.prompt.placement == "layers"
     return 2 * outline.num_layers * outline.key_width if is_deep else outline.hidden_size
 
 
-def _lora(config: RunConfig, outline: Outline) -> int:
+def _lora(config: RunConfig, outline: ModelSizes) -> int:
     own = config.baselines
     known = outline.linear_inputs
     if unknown := sorted(set(own.lora_modules) - set(known)):
@@ -103,11 +103,11 @@ def _lora(config: RunConfig, outline: Outline) -> int:
     return own.lora_rank * sum(widths)
 
 
-def _nothing(_: RunConfig, __: Outline) -> int:
+def _nothing(_: RunConfig, __: ModelSizes) -> int:
     return 0
 
 
-_NUMBERS: Mapping[str, Callable[[RunConfig, Outline], int]] = {
+_NUMBERS: Mapping[str, Callable[[RunConfig, ModelSizes], int]] = {
     "instruction": _nothing,
     "in-context": _nothing,
     "metaprompt": _nothing,
@@ -121,7 +121,7 @@ _NUMBERS: Mapping[str, Callable[[RunConfig, Outline], int]] = {
 }
 
 
-def prompt_memory(config: RunConfig, outline: Outline, num_sources: int) -> Memory:
+def prompt_memory(config: RunConfig, outline: ModelSizes, num_sources: int) -> Memory:
     """Estimate what teachers, distilling, or fitting a team of prompts holds at once, at most.
 
     With k = max(min(t, K), min(rows of a step, K), ``compare.together``) prompts of P positions,
@@ -150,12 +150,12 @@ def prompt_memory(config: RunConfig, outline: Outline, num_sources: int) -> Memo
     )
 
 
-def weight_bytes(config: RunConfig, outline: Outline) -> int:
+def weight_bytes(config: RunConfig, outline: ModelSizes) -> int:
     """Return the bytes of the backbone's weights."""
     return outline.num_parameters * _bytes(config)
 
 
-def lora_memory(config: RunConfig, outline: Outline) -> Memory:
+def lora_memory(config: RunConfig, outline: ModelSizes) -> Memory:
     """Estimate what fitting LoRA holds at once.
 
     As ``prompt_memory`` without prompts, and with the inputs of the adapted layers, b bytes a
@@ -179,7 +179,7 @@ def _positions(config: RunConfig, fit: FitSettings) -> int:
     return max(fit.micro_batch_tokens, config.data.max_input_tokens + config.data.max_target_tokens)
 
 
-def _activations(config: RunConfig, outline: Outline) -> int:
+def _activations(config: RunConfig, outline: ModelSizes) -> int:
     """Return the bytes that a position's way back needs, in all layers, weights being frozen.
 
     A layer keeps two norms' inputs, in float32 and in the model's numbers (20·H bytes), queries,
@@ -193,7 +193,7 @@ def _activations(config: RunConfig, outline: Outline) -> int:
     return outline.num_layers * (20 * outline.hidden_size + _bytes(config) * numbers)
 
 
-def _logits(config: RunConfig, outline: Outline, positions: int) -> int:
+def _logits(config: RunConfig, outline: ModelSizes, positions: int) -> int:
     """Return the bytes of a micro-batch's logits: float32, three times (with gradient and softmax).
 
     Only target tokens have logits.
@@ -214,7 +214,7 @@ def _bytes(config: RunConfig) -> int:
 
 def phases(
     config: RunConfig,
-    outline: Outline,
+    outline: ModelSizes,
     sources: Mapping[str, Sequence[str]],
     targets: Sequence[str],
 ) -> tuple[Phase, ...]:
@@ -232,7 +232,7 @@ def phases(
 
 
 def _learned(
-    config: RunConfig, outline: Outline, sources: Mapping[str, Sequence[str]]
+    config: RunConfig, outline: ModelSizes, sources: Mapping[str, Sequence[str]]
 ) -> Iterator[Phase]:
     """Yield the work of teachers and metaprompts, each once for all variants that share it."""
     earlier: list[tuple[RunConfig, Sequence[str]]] = []
@@ -248,14 +248,16 @@ def _learned(
         earlier.append((own, tasks))
 
 
-def _teachers(config: RunConfig, outline: Outline, answers: Sequence[int], name: str) -> Phase:
+def _teachers(config: RunConfig, outline: ModelSizes, answers: Sequence[int], name: str) -> Phase:
     make, mean = _Reader(config, outline), sum(answers) / len(answers)
     steps = len(answers) * config.teacher.steps
     work = make.trained(steps, config.teacher.rows, mean, config.prompt.length)
     return make.phase(name, steps, work)
 
 
-def _distillation(config: RunConfig, outline: Outline, answers: Sequence[int], name: str) -> Phase:
+def _distillation(
+    config: RunConfig, outline: ModelSizes, answers: Sequence[int], name: str
+) -> Phase:
     pupil, make, mean = config.distill, _Reader(config, outline), sum(answers) / len(answers)
     asked = pupil.steps * pupil.rows
     if pupil.cache_teachers:
@@ -274,7 +276,7 @@ def num_cells(method: str, config: RunConfig, num_targets: int) -> int:
     return num_targets * len(shots) * len(grid.seeds)
 
 
-def _cells(method: str, config: RunConfig, outline: Outline, answers: Sequence[int]) -> Phase:
+def _cells(method: str, config: RunConfig, outline: ModelSizes, answers: Sequence[int]) -> Phase:
     """Return the work of a method's cells; demonstrations in context are left out."""
     plain, variant = split_method(method)
     own, cells = config.varied(variant), num_cells(method, config, len(answers))
@@ -305,7 +307,7 @@ class _Reader:
     """Count tokens and operations of rows under a run's settings."""
 
     config: RunConfig
-    outline: Outline
+    outline: ModelSizes
 
     def phase(self, name: str, steps: int, *work: tuple[float, float]) -> Phase:
         tokens, operations = (sum(part) for part in zip(*work, strict=True))

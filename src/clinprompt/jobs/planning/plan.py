@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from clinprompt.backbone.outline import Outline, look_at
+from clinprompt.backbone.model_sizes import ModelSizes, inspect_backbone
 from clinprompt.errors import DataError, SettingError
 from clinprompt.jobs.comparison.grid import chosen_targets
 from clinprompt.jobs.planning.estimates import (
@@ -73,7 +73,7 @@ class BackbonePlan:
     name: str
     is_there: bool
     remedy: str
-    outline: Outline | None
+    outline: ModelSizes | None
     costs: Costs | None
 
 
@@ -165,12 +165,12 @@ def _resolved(config: RunConfig, backbone: str) -> RunConfig:
 
 
 def _plan_backbone(name: str, config: RunConfig, suite: Suite) -> BackbonePlan:
-    seen = look_at(name)
-    costs = None if seen.outline is None else _costs(_resolved(config, name), seen.outline, suite)
-    return BackbonePlan(name, not seen.problem, seen.problem, seen.outline, costs)
+    seen = inspect_backbone(name)
+    costs = None if seen.sizes is None else _costs(_resolved(config, name), seen.sizes, suite)
+    return BackbonePlan(name, not seen.problem, seen.problem, seen.sizes, costs)
 
 
-def _costs(config: RunConfig, outline: Outline, suite: Suite) -> Costs:
+def _costs(config: RunConfig, outline: ModelSizes, suite: Suite) -> Costs:
     methods = config.compare.methods
     targets = chosen_targets(config.compare, tuple(cards_of(suite.targets)))
     sources = {name: tuple(cards_of(find_suite(name).sources)) for name in learned_suites(config)}

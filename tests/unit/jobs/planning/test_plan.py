@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 from transformers import AutoConfig
 
-from clinprompt.backbone.outline import PUBLISHED, look_at, outline_of
+from clinprompt.backbone.model_sizes import PUBLISHED, inspect_backbone, sizes_of_config
 from clinprompt.cli.plan_tables import show_plan
 from clinprompt.errors import SettingError
 from clinprompt.jobs.planning.estimates import (
@@ -39,12 +39,12 @@ def settings(*overrides, **values):
 @pytest.fixture(scope="module")
 def llama():
     name = "meta-llama/Llama-3.1-8B"
-    return outline_of(name, AutoConfig.for_model(**PUBLISHED[name]))
+    return sizes_of_config(name, AutoConfig.for_model(**PUBLISHED[name]))
 
 
 @pytest.fixture
 def tiny(tiny_llama):
-    return look_at(tiny_llama.name).outline
+    return inspect_backbone(tiny_llama.name).sizes
 
 
 def test_a_prompt_of_a_hundred_positions_on_eight_billion_weights(llama):
@@ -127,7 +127,7 @@ def test_estimated_memory_is_near_what_was_measured():
         f"data.max_input_tokens={bench['longest']}",
         "data.max_target_tokens=16",
     )
-    memory = prompt_memory(config, look_at("smollm2-135m").outline, bench["tasks"])
+    memory = prompt_memory(config, inspect_backbone("smollm2-135m").sizes, bench["tasks"])
     measured = next(one for one in bench["peaks"] if one["what"] == "clinprompt, metaprompt")
     added = (memory.total - memory.weights) / 1e6
     assert added == pytest.approx(measured["added MB"], rel=1 / 3)

@@ -4,13 +4,13 @@ import pytest
 from torch import nn
 from transformers import AutoConfig, BloomConfig
 
-from clinprompt.backbone.outline import PUBLISHED, look_at, outline_of
+from clinprompt.backbone.model_sizes import PUBLISHED, inspect_backbone, sizes_of_config
 from clinprompt.backbone.tuners import lora, trained_numbers
 from clinprompt.errors import BackboneError
 
 
 def published(name):
-    return outline_of(name, AutoConfig.for_model(**PUBLISHED[name]))
+    return sizes_of_config(name, AutoConfig.for_model(**PUBLISHED[name]))
 
 
 @pytest.mark.parametrize("name", ["meta-llama/Llama-3.1-8B", "OpenMeditron/Meditron3-8B"])
@@ -41,9 +41,9 @@ def test_a_gpt_oss_of_twenty_billion_counts_as_by_hand():
 
 
 def test_sizes_of_a_stored_model_are_those_of_its_loaded_weights(backbone):
-    seen = look_at(backbone.name)
+    seen = inspect_backbone(backbone.name)
     assert seen.problem == ""
-    outline = seen.outline
+    outline = seen.sizes
     assert outline.num_parameters == backbone.num_parameters
     assert (outline.hidden_size, outline.vocabulary_size) == (32, 264)
     modules = [m for n, m in backbone.model.named_modules() if n.endswith(".q_proj")]
@@ -53,24 +53,24 @@ def test_sizes_of_a_stored_model_are_those_of_its_loaded_weights(backbone):
 
 def test_widths_of_linear_layers_give_what_lora_trains(backbone):
     names = ("q_proj", "o_proj")
-    outline = look_at(backbone.name).outline
+    outline = inspect_backbone(backbone.name).sizes
     widths = [outline.linear_inputs[n] + outline.linear_outputs[n] for n in names]
     with lora(backbone, rank=3, modules=names, seed=0) as tuner:
         assert trained_numbers(tuner) == 3 * sum(widths)
 
 
 def test_a_model_that_is_not_here_is_known_by_what_is_published():
-    seen = look_at("openai/gpt-oss-20b")
+    seen = inspect_backbone("openai/gpt-oss-20b")
     assert "hf download openai/gpt-oss-20b" in seen.problem
-    assert seen.outline.num_layers == 24
+    assert seen.sizes.num_layers == 24
 
 
 def test_a_model_that_nobody_knows_has_no_sizes():
-    seen = look_at("nobody/nothing-1b")
+    seen = inspect_backbone("nobody/nothing-1b")
     assert "not on this disk" in seen.problem
-    assert seen.outline is None
+    assert seen.sizes is None
 
 
 def test_a_model_that_carries_no_prompt_has_no_outline(tmp_path):
     with pytest.raises(BackboneError, match="alibi"):
-        outline_of("bloom", BloomConfig())
+        sizes_of_config("bloom", BloomConfig())

@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicLayer
 from clinprompt.backbone.shared_prefix import Prefix, cache_argument, masks
 
 
-class Writing:
+class IncrementalDecoder:
     """Rows whose answers are being written, each from its own past."""
 
     def __init__(self, model: PreTrainedModel, past: Prefix, *, room: int) -> None:
@@ -26,7 +26,7 @@ class Writing:
         self._next = past.is_real.sum(dim=1)
         self._length = past.positions.shape[1]
 
-    def read(self, tokens: Int[Tensor, " B"]) -> Float[Tensor, "B H"]:
+    def step(self, tokens: Int[Tensor, " B"]) -> Float[Tensor, "B H"]:
         """Append one token to each row; return the hidden states that predict the next ones."""
         model, end = self._model, self._length + 1
         positions = self._next[:, None]
@@ -49,10 +49,10 @@ class Writing:
         states: Tensor = output.last_hidden_state[:, -1]
         return states
 
-    def keep(self, rows: Int[Tensor, " b"]) -> None:
+    def keep_rows(self, rows: Int[Tensor, " b"]) -> None:
         """Go on with some of the rows only."""
         for layer in self._layers:
-            layer.keep(rows)
+            layer.keep_rows(rows)
         self._positions, self._is_real = self._positions[rows], self._is_real[rows]
         self._next = self._next[rows]
 
@@ -81,7 +81,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not ty
         self._length = end
         return self._show()
 
-    def keep(self, rows: Int[Tensor, " b"]) -> None:
+    def keep_rows(self, rows: Int[Tensor, " b"]) -> None:
         """Drop all other rows."""
         self._stored = [stored[rows] for stored in self._stored]
         self._show()

@@ -56,7 +56,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # for models that are not here; 
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class ModelSizes:
     """The sizes of a model.
 
     ``query_width`` is A·D, ``key_width`` G·D, ``inner_width`` how many numbers wide a position's
@@ -82,15 +82,15 @@ class Outline:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class BackboneStatus:
     """A backbone as a plan sees it: ``problem`` says what keeps it from being loaded (if any)."""
 
     name: str
     problem: str
-    outline: Outline | None
+    sizes: ModelSizes | None
 
 
-def look_at(name: str) -> Seen:
+def inspect_backbone(name: str) -> BackboneStatus:
     """Return whether a backbone is on the disk, and its sizes, if they can be known."""
     problem, config = "", None
     try:
@@ -103,12 +103,14 @@ def look_at(name: str) -> Seen:
     try:
         if config is None and name in PUBLISHED:
             config = AutoConfig.for_model(**PUBLISHED[name])
-        return Seen(name, problem, None if config is None else outline_of(name, config))
+        return BackboneStatus(
+            name, problem, None if config is None else sizes_of_config(name, config)
+        )
     except BackboneError as error:
-        return Seen(name, str(error), None)
+        return BackboneStatus(name, str(error), None)
 
 
-def outline_of(name: str, config: PretrainedConfig) -> Outline:
+def sizes_of_config(name: str, config: PretrainedConfig) -> ModelSizes:
     """Return the sizes of the model that a config describes.
 
     Raises:
@@ -125,7 +127,7 @@ def outline_of(name: str, config: PretrainedConfig) -> Outline:
         for place, module in model.named_modules()
         if isinstance(module, nn.Linear)
     ]
-    return Outline(
+    return ModelSizes(
         kind=config.model_type,
         num_layers=int(config.num_hidden_layers),
         hidden_size=int(config.hidden_size),
