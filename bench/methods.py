@@ -19,16 +19,16 @@ from peft import (
 )
 
 from clinprompt.backbone.bank import Bank, make_bank
-from clinprompt.backbone.gradients import accumulate_gradients
+from clinprompt.backbone.gradients import Loss, StepPrompts, accumulate_gradients
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.start_vectors import start_vectors
 from clinprompt.batches.encode import Row, collate
-from clinprompt.jobs.distill import distillation_objective
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.initializers import from_vocabulary
 from clinprompt.settings.groups import DistillSettings, Placement, PromptSettings
-from clinprompt.training.fit import batches_of, task_objective
-from clinprompt.training.teacher_cache import CachePlan, TeacherCache
+from clinprompt.training.distillation import Teachers, distillation_loss
+from clinprompt.training.fit import TASK_LOSS, batches_of
+from clinprompt.training.teacher_cache import CacheLayout, TeacherCache
 
 Step = Callable[[Sequence[Row]], float]
 PEER_TOKENS = 4096  # padded, prompts included: about 11 GB on SmolLM2-135M
@@ -61,39 +61,38 @@ def student(backbone: Backbone, shape: Shape, placement: Placement = "prefix") -
 
 def metaprompt(backbone: Backbone, shape: Shape) -> Step:
     """Return clinprompt's step: the metaprompt on the task loss."""
-    return _own_step(backbone, shape, lambda rows: task_objective(len(rows), {}))
+    return _own_step(backbone, shape, lambda _: TASK_LOSS)
 
 
 def in_every_layer(backbone: Backbone, shape: Shape) -> Step:
     """Return clinprompt's step: the metaprompt as keys and values of every layer."""
-    return _own_step(backbone, shape, lambda rows: task_objective(len(rows), {}), "layers")
+    return _own_step(backbone, shape, lambda _: TASK_LOSS, "layers")
 
 
 def distilled_live(backbone: Backbone, shape: Shape) -> Step:
-    """Return clinprompt's step with teachers that are asked every time."""
+    """Return clinprompt's step with teachers that are computed every time."""
     settings = DistillSettings(cache_teachers=False)
-    objective = distillation_objective(backbone, _teachers(backbone, shape), settings)
-    return _own_step(backbone, shape, lambda rows: objective(len(rows), {}))
+    loss = distillation_loss(Teachers(backbone, _teachers(backbone, shape), settings))
+    return _own_step(backbone, shape, lambda _: loss)
 
 
 def distilled_cached(backbone: Backbone, shape: Shape) -> Step:
-    """Return clinprompt's step with teachers whose answers are known (from the step before)."""
+    """Return clinprompt's step with teachers whose outputs are cached (from the step before)."""
     settings, teachers = DistillSettings(), _teachers(backbone, shape)
     folder = TemporaryDirectory()
     known: dict[tuple[Row, ...], TeacherCache] = {}
 
-    def loss(rows: Sequence[Row]) -> object:
+    def loss(rows: Sequence[Row]) -> Loss:
         if tuple(rows) not in known:
-            plan = CachePlan(
+            layout = CacheLayout(
                 tuple(len(row.target_ids) for row in rows),
                 settings.top_k,
                 backbone.hidden_size,
                 str(len(known)),
                 1.0,
             )
-            known[tuple(rows)] = TeacherCache(Path(folder.name) / f"{len(known)}.cache", plan)
-        cache = known[tuple(rows)]
-        return distillation_objective(backbone, teachers, settings, cache)(len(rows), {})
+            known[tuple(rows)] = TeacherCache(Path(folder.name) / f"{len(known)}.cache", layout)
+        return distillation_loss(Teachers(backbone, teachers, settings, known[tuple(rows)]))
 
     return _own_step(backbone, shape, loss)
 
@@ -147,7 +146,7 @@ def _teachers(backbone: Backbone, shape: Shape) -> Bank:
 def _own_step(
     backbone: Backbone,
     shape: Shape,
-    loss: Callable[[Sequence[Row]], object],
+    loss_of: Callable[[Sequence[Row]], Loss],
     placement: Placement = "prefix",
 ) -> Step:
     module = student(backbone, shape, placement)
@@ -157,11 +156,10 @@ def _own_step(
         optimizer.zero_grad()
         tasks = sorted({row.task for row in rows})
         batches = batches_of(backbone, rows, shape.micro_batch_tokens)
-        value = accumulate_gradients(
-            backbone.model, module(tasks), tasks, batches, loss(rows), placement=placement
-        )
+        prompts = StepPrompts(module(tasks), tasks, [0] * len(tasks), placement)
+        [values] = accumulate_gradients(backbone.model, prompts, batches, loss_of(rows))
         optimizer.step()
-        return value
+        return values.total
 
     return step
 

@@ -20,6 +20,7 @@ install_import_hook(
         "clinprompt.backbone.packed",
         "clinprompt.backbone.shared_prefix",
         "clinprompt.backbone.incremental",
+        "clinprompt.training.distillation",
         "clinprompt.training.losses",
         "clinprompt.training.teacher_cache",
     ],

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from clinprompt.batches.encode import Row
-from clinprompt.training.loop import Place
+from clinprompt.training.loop import PhaseFiles
 from clinprompt.training.progress import Silent
 from clinprompt.training.runlog import RunLog
 
@@ -113,10 +113,10 @@ def random_prompts(num_tasks, length, *, seed=0, width=HIDDEN):
     return 0.5 * torch.randn(num_tasks, length, width, generator=generator)
 
 
-def place_in(folder: Path, *, phase="phase", reporter=None) -> Place:
-    """Return a place for one phase below a folder."""
+def place_in(folder: Path, *, phase="phase", reporter=None) -> PhaseFiles:
+    """Return the files of one phase of training in a folder."""
     log = RunLog(folder / "metrics.jsonl")
-    return Place(phase, log, folder / "checkpoint.safetensors", reporter or Silent())
+    return PhaseFiles(phase, log, folder / "checkpoint.safetensors", reporter or Silent())
 
 
 class Killed(BaseException):

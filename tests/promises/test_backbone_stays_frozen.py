@@ -9,7 +9,7 @@ from clinprompt.backbone.tuners import PromptTuner, lora, trained_numbers
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
-from clinprompt.training.fit import Exercise, tune
+from clinprompt.training.fit import FitMember, FitSpec, fit
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 ROWS = [random_rows([(6, 2), (4, 3), (9, 1)], tasks=(0,))]
@@ -35,7 +35,8 @@ def logits(backbone):
 
 def train(backbone, tuner, rates, folder):
     settings = FitSettings(steps=3, rows=2, warmup_steps=0)
-    tune(backbone, tuner, ROWS, exercise=Exercise(settings, rates, 0), place=place_in(folder))
+    member = FitMember("phase", tuner, ROWS, FitSpec(settings, rates, 0))
+    fit(backbone, member, place_in(folder))
 
 
 def test_training_a_prompt_leaves_every_backbone_weight_bitwise_unchanged(backbone, tmp_path):

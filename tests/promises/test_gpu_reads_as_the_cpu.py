@@ -6,10 +6,10 @@ from tiny import random_prompts, random_rows, save_tiny
 
 from clinprompt.backbone.bank import make_bank
 from clinprompt.backbone.decode import generate, score_choices
-from clinprompt.backbone.gradients import accumulate_gradients
+from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
 from clinprompt.backbone.layers import to_layer_prompts
 from clinprompt.backbone.load import load_backbone
-from clinprompt.training.fit import batches_of, task_objective
+from clinprompt.training.fit import TASK_LOSS, batches_of
 
 ROWS = random_rows([(6, 3), (15, 1), (40, 5), (9, 2), (3, 4)], tasks=(0, 1, 2))
 PLACEMENTS = ("prefix", "suffix", "layers")
@@ -37,8 +37,8 @@ def prompts_of(backbone, placement):
 def gradient(backbone, placement):
     prompts = prompts_of(backbone, placement).requires_grad_()
     batches = batches_of(backbone, ROWS, 60)
-    loss = task_objective(len(ROWS), {})
-    accumulate_gradients(backbone.model, prompts, [0, 1, 2], batches, loss, placement=placement)
+    step = StepPrompts(prompts, (0, 1, 2), (0, 0, 0), placement)
+    accumulate_gradients(backbone.model, step, batches, TASK_LOSS)
     return prompts.grad.cpu()
 
 

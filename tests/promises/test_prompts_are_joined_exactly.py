@@ -7,10 +7,10 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.decode import distinct_choices, generate, score_choices
-from clinprompt.backbone.gradients import accumulate_gradients
+from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
 from clinprompt.backbone.load import load_backbone
 from clinprompt.batches.encode import Row, collate, micro_batches
-from clinprompt.training.fit import task_objective
+from clinprompt.training.fit import TASK_LOSS
 
 TASKS = (1, 4)
 LENGTHS = [(3, 2), (17, 4), (8, 1), (12, 3), (5, 6), (1, 1)]
@@ -41,8 +41,8 @@ def plain_loss(backbone, prompts, rows, placement="prefix"):
 def step_loss(backbone, prompts, rows, *, max_tokens, placement="prefix"):
     groups = micro_batches(rows, max_tokens=max_tokens)
     batches = [collate([rows[i] for i in group], pad_id=backbone.pad_id) for group in groups]
-    loss = task_objective(len(rows), {})
-    return accumulate_gradients(backbone.model, prompts, TASKS, batches, loss, placement=placement)
+    step = StepPrompts(prompts, TASKS, (0,) * len(TASKS), placement)
+    return accumulate_gradients(backbone.model, step, batches, TASK_LOSS)[0].total
 
 
 @pytest.fixture(params=["tiny_llama_folder", "tiny_gpt_oss_folder"])

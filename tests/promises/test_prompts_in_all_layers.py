@@ -5,10 +5,10 @@ import torch
 from tiny import random_prompts, random_rows
 
 from clinprompt.backbone.bank import make_bank, target_states
-from clinprompt.backbone.gradients import accumulate_gradients
+from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
 from clinprompt.backbone.layers import prompt_width, to_layer_prompts
 from clinprompt.batches.encode import collate
-from clinprompt.training.fit import task_objective
+from clinprompt.training.fit import TASK_LOSS
 
 ROWS = random_rows([(9, 3), (4, 2), (12, 1)], tasks=(0, 1))
 
@@ -33,20 +33,14 @@ def test_its_gradient_is_the_slope_of_the_loss(backbone, place):
     """A central difference, in the direction of one number."""
     prompts = to_layer_prompts(backbone.model, random_prompts(2, 6)).requires_grad_()
     batches = [collate(ROWS, pad_id=backbone.pad_id)]
-    loss = task_objective(len(ROWS), {})
-    accumulate_gradients(backbone.model, prompts, (0, 1), batches, loss, placement="layers")
+
+    def loss_of(vectors):
+        step = StepPrompts(vectors, (0, 1), (0, 0), "layers")
+        return accumulate_gradients(backbone.model, step, batches, TASK_LOSS)[0].total
+
+    loss_of(prompts)
     step = torch.zeros_like(prompts)
     step[place] = 0.05
-    values = [
-        accumulate_gradients(
-            backbone.model,
-            (prompts + sign * step).detach().requires_grad_(),
-            (0, 1),
-            batches,
-            loss,
-            placement="layers",
-        )
-        for sign in (1, -1)
-    ]
+    values = [loss_of((prompts + sign * step).detach().requires_grad_()) for sign in (1, -1)]
     slope = (values[0] - values[1]) / 0.1
     assert float(prompts.grad[place]) == pytest.approx(slope, rel=0.05, abs=2e-4)

@@ -8,7 +8,7 @@ from clinprompt.backbone.tuners import PromptTuner, lora
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
-from clinprompt.training.fit import Exercise, tune
+from clinprompt.training.fit import FitMember, FitSpec, fit
 
 STEPS = 11
 ROWS = [
@@ -36,14 +36,10 @@ def train(backbone, folder, reporter=None, *, made=None, steps=STEPS, seed=0, ev
         checkpoint_every=every,
         micro_batch_tokens=20,
     )
-    progress = tune(
-        backbone,
-        tuner,
-        ROWS,
-        exercise=Exercise(settings, rates, seed, sampling_temperature=2.0, validate_every=3),
-        place=place_in(folder, reporter=reporter),
-        validation=random_rows([(5, 2), (6, 1)], tasks=(0, 1), seed=2),
-    )
+    spec = FitSpec(settings, rates, seed, sampling_temperature=2.0, validate_every=3)
+    validation = random_rows([(5, 2), (6, 1)], tasks=(0, 1), seed=2)
+    member = FitMember("phase", tuner, ROWS, spec, validation)
+    progress = fit(backbone, member, place_in(folder, reporter=reporter))
     numbers = [p.detach().clone() for group in tuner.parameter_groups().values() for p in group]
     return numbers, progress, log_of(folder)
 

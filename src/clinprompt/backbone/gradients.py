@@ -1,12 +1,16 @@
-"""Add up the gradients of one step, micro-batch by micro-batch. Knows nothing of tasks or rates.
+"""Add up losses and gradients of one step over its micro-batches.
 
-Axes: K tasks, P prompt positions, W width of a prompt.
+Knows nothing of learning rates, nor of what a loss measures.
+
+Axes: K tasks, P prompt positions, W width of a prompt, B rows, N target tokens, M members.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -15,37 +19,93 @@ from clinprompt.backbone.shared_prefix import Prefix
 from clinprompt.batches.encode import Batch
 from clinprompt.settings.groups import Placement
 
-Loss = Callable[[Batch, TargetStates], Tensor]
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A weighted sum of named terms.
+
+    ``terms`` returns the value of each term at each target token of a batch [N]. It does not
+    average: the accumulator weighs the target tokens, see ``token_weights``. ``weights`` holds the
+    weight of each term, by the same names.
+    """
+
+    terms: Callable[[Batch, TargetStates], Mapping[str, Tensor]]
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StepPrompts:
+    """The prompts of the tasks of one step (``vectors`` is None if weights are trained instead).
+
+    ``tasks`` holds the task numbers of the rows, in ascending order. Tasks that are trained
+    together form a member, and each member has its own loss: ``members[i]`` is the number of the
+    member that ``tasks[i]`` belongs to, counted from 0.
+    """
+
+    vectors: Float[Tensor, "K P W"] | None
+    tasks: Sequence[int]
+    members: Sequence[int]
+    placement: Placement = "prefix"
+
+
+@dataclass(frozen=True, slots=True)
+class LossValues:
+    """The loss of one member in one step, and its terms before they are weighted."""
+
+    total: float
+    terms: Mapping[str, float]
+
+
+def token_weights(
+    rows: Int[Tensor, " N"], *, num_rows: int | Int[Tensor, " N"]
+) -> Float[Tensor, " N"]:
+    """Return the weight of each target token: 1 / (target tokens of its row · ``num_rows``).
+
+    So every row of a step counts the same, however long its answer is. ``rows`` is the row of each
+    token, ``num_rows`` the number of rows in the whole step.
+    """
+    lengths = torch.bincount(rows)
+    return 1.0 / (lengths[rows] * num_rows)
 
 
 def accumulate_gradients(
-    model: PreTrainedModel,
-    prompts: Float[Tensor, "K P W"] | None,
-    tasks: Sequence[int],
-    batches: Sequence[Batch],
-    loss: Loss,
-    *,
-    placement: Placement = "prefix",
-) -> float:
-    """Add the gradients of a step's summed loss; return the loss.
+    model: PreTrainedModel, prompts: StepPrompts, batches: Sequence[Batch], loss: Loss
+) -> list[LossValues]:
+    """Add the gradients of a step's loss, summed over members; return the loss of each member.
 
-    ``prompts`` are those of ``tasks``, in ascending order; ``batches`` are the micro-batches of the
-    step. What is computed of the prompts alone is computed once; each micro-batch runs backward to
-    detached copies of it, so memory stays that of one micro-batch; one last backward reaches the
-    prompts.
+    ``batches`` are the micro-batches of the step. Whatever depends on the prompts alone is computed
+    once. Each micro-batch runs backward to detached copies of it, so memory stays that of one
+    micro-batch. One last backward pass reaches the prompts.
     """
-    bank = make_bank(model, prompts, placement)
+    bank = make_bank(model, prompts.vectors, prompts.placement)
     leaves, outputs, inputs = _detached(bank)
-    order = torch.tensor(tasks, device=model.device)
-    total = torch.zeros((), device=model.device)
-    for batch in batches:
-        owners = torch.searchsorted(order, batch.tasks)
-        value = loss(batch, target_states(model, batch, leaves, owners))
-        value.backward()  # type: ignore[no-untyped-call]
-        total = total + value.detach()
+    tasks = torch.tensor(prompts.tasks, device=model.device)
+    members = torch.tensor(prompts.members, device=model.device)
+    numbers = torch.arange(max(prompts.members) + 1, device=model.device)[:, None]  # [M, 1]
+    prompt_of_row = [torch.searchsorted(tasks, batch.tasks) for batch in batches]
+    num_rows = (numbers == members[torch.cat(prompt_of_row)]).sum(dim=1)
+    collected = []  # of each micro-batch: the loss and its terms [1 + terms, M]
+    for batch, owners in zip(batches, prompt_of_row, strict=True):
+        states = target_states(model, batch, leaves, owners)
+        member_of_token = members[owners[states.rows]]
+        weights = token_weights(states.rows, num_rows=num_rows[member_of_token])
+        is_own = numbers == member_of_token  # [M, N]
+        terms = loss.terms(batch, states)
+        sums = [torch.where(is_own, terms[name] * weights, 0.0).sum(dim=1) for name in loss.weights]
+        total = _weighted_sum(sums, list(loss.weights.values()))
+        total.sum().backward()  # type: ignore[no-untyped-call]
+        collected.append(torch.stack([total, *sums]).detach())
     if outputs:
         torch.autograd.backward(outputs, [tensor.grad for tensor in inputs])
-    return float(total)
+    whole = reduce(torch.add, collected)
+    return [
+        LossValues(total, dict(zip(loss.weights, terms, strict=True)))
+        for total, *terms in whole.T.tolist()  # the only wait for the device
+    ]
+
+
+def _weighted_sum(sums: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    return reduce(torch.add, [w * value for w, value in zip(weights, sums, strict=True)])
 
 
 def _detached(bank: Bank) -> tuple[Bank, list[Tensor], list[Tensor]]:

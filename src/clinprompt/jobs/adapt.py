@@ -19,8 +19,9 @@ from clinprompt.runs.run import Run
 from clinprompt.settings.groups import Method
 from clinprompt.tasks.card import TaskCard
 from clinprompt.training.checkpoint import Progress
-from clinprompt.training.fit import Exercise, tune
-from clinprompt.training.fit_together import Training, tune_together
+from clinprompt.training.fit import FitMember, FitSpec
+from clinprompt.training.fit import fit as fit_member
+from clinprompt.training.fit import fit_together as fit_members
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,8 @@ def adapt(run: Run, fit: Fit, metaprompt: Artifact | None) -> Iterator[Adapted]:
         SettingError: the method needs a metaprompt and there is none.
     """
     with _start(run, fit, metaprompt) as (tuner, rates):
-        exercise = _exercise(run, fit, rates)
-        place = run.place(fit.name)
-        progress = tune(run.backbone, tuner, [fit.rows], exercise=exercise, place=place)
+        member = _member(run, fit, tuner, rates)
+        progress = fit_member(run.backbone, member, run.place(fit.name))
         artifact = _artifact(run, tuner, fit, metaprompt)
         yield Adapted(tuner, progress, trained_numbers(tuner), artifact)
 
@@ -72,13 +72,13 @@ def adapt_together(run: Run, fits: Sequence[Fit], metaprompt: Artifact | None) -
     Raises:
         SettingError: a method needs a metaprompt and there is none.
     """
-    trainings = []
+    members = []
     for fit in fits:
         assert fit.method in TRAIN_PROMPTS
         with _start(run, fit, metaprompt) as (tuner, rates):
-            trainings.append(Training(tuner, fit.rows, _exercise(run, fit, rates), fit.name))
-    place = run.place_of([fit.name for fit in fits])
-    all_progress = tune_together(run.backbone, trainings, place=place)
+            members.append(_member(run, fit, tuner, rates))
+    files = run.place_of([fit.name for fit in fits])
+    all_progress = fit_members(run.backbone, members, files)
     return [
         Adapted(
             one.tuner,
@@ -86,7 +86,7 @@ def adapt_together(run: Run, fits: Sequence[Fit], metaprompt: Artifact | None) -
             trained_numbers(one.tuner),
             _artifact(run, one.tuner, fit, metaprompt),
         )
-        for fit, one, progress in zip(fits, trainings, all_progress, strict=True)
+        for fit, one, progress in zip(fits, members, all_progress, strict=True)
     ]
 
 
@@ -94,13 +94,13 @@ def _start(run: Run, fit: Fit, metaprompt: Artifact | None) -> Started:
     return start(fit.method, Start(run, metaprompt, fit.card, fit.rows, fit.seed))
 
 
-def _exercise(run: Run, fit: Fit, rates: Rates) -> Exercise:
+def _member(run: Run, fit: Fit, tuner: Tuner, rates: Rates) -> FitMember:
     settings = run.config.adapt
     steps = settings.method_steps.get(fit.method, settings.steps)
     # A checkpoint of all weights takes longer than the steps that it saves.
     every = steps + 1 if fit.method == "full" else settings.checkpoint_every
     own = settings.model_copy(update={"steps": steps, "checkpoint_every": every})
-    return Exercise(own, rates, fit.seed)
+    return FitMember(fit.name, tuner, [fit.rows], FitSpec(own, rates, fit.seed))
 
 
 def _artifact(run: Run, tuner: Tuner, fit: Fit, metaprompt: Artifact | None) -> Artifact | None:

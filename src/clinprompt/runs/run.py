@@ -34,7 +34,7 @@ from clinprompt.runs.suite_data import Candidates, candidates, training_rows
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import SPLITS, TASK_TYPES, TaskCard
 from clinprompt.tasks.load import TaskData
-from clinprompt.training.loop import Place
+from clinprompt.training.loop import PhaseFiles
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog
 
@@ -113,12 +113,12 @@ class Run:
             self._candidates[name] = candidates(self.encoder(), data)
         return self._candidates[name]
 
-    def place(self, phase: str) -> Place:
+    def place(self, phase: str) -> PhaseFiles:
         """Return where a phase is written."""
         checkpoint = self.folder / "checkpoints" / f"{phase.replace('/', '__')}.safetensors"
-        return Place(phase, self.log, checkpoint, self.reporter)
+        return PhaseFiles(phase, self.log, checkpoint, self.reporter)
 
-    def place_of(self, phases: Sequence[str]) -> Place:
+    def place_of(self, phases: Sequence[str]) -> PhaseFiles:
         """Return where several phases are written that are trained side by side.
 
         Their checkpoint is named after the first, and by all: others never go on from it.

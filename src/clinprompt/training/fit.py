@@ -1,167 +1,146 @@
-"""Train one tuner on the rows of its tasks: used for teachers, adaptation and baselines.
+"""Train one tuner, or several side by side, on the rows of their tasks.
 
-Axes: K tasks, B rows of a step, N target tokens.
+Used for teachers, the metaprompt, adaptation and baselines. The backbone is frozen, so tuners that
+are trained side by side do not affect each other: each has its own loss, gradient norm and learning
+rates, and ends as it would alone, up to rounding. One step reads the rows of all of them at once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from clinprompt.backbone.bank import TargetStates, make_bank, target_states
-from clinprompt.backbone.gradients import Loss, accumulate_gradients
+from clinprompt.backbone.gradients import Loss, StepPrompts, accumulate_gradients, token_weights
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Batch, Row, collate, group_within_limit, micro_batches
 from clinprompt.batches.mixture import schedule
-from clinprompt.settings.groups import FitSettings, Placement
+from clinprompt.settings.groups import FitSettings
 from clinprompt.training.checkpoint import Progress
-from clinprompt.training.loop import Place, Plan, StepResult, fit
-from clinprompt.training.losses import task_loss, token_weights
-
-Terms = dict[str, float]
-Objective = Callable[[int, Terms], Loss]
+from clinprompt.training.loop import PhaseFiles, Schedule, StepResult, Trainable, train
+from clinprompt.training.losses import task_loss
 
 
-def task_objective(num_rows: int, terms: Terms) -> Loss:  # noqa: ARG001 - an Objective
-    """Return the loss of the right answers alone."""
+def task_terms(batch: Batch, states: TargetStates) -> dict[str, Tensor]:  # noqa: ARG001
+    """Return the only term of the task loss: the cross-entropy of the correct tokens."""
+    return {"task": task_loss(states.logits, states.labels)}
 
-    def loss(_: Batch, states: TargetStates) -> torch.Tensor:
-        weights = token_weights(states.rows, num_rows=num_rows)
-        return task_loss(states.logits, states.labels, weights)
 
-    return loss
+TASK_LOSS = Loss(task_terms, {"task": 1.0})
 
 
 @dataclass(frozen=True, slots=True)
-class Exercise:
+class FitSpec:
     """How to train: length, learning rate of each parameter group, loss, and how tasks are drawn.
 
-    ``objective`` makes the loss of a step with so many rows.
+    ``validate_every`` counts steps; 0 keeps the last state.
     """
 
     settings: FitSettings
     rates: Mapping[str, float]
     seed: int
-    objective: Objective = task_objective
+    loss: Loss = TASK_LOSS
     sampling_temperature: float = 1.0
     validate_every: int = 0
 
 
-def tune(
-    backbone: Backbone,
-    tuner: Tuner,
-    rows: Sequence[Sequence[Row]],
-    *,
-    exercise: Exercise,
-    place: Place,
-    validation: Sequence[Row] = (),
-) -> Progress:
-    """Train a tuner on ``rows[k]`` of each task k; return how it went.
+@dataclass(frozen=True, slots=True)
+class FitMember:
+    """One tuner to train: its name in the log, and its rows, ``rows[k]`` for each task k.
+
+    ``validation`` rows choose the best state if the spec says how often to validate.
+    """
+
+    name: str
+    tuner: Tuner
+    rows: Sequence[Sequence[Row]]
+    spec: FitSpec
+    validation: Sequence[Row] = ()
+
+
+def fit(backbone: Backbone, member: FitMember, files: PhaseFiles) -> Progress:
+    """Train one tuner; return its progress. See ``fit_together``.
 
     Raises:
-        RunError: the loss is not a number any more, or the disk is full.
+        RunError: the loss or a gradient is not finite, or the disk is full.
     """
-    steps = course(exercise, rows)
-
-    def step(number: int) -> StepResult:
-        chosen = steps[number]
-        terms: Terms = {}
-        value, terms["padding"] = add_gradients(
-            backbone,
-            chosen,
-            prompts=tuner.prompts(tasks_of(chosen)),
-            placement=tuner.placement,
-            loss=exercise.objective(len(chosen), terms),
-            max_tokens=exercise.settings.micro_batch_tokens,
-        )
-        return StepResult(value, sum(len(row) for row in chosen), terms)
-
-    return fit(
-        tuner.parameter_groups(),
-        step,
-        plan_of(exercise, has_validation=bool(validation)),
-        place,
-        validate=lambda: mean_loss(backbone, tuner, validation),
-    )
+    [progress] = fit_together(backbone, [member], files)
+    return progress
 
 
-def course(exercise: Exercise, rows: Sequence[Sequence[Row]]) -> list[list[Row]]:
-    """Return the rows of each step, drawn from ``rows[k]`` of each task k."""
-    drawn = schedule(
-        [len(own) for own in rows],
-        steps=exercise.settings.steps,
-        rows=exercise.settings.rows,
-        temperature=exercise.sampling_temperature,
-        seed=exercise.seed,
-    )
-    return [[rows[task][index] for task, index in step] for step in drawn]
+def fit_together(
+    backbone: Backbone, members: Sequence[FitMember], files: PhaseFiles
+) -> list[Progress]:
+    """Train tuners side by side; return the progress of each.
 
+    The specs may differ in steps, rates and seeds, but not in loss, rows a step or micro-batches.
+    Tuners that train weights of the backbone can only be trained alone.
 
-def plan_of(exercise: Exercise, *, has_validation: bool = False) -> Plan:
-    """Return an exercise as the training loop takes it."""
-    settings = exercise.settings
-    return Plan(
-        steps=settings.steps,
-        rates=exercise.rates,
-        warmup_steps=settings.warmup_steps,
-        decay=settings.decay,
-        clip_norm=settings.clip_norm,
-        validate_every=exercise.validate_every if has_validation else 0,
-        checkpoint_every=settings.checkpoint_every,
-    )
-
-
-def tasks_of(rows: Sequence[Row]) -> list[int]:
-    """Return the tasks that rows are of, in ascending order."""
-    return sorted({row.task for row in rows})
-
-
-def add_gradients(
-    backbone: Backbone,
-    rows: Sequence[Row],
-    *,
-    prompts: torch.Tensor | None,
-    placement: Placement,
-    loss: Loss,
-    max_tokens: int,
-) -> tuple[float, float]:
-    """Add the gradients of rows under the prompts of their tasks, which are as ``tasks_of`` says.
-
-    Returns the loss, and the share of padding among the positions of rows.
+    Raises:
+        RunError: a loss or a gradient is not finite, or the disk is full.
     """
-    own = prompts.shape[1] if prompts is not None and placement == "suffix" else 0
-    batches = batches_of(backbone, rows, max_tokens, prompt_tokens=own)
-    value = accumulate_gradients(
-        backbone.model, prompts, tasks_of(rows), batches, loss, placement=placement
+    numbered, first_task = [], 0
+    for member in members:
+        numbered.append(_Numbered(member, first_task, rows_by_step(member, first_task)))
+        first_task += len(member.rows)
+    return train(
+        [_trainable(backbone, member) for member in members],
+        partial(_take_step, backbone, numbered),
+        files,
     )
-    return value, _padding(backbone, batches, sum(len(row) for row in rows))
 
 
 @torch.no_grad()
 def mean_loss(
     backbone: Backbone, tuner: Tuner, rows: Sequence[Row], *, max_tokens: int = 4096
 ) -> float:
-    """Return the task loss over rows, every row counting the same, in nats a target token."""
+    """Return the mean over rows of the mean task loss per target token, in nats."""
     tasks = tasks_of(rows)
     bank = make_bank(backbone.model, tuner.prompts(tasks), tuner.placement)
     order = torch.tensor(tasks, device=backbone.device)
-    total, terms = 0.0, Terms()
-    own = 0 if bank.suffix is None else bank.num_positions
-    for batch in batches_of(backbone, rows, max_tokens, prompt_tokens=own):
+    prompt_tokens = 0 if bank.suffix is None else bank.num_positions
+    total = 0.0
+    for batch in batches_of(backbone, rows, max_tokens, prompt_tokens=prompt_tokens):
         owners = torch.searchsorted(order, batch.tasks)
         states = target_states(backbone.model, batch, bank, owners)
-        total += float(task_objective(len(rows), terms)(batch, states))
+        weights = token_weights(states.rows, num_rows=len(rows))
+        total += float((task_loss(states.logits, states.labels) * weights).sum())
     return total
+
+
+def rows_by_step(member: FitMember, first_task: int = 0) -> list[list[Row]]:
+    """Draw the rows of each step, with the tasks of the member numbered from ``first_task``."""
+    spec = member.spec
+    drawn = schedule(
+        [len(own) for own in member.rows],
+        steps=spec.settings.steps,
+        rows=spec.settings.rows,
+        temperature=spec.sampling_temperature,
+        seed=spec.seed,
+    )
+    rows = [
+        [replace(row, task=first_task + task) for row in own]
+        for task, own in enumerate(member.rows)
+    ]
+    return [[rows[task][index] for task, index in step] for step in drawn]
+
+
+def tasks_of(rows: Sequence[Row]) -> list[int]:
+    """Return the tasks of rows, in ascending order."""
+    return sorted({row.task for row in rows})
 
 
 def batches_of(
     backbone: Backbone, rows: Sequence[Row], max_tokens: int, *, prompt_tokens: int = 0
 ) -> list[Batch]:
-    """Return rows as batches that are read one at a time, of at most so many tokens each.
+    """Divide rows into batches of at most ``max_tokens`` tokens each.
 
-    ``prompt_tokens`` are those that each row gets on top, where prompts go behind the input.
+    ``prompt_tokens`` is added to the length of each row: a prompt between input and answer is read
+    again with every row.
     """
     if is_packable(backbone.model):
         groups = group_within_limit(
@@ -173,6 +152,96 @@ def batches_of(
         collate([rows[index] for index in own], pad_id=backbone.pad_id).to(backbone.device)
         for own in groups
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """A member with its rows of each step, whose tasks have other numbers than other members'."""
+
+    member: FitMember
+    first_task: int
+    rows_by_step: Sequence[Sequence[Row]]
+
+    def prompts(self, rows: Sequence[Row]) -> Tensor | None:
+        """Return the prompts [K, P, W] of the tasks of rows, in ascending order."""
+        return self.member.tuner.prompts([task - self.first_task for task in tasks_of(rows)])
+
+
+def _trainable(backbone: Backbone, member: FitMember) -> Trainable:
+    """Return what the training loop needs to know of a member."""
+    spec, settings = member.spec, member.spec.settings
+    return Trainable(
+        member.name,
+        member.tuner.parameter_groups(),
+        Schedule(
+            steps=settings.steps,
+            rates=spec.rates,
+            warmup_steps=settings.warmup_steps,
+            decay=settings.decay,
+            clip_norm=settings.clip_norm,
+            validate_every=spec.validate_every if member.validation else 0,
+            checkpoint_every=settings.checkpoint_every,
+        ),
+        lambda: mean_loss(backbone, member.tuner, member.validation),
+    )
+
+
+def _take_step(
+    backbone: Backbone, members: Sequence[_Numbered], number: int, active: Sequence[int]
+) -> list[StepResult]:
+    """Add the gradients of step ``number`` for the active members, placement by placement."""
+    results: dict[int, StepResult] = {}
+    placements = {index: members[index].member.tuner.placement for index in active}
+    for placement in sorted(set(placements.values())):
+        own = [index for index in active if placements[index] == placement]
+        found = _add_gradients(backbone, [members[index] for index in own], number)
+        results |= zip(own, found, strict=True)
+    return [results[index] for index in active]
+
+
+def _add_gradients(
+    backbone: Backbone, members: Sequence[_Numbered], number: int
+) -> list[StepResult]:
+    """Add the gradients of step ``number`` for members whose prompts have the same placement."""
+    chosen = [one.rows_by_step[number] for one in members]
+    spec, rows = members[0].member.spec, [row for own in chosen for row in own]
+    prompts = _step_prompts(members, chosen)
+    is_between = prompts.placement == "suffix"
+    batches = batches_of(
+        backbone,
+        rows,
+        spec.settings.micro_batch_tokens,
+        prompt_tokens=prompts.vectors.shape[1] if is_between and prompts.vectors is not None else 0,
+    )
+    values = accumulate_gradients(backbone.model, prompts, batches, spec.loss)
+    padding = _padding(backbone, batches, sum(len(row) for row in rows))
+    is_composed = len(spec.loss.weights) > 1  # a single term is the loss itself
+    return [
+        StepResult(
+            value.total,
+            sum(len(row) for row in own),
+            {**(value.terms if is_composed else {}), "padding": padding},
+        )
+        for value, own in zip(values, chosen, strict=True)
+    ]
+
+
+def _step_prompts(members: Sequence[_Numbered], chosen: Sequence[Sequence[Row]]) -> StepPrompts:
+    """Return the prompts of all tasks of the chosen rows of each member."""
+    tasks = [tasks_of(rows) for rows in chosen]
+    vectors = [one.prompts(rows) for one, rows in zip(members, chosen, strict=True)]
+    if len(members) == 1:
+        joined = vectors[0]
+    else:
+        present = [own for own in vectors if own is not None]
+        assert len(present) == len(members), "weights of the backbone are trained alone"
+        joined = torch.cat(present)
+    return StepPrompts(
+        joined,
+        [task for own in tasks for task in own],
+        [number for number, own in enumerate(tasks) for _ in own],
+        members[0].member.tuner.placement,
+    )
 
 
 def _padding(backbone: Backbone, batches: Sequence[Batch], num_real: int) -> float:

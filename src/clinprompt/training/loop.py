@@ -1,7 +1,7 @@
-"""The one training loop, for every method. It takes functions and has never heard of prompts.
+"""The training loop of every method. It takes functions and knows nothing of prompts.
 
-Several things may be trained side by side, in one step each time. Owns changing state: the
-parameters it is given, their optimizers and its own progress.
+It can train several things side by side. It owns changing state: the parameters it is given, their
+optimizers and its own progress.
 """
 
 import math
@@ -28,8 +28,8 @@ from clinprompt.training.runlog import RunLog
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and how fast to train; see ``config.FitSettings`` for units."""
+class Schedule:
+    """How long and how fast to train; see ``settings.groups.FitSettings`` for units."""
 
     steps: int
     rates: Mapping[str, float]
@@ -41,8 +41,11 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run is written: the phase's name, the log, and the checkpoint file."""
+class PhaseFiles:
+    """Where a phase of training is written: its log and its checkpoint file.
+
+    ``phase`` is the name that the reporter shows.
+    """
 
     phase: str
     log: RunLog
@@ -52,7 +55,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step did: its loss, the terms of it, and how many real tokens it read."""
+    """What one step did: its loss, how many real tokens it read, and further values for the log."""
 
     loss: float
     tokens: int
@@ -60,119 +63,106 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One of the things that are trained side by side: its name in the log, parameters and plan.
+class Trainable:
+    """Something to train: its name in the log, its parameters by group, and its schedule.
 
-    With ``plan.validate_every``, its parameters end as they were where ``validate`` was lowest.
+    If ``schedule.validate_every`` is not 0, training ends with the parameters for which
+    ``validate`` returned the lowest loss.
     """
 
-    phase: str
+    name: str
     groups: Mapping[str, Sequence[nn.Parameter]]
-    plan: Plan
+    schedule: Schedule
     validate: Callable[[], float] | None = None
 
 
-Step = Callable[[int], StepResult]
-JointStep = Callable[[int, Sequence[int]], Sequence[StepResult]]
+Step = Callable[[int, Sequence[int]], Sequence[StepResult]]
 
 
-def fit(
-    groups: Mapping[str, Sequence[nn.Parameter]],
-    step: Step,
-    plan: Plan,
-    place: Place,
-    *,
-    validate: Callable[[], float] | None = None,
-) -> Progress:
-    """Train one thing; see ``fit_together``. ``step`` adds the gradients of step number n.
+def train(trained: Sequence[Trainable], step: Step, files: PhaseFiles) -> list[Progress]:
+    """Train each thing until its last step, starting from the checkpoint if there is one.
+
+    ``step(number, active)`` computes step ``number``, counted from 0: it adds gradients to the
+    parameters of those things, given by position, that still have steps left, and returns a result
+    for each of them. Each thing has its own rates, gradient norm and lines in the log; the duration
+    of a step is divided among them by tokens. One checkpoint file holds all of them and is written
+    as often as the first schedule says. It stays: the caller deletes it once the results are saved.
 
     Raises:
-        RunError: the loss is not a number any more.
+        RunError: a loss or a gradient is not finite.
     """
-    member = Member(place.phase, groups, plan, validate)
-    [progress] = fit_together([member], lambda number, _: [step(number)], place)
-    return progress
-
-
-def fit_together(members: Sequence[Member], step: JointStep, place: Place) -> list[Progress]:
-    """Train until each member's ``plan.steps``, from the checkpoint where there is one.
-
-    ``step`` adds gradients of step number n to the parameters of those members, given by number,
-    that have not left yet. Each member has its own rates, gradient norm and rows of the log; its
-    seconds are its share of a step's by tokens. One checkpoint holds all, and is written as often
-    as the first member's plan says. It stays; the caller deletes it once the results are safe.
-
-    Raises:
-        RunError: a loss is not a number any more.
-    """
-    trainers = [_Trainer(member) for member in members]
-    number, steps = _resume(trainers, place), max(member.plan.steps for member in members)
+    trainers = [_Trainer(one) for one in trained]
+    number, steps = _resume(trainers, files), max(one.schedule.steps for one in trained)
     while number < steps:
-        _take(trainers, step, number, place)
+        _take_step(trainers, step, number, files)
         number += 1
         for trainer in trainers:
-            trainer.validate(number, place.log)
-        if number % members[0].plan.checkpoint_every == 0:
-            save_checkpoint(place.checkpoint, [trainer.state for trainer in trainers])
+            trainer.validate(number, files.log)
+        if number % trained[0].schedule.checkpoint_every == 0:
+            save_checkpoint(files.checkpoint, [trainer.state for trainer in trainers])
     for trainer in trainers:
-        trainer.put_best_back()
+        trainer.restore_best()
     return [trainer.state.progress for trainer in trainers]
 
 
-def _resume(trainers: Sequence["_Trainer"], place: Place) -> int:
-    """Go back to the checkpoint, if there is one; return how many steps are done."""
-    states, steps = [one.state for one in trainers], max(one.plan.steps for one in trainers)
-    if place.checkpoint.is_file():
-        load_checkpoint(place.checkpoint, states)
+def _resume(trainers: Sequence["_Trainer"], files: PhaseFiles) -> int:
+    """Load the checkpoint if there is one; return the number of finished steps."""
+    states, steps = [one.state for one in trainers], max(one.schedule.steps for one in trainers)
+    if files.checkpoint.is_file():
+        load_checkpoint(files.checkpoint, states)
     done = max(state.progress.step for state in states)
-    if place.checkpoint.is_file():
-        place.reporter.say(f"{place.phase}: going on after step {done} of {steps}")
+    if files.checkpoint.is_file():
+        files.reporter.say(f"{files.phase}: resuming after step {done} of {steps}")
     for trainer in trainers:
-        place.log.forget(trainer.member.phase, after=trainer.state.progress.step)
-    place.reporter.begin(place.phase, total=steps, done=done)
+        files.log.forget(trainer.name, after=trainer.state.progress.step)
+    files.reporter.begin(files.phase, total=steps, done=done)
     return done
 
 
-def _take(trainers: Sequence["_Trainer"], step: JointStep, number: int, place: Place) -> None:
-    """Take one step and log it. No number but a finite one changes anything."""
+def _take_step(trainers: Sequence["_Trainer"], step: Step, number: int, files: PhaseFiles) -> None:
+    """Take one step and log it. If a loss or gradient is not finite, no parameter changes."""
     started = perf_counter()
-    acting = [index for index, one in enumerate(trainers) if number < one.plan.steps]
-    for index in acting:
+    active = [index for index, one in enumerate(trainers) if number < one.schedule.steps]
+    for index in active:
         trainers[index].prepare(number)
-    results = step(number, acting)
-    both = [(trainers[index], result) for index, result in zip(acting, results, strict=True)]
+    results = step(number, active)
+    both = [(trainers[index], result) for index, result in zip(active, results, strict=True)]
     norms = [trainer.clip(result.loss, number + 1) for trainer, result in both]
     for trainer, _ in both:
         trainer.state.optimizer.step()
     seconds, tokens = perf_counter() - started, sum(result.tokens for result in results)
     for (trainer, result), norm in zip(both, norms, strict=True):
-        trainer.count(result, norm, seconds * result.tokens / tokens, place.log)
+        trainer.count(result, norm, seconds * result.tokens / tokens, files.log)
     loss = fmean(result.loss for result in results)
-    place.reporter.advance(loss=loss, tokens_per_second=tokens / seconds)
+    files.reporter.advance(loss=loss, tokens_per_second=tokens / seconds)
 
 
 class _Trainer:
-    """One member with the state that changes from step to step."""
+    """One thing to train, with the state that changes from step to step."""
 
-    def __init__(self, member: Member) -> None:
-        optimizer = build_optimizer(member.groups, member.plan.rates)
+    def __init__(self, trained: Trainable) -> None:
+        optimizer = build_optimizer(trained.groups, trained.schedule.rates)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.member, self.plan = member, member.plan
+        self.name, self.schedule = trained.name, trained.schedule
+        self._validate = trained.validate
         self.state = State(parameters, optimizer)
 
     def prepare(self, number: int) -> None:
-        """Set the rates of a step, with no gradient yet."""
-        plan, optimizer = self.plan, self.state.optimizer
+        """Set the learning rates of a step and clear the gradients."""
+        schedule, optimizer = self.schedule, self.state.optimizer
         factor = rate_factor(
-            number, steps=plan.steps, warmup_steps=plan.warmup_steps, decay=plan.decay
+            number,
+            steps=schedule.steps,
+            warmup_steps=schedule.warmup_steps,
+            decay=schedule.decay,
         )
-        set_rates(optimizer, plan.rates, factor)
+        set_rates(optimizer, schedule.rates, factor)
         optimizer.zero_grad()
 
     def clip(self, loss: float, step: int) -> float:
-        """Scale the gradient down to the plan's norm; return the norm that it had."""
-        norm = float(clip_grad_norm_(self.state.parameters, self.plan.clip_norm))
-        _check_finite(loss, norm, self.member.phase, step)
+        """Scale the gradient down to the norm of the schedule; return its norm before."""
+        norm = float(clip_grad_norm_(self.state.parameters, self.schedule.clip_norm))
+        _check_finite(loss, norm, self.name, step)
         return norm
 
     def count(self, result: StepResult, norm: float, seconds: float, log: RunLog) -> None:
@@ -183,29 +173,27 @@ class _Trainer:
         progress.seconds += seconds
         progress.last_loss = result.loss
         measured = {"gradient_norm": norm, "seconds": seconds, "tokens": float(result.tokens)}
-        log.add(self.member.phase, progress.step, {"loss": result.loss, **result.terms, **measured})
+        log.add(self.name, progress.step, {"loss": result.loss, **result.terms, **measured})
 
     def validate(self, step: int, log: RunLog) -> None:
-        """Keep the parameters of a step if it is time to and they are the best so far."""
-        validate, every, steps = self.member.validate, self.plan.validate_every, self.plan.steps
+        """Validate if it is time to; keep a copy of the parameters if they are the best so far."""
+        validate, every, steps = self._validate, self.schedule.validate_every, self.schedule.steps
         if not (validate and every and step <= steps and (step % every == 0 or step == steps)):
             return
         loss, progress = validate(), self.state.progress
-        log.add(self.member.phase, step, {"validation_loss": loss})
+        log.add(self.name, step, {"validation_loss": loss})
         if loss < progress.best_loss:
             progress.best_loss, progress.best_step = loss, step
             progress.best = [p.detach().clone() for p in self.state.parameters]
 
     @torch.no_grad()
-    def put_best_back(self) -> None:
-        """Return to the best parameters, if any were kept."""
+    def restore_best(self) -> None:
+        """Restore the best parameters if any were kept."""
         for parameter, best in zip(self.state.parameters, self.state.progress.best, strict=False):
             parameter.copy_(best)
 
 
-def _check_finite(loss: float, norm: float, phase: str, step: int) -> None:
-    for name, value in (("loss", loss), ("gradient", norm)):
+def _check_finite(loss: float, norm: float, name: str, step: int) -> None:
+    for what, value in (("loss", loss), ("gradient", norm)):
         if not math.isfinite(value):
-            raise RunError(
-                f"{phase}: the {name} is {value} at step {step}; lower the learning rate"
-            )
+            raise RunError(f"{name}: the {what} is {value} at step {step}; lower the learning rate")

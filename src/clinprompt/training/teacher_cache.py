@@ -1,10 +1,8 @@
-"""Keep on disk what teachers say of each row, so that a later epoch costs no teacher pass.
+"""Keep the outputs of teachers on disk, so that each row needs only one teacher pass.
 
-Owns one file of fixed places, one for each target token, mapped into memory and filled as rows are
-first met. Knows nothing of models. What is kept is rounded: log-probabilities and hidden states to
-float16.
-
-Axes: M target tokens of all rows, N those of a batch, k likeliest tokens, H hidden size.
+Owns one file, mapped into memory, with a fixed position for each target token. A row is filled in
+when it is first read. Log-probabilities and hidden states are rounded to float16. Knows nothing of
+models.
 """
 
 import json
@@ -20,14 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clinprompt.errors import RunError
-from clinprompt.training.losses import Taught
+from clinprompt.training.losses import TeacherOutputs
 
-_MET = "met"
+_FILLED = "filled"
 
 
 @dataclass(frozen=True, slots=True)
-class CachePlan:
-    """The shape of a cache: target tokens of each row, k, H; and of which teachers it is."""
+class CacheLayout:
+    """The contents of a cache: whose outputs it holds, and their sizes.
+
+    ``lengths`` are the numbers of target tokens of all rows, ``teachers`` identifies the teachers,
+    and ``temperature`` is that of their log-probabilities.
+    """
 
     lengths: tuple[int, ...]
     top_k: int
@@ -37,12 +39,12 @@ class CachePlan:
 
     @property
     def num_bytes(self) -> int:
-        """Return how large the file is once every row was met."""
+        """Return the size of the file."""
         sizes = (np.dtype(kind).itemsize * width for kind, width in self.columns().values())
         return sum(sizes) * sum(self.lengths) + len(self.lengths)
 
     def columns(self) -> dict[str, tuple[str, int]]:
-        """Return type and width of what is kept of a target token."""
+        """Return the type and width of each value that is kept for a target token."""
         return {
             "likely": ("<i4", self.top_k),
             "log_likely": ("<f2", self.top_k),
@@ -52,55 +54,55 @@ class CachePlan:
 
 
 class TeacherCache:
-    """What teachers said of the rows met so far. Rows are known by number."""
+    """The outputs of teachers for the rows read so far. Rows are identified by number."""
 
-    def __init__(self, path: Path, plan: CachePlan) -> None:
-        """Open the cache at ``path``, an empty one where there is none of this plan.
+    def __init__(self, path: Path, layout: CacheLayout) -> None:
+        """Open the cache at ``path``; start an empty one if there is none with this layout.
 
         Raises:
-            RunError: the disk is full or the place cannot be written.
+            RunError: the disk is full or the file cannot be written.
         """
         self._path = path
-        self._starts = np.concatenate([[0], np.cumsum(plan.lengths)])
+        self._starts = np.concatenate([[0], np.cumsum(layout.lengths)])
         try:
-            self._columns = _mapped(path, plan)
+            self._columns = _mapped(path, layout)
         except OSError as error:
-            path.unlink(missing_ok=True)  # half of it fills a full disk for nothing
+            path.unlink(missing_ok=True)  # part of a file would only fill the disk
             raise RunError(
-                f"{path}: {plan.num_bytes:,} bytes for what teachers say could not be kept "
+                f"{path}: cannot reserve {layout.num_bytes:,} bytes for the outputs of teachers "
                 f"({error.strerror or error}); free some space, or set distill.cache_teachers=false"
             ) from error
 
-    def is_met(self, row: int) -> bool:
-        """Tell whether a row is kept."""
-        return bool(self._columns[_MET][row])
+    def has(self, row: int) -> bool:
+        """Return whether the outputs for a row are kept."""
+        return bool(self._columns[_FILLED][row])
 
-    def keep(self, rows: Sequence[int], taught: Taught) -> None:
-        """Keep what was taught of rows, all their target tokens in order."""
+    def add(self, rows: Sequence[int], outputs: TeacherOutputs) -> None:
+        """Keep the outputs for rows: all target tokens of the first row, then of the next."""
         places = self._places(rows)
         for name, column in self._columns.items():
-            if name != _MET:
-                values = getattr(taught, name).detach().cpu()
+            if name != _FILLED:
+                values = getattr(outputs, name).detach().cpu()
                 kept = values.half() if values.is_floating_point() else values
                 column[places] = kept.numpy().reshape(len(places), -1)
-        self._columns[_MET][list(rows)] = 1
+        self._columns[_FILLED][list(rows)] = 1
 
-    def recall(self, rows: Sequence[int], device: torch.device) -> Taught:
-        """Return what was taught of rows, in float32."""
+    def read(self, rows: Sequence[int], device: torch.device) -> TeacherOutputs:
+        """Return the outputs for rows, in float32."""
         places = self._places(rows)
 
-        def read(name: str) -> Tensor:
+        def column(name: str) -> Tensor:
             return torch.from_numpy(self._columns[name][places]).to(device)
 
-        return Taught(
-            likely=read("likely").long(),
-            log_likely=read("log_likely").float(),
-            log_rest=read("log_rest").float().squeeze(1),
-            hidden=read("hidden").float(),
+        return TeacherOutputs(
+            likely=column("likely").long(),
+            log_likely=column("log_likely").float(),
+            log_rest=column("log_rest").float().squeeze(1),
+            hidden=column("hidden").float(),
         )
 
     def delete(self) -> None:
-        """Remove the files: what is kept is not needed any more."""
+        """Remove the files."""
         self._columns.clear()
         remove_cache(self._path)
 
@@ -109,36 +111,36 @@ class TeacherCache:
 
 
 def remove_cache(path: Path) -> None:
-    """Remove the files of the cache at ``path``, if there are any."""
+    """Remove the files of the cache at ``path`` if there are any."""
     path.unlink(missing_ok=True)
     path.with_suffix(".json").unlink(missing_ok=True)
 
 
-def _take_room(stream: BinaryIO, num_bytes: int) -> None:
+def _reserve(stream: BinaryIO, num_bytes: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(stream.fileno(), 0, num_bytes)
         return
-    zeros = bytes(1 << 20)  # macOS has no such call: there, what is written is there
+    zeros = bytes(1 << 20)  # macOS has no such call: write zeros instead
     for start in range(0, num_bytes, len(zeros)):
         stream.write(zeros[: num_bytes - start])
 
 
-def _mapped(path: Path, plan: CachePlan) -> dict[str, NDArray[Any]]:
-    """Return the file's columns, mapped; a file of another plan is replaced by an empty one."""
-    header, stated = json.dumps(asdict(plan)), path.with_suffix(".json")
+def _mapped(path: Path, layout: CacheLayout) -> dict[str, NDArray[Any]]:
+    """Map the columns of the file into memory; start an empty file if its layout is another."""
+    header, stated = json.dumps(asdict(layout)), path.with_suffix(".json")
     if not (path.is_file() and stated.is_file() and stated.read_text(encoding="utf-8") == header):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)  # what teachers say gives answers away
+        path.touch(mode=0o600)  # outputs of teachers reveal answers
         with path.open("wb") as stream:
-            _take_room(stream, plan.num_bytes)  # else a full disk kills later
+            _reserve(stream, layout.num_bytes)  # otherwise a full disk kills the run later
         stated.write_text(header, encoding="utf-8")
     columns: dict[str, NDArray[Any]] = {}
-    offset, num_tokens = 0, sum(plan.lengths)
-    for name, (kind, width) in plan.columns().items():
+    offset, num_tokens = 0, sum(layout.lengths)
+    for name, (kind, width) in layout.columns().items():
         shape = (num_tokens, width)
         columns[name] = np.memmap(path, dtype=kind, mode="r+", offset=offset, shape=shape)
         offset += columns[name].nbytes
-    columns[_MET] = np.memmap(
-        path, dtype="u1", mode="r+", offset=offset, shape=(len(plan.lengths),)
+    columns[_FILLED] = np.memmap(
+        path, dtype="u1", mode="r+", offset=offset, shape=(len(layout.lengths),)
     )
     return columns

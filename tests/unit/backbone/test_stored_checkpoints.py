@@ -16,7 +16,7 @@ from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.errors import BackboneError
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
-from clinprompt.training.fit import Exercise, tune
+from clinprompt.training.fit import FitMember, FitSpec, fit
 
 ROWS = random_rows([(6, 2), (4, 3), (9, 1)])
 SHARDS = "model-*-of-*.safetensors"
@@ -48,10 +48,9 @@ def assert_a_prompt_trains(backbone, folder):
     module = SoftPrompts(random_prompts(1, 4))
     before = module.vectors.detach().clone()
     settings = FitSettings(steps=1, rows=3, warmup_steps=0)
-    exercise = Exercise(settings, {"prompt": 0.1}, seed=0)
-    progress = tune(
-        backbone, PromptTuner(module), [ROWS], exercise=exercise, place=place_in(folder)
-    )
+    spec = FitSpec(settings, {"prompt": 0.1}, seed=0)
+    member = FitMember("phase", PromptTuner(module), [ROWS], spec)
+    progress = fit(backbone, member, place_in(folder))
     assert progress.step == 1
     assert (module.vectors != before).all()
     for name, p in backbone.model.named_parameters():

@@ -13,8 +13,7 @@ from clinprompt.errors import RunError
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
-from clinprompt.training.fit import Exercise, tune
-from clinprompt.training.fit_together import Training, tune_together
+from clinprompt.training.fit import FitMember, FitSpec, fit, fit_together
 
 LENGTH = 3
 PLACEMENTS = ("prefix", "suffix", "layers")
@@ -53,8 +52,8 @@ def decomposed(backbone, placement, *, train_shared):
     return PromptTuner(DecomposedPrompts(shared, *factors, train_shared=train_shared), placement)
 
 
-def trainings_of(backbone, placement, *, steps=STEPS, **changes):
-    """Return a training of each kind: one's own prompt, factors, both, and PEFT's prompt."""
+def members_of(backbone, placement, *, steps=STEPS, **changes):
+    """Return a member of each kind: a plain prompt, factors, a metaprompt, and PEFT's prompt."""
     made = (
         (PromptTuner(SoftPrompts(start(backbone, placement)), placement), {"prompt": 0.05}),
         (decomposed(backbone, placement, train_shared=False), {"factors": 0.02}),
@@ -65,38 +64,28 @@ def trainings_of(backbone, placement, *, steps=STEPS, **changes):
         (PeftPromptTuner(backbone, length=LENGTH, rank=2, seed=4), {"mpt": 0.1}),
     )
     return [
-        Training(
+        FitMember(
+            f"cell-{seed}",
             tuner,
-            rows,
-            Exercise(
+            [rows],
+            FitSpec(
                 SETTINGS.model_copy(update={"steps": own, **changes}),
                 rates,
                 seed,
                 validate_every=2,
             ),
-            f"cell-{seed}",
             random_rows([(5, 2), (6, 1)], seed=9) if seed == 0 else (),
         )
         for seed, ((tuner, rates), rows, own) in enumerate(zip(made, ROWS, steps, strict=True))
     ]
 
 
-def numbers_of(training):
-    return [p for group in training.tuner.parameter_groups().values() for p in group]
+def numbers_of(member):
+    return [p for group in member.tuner.parameter_groups().values() for p in group]
 
 
-def alone(backbone, trainings, folder):
-    return [
-        tune(
-            backbone,
-            one.tuner,
-            [one.rows],
-            exercise=one.exercise,
-            place=place_in(folder / one.phase, phase=one.phase),
-            validation=one.validation,
-        )
-        for one in trainings
-    ]
+def alone(backbone, members, folder):
+    return [fit(backbone, one, place_in(folder / one.name, phase=one.name)) for one in members]
 
 
 def log_of(folder, phase):
@@ -108,16 +97,14 @@ def log_of(folder, phase):
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_prompts_trained_side_by_side_end_as_each_would_alone(precise, placement, tmp_path):
-    single, joint = (trainings_of(precise, placement) for _ in range(2))
+    single, joint = (members_of(precise, placement) for _ in range(2))
     expected = alone(precise, single, tmp_path)
-    found = tune_together(precise, joint, place=place_in(tmp_path))
+    found = fit_together(precise, joint, place_in(tmp_path))
     for one, other, before, after in zip(single, joint, expected, found, strict=True):
         for a, b in zip(numbers_of(one), numbers_of(other), strict=True):
             torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-6)
         assert (after.step, after.tokens) == (before.step, before.tokens)
-        logs = zip(
-            log_of(tmp_path / one.phase, one.phase), log_of(tmp_path, one.phase), strict=True
-        )
+        logs = zip(log_of(tmp_path / one.name, one.name), log_of(tmp_path, one.name), strict=True)
         for row, same in logs:
             assert same == pytest.approx(row, rel=1e-5)
     assert [progress.step for progress in found] == list(STEPS)
@@ -126,9 +113,9 @@ def test_prompts_trained_side_by_side_end_as_each_would_alone(precise, placement
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_one_step_gives_each_prompt_its_own_loss_and_gradient(backbone, placement, tmp_path):
     """In float32, and with gradients of unlike size scaled down by each one's own norm."""
-    single, joint = (trainings_of(backbone, placement, steps=(1,) * 4) for _ in range(2))
+    single, joint = (members_of(backbone, placement, steps=(1,) * 4) for _ in range(2))
     expected = alone(backbone, single, tmp_path)
-    found = tune_together(backbone, joint, place=place_in(tmp_path))
+    found = fit_together(backbone, joint, place_in(tmp_path))
     for one, other, before, after in zip(single, joint, expected, found, strict=True):
         assert after.last_loss == pytest.approx(before.last_loss, rel=1e-5)
         gradients = [[p.grad.flatten() for p in numbers_of(each)] for each in (one, other)]
@@ -139,10 +126,10 @@ def test_one_step_gives_each_prompt_its_own_loss_and_gradient(backbone, placemen
 
 
 def trained(backbone, folder, reporter=None, *, every=2):
-    trainings = trainings_of(backbone, "prefix", checkpoint_every=every)
-    progress = tune_together(backbone, trainings, place=place_in(folder, reporter=reporter))
-    numbers = [p.detach().clone() for one in trainings for p in numbers_of(one)]
-    logs = [log_of(folder, one.phase) for one in trainings]
+    members = members_of(backbone, "prefix", checkpoint_every=every)
+    progress = fit_together(backbone, members, place_in(folder, reporter=reporter))
+    numbers = [p.detach().clone() for one in members for p in numbers_of(one)]
+    logs = [log_of(folder, one.name) for one in members]
     return numbers, [(own.step, own.tokens, own.last_loss) for own in progress[:2]], logs
 
 
@@ -159,18 +146,18 @@ def test_a_resumed_group_equals_an_unbroken_one(tiny_llama, tmp_path, kills, eve
 
 
 def test_seconds_are_shared_by_tokens(tiny_llama, tmp_path):
-    tune_together(tiny_llama, trainings_of(tiny_llama, "prefix"), place=place_in(tmp_path))
+    fit_together(tiny_llama, members_of(tiny_llama, "prefix"), place_in(tmp_path))
     first = [row for row in place_in(tmp_path).log.rows() if row["step"] == 1]
-    assert len(first) == 3  # the training without steps has none
+    assert len(first) == 3  # the member without steps has none
     speeds = [row["tokens"] / row["seconds"] for row in first]
     assert speeds == pytest.approx([speeds[0]] * 3)
 
 
 def test_a_loss_that_is_no_number_names_the_prompt_that_has_it(tiny_llama, tmp_path):
-    trainings = trainings_of(tiny_llama, "prefix")
+    members = members_of(tiny_llama, "prefix")
     with torch.no_grad():
-        numbers_of(trainings[3])[0].fill_(float("nan"))
-    before = numbers_of(trainings[0])[0].clone()
+        numbers_of(members[3])[0].fill_(float("nan"))
+    before = numbers_of(members[0])[0].clone()
     with pytest.raises(RunError, match=r"^cell-3: the loss is nan at step 1"):
-        tune_together(tiny_llama, trainings, place=place_in(tmp_path))
-    assert torch.equal(numbers_of(trainings[0])[0], before)
+        fit_together(tiny_llama, members, place_in(tmp_path))
+    assert torch.equal(numbers_of(members[0])[0], before)

@@ -6,7 +6,14 @@ from tiny import place_in
 from torch import nn
 
 from clinprompt.errors import RunError
-from clinprompt.training.loop import Member, Plan, StepResult, fit, fit_together
+from clinprompt.training.loop import Schedule, StepResult, Trainable, train
+
+
+def fit_one(parameter, step, schedule, files, *, validate=None):
+    """Train one parameter under the name of its phase."""
+    trained = Trainable(files.phase, {"all": [parameter]}, schedule, validate)
+    [progress] = train([trained], lambda number, _: [step(number)], files)
+    return progress
 
 
 def descent(parameter, numbers=None):
@@ -22,8 +29,8 @@ def descent(parameter, numbers=None):
 
 def test_the_loop_descends_and_counts(tmp_path):
     parameter, numbers = nn.Parameter(torch.zeros(1)), []
-    plan = Plan(steps=60, rates={"all": 0.3})
-    progress = fit({"all": [parameter]}, descent(parameter, numbers), plan, place_in(tmp_path))
+    schedule = Schedule(steps=60, rates={"all": 0.3})
+    progress = fit_one(parameter, descent(parameter, numbers), schedule, place_in(tmp_path))
     assert parameter.item() == pytest.approx(3, abs=0.1)
     assert numbers == list(range(60))
     assert (progress.step, progress.tokens) == (60, 60 * 7)
@@ -31,8 +38,8 @@ def test_the_loop_descends_and_counts(tmp_path):
 
 def test_no_steps_leave_everything_as_it_was(tmp_path):
     parameter = nn.Parameter(torch.zeros(1))
-    plan = Plan(steps=0, rates={"all": 0.3})
-    fit({"all": [parameter]}, descent(parameter), plan, place_in(tmp_path))
+    schedule = Schedule(steps=0, rates={"all": 0.3})
+    fit_one(parameter, descent(parameter), schedule, place_in(tmp_path))
     assert parameter.item() == 0
 
 
@@ -44,9 +51,9 @@ def test_the_best_state_is_put_back(tmp_path):
         seen.append(parameter.item())
         return next(losses)
 
-    plan = Plan(steps=4, rates={"all": 0.3}, validate_every=1)
-    place = place_in(tmp_path)
-    progress = fit({"all": [parameter]}, descent(parameter), plan, place, validate=validate)
+    schedule = Schedule(steps=4, rates={"all": 0.3}, validate_every=1)
+    files = place_in(tmp_path)
+    progress = fit_one(parameter, descent(parameter), schedule, files, validate=validate)
     assert progress.best_step == 2
     assert parameter.item() == seen[1]
 
@@ -59,9 +66,9 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, loss):
         parameter.grad = torch.ones(1)
         return StepResult(loss, tokens=1)
 
-    plan = Plan(steps=3, rates={"all": 0.1}, checkpoint_every=1)
+    schedule = Schedule(steps=3, rates={"all": 0.1}, checkpoint_every=1)
     with pytest.raises(RunError, match=r"phase: the loss is .* at step 1; lower the learning rate"):
-        fit({"all": [parameter]}, step, plan, place_in(tmp_path))
+        fit_one(parameter, step, schedule, place_in(tmp_path))
     assert not (tmp_path / "checkpoint.safetensors").exists()
 
 
@@ -72,9 +79,9 @@ def test_a_gradient_that_is_no_number_never_reaches_a_checkpoint(tmp_path):
         parameter.grad = torch.tensor([float("inf")])
         return StepResult(0.5, tokens=1)
 
-    plan = Plan(steps=1, rates={"all": 0.1}, checkpoint_every=1)
+    schedule = Schedule(steps=1, rates={"all": 0.1}, checkpoint_every=1)
     with pytest.raises(RunError, match="lower the learning rate"):
-        fit({"all": [parameter]}, step, plan, place_in(tmp_path))
+        fit_one(parameter, step, schedule, place_in(tmp_path))
     assert not (tmp_path / "checkpoint.safetensors").exists()
 
 
@@ -85,28 +92,28 @@ def test_a_large_gradient_is_clipped(tmp_path):
         parameter.grad = torch.tensor([30.0, 40.0])
         return StepResult(1.0, tokens=1)
 
-    place = place_in(tmp_path)
-    fit({"all": [parameter]}, step, Plan(steps=1, rates={"all": 0.1}, clip_norm=1.0), place)
-    assert place.log.rows()[0]["gradient_norm"] == pytest.approx(50)
+    files = place_in(tmp_path)
+    fit_one(parameter, step, Schedule(steps=1, rates={"all": 0.1}, clip_norm=1.0), files)
+    assert files.log.rows()[0]["gradient_norm"] == pytest.approx(50)
     torch.testing.assert_close(parameter.grad, torch.tensor([0.6, 0.8]), rtol=1e-4, atol=1e-4)
 
 
 def test_members_have_their_own_steps_norms_and_seconds(tmp_path):
     parameters = [nn.Parameter(torch.zeros(2)) for _ in range(2)]
-    acted = []
+    steps_taken = []
 
-    def step(number, acting):
-        acted.append((number, tuple(acting)))
-        for index in acting:
+    def step(number, active):
+        steps_taken.append((number, tuple(active)))
+        for index in active:
             parameters[index].grad = torch.tensor([30.0, 40.0]) / (1 + 499 * index)
-        return [StepResult(1.0 + index, tokens=7 * (1 + 2 * index)) for index in acting]
+        return [StepResult(1.0 + index, tokens=7 * (1 + 2 * index)) for index in active]
 
     members = [
-        Member(name, {"all": [parameter]}, Plan(steps=steps, rates={"all": 0.1}))
+        Trainable(name, {"all": [parameter]}, Schedule(steps=steps, rates={"all": 0.1}))
         for name, parameter, steps in zip("ab", parameters, (1, 3), strict=True)
     ]
-    found = fit_together(members, step, place_in(tmp_path))
-    assert acted == [(0, (0, 1)), (1, (1,)), (2, (1,))]
+    found = train(members, step, place_in(tmp_path))
+    assert steps_taken == [(0, (0, 1)), (1, (1,)), (2, (1,))]
     assert [(own.step, own.tokens, own.last_loss) for own in found] == [(1, 7, 1), (3, 63, 2)]
     rows = place_in(tmp_path).log.rows()
     assert [row["phase"] for row in rows] == ["a", "b", "b", "b"]

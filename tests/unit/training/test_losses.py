@@ -2,7 +2,7 @@
 
 import torch
 
-from clinprompt.training.losses import token_weights
+from clinprompt.backbone.gradients import token_weights
 
 
 def test_weights_share_a_row_among_its_tokens():
