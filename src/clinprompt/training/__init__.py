@@ -1,1 +1,1 @@
-"""Losses, optimizer, the one loop, checkpoints and the run's log. Knows nothing of methods."""
+"""Losses, optimizer, the training loop, checkpoints and the log. Knows nothing of methods."""

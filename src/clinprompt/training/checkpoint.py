@@ -1,7 +1,7 @@
 """Save and load the state of a training run as one safetensors file. Knows nothing of methods.
 
-What is trained side by side lies in one file: the first under bare names, the others under their
-number, as in ``2/parameter.0``.
+Things that are trained side by side share one file: tensors of the first have plain names, those of
+the others start with its position, as in ``2/parameter.0``.
 """
 
 import json
@@ -21,7 +21,7 @@ from clinprompt.files import write_bytes
 
 @dataclass
 class Progress:
-    """How far a training run is. Changes as it goes; ``step`` counts finished steps."""
+    """The progress of training. It changes with each step; ``step`` counts finished steps."""
 
     step: int = 0
     tokens: int = 0
@@ -34,7 +34,7 @@ class Progress:
 
 @dataclass
 class State:
-    """What changes in training: parameters, what the optimizer knows of them, how far they are."""
+    """What changes in training: parameters, the state of their optimizer, and the progress."""
 
     parameters: list[nn.Parameter]
     optimizer: Optimizer
@@ -42,7 +42,7 @@ class State:
 
 
 def save_checkpoint(path: Path, states: Sequence[State]) -> None:
-    """Save states that belong together; the file is there whole or not at all."""
+    """Save the states of one training run in one file, written completely or not at all."""
     stored: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for number, state in enumerate(states):
@@ -61,10 +61,10 @@ def save_checkpoint(path: Path, states: Sequence[State]) -> None:
 
 
 def load_checkpoint(path: Path, states: Sequence[State]) -> None:
-    """Put saved states back: parameters, optimizers and progress.
+    """Restore saved states: parameters, optimizers and progress.
 
     Raises:
-        RunError: the file is damaged or belongs to other parameters.
+        RunError: the file is damaged, or its parameters have other shapes.
     """
     try:
         with safe_open(path, framework="pt") as stored:
@@ -79,7 +79,8 @@ def load_checkpoint(path: Path, states: Sequence[State]) -> None:
             _restore({name.removeprefix(begin): t for name, t in own.items()}, state)
     except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
         raise RunError(
-            f"{path}: checkpoint damaged or of another run; delete it to train this part again"
+            f"{path}: checkpoint is damaged or belongs to another run; delete it to train this "
+            "phase again"
         ) from error
 
 

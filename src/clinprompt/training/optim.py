@@ -1,4 +1,4 @@
-"""AdamW with a rate for each named group, warm-up and decay. Knows nothing of what is trained."""
+"""AdamW with a learning rate for each group of parameters, warm-up and decay."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,13 +31,13 @@ def build_optimizer(
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rates: Mapping[str, float], factor: float) -> None:
-    """Set every group's learning rate to its own rate times ``factor``."""
+    """Set the learning rate of every group to its rate times ``factor``."""
     for name, group in zip(sorted(rates), optimizer.param_groups, strict=True):
         group["lr"] = rates[name] * factor
 
 
 def rate_factor(step: int, *, steps: int, warmup_steps: int, decay: Decay) -> float:
-    """Return the share of the learning rate at a step: a linear rise, then the decay towards 0."""
+    """Return the factor of the learning rate at a step: linear warm-up, then the decay."""
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     done = (step - warmup_steps) / max(1, steps - warmup_steps)

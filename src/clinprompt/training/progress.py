@@ -1,4 +1,4 @@
-"""Show how far a run is: as a bar in a terminal, or not at all. Knows nothing of the run."""
+"""Report the progress of a job: as a bar in a terminal, or not at all."""
 
 from typing import Protocol
 
@@ -15,20 +15,20 @@ from rich.progress import (
 
 
 class Reporter(Protocol):
-    """What a long job tells of itself."""
+    """Receives the progress of a long job."""
 
     def begin(self, phase: str, *, total: int, done: int = 0) -> None:
-        """Start a phase of ``total`` steps, ``done`` of which are finished already."""
+        """Start a phase of ``total`` steps, of which ``done`` are already finished."""
 
     def advance(self, *, loss: float, tokens_per_second: float) -> None:
-        """Count one more step."""
+        """Count one finished step."""
 
     def say(self, message: str) -> None:
-        """Tell something worth a line."""
+        """Show a message of one line."""
 
 
 class Silent:
-    """Tell nothing."""
+    """Report nothing."""
 
     def begin(self, phase: str, *, total: int, done: int = 0) -> None:
         """Do nothing."""
@@ -41,7 +41,7 @@ class Silent:
 
 
 class Bar:
-    """A bar for the phase that runs: steps, loss, tokens a second, time left."""
+    """A progress bar of the current phase: steps, loss, tokens per second, time left."""
 
     def __init__(self, console: Console) -> None:
         self._bar = Progress(
@@ -64,13 +64,13 @@ class Bar:
         self._bar.stop()
 
     def begin(self, phase: str, *, total: int, done: int = 0) -> None:
-        """Start a phase of ``total`` steps, ``done`` of which are finished already."""
+        """Start a phase of ``total`` steps, of which ``done`` are already finished."""
         if self._phase is not None:
             self._bar.remove_task(self._phase)
         self._phase = self._bar.add_task(phase, total=total, completed=done, state="")
 
     def advance(self, *, loss: float, tokens_per_second: float) -> None:
-        """Count one more step."""
+        """Count one finished step."""
         assert self._phase is not None
         state = f"loss {loss:.3f}  {tokens_per_second:.0f} tok/s"
         self._bar.update(self._phase, advance=1, state=state)

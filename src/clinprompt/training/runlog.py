@@ -1,7 +1,7 @@
-"""Write a run's metrics as JSON Lines. Knows nothing of what they mean; never holds record text.
+"""Write the metrics of a run as JSON Lines. Never holds text of records.
 
-Lines are only ever appended, so several processes can write one log. A phase that goes on after a
-stop adds a line with ``resumed``: its rows after that step came before the stop and do not count.
+Lines are only appended, so several processes can write to one log. A phase that resumes after an
+interruption adds a line with ``resumed`` and a step: its older lines after that step do not count.
 """
 
 import json
@@ -13,17 +13,17 @@ from clinprompt.files import append_line
 
 
 class RunLog:
-    """Rows of ``metrics.jsonl``, each with its phase and step."""
+    """The lines of ``metrics.jsonl``, each with its phase and step."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def add(self, phase: str, step: int, values: dict[str, float]) -> None:
-        """Append one row."""
+        """Append one line."""
         append_line(self.path, json.dumps({"phase": phase, "step": step, **values}))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the rows that count, in order; a half-written last line is left out.
+        """Return the lines that count, in order, without an incomplete last line.
 
         Raises:
             RunError: another line is damaged.
@@ -32,7 +32,7 @@ class RunLog:
             return []
         lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
         rows = [self._row(number, line) for number, line in enumerate(lines, start=1)]
-        last: dict[str, int] = {}  # of each phase: its last step before the next resumption
+        last: dict[str, int] = {}  # of each phase: the last step that counts before it resumed
         counted = []
         for row in reversed(rows):
             phase, step = row["phase"], row["step"]
@@ -47,13 +47,13 @@ class RunLog:
             row = dict(json.loads(line))
             row["phase"], row["step"]
         except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{self.path}:{number}: damaged; delete this line") from error
+            raise RunError(f"{self.path}:{number}: this line is damaged; delete it") from error
         return row
 
     def forget(self, phase: str, *, after: int) -> None:
-        """Let a phase's rows after a step not count any more, before it goes on from there."""
+        """Discard the lines of a phase after a step, before the phase resumes from that step."""
         named = f'"phase": {json.dumps(phase)}'
         if not self.path.is_file() or named not in self.path.read_text(encoding="utf-8"):
-            return  # a new phase, as most are: long logs take long to read as rows
+            return  # a new phase, the usual case: parsing a long log is slow
         if any(row["phase"] == phase and row["step"] > after for row in self.rows()):
             self.add(phase, after, {"resumed": 1})

@@ -84,7 +84,7 @@ def test_a_cut_off_checkpoint_is_refused(kept, tmp_path):
     path = tmp_path / "c"
     saved(path, (2, 3))
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(RunError, match=re.escape(f"{path}: checkpoint damaged")):
+    with pytest.raises(RunError, match=re.escape(f"{path}: checkpoint is damaged")):
         load_checkpoint(path, [made((2, 3))])
 
 

@@ -40,5 +40,5 @@ def test_a_half_written_line_is_left_out_and_written_over(tmp_path):
 def test_damaged_line_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"phase": "a", "step": 1}\n{"phase": \n{"phase": "a", "step": 2}\n')
-    with pytest.raises(RunError, match=r"metrics\.jsonl:2: damaged"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl:2: this line is damaged"):
         RunLog(path).rows()
