@@ -1,4 +1,4 @@
-"""Train a teacher for each source task, then one metaprompt that they teach.
+"""Train a teacher prompt for each source task, then distill all of them into one metaprompt.
 
 Axes: K source tasks, P prompt positions, H hidden size, R rank.
 """
@@ -24,7 +24,7 @@ from clinprompt.training.fit import FitMember, FitSpec, fit, fit_together
 
 
 def distill(run: Run, sources: Sequence[TaskData], *, teaching: Run | None = None) -> Artifact:
-    """Return the metaprompt of the source tasks, from the run's store if it is there already.
+    """Return the metaprompt of the source tasks; train it unless the run's store has it.
 
     ``teaching`` is another run of the same teachers, to train them only once.
     """
@@ -61,9 +61,9 @@ def distill(run: Run, sources: Sequence[TaskData], *, teaching: Run | None = Non
 
 
 def teach(run: Run, sources: Sequence[TaskData]) -> list[Artifact]:
-    """Return the teacher prompt of each source task, from the run's store if it is there already.
+    """Return the teacher prompt of each source task; train those that the run's store lacks.
 
-    ``teacher.together`` of them are trained side by side: each ends as it would alone, to rounding.
+    ``teacher.together`` of them are trained side by side; each ends as it would alone, to rounding.
     """
     missing = [data for data in sources if _teacher_name(data) not in run.finished]
     size = run.config.teacher.together
@@ -73,7 +73,7 @@ def teach(run: Run, sources: Sequence[TaskData]) -> list[Artifact]:
 
 
 def _train_teachers(run: Run, sources: Sequence[TaskData]) -> None:
-    """Train and save the teachers of some source tasks, in one step each time."""
+    """Train the teachers of some source tasks side by side, and save them."""
     start = start_vectors(run.backbone, run.config.prompt, seed=run.config.seed)
     modules = [SoftPrompts(start[None]).to(run.backbone.device) for _ in sources]
     names = [_teacher_name(data) for data in sources]
@@ -125,7 +125,7 @@ def _student(run: Run, teachers: Sequence[Tensor], types: Sequence[str]) -> Deco
 
 
 def _numbered(rows: Sequence[Sequence[Row]]) -> list[list[Row]]:
-    """Return the rows of all tasks, each with its task's number and one of its own."""
+    """Return the rows of all tasks, each with the number of its task and a unique number."""
     numbers = count()
     return [
         [replace(row, task=task, number=next(numbers)) for row in own]

@@ -67,7 +67,7 @@ def test_states_of_one_file_come_back_each(tmp_path):
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_checkpoint_of_fewer_or_more_states_is_refused(count, tmp_path):
     save_checkpoint(tmp_path / "c", [trained((2,)), trained((2,))])
-    with pytest.raises(RunError, match="of another run"):
+    with pytest.raises(RunError, match="belongs to another run"):
         load_checkpoint(tmp_path / "c", [made((2,)) for _ in range(count)])
 
 
@@ -91,17 +91,17 @@ def test_a_cut_off_checkpoint_is_refused(kept, tmp_path):
 @pytest.mark.parametrize("shapes", [((3, 2),), ((2, 3), (1,)), ((5,),)])
 def test_a_checkpoint_of_other_parameters_is_refused(shapes, tmp_path):
     saved(tmp_path / "c", (2, 3))
-    with pytest.raises(RunError, match="of another run"):
+    with pytest.raises(RunError, match="belongs to another run"):
         load_checkpoint(tmp_path / "c", [made(*shapes)])
 
 
 def test_a_checkpoint_is_never_stretched_to_larger_parameters(tmp_path):
     saved(tmp_path / "c", (1, 3))
-    with pytest.raises(RunError, match="of another run"):
+    with pytest.raises(RunError, match="belongs to another run"):
         load_checkpoint(tmp_path / "c", [made((2, 3))])
 
 
 def test_a_checkpoint_of_more_parameters_is_refused(tmp_path):
     saved(tmp_path / "c", (2, 3), (4,))
-    with pytest.raises(RunError, match="of another run"):
+    with pytest.raises(RunError, match="belongs to another run"):
         load_checkpoint(tmp_path / "c", [made((2, 3))])
