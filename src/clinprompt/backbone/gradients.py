@@ -100,7 +100,7 @@ def accumulate_gradients(
     whole = reduce(torch.add, collected)
     return [
         LossValues(total, dict(zip(loss.weights, terms, strict=True)))
-        for total, *terms in whole.T.tolist()  # the only wait for the device
+        for total, *terms in whole.T.tolist()  # one read of all values
     ]
 
 
