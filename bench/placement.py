@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.jobs.annotate import open_annotator
-from clinprompt.jobs.one_task import evaluate_prompt, tune_task
+from clinprompt.jobs.evaluate import evaluate_prompt
+from clinprompt.jobs.tune import tune_task
 from clinprompt.settings.run import RunConfig, check_config
 from clinprompt.training.progress import Silent
 

@@ -19,7 +19,7 @@ import step
 from methods import METHODS
 
 from clinprompt.backbone.load import load_backbone
-from clinprompt.runs.run import environment
+from clinprompt.runs.workspace import environment
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "bench"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"

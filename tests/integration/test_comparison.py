@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+from opened_run import open_run
 from safetensors.torch import load_file
 from test_road import FIT, MEASURED_TIMES, METHODS, artifacts, config_of, without_times
 from tiny import KillAfter, Killed
@@ -13,12 +14,12 @@ from tiny import KillAfter, Killed
 from clinprompt.backbone.load import load_backbone
 from clinprompt.errors import ArtifactError, DataError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
-from clinprompt.jobs.comparison.compare import Budget, Request, compare, seconds_of
+from clinprompt.jobs.comparison.compare import Budget, compare, seconds_of
 from clinprompt.jobs.comparison.report_contents import report_contents
 from clinprompt.jobs.comparison.search import _table, search
+from clinprompt.methods.resolve import resolve_all
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.prompts.store import open_prompt
-from clinprompt.runs.run import open_run
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.settings.run import check_config
 from clinprompt.training.progress import Silent
@@ -43,9 +44,14 @@ VARIANTS = {
 }
 
 
-def fill(folder, config, **request):
+def fill(folder, config, reporter=None, budget=None):
     return compare(
-        Request(folder, config, None, "clinprompt compare tiny.toml", **request), Silent()
+        folder,
+        config,
+        mirror=None,
+        command="clinprompt compare tiny.toml",
+        reporter=reporter or Silent(),
+        budget=budget,
     )
 
 
@@ -102,7 +108,8 @@ def test_training_is_drawn_of_variants_too_and_of_the_cells_of_the_report_alone(
     folder, config, cells = compared
     kept = [cell for cell in cells if cell.method != "lora"]
     suite = load_suite(config.suite, config.data, None)
-    drawn = report_contents(open_run(folder, config), suite, kept, "").curves
+    plain = open_run(folder, config)
+    drawn = report_contents(plain, resolve_all(config), suite, kept, command="").curves
     assert {"distill/distill", "distill@untaught/distill"} <= set(drawn)
     assert "practice-nli-social/prompt-tuning@layers-k2-seed0" in drawn
     assert "practice-nli-social/lora@wide-k2-seed0" in drawn
@@ -188,12 +195,12 @@ def test_a_budget_gives_a_balanced_part_and_a_second_call_the_rest(
     config = config_of(tmp_path, tiny_llama_folder, compare={"methods": methods, "shots": [2]})
     outcome = fill(tmp_path / "run", config, budget=Budget(seconds, Clock()))
     assert 0 < len(outcome.cells) < 8
-    assert outcome.num_wanting == 8 - len(outcome.cells)
+    assert outcome.num_missing == 8 - len(outcome.cells)
     counts = Counter(cell.method for cell in outcome.cells if cell.shots)
     assert max(counts.values(), default=0) - min(counts.values(), default=0) <= 1
     whole = fill(tmp_path / "run", config)
     assert len(whole.cells) == 8
-    assert whole.num_wanting == 0
+    assert whole.num_missing == 0
 
 
 def fill_quietly(folder, config):
@@ -289,9 +296,8 @@ def test_a_team_that_was_killed_in_training_goes_on_to_the_bit(tmp_path, tiny_ll
     config = in_teams(tmp_path, tiny_llama_folder, methods=PROMPTS)
     whole = fill(tmp_path / "whole", config)
     # Two teachers and the metaprompt take 3 + 3 + 5 steps; the team's last checkpoint is at 4.
-    request = Request(tmp_path / "run", config, None, "clinprompt compare tiny.toml")
     with pytest.raises(Killed):
-        compare(request, KillAfter(11 + 5))
+        fill(tmp_path / "run", config, KillAfter(11 + 5))
     [kept] = (tmp_path / "run" / "checkpoints").glob("*+*")
     found = fill(tmp_path / "run", config)
     assert without_times(found.cells) == without_times(whole.cells)
@@ -303,14 +309,12 @@ def test_a_team_that_was_killed_in_scoring_loses_no_cell_that_was_scored(
     one_by_one, tmp_path, tiny_llama_folder
 ):
     _, cells = one_by_one
-    request = Request(
-        tmp_path / "run", in_teams(tmp_path, tiny_llama_folder), None, "clinprompt compare"
-    )
+    config = in_teams(tmp_path, tiny_llama_folder)
     with pytest.raises(Killed):
-        compare(request, StopAt("practice-ner-drugs  spot"))
+        fill(tmp_path / "run", config, StopAt("practice-ner-drugs  spot"))
     done = read_cells(tmp_path / "run" / "cells.jsonl")
     assert [cell.method for cell in done] == ["metaprompt"] * 2 + ["lora", "prompt-tuning", "spot"]
-    found = fill(tmp_path / "run", request.config).cells
+    found = fill(tmp_path / "run", config).cells
     assert all(cell in found for cell in done)
     assert scores(found) == scores(cells)
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []

@@ -10,12 +10,15 @@ from tiny import KillAfter, Killed
 
 from clinprompt.errors import ArtifactError, BackboneError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
+from clinprompt.jobs.adapt import adapt_task
 from clinprompt.jobs.annotate import annotate_file, open_annotator
-from clinprompt.jobs.comparison.compare import Request as Comparison
 from clinprompt.jobs.comparison.compare import compare
-from clinprompt.jobs.one_task import Request, adapt_task, evaluate_prompt, tune_task
+from clinprompt.jobs.evaluate import evaluate_prompt
+from clinprompt.jobs.tune import tune_task
 from clinprompt.prompts.store import Store
 from clinprompt.settings.run import check_config
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.load import load_task
 from clinprompt.training.progress import Silent
 
 METHODS = (
@@ -64,8 +67,8 @@ def config_of(folder, model, **sections):
 
 
 def walk(folder, config, reporter=None):
-    request = Comparison(folder, config, None, "clinprompt compare tiny.toml")
-    return compare(request, reporter or Silent()).cells
+    command, reporter = "clinprompt compare tiny.toml", reporter or Silent()
+    return compare(folder, config, mirror=None, command=command, reporter=reporter).cells
 
 
 def without_times(cells):
@@ -244,9 +247,15 @@ def test_a_prompt_of_another_backbone_is_refused_or_marked(walked, tiny_gpt_oss_
 def adapt_once(folder, walked, *, method="adapted-metaprompt", shots=2, reporter=None):
     run, config, _ = walked
     [metaprompt] = (run / "store" / "metaprompts").iterdir()
-    request = Request("practice-nli-social", str(metaprompt), method, shots)
-    saved = adapt_task(folder, request, config, mirror=None, reporter=reporter or Silent())
+    saved = adapted(folder, config, metaprompt, method=method, shots=shots, reporter=reporter)
     return load_file(saved / "prompt.safetensors")
+
+
+def adapted(folder, config, metaprompt, *, method="adapted-metaprompt", shots=2, reporter=None):
+    data = load_task(find_card("practice-nli-social"), None)
+    own = config.model_copy(update={"metaprompt": str(metaprompt)})
+    reporter = reporter or Silent()
+    return adapt_task(folder, data, own, method=method, shots=shots, reporter=reporter)
 
 
 def test_adapting_alone_equals_adapting_on_the_road(walked, tmp_path):
@@ -296,14 +305,9 @@ def test_a_prompt_of_settings_that_this_version_does_not_know_is_named(walked, t
 
 def test_a_teacher_is_not_a_metaprompt(walked, tmp_path):
     run, config, _ = walked
-    request = Request(
-        "practice-nli-social",
-        str(run / "store" / "teachers" / "practice-ner-labs"),
-        "adapted-metaprompt",
-        2,
-    )
+    teacher = run / "store" / "teachers" / "practice-ner-labs"
     with pytest.raises(ArtifactError, match="not a metaprompt"):
-        adapt_task(tmp_path / "run", request, config, mirror=None, reporter=Silent())
+        adapted(tmp_path / "run", config, teacher)
 
 
 def test_the_store_lists_everything_that_was_trained(walked):

@@ -4,14 +4,15 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from opened_run import open_run, teachers_in
 from test_road import FIT, config_of
 from tiny import KillAfter, Killed
 
 from clinprompt.errors import RunError
 from clinprompt.jobs.comparison.variants import Runs
-from clinprompt.jobs.distill import teach
-from clinprompt.runs.run import Run, open_run
+from clinprompt.methods.resolve import resolve_all
 from clinprompt.runs.suite_data import load_suite
+from clinprompt.runs.workspace import Workspace
 from clinprompt.training.progress import Silent
 
 
@@ -33,17 +34,20 @@ def test_a_variant_that_shares_teachers_opens_their_run_outside_its_own_claim(
     tmp_path, tiny_llama_folder
 ):
     variants = {"slow": {"adapt": {"factor_rate": 0.001}}}
-    config = config_of(tmp_path, tiny_llama_folder, variants=variants)
+    grid = {"methods": ("adapted-factors", "adapted-factors@slow"), "shots": [2]}
+    config = config_of(tmp_path, tiny_llama_folder, variants=variants, compare=grid)
     suite = load_suite(config.suite, config.data, None)
 
     def opened():
-        return Runs(tmp_path / "run", config, suite, None, OneAtATime(), Silent())
+        folder, settings, claims = tmp_path / "run", resolve_all(config), OneAtATime()
+        return Runs(folder, config.backbone, settings, suite, None, claims, Silent())
 
-    opened().run()
+    opened().open_plain()
     runs = opened()
-    varied = runs.run("", "slow")
-    assert varied.taught_in is runs.run()
-    assert runs.run().taught_in is None
+    varied = runs.open(config.backbone, "slow")
+    assert varied.teacher_workspace is runs.open_plain().workspace
+    assert varied.workspace is not varied.teacher_workspace
+    assert runs.open_plain().teacher_workspace is runs.open_plain().workspace
 
 
 def taught(folder, model, **teacher):
@@ -51,8 +55,8 @@ def taught(folder, model, **teacher):
     config = config_of(folder, model, teacher={**FIT, "validate_every": 1, **teacher})
     suite = load_suite(config.suite, config.data, None)
     run = open_run(folder / f"run-{len(teacher)}", config)
-    teachers = teach(run, suite.sources)
-    rows = [row for row in run.log.rows() if "validation_loss" in row]
+    teachers = teachers_in(run, suite.sources)
+    rows = [row for row in run.workspace.log.rows() if "validation_loss" in row]
     losses = {(row["phase"], row["step"]): row["validation_loss"] for row in rows}
     return run, suite, teachers, losses
 
@@ -66,18 +70,19 @@ def test_teachers_trained_side_by_side_are_those_trained_alone(tmp_path, tiny_ll
         torch.testing.assert_close(other.tensors["vectors"], one.tensors["vectors"])
         assert other.manifest.name == one.manifest.name
     assert same == pytest.approx(losses, rel=1e-4)
-    assert not list((run.folder / "checkpoints").glob("*"))
+    assert not list((run.workspace.folder / "checkpoints").glob("*"))
     before = [teacher.manifest.content_hash for teacher in both]
-    run.refresh()
-    assert [again.manifest.content_hash for again in teach(run, suite.sources)] == before
+    run.workspace.refresh()
+    again = teachers_in(run, suite.sources)
+    assert [teacher.manifest.content_hash for teacher in again] == before
 
 
 def test_how_many_teachers_train_side_by_side_may_change_midway(tmp_path, tiny_llama_folder):
     config = config_of(tmp_path, tiny_llama_folder)
     suite = load_suite(config.suite, config.data, None)
-    [first] = teach(open_run(tmp_path / "run", config), suite.sources[:1])
+    [first] = teachers_in(open_run(tmp_path / "run", config), suite.sources[:1])
     several = config_of(tmp_path, tiny_llama_folder, teacher={**FIT, "together": 2})
-    kept, _ = teach(open_run(tmp_path / "run", several), suite.sources)
+    kept, _ = teachers_in(open_run(tmp_path / "run", several), suite.sources)
     assert kept.manifest.content_hash == first.manifest.content_hash
     longer = config_of(tmp_path, tiny_llama_folder, teacher={**FIT, "steps": 9})
     with pytest.raises(RunError, match=r"other settings \(teacher\)"):
@@ -95,11 +100,11 @@ def test_teachers_killed_before_they_are_kept_as_finished_take_no_step_again(
         raise Killed
 
     with monkeypatch.context() as broken:
-        broken.setattr(Run, "finish", killed)
+        broken.setattr(Workspace, "finish", killed)
         with pytest.raises(Killed):
-            teach(open_run(tmp_path / "run", config), suite.sources)
+            teachers_in(open_run(tmp_path / "run", config), suite.sources)
     run = open_run(tmp_path / "run", config, reporter=KillAfter(1))
-    assert len(teach(run, suite.sources)) == 2
-    assert open_run(tmp_path / "run", config).finished.keys() == {
+    assert len(teachers_in(run, suite.sources)) == 2
+    assert open_run(tmp_path / "run", config).workspace.finished.keys() == {
         f"teachers/{data.card.name}" for data in suite.sources
     }

@@ -4,15 +4,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from opened_run import open_run
 from typer.testing import CliRunner
 
 from clinprompt.backbone.load import load_backbone
 from clinprompt.cli import app
 from clinprompt.jobs.adapt import Fit, adapt
-from clinprompt.methods.metaprompts import find_metaprompt, with_shape
+from clinprompt.methods.metaprompts import find_metaprompt
+from clinprompt.methods.method import Start
+from clinprompt.methods.resolve import with_shape
+from clinprompt.methods.table import METHODS
 from clinprompt.prompts.artifact import load_artifact
-from clinprompt.runs.run import open_run
-from clinprompt.runs.suite_data import encode_all, examples_of
+from clinprompt.runs.task_rows import encode_all, examples_of
 from clinprompt.settings.groups import DEFAULT_BACKBONE, SHIPPED
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
@@ -67,12 +70,13 @@ def test_adapted_it_is_ahead_of_a_vocabulary_start_at_equal_steps(shipped, tmp_p
     config = with_shape(check_config(values, source="test"), shipped)
     run = open_run(tmp_path / "run", config)
     data = load_task(find_card("practice-ner-drugs"), None)
-    rows = run.few_rows(data, 16, seed=0)
+    rows = run.task_rows.shots(data, 16, seed=0)
     examples = examples_of(data, "validation", limit=16, seed=0)
-    held = encode_all(run.encoder(), data.card, examples)
+    held = encode_all(run.task_rows.encoder(), data.card, examples)
     losses = {}
     for method in ("prompt-tuning", "adapted-metaprompt"):
-        with adapt(run, Fit(method, data.card, rows, method, 0), shipped) as fitted:
+        start = Start(config, run.backbone, data.card, rows, metaprompt=shipped)
+        with adapt(Fit(METHODS[method], start, method), run.workspace) as fitted:
             losses[method] = mean_loss(run.backbone, fitted.tuner, held)
     assert losses["adapted-metaprompt"] < 0.8 * losses["prompt-tuning"]
 

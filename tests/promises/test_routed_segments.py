@@ -5,19 +5,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from opened_run import manifest_in, metaprompt_in, open_run
 from tiny import HIDDEN, change_json, random_prompts, random_rows
 
 from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.jobs.adapt import Fit, adapt
-from clinprompt.jobs.distill import distill
-from clinprompt.methods.metaprompts import with_shape
+from clinprompt.methods.method import Start
+from clinprompt.methods.resolve import with_shape
 from clinprompt.methods.routing import starting_prompt
+from clinprompt.methods.table import METHODS
 from clinprompt.prompts.artifact import load_artifact, make_artifact, save_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts, compose, neutral_factors
 from clinprompt.prompts.initializers import mean_of_teachers
 from clinprompt.prompts.segments import Segments
 from clinprompt.prompts.store import open_prompt
-from clinprompt.runs.run import open_run
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import TASK_TYPES, find_card
 from clinprompt.tasks.load import load_task
@@ -133,7 +134,7 @@ def run(tmp_path, tiny_llama_folder):
 
 def metaprompt_of(run, sources=SOURCES):
     cards = [find_card(name) for name in sources]
-    manifest = run.manifest("metaprompt", "m", "distilled", cards)
+    manifest = manifest_in(run, "metaprompt", cards)
     draw = torch.Generator().manual_seed(5)
     shapes = {
         "shared": (manifest.segments.num_rows, manifest.hidden_size),
@@ -181,7 +182,8 @@ def test_a_new_task_starts_from_the_segment_of_its_type(run, task, segment_of, r
     metaprompt = metaprompt_of(own)
     shared = metaprompt.tensors["shared"]
     examples = random_rows([(9, 2), (12, 3)])
-    start = starting_prompt(own, metaprompt, find_card(task), rows=examples).shared
+    given = Start(own.config, own.backbone, find_card(task), examples)
+    start = starting_prompt(given, metaprompt).shared
     trained = torch.stack([shared[rows_of(one)] for one in segment_of])
     assert torch.equal(start[: LENGTH - SEGMENT], shared[rows_of("")])
     torch.testing.assert_close(start[LENGTH - SEGMENT :], trained.mean(dim=0), rtol=0, atol=0)
@@ -193,19 +195,21 @@ def test_a_new_task_starts_from_the_segment_of_its_type(run, task, segment_of, r
 def test_an_adapted_prompt_is_opened_as_it_was_trained(run, task, method, placement):
     own = run(prompt={"placement": placement})
     metaprompt = metaprompt_of(own)
-    own.store.save(metaprompt)
+    own.workspace.store.save(metaprompt)
     rows = [replace(row, task=0) for row in random_rows([(9, 2), (12, 3)])]
-    with adapt(own, Fit(method, find_card(task), rows, "mine", 0), metaprompt) as fitted:
+    start = Start(own.config, own.backbone, find_card(task), rows, metaprompt=metaprompt)
+    with adapt(Fit(METHODS[method], start, "mine"), own.workspace) as fitted:
         trained = fitted.tuner.prompts([0])[0].detach()
-        folder = own.store.save(fitted.artifact)
+        folder = own.workspace.store.save(fitted.artifact)
     assert trained.shape[0] == LENGTH
     assert torch.equal(open_prompt(folder)[1], trained)
 
 
 def test_an_own_copy_of_the_metaprompt_trains_as_many_numbers_as_a_plain_one(run):
     own = run()
-    fit = Fit("adapted-metaprompt", find_card(SOURCES[0]), random_rows([(9, 2)]), "mine", 0)
-    with adapt(own, fit, metaprompt_of(own)) as fitted:
+    card, rows = find_card(SOURCES[0]), random_rows([(9, 2)])
+    start = Start(own.config, own.backbone, card, rows, metaprompt=metaprompt_of(own))
+    with adapt(Fit(METHODS["adapted-metaprompt"], start, "mine"), own.workspace) as fitted:
         assert fitted.trained_numbers == LENGTH * HIDDEN + RANK * (LENGTH + HIDDEN)
 
 
@@ -213,7 +217,7 @@ def test_a_segment_of_a_type_without_a_source_stays_as_it_starts(run):
     data = {"max_input_tokens": 400, "train_rows": 4, "validation_rows": 2}
     own = run(data=data, teacher=FIT, distill={**FIT, "start": "vocabulary"})
     sources = [load_task(find_card(name), None) for name in SOURCES[1:]]
-    metaprompt = distill(own, sources)
+    metaprompt = metaprompt_in(own, sources)
     shared = metaprompt.tensors["shared"]
     assert torch.equal(shared[rows_of("qa")], shared[rows_of("re")])
     parts = [shared[rows_of(one)] for one in ("ner", "nli", "qa")]
@@ -226,7 +230,7 @@ def test_no_segment_distills_the_plain_metaprompt(run):
     data = {"max_input_tokens": 400, "train_rows": 4, "validation_rows": 2}
     sources = [load_task(find_card(name), None) for name in SOURCES[1:]]
     own = run(segment=0, data=data, teacher=FIT, distill=FIT)
-    saved = distill(own, sources)
+    saved = metaprompt_in(own, sources)
     assert saved.tensors["shared"].shape == (LENGTH, HIDDEN)
     assert (saved.manifest.segment, saved.manifest.types) == (0, ())
 
@@ -262,12 +266,12 @@ def test_a_manifest_whose_segments_do_not_fit_is_refused(run, tmp_path, values):
 def test_factors_are_composed_with_the_segment_of_their_type(run):
     own = run()
     metaprompt = metaprompt_of(own)
-    own.store.save(metaprompt)
+    own.workspace.store.save(metaprompt)
     card = find_card("practice-nli-social")
     known = {"metaprompt": metaprompt.manifest.content_hash}
-    manifest = own.manifest("factors", "mine", "adapted-factors", [card]).model_copy(update=known)
+    manifest = manifest_in(own, "factors", [card]).model_copy(update=known)
     u, v = torch.ones(LENGTH, RANK), torch.ones(RANK, HIDDEN)
-    folder = own.store.save(make_artifact(manifest, {"u": u, "v": v}))
+    folder = own.workspace.store.save(make_artifact(manifest, {"u": u, "v": v}))
     shared = metaprompt.tensors["shared"]
     picked = torch.cat([shared[rows_of("")], shared[rows_of("nli")]])
     assert torch.equal(open_prompt(folder)[1], compose(picked, u[None], v[None])[0])

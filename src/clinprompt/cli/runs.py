@@ -21,7 +21,6 @@ from clinprompt.cli.screen import (
 
 if TYPE_CHECKING:
     from clinprompt.settings.run import RunConfig
-from clinprompt.settings.groups import Method
 
 
 def compare(
@@ -48,9 +47,8 @@ def compare(
     """
     from clinprompt.jobs.comparison.compare import seconds_of
     from clinprompt.runs.suite_data import find_mirror
-    from clinprompt.settings.run import load_config
 
-    settings = load_config(config, overrides or ())
+    settings = _settings(config, overrides)
     if dry_run:
         _tell_plan(settings, mirror, rate=rate, as_json=as_json)
         return
@@ -68,9 +66,8 @@ def search(
 ) -> None:
     """Search the settings of each method on held-back tasks, with equally many trials each."""
     from clinprompt.jobs.comparison.search import search as make_trials
-    from clinprompt.settings.run import load_config
 
-    settings = load_config(config, overrides or ())
+    settings = _settings(config, overrides)
     folder = out or Path("runs") / f"{settings.name}-search"
     with reporter_of(folder) as reporter:
         table = make_trials(folder, settings, mirror=mirror, reporter=reporter)
@@ -81,10 +78,8 @@ def quickstart(out: Out = None, overrides: Overrides = None) -> None:
     """Walk the whole road on made-up notes: no download, nothing private, ten minutes or so."""
     from importlib.resources import files
 
-    from clinprompt.settings.run import load_config
-
     path = Path(str(files("clinprompt.jobs"))) / "practice.toml"
-    settings = load_config(path, overrides or ())
+    settings = _settings(path, overrides)
     command = _repeat(["quickstart"], None, overrides)
     _compare(settings, out or Path("runs") / settings.name, None, command)
 
@@ -97,7 +92,7 @@ def tune(
     overrides: Overrides = None,
 ) -> None:
     """Train a prompt of one task's own on its training rows (prompt tuning)."""
-    from clinprompt.jobs.one_task import tune_task
+    from clinprompt.jobs.tune import tune_task
 
     folder = out or Path("runs") / f"tune-{Path(task).name}"
     settings = _settings(config, overrides, name="tune")
@@ -113,10 +108,9 @@ def distill(
     overrides: Overrides = None,
 ) -> None:
     """Train the teachers of a suite's sources and distill them into one metaprompt."""
-    from clinprompt.jobs.one_task import distill_suite
-    from clinprompt.settings.run import load_config
+    from clinprompt.jobs.distill import distill_suite
 
-    settings = load_config(config, overrides or ())
+    settings = _settings(config, overrides)
     folder = out or Path("runs") / settings.name
     with reporter_of(folder) as reporter:
         saved = distill_suite(folder, settings, mirror=mirror, reporter=reporter)
@@ -138,19 +132,28 @@ def adapt(
     overrides: Overrides = None,
 ) -> None:
     """Fit a metaprompt to a new task from a few examples."""
-    from clinprompt.jobs.one_task import Request, adapt_task, settings_of
+    from clinprompt.jobs.adapt import adapt_task, settings_of
+    from clinprompt.methods.check_methods import check_methods
+    from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
+    from clinprompt.runs.suite_data import load_apart
     from clinprompt.settings.run import check_config
+    from clinprompt.tasks.card import find_card
 
-    method: Method = "adapted-factors" if factors_only else "adapted-metaprompt"
-    request = Request(task, metaprompt, method, shots)
     folder = out or Path("runs") / f"adapt-{Path(task).name}"
     if config:
-        settings = _settings(config, overrides, name="adapt")
+        settings = _settings(config, overrides)
     else:
         values = settings_of(metaprompt) | {"name": "adapt"}
-        settings = check_config(values, source="settings", overrides=overrides or ())
+        settings = check_methods(check_config(values, source="settings", overrides=overrides or ()))
     with reporter_of(folder) as reporter:
-        saved = adapt_task(folder, request, settings, mirror=mirror, reporter=reporter)
+        saved = adapt_task(
+            folder,
+            load_apart(find_card(task), mirror),
+            settings.model_copy(update={"metaprompt": metaprompt}),
+            method=ADAPT_FACTORS if factors_only else ADAPT_ALL,
+            shots=shots,
+            reporter=reporter,
+        )
     console.print(f"prompt: {saved}", markup=False, soft_wrap=True)
 
 
@@ -166,7 +169,7 @@ def evaluate(
 ) -> None:
     """Score a saved prompt on a task's test rows, with a 95 % interval."""
     from clinprompt.jobs.annotate import open_annotator
-    from clinprompt.jobs.one_task import evaluate_prompt
+    from clinprompt.jobs.evaluate import evaluate_prompt
 
     annotator = open_annotator(
         prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
@@ -229,16 +232,22 @@ def _compare(
     command: str,
     seconds: float | None = None,
 ) -> None:
-    from clinprompt.jobs.comparison.compare import Budget, Request, compare
+    from clinprompt.jobs.comparison.compare import Budget, compare
 
-    request = Request(folder, settings, mirror, command, Budget(seconds))
     with reporter_of(folder) as reporter:
-        outcome = compare(request, reporter)
+        outcome = compare(
+            folder,
+            settings,
+            mirror=mirror,
+            command=command,
+            reporter=reporter,
+            budget=Budget(seconds),
+        )
     for table in outcome.tables:
         print_table(table.header, table.rows, title=table.title, note=table.note)
     done = f"{len(outcome.cells)} results"
-    if outcome.num_wanting:
-        done += f", {outcome.num_wanting} still wanting"
+    if outcome.num_missing:
+        done += f", {outcome.num_missing} still missing"
     if outcome.cells:
         done += f"; report: {folder / 'report' / 'report.html'}"
     console.print(done, markup=False, soft_wrap=True)
@@ -248,12 +257,14 @@ def _shown(config: Path) -> str:
     return config.name if config.is_absolute() else str(config)
 
 
-def _settings(config: Path | None, overrides: list[str] | None, *, name: str) -> "RunConfig":
+def _settings(config: Path | None, overrides: list[str] | None, *, name: str = "") -> "RunConfig":
+    from clinprompt.methods.check_methods import check_methods
     from clinprompt.settings.run import check_config, load_config
 
     if config:
-        return load_config(config, overrides or ())
-    return check_config({"name": name}, source="settings", overrides=overrides or ())
+        return check_methods(load_config(config, overrides or ()))
+    values = {"name": name}
+    return check_methods(check_config(values, source="settings", overrides=overrides or ()))
 
 
 def _repeat(command: list[str], mirror: Path | None, overrides: list[str] | None) -> str:

@@ -42,7 +42,8 @@ def show(
     mirror: Mirror = None,
 ) -> None:
     """Show a task's card and how its records are put into words."""
-    from clinprompt.runs.suite_data import examples_of, find_mirror
+    from clinprompt.runs.suite_data import find_mirror
+    from clinprompt.runs.task_rows import examples_of
     from clinprompt.tasks.card import find_card
     from clinprompt.tasks.kinds import instruction_of
     from clinprompt.tasks.load import load_task

@@ -1,43 +1,100 @@
-"""Fit one method to one target task from few examples, and keep what can be kept.
+"""Fit one method to one target task from few examples, and keep the result if it is a prompt.
 
-Axes: P prompt positions, R rank, H hidden size.
+Axes: P prompt positions, R rank, W width of a prompt position.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from clinprompt.backbone.tuners import PromptTuner, Tuner, WeightTuner, trained_numbers
-from clinprompt.batches.encode import Row
-from clinprompt.methods.table import TRAIN_PROMPTS, Rates, Start, Started, start
+from clinprompt.backbone.load import check_fits
+from clinprompt.backbone.tuners import PromptTuner, Tuner, trained_numbers
+from clinprompt.methods.metaprompts import find_metaprompt
+from clinprompt.methods.method import Method, Rates, Start
+from clinprompt.methods.resolve import with_shape
+from clinprompt.methods.table import METHODS
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts
-from clinprompt.runs.run import Run
-from clinprompt.settings.groups import Method
-from clinprompt.tasks.card import TaskCard
+from clinprompt.runs.manifest import manifest_of
+from clinprompt.runs.task_rows import task_rows_of
+from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
+from clinprompt.settings.groups import SHIPPED
+from clinprompt.settings.local_names import plain_name
+from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.load import TaskData
 from clinprompt.training.checkpoint import Progress
 from clinprompt.training.fit import FitMember, FitSpec
 from clinprompt.training.fit import fit as fit_member
 from clinprompt.training.fit import fit_together as fit_members
+from clinprompt.training.progress import Reporter
+
+
+def adapt_task(
+    folder: Path,
+    data: TaskData,
+    config: RunConfig,
+    *,
+    method: str,
+    shots: int,
+    reporter: Reporter,
+) -> Path:
+    """Fit a saved metaprompt to a few examples of a task; return the saved prompt's folder.
+
+    ``config.metaprompt`` is the folder of the metaprompt, or "shipped".
+
+    Raises:
+        ArtifactError: the folder does not hold a metaprompt, or one of another backbone.
+    """
+    metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
+    # One folder may hold prompts that were adapted from several metaprompts.
+    config = with_shape(config, metaprompt).model_copy(update={"metaprompt": ""})
+    backbone = load_run_backbone(folder, config)
+    workspace = open_workspace(folder, config, backbone, reporter=reporter)
+    workspace.record_tasks([data])
+    check_fits(backbone, metaprompt.manifest)
+    workspace.store.save(metaprompt)
+    rows = task_rows_of(config, backbone).shots(data, shots, seed=config.seed)
+    start = Start(config, backbone, data.card, rows, config.seed, metaprompt, say=reporter.say)
+    which = f"{method}-k{shots}-{metaprompt.manifest.content_hash[:16]}"
+    fit = Fit(METHODS[method], start, f"{data.card.name}/{which}")
+    with adapt(fit, workspace) as fitted:
+        assert fitted.artifact is not None
+        saved = workspace.store.save(fitted.artifact, data.card.name)
+    workspace.forget(fit.name)
+    return saved
+
+
+def settings_of(metaprompt: str) -> dict[str, Any]:
+    """Return the settings to adapt a metaprompt with, as plain values: those of its own run.
+
+    Of the shipped metaprompt's settings, only those that suit any data.
+
+    Raises:
+        ArtifactError: the folder does not hold a metaprompt.
+    """
+    settings = find_metaprompt(metaprompt).manifest.settings
+    if metaprompt != SHIPPED:
+        return settings
+    return {name: settings[name] for name in ("backbone", "prompt", "adapt")}
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What to fit: a method to the rows of one task, saved under a name."""
+    """What to fit: a method from its start, saved under a name."""
 
     method: Method
-    card: TaskCard
-    rows: Sequence[Row]
+    start: Start
     name: str
-    seed: int
 
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """A tuner fitted to one task: how the fit went, and what it takes to keep it."""
+    """A tuner fitted to one task, how the fit went, and what is saved of it (None: nothing)."""
 
     tuner: Tuner
     progress: Progress
@@ -46,79 +103,81 @@ class Adapted:
 
     @property
     def num_bytes(self) -> int:
-        """Return the size of what one more task adds to a disk (float32 for trained weights)."""
+        """Return the disk space of the result (trained weights count as float32)."""
         return self.artifact.num_bytes if self.artifact else 4 * self.trained_numbers
 
 
 @contextmanager
-def adapt(run: Run, fit: Fit, metaprompt: Artifact | None) -> Iterator[Adapted]:
-    """Fit one method to the rows of a task, for as long as the block runs (LoRA is in the model).
+def adapt(fit: Fit, workspace: Workspace) -> Iterator[Adapted]:
+    """Fit one method to the rows of a task; adapters and weights stay in the model in this block.
 
     Raises:
         SettingError: the method needs a metaprompt and there is none.
     """
-    with _start(run, fit, metaprompt) as (tuner, rates):
-        member = _member(run, fit, tuner, rates)
-        progress = fit_member(run.backbone, member, run.place(fit.name))
-        artifact = _artifact(run, tuner, fit, metaprompt)
-        yield Adapted(tuner, progress, trained_numbers(tuner), artifact)
+    start, files = fit.start, workspace.phase_files([fit.name])
+    with fit.method.started(start) as (tuner, rates):
+        progress = fit_member(start.backbone, _member(fit, tuner, rates), files)
+        yield _adapted(fit, tuner, progress)
 
 
-def adapt_together(run: Run, fits: Sequence[Fit], metaprompt: Artifact | None) -> list[Adapted]:
+def adapt_together(fits: Sequence[Fit], workspace: Workspace) -> list[Adapted]:
     """Fit methods that train prompts, each to the rows of its task, side by side.
 
-    Each ends as it would by ``adapt``, within rounding.
+    The results equal those of ``adapt``, within rounding.
 
     Raises:
         SettingError: a method needs a metaprompt and there is none.
     """
     members = []
     for fit in fits:
-        assert fit.method in TRAIN_PROMPTS
-        with _start(run, fit, metaprompt) as (tuner, rates):
-            members.append(_member(run, fit, tuner, rates))
-    files = run.place_of([fit.name for fit in fits])
-    all_progress = fit_members(run.backbone, members, files)
+        assert fit.method.trains == "prompt"
+        with fit.method.started(fit.start) as (tuner, rates):
+            members.append(_member(fit, tuner, rates))
+    files = workspace.phase_files([fit.name for fit in fits])
+    all_progress = fit_members(fits[0].start.backbone, members, files)
     return [
-        Adapted(
-            one.tuner,
-            progress,
-            trained_numbers(one.tuner),
-            _artifact(run, one.tuner, fit, metaprompt),
-        )
+        _adapted(fit, one.tuner, progress)
         for fit, one, progress in zip(fits, members, all_progress, strict=True)
     ]
 
 
-def _start(run: Run, fit: Fit, metaprompt: Artifact | None) -> Started:
-    return start(fit.method, Start(run, metaprompt, fit.card, fit.rows, fit.seed))
-
-
-def _member(run: Run, fit: Fit, tuner: Tuner, rates: Rates) -> FitMember:
-    settings = run.config.adapt
-    steps = settings.method_steps.get(fit.method, settings.steps)
-    # A checkpoint of all weights takes longer than the steps that it saves.
-    every = steps + 1 if fit.method == "full" else settings.checkpoint_every
+def _member(fit: Fit, tuner: Tuner, rates: Rates) -> FitMember:
+    settings = fit.start.config.adapt
+    steps = settings.method_steps.get(fit.method.name, settings.steps)
+    every = settings.checkpoint_every if fit.method.is_checkpointed else steps + 1
     own = settings.model_copy(update={"steps": steps, "checkpoint_every": every})
-    return FitMember(fit.name, tuner, [fit.rows], FitSpec(own, rates, fit.seed))
+    spec = FitSpec(own, rates, fit.start.seed)
+    return FitMember(fit.name, tuner, [fit.start.rows], spec)
 
 
-def _artifact(run: Run, tuner: Tuner, fit: Fit, metaprompt: Artifact | None) -> Artifact | None:
-    """Return what to save: factors alone where the shared prompt is untouched, else the prompt."""
-    if isinstance(tuner, WeightTuner):
+def _adapted(fit: Fit, tuner: Tuner, progress: Progress) -> Adapted:
+    return Adapted(tuner, progress, trained_numbers(tuner), _artifact(fit, tuner))
+
+
+def _artifact(fit: Fit, tuner: Tuner) -> Artifact | None:
+    """Return what is saved: nothing, the factors if the shared prompt is unchanged, or a prompt."""
+    start, saves = fit.start, fit.method.saves
+    if saves == "nothing":
         return None
-    known: dict[str, object] = {"seed": fit.seed, "shots": len(fit.rows)}
-    if fit.method == "adapted-factors":
+    own: dict[str, object] = {"seed": start.seed, "shots": len(start.rows)}
+    if saves == "factors":
         assert isinstance(tuner, PromptTuner)
         assert isinstance(tuner.module, DecomposedPrompts)
-        assert metaprompt is not None
-        known["metaprompt"] = metaprompt.manifest.content_hash
-        manifest = run.manifest("factors", fit.name, fit.method, [fit.card])
+        assert start.metaprompt is not None
+        own["metaprompt"] = start.metaprompt.manifest.content_hash
         tensors = {"u": tuner.module.u[0], "v": tuner.module.v[0]}
-        return make_artifact(manifest.model_copy(update=known), tensors)
-    with torch.no_grad():
-        prompts: Tensor | None = tuner.prompts([0])
+    else:
+        with torch.no_grad():
+            prompts: Tensor | None = tuner.prompts([0])
         assert prompts is not None
-    known |= {"placement": tuner.placement, "hidden_size": prompts.shape[-1]}
-    manifest = run.manifest("prompt", fit.name, fit.method, [fit.card])
-    return make_artifact(manifest.model_copy(update=known), {"vectors": prompts[0]})
+        own |= {"placement": tuner.placement, "hidden_size": prompts.shape[-1]}
+        tensors = {"vectors": prompts[0]}
+    manifest = manifest_of(
+        start.config,
+        start.backbone,
+        kind=saves,
+        name=fit.name,
+        method=fit.method.name,
+        cards=[start.card],
+    )
+    return make_artifact(manifest.model_copy(update=own), tensors)

@@ -1,28 +1,37 @@
-"""Answer a task's test rows and score the answers: one cell of a comparison."""
+"""Answer the test rows of a task and score the answers: one cell of a comparison."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from pydantic import ValidationError
 
 from clinprompt.backbone.bank import Bank
+from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import peak_bytes
+from clinprompt.batches.encode import Encoder
+from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import partial_entity_f1, rates, score
 from clinprompt.evaluation.predict import predict
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
-from clinprompt.runs.run import Run
+from clinprompt.jobs.annotate import Annotator, of_other_version
+from clinprompt.runs.suite_data import find_mirror
+from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.groups import Shots
-from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds import instruction_of
+from clinprompt.settings.local_names import plain_name
+from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.card import TaskCard, catalog, find_card
+from clinprompt.tasks.load import load_task
 from clinprompt.tasks.records import Answer, Example
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a method trained for one task, from how much, and how long it took."""
+    """What a method trained for one task, on how many examples, and how long it took."""
 
     trained_numbers: int = 0
     artifact_bytes: int = 0
@@ -33,45 +42,79 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """What is scored: a method, its shots, its prompt as a bank of one (if any), what it paid.
+class CellInput:
+    """What one cell is made from: a method's prompt as a bank, and the examples to answer.
 
-    ``instructed`` examples carry an instruction for a chat model.
+    ``interval_seed`` draws the confidence interval; ``seed`` is that of the method's shots.
     """
 
+    backbone_name: str
+    card: TaskCard
+    examples: Sequence[Example]
+    encoder: Encoder
     method: str
     shots: Shots
     seed: int
+    interval_seed: int
     bank: Bank = field(default_factory=Bank)
     cost: Cost = field(default_factory=Cost)
-    instructed: bool = False
 
 
-def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Attempt) -> Cell:
-    """Return the scored answers of one method to the examples of one task."""
-    started = perf_counter()
-    instruction = instruction_of(card) if attempt.instructed else ""
-    predictions = predict(
-        run.backbone,
-        run.encoder(instruction=instruction),
-        examples,
-        cards={card.name: card},
-        bank=attempt.bank,
+def evaluate_prompt(annotator: Annotator, task: str, *, mirror: Path | None, rows: int) -> Cell:
+    """Score a saved prompt on the test rows of a task (the prompt's own if ``task`` is empty).
+
+    Raises:
+        SettingError: the prompt's task is not in the catalog, so its folder must be named.
+        ArtifactError: the prompt was saved with settings that this version does not know.
+    """
+    manifest = annotator.artifact.manifest
+    try:
+        config = RunConfig.model_validate(manifest.settings)
+    except ValidationError as error:
+        raise of_other_version(manifest, error) from error
+    card = annotator.card
+    if task:
+        card = find_card(task)
+    elif card.name in catalog():
+        card = card.model_copy(update={"path": catalog()[card.name]})
+    else:
+        raise SettingError(f"{card.name}: a task of your own; name its folder with --task FOLDER")
+    data = load_task(card, find_mirror(mirror))
+    return evaluate(
+        annotator.backbone,
+        CellInput(
+            backbone_name=plain_name(config.backbone),
+            card=card,
+            examples=examples_of(data, "test", limit=rows, seed=config.seed),
+            encoder=annotator.encoder(),
+            method=manifest.method + (" (other backbone)" if annotator.is_foreign else ""),
+            shots=manifest.shots,
+            seed=manifest.seed,
+            interval_seed=config.seed,
+            bank=annotator.bank(),
+        ),
     )
+
+
+def evaluate(backbone: Backbone, given: CellInput) -> Cell:
+    """Answer the examples of one task with one method, and return the scored cell."""
+    started, card, examples = perf_counter(), given.card, given.examples
+    cards = {card.name: card}
+    predictions = predict(backbone, given.encoder, examples, cards=cards, bank=given.bank)
     seconds = perf_counter() - started
     answers = [prediction.answer for prediction in predictions]
     gold = [_gold(example) for example in examples]
     scores = score(card.metric, answers, gold, labels=tuple(card.labels), positive=card.positive)
-    interval = confidence_interval(scores, np.random.default_rng(run.config.seed))
-    counted, paid = rates(answers), attempt.cost
+    interval = confidence_interval(scores, np.random.default_rng(given.interval_seed))
+    counted, paid = rates(answers), given.cost
     return Cell(
-        backbone=run.settings()["backbone"],
+        backbone=given.backbone_name,
         target=card.name,
         task_type=card.type,
-        method=attempt.method,
-        shots=attempt.shots,
+        method=given.method,
+        shots=given.shots,
         num_examples=paid.num_examples,
-        seed=attempt.seed,
+        seed=given.seed,
         metric=card.metric,
         scorer=f"{scores.scorer}; {card.setting}" if card.setting else scores.scorer,
         value=scores.value,
@@ -88,7 +131,7 @@ def evaluate(run: Run, card: TaskCard, examples: Sequence[Example], attempt: Att
         unparseable=counted.unparseable,
         ungrounded=counted.ungrounded,
         truncated=float(np.mean([prediction.input_was_cut for prediction in predictions])),
-        peak_bytes=peak_bytes(run.backbone.device),
+        peak_bytes=peak_bytes(backbone.device),
         extra=_extra(card, answers, gold),
         row_digest=_digest(examples),
         statistics=tuple(map(tuple, scores.statistics.tolist())),

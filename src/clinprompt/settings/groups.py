@@ -1,40 +1,17 @@
 """The groups of settings of a run, each with its default and unit.
 
-Knows nothing of what the settings do. Every number of the method is one of these. The paper
-publishes neither prompt length, loss weights nor rates: these defaults are this project's own.
+Knows nothing of what the settings do, and no method by name. The paper publishes neither the
+prompt length, the loss weights nor the learning rates: these defaults are this project's own.
 """
 
-from itertools import chain
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from clinprompt.errors import did_you_mean
 
 NAME_PATTERN = r"^[A-Za-z0-9][\w.-]*$"  # a name becomes a folder, and must stay one
 Routing = Literal["all", "type", "nearest"]
 Placement = Literal["prefix", "suffix", "layers"]
 Shots = Annotated[int, Field(ge=0)] | Literal["all"]
-Method = Literal[
-    "instruction",
-    "in-context",
-    "prompt-tuning",
-    "spot",
-    "peft-mpt",
-    "lora",
-    "full",
-    "metaprompt",
-    "adapted-factors",
-    "adapted-metaprompt",
-]
-METHODS: tuple[Method, ...] = get_args(Method)
-ZERO_SHOT: tuple[Method, ...] = ("instruction", "metaprompt")
-NEED_METAPROMPT: tuple[Method, ...] = (
-    "metaprompt",
-    "spot",
-    "adapted-factors",
-    "adapted-metaprompt",
-)
 SHIPPED = "shipped"
 DEFAULT_BACKBONE = "smollm2-135m"
 
@@ -67,7 +44,7 @@ class DataSettings(Settings):
 
 
 class PromptSettings(Settings):
-    """The shape of every prompt, and where an untaught one starts."""
+    """The shape of every prompt, and the start of a prompt that is trained from scratch."""
 
     length: int = Field(default=100, ge=1, description="P, positions")
     rank: int = Field(default=1, ge=1, description="R, rank of the task factors")
@@ -111,14 +88,14 @@ class SourceFitSettings(FitSettings):
 
 
 class TeacherSettings(SourceFitSettings):
-    """One prompt for each source task, on rows of its own."""
+    """One prompt for each source task, trained on the rows of that task."""
 
     learning_rate: float = Field(default=0.1, gt=0)
     together: int = Field(default=1, ge=1, description="teachers trained side by side, at most")
 
 
 class DistillSettings(SourceFitSettings):
-    """One shared prompt and rank-R factors for all source tasks, taught by the teachers."""
+    """One shared prompt, and rank-R factors for each source task, distilled from the teachers."""
 
     steps: int = Field(default=2000, ge=0)
     shared_rate: float = Field(default=0.03, gt=0)
@@ -129,10 +106,12 @@ class DistillSettings(SourceFitSettings):
     hidden_weight: float = Field(default=0.9, ge=0, description="λ of the hidden-state error")
     temperature: float = Field(default=1.0, gt=0, description="τ of the logit divergence")
     top_k: int = Field(
-        default=64, ge=0, description="likeliest tokens of a teacher, told apart; 0: all of them"
+        default=64,
+        ge=0,
+        description="the teacher's likeliest tokens that are compared one by one; 0: all",
     )
     cache_teachers: bool = Field(
-        default=True, description="keep what teachers say of a row on disk, in float16"
+        default=True, description="keep the teachers' outputs for each row on disk, in float16"
     )
     sampling_temperature: float = Field(
         default=4.0, ge=1, description="1 draws tasks by size; larger is nearer to equal shares"
@@ -141,10 +120,10 @@ class DistillSettings(SourceFitSettings):
 
 
 class AdaptSettings(FitSettings):
-    """The metaprompt fitted to a new task. Its few examples are all it may see: no validation."""
+    """The metaprompt fitted to a new task, on a few training examples and without validation."""
 
     steps: int = Field(default=60, ge=0)
-    method_steps: dict[Method, Annotated[int, Field(ge=0)]] = Field(
+    method_steps: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict, description="steps of single methods, by name"
     )
     routing: Routing = "type"
@@ -170,19 +149,14 @@ class BaselineSettings(Settings):
 class CompareSettings(Settings):
     """The grid of results.
 
-    ``methods`` are names of methods, or METHOD@VARIANT (see ``RunConfig.variants``). ``shots`` may
-    be "all": the task's training rows, at most ``data.train_rows``. ``targets`` narrows those of
-    the suite; without ``backbones`` the run's own ``backbone`` is compared on. ``together`` changes
-    how fast the grid is filled, and scores by no more than rounding.
+    ``methods`` are names of methods, or METHOD@VARIANT (see ``RunConfig.variants``); none stands
+    for the default methods. ``shots`` may be "all": the task's training rows, at most
+    ``data.train_rows``. ``targets`` selects some targets of the suite. Without ``backbones``, the
+    grid has the run's ``backbone`` only. ``together`` changes how fast the grid is filled, and
+    scores by no more than rounding.
     """
 
-    methods: tuple[str, ...] = (
-        "instruction",
-        "metaprompt",
-        "prompt-tuning",
-        "lora",
-        "adapted-metaprompt",
-    )
+    methods: tuple[str, ...] = ()
     backbones: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     ablations: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
@@ -196,9 +170,6 @@ class CompareSettings(Settings):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names one value twice: {values}")
-        for name in self.methods:
-            if (method := split_method(name)[0]) not in METHODS:
-                raise ValueError(f"methods: {name!r} is none; {did_you_mean(method, METHODS)}")
         return self
 
 
@@ -214,33 +185,21 @@ def join_method(method: str, variant: str) -> str:
 
 
 class SearchSettings(Settings):
-    """What is tried to find the settings of each method, on tasks held back from sources.
+    """The trials that search for the settings of each method, on tasks held back from sources.
 
-    ``trials`` holds, for each method, groups of other settings, equally many: a fair search gives
-    each the same number. What a trial is worth is the loss on validation rows after ``shots``.
+    ``trials`` maps each method to groups of changed settings. All methods have the same number of
+    trials, so that the search is fair. A trial is judged by the loss on validation rows after
+    training on ``shots`` examples.
     """
 
     tasks: tuple[str, ...] = Field(min_length=1)
     shots: int = Field(default=16, ge=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    trials: dict[Method, tuple[dict[str, Any], ...]]
+    trials: dict[str, tuple[dict[str, Any], ...]]
 
     @model_validator(mode="after")
     def _gives_each_the_same_number(self) -> Self:
         counts = {name: len(trials) for name, trials in self.trials.items()}
         if len(set(counts.values())) != 1 or 0 in counts.values():
             raise ValueError(f"trials: give each method equally many, not {counts}")
-        if none := sorted(set(self.trials) & {*ZERO_SHOT, "in-context"}):
-            raise ValueError(f"trials: method {none[0]} trains nothing")
-        return self
-
-    @model_validator(mode="after")
-    def _changes_what_has_an_effect(self) -> Self:
-        for method, trials in self.trials.items():
-            own = () if method in NEED_METAPROMPT else ("prompt",)
-            for lost in {*chain(*trials)} - {"adapt", "baselines", "data", *own}:
-                raise ValueError(
-                    f"trials: {lost} has no effect on {method}, as trials are fitted on one "
-                    "backbone, from one metaprompt; try it as a variant of a comparison"
-                )
         return self

@@ -1,7 +1,7 @@
 """A whole run's settings: TOML plus ``section.key=value``, checked strictly, saved with the run."""
 
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
 
@@ -11,7 +11,6 @@ from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.settings.groups import (
     DEFAULT_BACKBONE,
     NAME_PATTERN,
-    NEED_METAPROMPT,
     AdaptSettings,
     BaselineSettings,
     CompareSettings,
@@ -23,14 +22,15 @@ from clinprompt.settings.groups import (
     TeacherSettings,
     split_method,
 )
+from clinprompt.settings.local_names import with_absolute_paths
 
 
 class RunConfig(Settings):
-    """The whole road: sources → teachers → metaprompt → targets → report.
+    """All settings of a run: sources → teachers → metaprompt → targets → report.
 
     ``metaprompt`` is "" to distill one from the suite's sources, "shipped" for the one in the
-    package, or the folder of a saved one. A variant is a group of other settings under a name,
-    for methods that ask for it: ablations, or a baseline of another size.
+    package, or the folder of a saved one. A variant is a named group of changed settings for the
+    methods that name it: an ablation, or a baseline of another size.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -57,21 +57,10 @@ class RunConfig(Settings):
         """Return the backbones of the grid: those of ``compare``, else the run's own."""
         return self.compare.backbones or (self.backbone,)
 
-    @property
-    def learning(self) -> tuple[str, ...]:
-        """Return the variants ("" for none) whose metaprompt the grid needs and must distill."""
-        needed = self.variants_of(NEED_METAPROMPT)
-        return tuple(name for name in needed if not self.varied(name).metaprompt)
-
-    def variants_of(self, methods: Collection[str]) -> tuple[str, ...]:
-        """Return the variants ("" for none) under which the grid has one of these methods."""
-        named = [split_method(name) for name in self.compare.methods]
-        return tuple(dict.fromkeys(variant for method, variant in named if method in methods))
-
     @model_validator(mode="before")
     @classmethod
     def _runs_on_a_compared_backbone(cls, values: object) -> object:
-        """Take the first of ``compare.backbones`` where no backbone is told."""
+        """Take the first of ``compare.backbones`` if no backbone is set."""
         if isinstance(values, dict) and "backbone" not in values:
             grid = values.get("compare")
             if isinstance(grid, dict) and isinstance(grid.get("backbones"), list):
@@ -82,8 +71,8 @@ class RunConfig(Settings):
     def _compares_its_backbone(self) -> Self:
         if self.backbone not in self.backbones:
             raise ValueError(
-                f"compare.backbones: has not the run's own, {self.backbone!r}; add it, or set "
-                "backbone to one of them"
+                f"compare.backbones: lacks the run's own backbone, {self.backbone!r}; add it, or "
+                "set backbone to one of them"
             )
         return self
 
@@ -101,30 +90,13 @@ class RunConfig(Settings):
                 hint = "; name others in compare.backbones" if kept[0] == "backbone" else ""
                 raise ValueError(f"variants.{name}: {kept[0]} is the same in all variants{hint}")
             self.varied(name)
-        for name in (*self.compare.methods, *(self.search.trials if self.search else ())):
-            self._check_method(*split_method(name))
         for method, trials in (self.search.trials if self.search else {}).items():
             for number, changes in enumerate(trials, start=1):
                 self.changed(changes, source=f"search.trials.{method}, trial {number}")
         return self
 
-    def _check_method(self, method: str, variant: str) -> None:
-        """Check what only certain methods cannot do, before others have taken hours."""
-        own = self.varied(variant) if variant else self
-        where = f" in variant {variant}" if variant else ""
-        if method == "full" and own.dtype != "float32":
-            raise ValueError(
-                f"method full changes the weights themselves: set dtype = 'float32'{where}, or "
-                "give it a variant that does"
-            )
-        if method == "spot" and own.metaprompt:
-            raise ValueError(
-                "method spot starts from prompts of single sources, which a metaprompt that is "
-                f"given has not: leave spot out, or set metaprompt = ''{where}"
-            )
-
     def varied(self, variant: str) -> "RunConfig":
-        """Return the settings of a variant ("" for the plain ones), which has no variants.
+        """Return the settings of a variant ("" for none), without grid, variants and search.
 
         Raises:
             SettingError: a setting of it is unknown or out of range.
@@ -179,13 +151,16 @@ def check_config(
 ) -> RunConfig:
     """Check plain values, with overrides on top; ``source`` names them in errors.
 
+    A name that is an existing local path becomes absolute, so that the settings do not depend on
+    the working directory from here on.
+
     Raises:
         SettingError: a setting is unknown or out of range.
     """
     for override in overrides:
         _apply(values, override)
     try:
-        return RunConfig.model_validate(values)
+        return RunConfig.model_validate(with_absolute_paths(values))
     except ValidationError as error:
         raise SettingError(f"{source}: {_first_problem(error)}") from error
 

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from opened_run import manifest_in, open_run
 from tiny import random_prompts, random_rows
 
 from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.errors import SettingError
+from clinprompt.methods.method import Start
 from clinprompt.methods.routing import starting_prompt
 from clinprompt.prompts.artifact import make_artifact
-from clinprompt.runs.run import open_run
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
 from clinprompt.training.fit import mean_loss
@@ -32,8 +33,9 @@ def start(tmp_path, tiny_llama_folder):
         run = open_run(folder, check_config(settings, source="x"))
         cards = [find_card(name) for name in sources]
         tensors = {"shared": shared, "u": u[: len(cards)], "v": v[: len(cards)]}
-        metaprompt = make_artifact(run.manifest("metaprompt", "m", "distilled", cards), tensors)
-        prompts = starting_prompt(run, metaprompt, find_card(task), rows=examples)
+        metaprompt = make_artifact(manifest_in(run, "metaprompt", cards), tensors)
+        given = Start(run.config, run.backbone, find_card(task), examples)
+        prompts = starting_prompt(given, metaprompt)
         return prompts, lambda tuner: mean_loss(run.backbone, PromptTuner(tuner), examples)
 
     start.u, start.v = u, v

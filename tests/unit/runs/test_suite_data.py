@@ -9,14 +9,8 @@ from transformers import AutoTokenizer
 
 from clinprompt.batches.encode import Encoder
 from clinprompt.errors import DataError, SettingError
-from clinprompt.runs.suite_data import (
-    SuiteData,
-    candidates,
-    cards_of,
-    check_suite,
-    load_suite,
-    training_rows,
-)
+from clinprompt.runs.suite_data import SuiteData, cards_of, check_suite, load_suite
+from clinprompt.runs.task_rows import candidates, training_rows
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import TaskData, load_task

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from clinprompt.errors import SettingError
+from clinprompt.methods.check_methods import check_methods
+from clinprompt.methods.resolve import on_backbone, resolve_all, variants_to_distill
 from clinprompt.settings.run import check_config, load_config
 from clinprompt.tasks.suite import find_suite
 
@@ -12,7 +14,8 @@ CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
 
 
 def check(*overrides, **values):
-    return check_config({"name": "x", **values}, source="c.toml", overrides=overrides)
+    config = check_config({"name": "x", **values}, source="c.toml", overrides=overrides)
+    return check_methods(config)
 
 
 def test_defaults_stand_where_nothing_is_set():
@@ -60,13 +63,16 @@ def test_an_override_that_names_nothing_is_refused(override):
         ({"prompt": 5}, "prompt: Input should be a valid dictionary"),
         ({"distill": {"temperature": 0}}, r"distill.temperature: .*greater than 0 \(given: 0\)"),
         ({"adapt": {"routing": "best"}}, "adapt.routing: .*'all', 'type' or 'nearest'"),
-        ({"compare": {"methods": ["loar"]}}, "compare: .*'loar' is none; did you mean lora"),
+        ({"compare": {"methods": ["loar"]}}, "compare.methods: 'loar' is none; did you mean lora"),
         ({"seed": "one"}, "seed: .*valid integer"),
         (
             {"search": {"tasks": ["a"], "trials": {"lora": [{}]}, "shot": 4}},
             "search.shot: unknown setting; did you mean shots",
         ),
-        ({"backbone": "c", "compare": {"backbones": ["a", "b"]}}, "has not the run's own, 'c'"),
+        (
+            {"backbone": "c", "compare": {"backbones": ["a", "b"]}},
+            "lacks the run's own backbone, 'c'",
+        ),
         (
             {"dtype": "bfloat16", "compare": {"methods": ["full"]}},
             "method full changes the weights themselves: set dtype = 'float32'",
@@ -162,7 +168,8 @@ def test_what_must_be_distilled_is_what_the_grid_needs_and_is_not_given():
     variants = {"wide": {"prompt": {"rank": 2}}, "ready": {"metaprompt": "shipped"}}
 
     def learning(*methods):
-        return check(compare={"methods": methods}, variants=variants).learning
+        config = check(compare={"methods": methods}, variants=variants)
+        return variants_to_distill(on_backbone(resolve_all(config), config.backbone))
 
     assert learning("lora", "prompt-tuning@wide") == ()
     assert learning("adapted-factors@ready", "metaprompt@ready") == ()

@@ -31,7 +31,6 @@ from clinprompt.evaluation.statistics.summaries import (
 )
 from clinprompt.settings.groups import Shots, split_method
 
-REFERENCES = ("lora", "prompt-tuning", "instruction")  # and variants; the last for no training
 _SEED = 1  # the same cells give the same tables
 _TEST_NOTE = (
     "Score less that of {reference} on the same test rows. Brackets: 95 % paired bootstrap. p: "
@@ -41,8 +40,8 @@ _TEST_NOTE = (
 )
 
 
-def comparison_tables(summaries: Summaries) -> list[Table]:
-    """Return differences, ranks and ablations of one backbone, by number of shots.
+def comparison_tables(summaries: Summaries, references: Sequence[str]) -> list[Table]:
+    """Return differences to the references, ranks and ablations of one backbone, by shots.
 
     Without statistics by row, as in results kept by earlier versions, only ranks are told.
     """
@@ -51,7 +50,7 @@ def comparison_tables(summaries: Summaries) -> list[Table]:
     tables: list[Table] = []
     for shots in all_shots(summaries):
         grid = at_shots(main, shots)
-        comparisons = _comparisons(grid, generator)
+        comparisons = _comparisons(grid, references, generator)
         tables += [difference_table(one, targets_of(grid.values()), shots) for one in comparisons]
         tables += rank_tables(grid, comparisons, shots)
         tables += ablation_tables(at_shots(summaries, shots), shots, generator)
@@ -144,12 +143,12 @@ def difference_text(difference: Difference | None) -> str:
     return f"{difference.value:+.2f} {ends}, {probability}"
 
 
-def _comparisons(grid: Grid, generator: Generator) -> list[Comparison]:
+def _comparisons(grid: Grid, references: Sequence[str], generator: Generator) -> list[Comparison]:
     """Return the methods held against each reference that is there, if rows can be compared."""
     methods = methods_of(grid.values())
     if len(methods) < 2 or not any(one.scores for one in grid.values()):
         return []
-    found = [one for name in REFERENCES for one in methods if split_method(one)[0] == name]
+    found = [one for name in references for one in methods if split_method(one)[0] == name]
     return [
         compare(grid, [name for name in methods if name != reference], reference, generator)
         for reference in found

@@ -62,21 +62,26 @@ def table_rows(
     return _score_rows(summarize(cells, np.random.default_rng(_SEED)), baselines)
 
 
-def score_tables(cells: Sequence[Cell], baselines: Mapping[str, Baseline]) -> list[Table]:
+def score_tables(
+    cells: Sequence[Cell], baselines: Mapping[str, Baseline], shown_methods: Sequence[str] = ()
+) -> list[Table]:
     """Return the scores, a table for each backbone and number of shots."""
     tables = []
     for backbone, group in (groups := by_backbone(cells)).items():
         summaries = summarize(group, np.random.default_rng(_SEED))
-        tables += headed(summary_tables(summaries, baselines), backbone, groups)
+        tables += headed(summary_tables(summaries, baselines, shown_methods), backbone, groups)
     return tables
 
 
-def summary_tables(summaries: Summaries, baselines: Mapping[str, Baseline]) -> list[Table]:
+def summary_tables(
+    summaries: Summaries, baselines: Mapping[str, Baseline], shown_methods: Sequence[str] = ()
+) -> list[Table]:
     """Return the scores of one backbone, a table for each number of shots, without ablations."""
     tables: list[Table] = []
     for shots in all_shots(summaries):
         chosen = {key: one for key, one in without_ablations(summaries).items() if key[2] == shots}
-        notes = ["" if tables else _SCORE_NOTE, _seed_note(chosen), _rows_note(chosen, shots)]
+        rows_note = _rows_note(chosen, shots, shown_methods)
+        notes = ["" if tables else _SCORE_NOTE, _seed_note(chosen), rows_note]
         note = " ".join(filter(None, notes))
         tables.append(Table(f"Scores, {shots_name(shots)}", *_score_rows(chosen, baselines), note))
     return tables
@@ -199,17 +204,17 @@ def _seed_note(summaries: Summaries) -> str:
     )
 
 
-def _rows_note(summaries: Summaries, shots: Shots) -> str:
+def _rows_note(summaries: Summaries, shots: Shots, shown_methods: Sequence[str]) -> str:
     """Return which targets have fewer training rows than shots; of all rows, how many.
 
-    In-context examples are told apart: as many as the context holds.
+    ``shown_methods`` train nothing: they read as many examples as fit into the context.
     """
-    taught, shown = list[Summary](), list[Summary]()
+    trained, shown = list[Summary](), list[Summary]()
     for one in summaries.values():
-        (shown if split_method(one.method)[0] == "in-context" else taught).append(one)
+        (shown if split_method(one.method)[0] in shown_methods else trained).append(one)
     start = "Training rows" if shots == "all" else f"Fewer training rows than {shots}"
     notes = (
-        _examples_note(start, taught, shots),
+        _examples_note(start, trained, shots),
         _examples_note("In-context examples that fit into the context", shown, shots),
     )
     return " ".join(filter(None, notes))

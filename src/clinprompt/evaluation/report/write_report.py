@@ -59,6 +59,7 @@ class ReportContents:
 
     ``dropped`` counts the rows of each source that overlapped with targets; ``curves`` maps
     ``phase/name`` to (step, loss) pairs; ``environment`` holds versions; ``command`` repeats it.
+    Methods are tested against the ``references``; ``shown_methods`` read examples without training.
     """
 
     title: str
@@ -72,6 +73,8 @@ class ReportContents:
     notes: Sequence[str] = ()
     command: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    references: Sequence[str] = ()
+    shown_methods: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def write_report(folder: Path, contents: ReportContents) -> None:
     results = [
         table
         for name, group in groups.items()
-        for table in headed(result_tables(group, summaries[name], contents.baselines), name, groups)
+        for table in headed(result_tables(group, summaries[name], contents), name, groups)
     ]
     for picture in pictures:
         write_bytes(folder / "figures" / picture.name, picture.png)
@@ -114,11 +117,12 @@ def write_report(folder: Path, contents: ReportContents) -> None:
 
 
 def result_tables(
-    cells: Sequence[Cell], summaries: Summaries, baselines: Mapping[str, Baseline]
+    cells: Sequence[Cell], summaries: Summaries, contents: ReportContents
 ) -> list[Table]:
     """Return the tables of one backbone: scores, types, differences, ranks, ablations, costs."""
-    scores = [*summary_tables(summaries, baselines), *type_tables(summaries)]
-    return [*scores, *comparison_tables(summaries), *cost_tables(cells)]
+    scores = summary_tables(summaries, contents.baselines, contents.shown_methods)
+    comparisons = comparison_tables(summaries, contents.references)
+    return [*scores, *type_tables(summaries), *comparisons, *cost_tables(cells)]
 
 
 def toml_like(settings: Mapping[str, object], section: str = "") -> str:

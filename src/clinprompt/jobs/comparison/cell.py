@@ -1,144 +1,141 @@
 """Compute one cell of a comparison: fit a method to its shots, answer the test rows, score."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 
-from clinprompt.backbone.bank import Bank, make_bank, text_bank
+from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.memory import start_peak
+from clinprompt.batches.encode import Row
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adapted, Fit, adapt, adapt_together
-from clinprompt.jobs.comparison.grid import Wanted
-from clinprompt.jobs.evaluate import Attempt, Cost, evaluate
-from clinprompt.methods.routing import starting_prompt
+from clinprompt.jobs.comparison.grid import CellSpec
+from clinprompt.jobs.comparison.variants import OpenVariant
+from clinprompt.jobs.evaluate import CellInput, Cost, evaluate
+from clinprompt.jobs.teachers import load_teacher
+from clinprompt.methods.method import Start
+from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
-from clinprompt.runs.run import Run
-from clinprompt.runs.suite_data import examples_of
-from clinprompt.settings.groups import Method, split_method
-from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds import instruction_of, make_example
-from clinprompt.tasks.records import Example, Record
+from clinprompt.settings.local_names import plain_name
+from clinprompt.tasks.kinds import instruction_of
 
 
-def compute_cell(run: Run, wanted: Wanted, metaprompt: Artifact | None) -> Cell:
-    """Return one cell; a prompt that was trained for it is in the run's store then.
+def compute_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Cell:
+    """Return one cell; save the prompt that was trained for it, if any, in the run's store.
 
     Raises:
         ClinpromptError: the method cannot be fitted to the task.
     """
-    start_peak(run.backbone.device)
-    card, method = wanted.data.card, _method(wanted)
-    if method == "instruction":
-        attempt = Attempt(wanted.method, 0, wanted.seed, instructed=True)
-        return evaluate(run, card, _test_examples(run, wanted, instruct=True), attempt)
-    if method == "metaprompt":
-        assert metaprompt is not None
-        bank = _bank(run, starting_prompt(run, metaprompt, card)([0]))
-        attempt = Attempt(wanted.method, 0, wanted.seed, bank)
-        return evaluate(run, card, _test_examples(run, wanted), attempt)
-    if method == "in-context":
-        records = run.candidates(wanted.data).records(_count(run, wanted), seed=wanted.seed)
-        bank, num_shown = _demonstrations(run, card, records)
-        cost = Cost(num_examples=num_shown)
-        attempt = Attempt(wanted.method, wanted.shots, wanted.seed, bank, cost, instructed=True)
-        return evaluate(run, card, _test_examples(run, wanted, instruct=True), attempt)
-    return _fitted(run, wanted, metaprompt)
+    start_peak(opened.backbone.device)
+    if method_of(spec.method).trains == "nothing":
+        return _untrained_cell(opened, spec, metaprompt)
+    fit = _fit(opened, spec, metaprompt)
+    with adapt(fit, opened.workspace) as fitted:
+        return _fitted_cell(opened, spec, fit, fitted)
 
 
-def compute_cells(run: Run, team: Sequence[Wanted], metaprompt: Artifact | None) -> Iterator[Cell]:
+def compute_cells(
+    opened: OpenVariant, team: Sequence[CellSpec], metaprompt: Artifact | None
+) -> Iterator[Cell]:
     """Train the prompts of several cells side by side; yield each cell when it is scored.
 
-    The peak memory of each is that since the team began.
+    The peak memory of each cell is measured from the start of the team.
 
     Raises:
         ClinpromptError: a method cannot be fitted to its task.
     """
-    start_peak(run.backbone.device)
-    fits = [_fit(run, wanted) for wanted in team]
-    for wanted, fit, fitted in zip(team, fits, adapt_together(run, fits, metaprompt), strict=True):
-        yield _scored(run, wanted, fit, fitted)
+    start_peak(opened.backbone.device)
+    fits = [_fit(opened, spec, metaprompt) for spec in team]
+    all_fitted = adapt_together(fits, opened.workspace)
+    for spec, fit, fitted in zip(team, fits, all_fitted, strict=True):
+        yield _fitted_cell(opened, spec, fit, fitted)
 
 
-def _fitted(run: Run, wanted: Wanted, metaprompt: Artifact | None) -> Cell:
-    fit = _fit(run, wanted)
-    with adapt(run, fit, metaprompt) as fitted:
-        return _scored(run, wanted, fit, fitted)
+def _untrained_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Cell:
+    method, card = method_of(spec.method), spec.data.card
+    assert method.untrained is not None
+    instruction = instruction_of(card) if method.is_instructed else ""
+    encoder = opened.task_rows.encoder(instruction=instruction)
+    candidates = opened.task_rows.candidates(spec.data) if method.uses_shots else None
+    records = candidates.records(_count(opened, spec), seed=spec.seed) if candidates else ()
+    bank, num_shown = method.untrained(_start(opened, spec, metaprompt), encoder, records)
+    return _scored(opened, spec, bank, Cost(num_examples=num_shown))
 
 
-def _fit(run: Run, wanted: Wanted) -> Fit:
-    if wanted.shots == "all":
-        rows = run.training_rows(wanted.data)
-    else:
-        rows = run.few_rows(wanted.data, _count(run, wanted), seed=wanted.seed)
-    return Fit(_method(wanted), wanted.data.card, rows, wanted.name, wanted.seed)
-
-
-def _scored(run: Run, wanted: Wanted, fit: Fit, fitted: Adapted) -> Cell:
-    """Return the cell of a fitted method; save what was trained, forget its checkpoint."""
+def _fitted_cell(opened: OpenVariant, spec: CellSpec, fit: Fit, fitted: Adapted) -> Cell:
+    """Return the cell of a fitted method; save what was trained, remove its checkpoint."""
     with torch.no_grad():
-        bank = _bank(run, fitted.tuner.prompts([0]), fitted)
-    cost = _cost(fitted, len(fit.rows))
-    attempt = Attempt(wanted.method, wanted.shots, wanted.seed, bank, cost)
-    cell = evaluate(run, fit.card, _test_examples(run, wanted), attempt)
+        prompts = fitted.tuner.prompts([0])
+    with torch.inference_mode():
+        bank = make_bank(opened.backbone.model, prompts, fitted.tuner.placement)
+    cell = _scored(opened, spec, bank, _cost(fitted, len(fit.start.rows)))
     if fitted.artifact:
-        run.store.save(_with_score(fitted.artifact, cell))
-    run.forget(fit.name)
+        opened.workspace.store.save(_with_score(fitted.artifact, cell))
+    opened.workspace.forget(fit.name)
     return cell
 
 
-def _method(wanted: Wanted) -> Method:
-    method: Method = split_method(wanted.method)[0]  # type: ignore[assignment]  # config checked it
-    return method
+def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fit:
+    if spec.shots == "all":
+        rows = opened.task_rows.training(spec.data)
+    else:
+        rows = opened.task_rows.shots(spec.data, _count(opened, spec), seed=spec.seed)
+    start = _start(opened, spec, metaprompt, rows)
+    return Fit(method_of(spec.method), start, spec.name)
 
 
-def _count(run: Run, wanted: Wanted) -> int:
-    """Return how many shots there are: those asked for, or all that the task has, if it has any."""
-    assert isinstance(wanted.shots, int)
-    return min(wanted.shots, max(1, len(run.candidates(wanted.data).rows)))
+def _start(
+    opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None, rows: Sequence[Row] = ()
+) -> Start:
+    return Start(
+        opened.config,
+        opened.backbone,
+        spec.data.card,
+        rows,
+        spec.seed,
+        metaprompt,
+        partial(load_teacher, opened.teacher_workspace),
+        opened.workspace.reporter.say,
+    )
 
 
-def _test_examples(run: Run, wanted: Wanted, *, instruct: bool = False) -> tuple[Example, ...]:
-    limit, seed = run.config.data.test_rows, run.config.seed
-    return examples_of(wanted.data, "test", limit=limit, seed=seed, instruct=instruct)
+def _scored(opened: OpenVariant, spec: CellSpec, bank: Bank, cost: Cost) -> Cell:
+    method, card = method_of(spec.method), spec.data.card
+    is_instructed = method.is_instructed
+    instruction = instruction_of(card) if is_instructed else ""
+    return evaluate(
+        opened.backbone,
+        CellInput(
+            backbone_name=plain_name(opened.config.backbone),
+            card=card,
+            examples=opened.task_rows.test_examples(spec.data, instruct=is_instructed),
+            encoder=opened.task_rows.encoder(instruction=instruction),
+            method=spec.method,
+            shots=spec.shots,
+            seed=spec.seed,
+            interval_seed=opened.config.seed,
+            bank=bank,
+            cost=cost,
+        ),
+    )
 
 
-def _bank(run: Run, prompts: torch.Tensor | None, fitted: Adapted | None = None) -> Bank:
-    """Return the one prompt of a cell, ready to be read with rows."""
-    placement = fitted.tuner.placement if fitted else run.config.prompt.placement
-    with torch.inference_mode():
-        return make_bank(run.backbone.model, prompts, placement)
-
-
-def _demonstrations(run: Run, card: TaskCard, records: Sequence[Record]) -> tuple[Bank, int]:
-    """Return shots as text in front of every row, each as the model is asked and should answer.
-
-    Returns how many fit into the backbone's context beside the longest row, too.
-    """
-    encoder = run.encoder(instruction=instruction_of(card))
-    room = run.backbone.context - encoder.max_input_tokens - encoder.target_limit(card.name)
-    begin = run.backbone.tokenizer.bos_token_id
-    ids: list[int] = []
-    for number, record in enumerate(records):
-        row = encoder.encode(make_example(card, record, instruct=True))
-        own = row.input_ids + row.target_ids
-        if ids and own[0] == begin:
-            own = own[1:]
-        if len(ids) + len(own) > room:
-            return text_bank(run.backbone.model, ids), number
-        ids += own
-    return text_bank(run.backbone.model, ids), len(records)
+def _count(opened: OpenVariant, spec: CellSpec) -> int:
+    """Return the number of shots: as many as the cell asks for, or all rows of a smaller task."""
+    assert isinstance(spec.shots, int)
+    return min(spec.shots, max(1, len(opened.task_rows.candidates(spec.data).rows)))
 
 
 def _cost(fitted: Adapted, num_examples: int) -> Cost:
     progress = fitted.progress
-    speed = progress.tokens / progress.seconds if progress.seconds else 0.0
     return Cost(
-        fitted.trained_numbers,
-        fitted.num_bytes,
-        num_examples,
-        progress.step,
-        progress.seconds,
-        speed,
+        trained_numbers=fitted.trained_numbers,
+        artifact_bytes=fitted.num_bytes,
+        num_examples=num_examples,
+        steps=progress.step,
+        seconds=progress.seconds,
+        tokens_per_second=progress.tokens / progress.seconds if progress.seconds else 0.0,
     )
 
 

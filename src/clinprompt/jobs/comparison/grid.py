@@ -1,4 +1,4 @@
-"""Lay out the cells of a comparison in an order that may be cut anywhere. Computes nothing."""
+"""List the cells of a comparison, in an order that may be stopped anywhere. Computes nothing."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,15 +7,15 @@ from itertools import chain, islice, zip_longest
 
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.evaluation.cells import CellKey, cell_name
-from clinprompt.methods.table import TRAIN_PROMPTS
-from clinprompt.runs.run import plain_name
-from clinprompt.settings.groups import ZERO_SHOT, CompareSettings, Shots, split_method
+from clinprompt.methods.table import method_of
+from clinprompt.settings.groups import CompareSettings, Shots, split_method
+from clinprompt.settings.local_names import plain_name
 from clinprompt.tasks.load import TaskData
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """One cell that a comparison asks for; ``method`` may be METHOD@VARIANT."""
+class CellSpec:
+    """One cell of the grid, computed or not; ``method`` may be METHOD@VARIANT."""
 
     backbone: str
     data: TaskData
@@ -25,7 +25,7 @@ class Wanted:
 
     @property
     def key(self) -> CellKey:
-        """Return what tells this cell from every other."""
+        """Return what identifies this cell."""
         backbone = plain_name(self.backbone)
         return (backbone, self.data.card.name, self.method, self.shots, self.seed)
 
@@ -35,38 +35,45 @@ class Wanted:
         return cell_name(self.data.card.name, self.method, self.shots, self.seed)
 
     @property
+    def variant(self) -> str:
+        """Return the variant whose settings the cell uses ("" for none)."""
+        return split_method(self.method)[1]
+
+    @property
     def team(self) -> tuple[str, str, Shots, int] | None:
-        """Return what cells have in common that can be trained side by side; None: this cannot."""
-        method, variant = split_method(self.method)
-        return (self.backbone, variant, self.shots, self.seed) if method in TRAIN_PROMPTS else None
+        """Return the key of cells that can be trained side by side; None: train it alone."""
+        trains_prompt = method_of(self.method).trains == "prompt"
+        return (self.backbone, self.variant, self.shots, self.seed) if trains_prompt else None
 
 
-Block = tuple[Wanted, ...]
+Block = tuple[CellSpec, ...]
 
 
-def mates(wanted: Wanted, unfinished: Iterable[Wanted]) -> Iterator[Wanted]:
-    """Yield a cell, then those that can be trained side by side with it, in their order."""
-    yield wanted
-    if wanted.team:
-        yield from (one for one in unfinished if one.team == wanted.team and one.key != wanted.key)
+def team_of(spec: CellSpec, unfinished: Iterable[CellSpec]) -> Iterator[CellSpec]:
+    """Yield a cell, then the unfinished cells that can be trained side by side with it."""
+    yield spec
+    if spec.team:
+        yield from (one for one in unfinished if one.team == spec.team and one.key != spec.key)
 
 
-def reach(left: Sequence[Wanted], ahead: Sequence[Wanted], size: int) -> list[Wanted]:
-    """Return the cells that are begun with ``left``: also those ahead that fill up its last teams.
+def with_team_members(
+    left: Sequence[CellSpec], ahead: Sequence[CellSpec], size: int
+) -> list[CellSpec]:
+    """Return the cells of ``left``, and those of ``ahead`` that complete their teams.
 
-    ``size`` is how many cells make a team.
+    ``size`` is the number of cells in a complete team.
     """
-    begun = list(left)
+    started = list(left)
     for team, count in Counter(one.team for one in left if one.team).items():
-        begun += islice((one for one in ahead if one.team == team), -count % size)
-    return begun
+        started += islice((one for one in ahead if one.team == team), -count % size)
+    return started
 
 
 def blocks(compare: CompareSettings, backbone: str, targets: Sequence[TaskData]) -> Iterator[Block]:
     """Yield the grid block by block: all methods on one target, at one number of shots, one seed.
 
-    Targets of different types take turns, so a grid that is cut after any block compares all
-    methods on the same rows, and the types evenly.
+    Targets of different types take turns. A grid that is stopped after any block thus compares all
+    methods on the same rows, and has about as many targets of each type.
     """
     ordered = _in_turn(targets)
     for name in compare.backbones or (backbone,):
@@ -75,11 +82,11 @@ def blocks(compare: CompareSettings, backbone: str, targets: Sequence[TaskData])
                 for data in ordered:
                     methods = _methods(compare, shots, seed)
                     if methods:
-                        yield tuple(Wanted(name, data, one, shots, seed) for one in methods)
+                        yield tuple(CellSpec(name, data, one, shots, seed) for one in methods)
 
 
 def chosen_targets(compare: CompareSettings, targets: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the targets that the comparison is narrowed to.
+    """Return the names of the targets that are compared: ``compare.targets``, or all.
 
     Raises:
         SettingError: the suite has no such target.
@@ -93,13 +100,13 @@ def chosen_targets(compare: CompareSettings, targets: Sequence[str]) -> tuple[st
 
 
 def _methods(compare: CompareSettings, shots: Shots, seed: int) -> list[str]:
-    """Return the methods that have a cell at so many shots; untrained ones need one seed only."""
+    """Return the methods that have a cell at so many shots; zero-shot ones need one seed only."""
 
     def has_cell(name: str) -> bool:
-        method = split_method(name)[0]
-        if method in ZERO_SHOT:
+        method = method_of(name)
+        if not method.uses_shots:
             return shots == 0 and seed == compare.seeds[0]
-        return shots != 0 and not (method == "in-context" and shots == "all")
+        return shots != 0 and (method.allows_all_shots or shots != "all")
 
     return [name for name in compare.methods if has_cell(name)]
 

@@ -1,6 +1,7 @@
-"""Gather what the report of a comparison shows beside its cells."""
+"""Collect what the report of a comparison shows in addition to its cells."""
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from pathlib import Path
 
 import numpy as np
 
@@ -8,10 +9,16 @@ from clinprompt.evaluation.cells import Cell, cell_name
 from clinprompt.evaluation.report.score_tables import Baseline
 from clinprompt.evaluation.report.write_report import ReportContents, TaskRow
 from clinprompt.evaluation.statistics.significance import chance, majority
+from clinprompt.jobs.comparison.variants import OpenVariant
 from clinprompt.methods.metaprompts import find_metaprompt
-from clinprompt.runs.run import Run, environment, plain_name
-from clinprompt.runs.suite_data import SuiteData, encode_all, examples_of
-from clinprompt.settings.groups import NEED_METAPROMPT, SHIPPED
+from clinprompt.methods.resolve import Resolved, on_backbone, variants_with
+from clinprompt.methods.table import REFERENCES, SHOWN_METHODS
+from clinprompt.runs.manifest import shareable_settings
+from clinprompt.runs.suite_data import SuiteData
+from clinprompt.runs.task_rows import TaskRows, encode_all, examples_of
+from clinprompt.runs.workspace import environment
+from clinprompt.settings.groups import SHIPPED
+from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import SPLITS, Split
 from clinprompt.tasks.load import TaskData
@@ -21,37 +28,45 @@ from clinprompt.training.runlog import RunLog
 
 
 def report_contents(
-    run: Run, suite: SuiteData, cells: Sequence[Cell], command: str
+    plain: OpenVariant,
+    settings: Resolved,
+    suite: SuiteData,
+    cells: Sequence[Cell],
+    *,
+    command: str,
 ) -> ReportContents:
-    """Return all that a report shows of a comparison; ``run`` is its plain one."""
-    config = run.config
+    """Return all that a report shows of a comparison; ``plain`` is its run without variant."""
+    config = plain.config
+    targets = [data.card.name for data in suite.targets]
     return ReportContents(
-        title=f"{config.name}: one metaprompt, {len(suite.targets)} unseen tasks",
+        title=f"{config.name}: one metaprompt, {len(targets)} unseen tasks",
         suite=suite.name,
         cells=cells,
-        baselines={data.card.name: _baseline(run, data) for data in suite.targets},
-        settings=run.settings(),
+        baselines={data.card.name: _baseline(config, data) for data in suite.targets},
+        settings=shareable_settings(config),
         dropped=suite.dropped | {f"{name} (training)": n for name, n in suite.copies.items() if n},
         tasks=[
-            *(_task_row(run, data, "train") for data in suite.sources),
-            *(_task_row(run, data, "test") for data in suite.targets),
+            *(_task_row(plain.task_rows, data, "train") for data in suite.sources),
+            *(_task_row(plain.task_rows, data, "test") for data in suite.targets),
         ],
-        curves=_curves(run, cells),
-        notes=[*suite.missing, *_origins(config, [data.card.name for data in suite.targets])],
+        curves=_curves(plain.workspace.folder, config.variants, cells),
+        notes=[*suite.missing, *_origins(on_backbone(settings, config.backbone), targets)],
         command=command,
-        environment=environment(run.backbone),
+        environment=environment(plain.backbone),
+        references=REFERENCES,
+        shown_methods=SHOWN_METHODS,
     )
 
 
-def _origins(config: RunConfig, targets: Sequence[str]) -> Iterator[str]:
-    """Say where metaprompts come from that were not distilled for this comparison."""
+def _origins(configs: Mapping[str, RunConfig], targets: Sequence[str]) -> Iterator[str]:
+    """Describe the origin of each metaprompt that was not distilled for this comparison."""
     variants: dict[str, list[str]] = {}
-    for variant in config.variants_of(NEED_METAPROMPT):
-        variants.setdefault(config.varied(variant).metaprompt, []).append(variant)
+    for variant in variants_with(configs[""], lambda method: method.needs_metaprompt):
+        variants.setdefault(configs[variant].metaprompt, []).append(variant)
     for name, own in variants.items():
         if name:
             of = f" of {', '.join(own)}" if all(own) else ""
-            yield from _origin(name, of, config.backbone, targets)
+            yield from _origin(name, of, configs[""].backbone, targets)
 
 
 def _origin(name: str, of: str, backbone: str, targets: Sequence[str]) -> list[str]:
@@ -68,10 +83,12 @@ def _origin(name: str, of: str, backbone: str, targets: Sequence[str]) -> list[s
     return notes
 
 
-def _curves(run: Run, cells: Sequence[Cell]) -> dict[str, list[tuple[int, float]]]:
-    """Return losses by panel and line: of the sources, then of each target's cells, one seed.
+def _curves(
+    run_folder: Path, variants: Iterable[str], cells: Sequence[Cell]
+) -> dict[str, list[tuple[int, float]]]:
+    """Return losses by panel and line: of the sources, then of the cells of each target, one seed.
 
-    Variants with teachers or a metaprompt of their own log them below the run's folder.
+    A variant that trains its own teachers or metaprompt logs them in a folder below the run's.
     """
     first = min(cell.seed for cell in cells)
     shown = {
@@ -80,8 +97,8 @@ def _curves(run: Run, cells: Sequence[Cell]) -> dict[str, list[tuple[int, float]
         if cell.seed == first
     }
     curves: dict[str, list[tuple[int, float]]] = {}
-    for variant in ("", *run.config.variants):
-        folder = run.folder / "variants" / variant if variant else run.folder
+    for variant in ("", *variants):
+        folder = run_folder / "variants" / variant if variant else run_folder
         for row in RunLog(folder / "metrics.jsonl").rows():
             name = _curve_name(row["phase"], variant, shown)
             if name and "loss" in row:
@@ -98,8 +115,8 @@ def _curve_name(phase: str, variant: str, shown: Set[str]) -> str:
     return f"{panel}{'@' if variant else ''}{variant}/{line or panel}"
 
 
-def _baseline(run: Run, data: TaskData) -> Baseline:
-    card, config = data.card, run.config
+def _baseline(config: RunConfig, data: TaskData) -> Baseline:
+    card = data.card
     examples = examples_of(data, "test", limit=config.data.test_rows, seed=config.seed)
     gold = [_answer(example.record) for example in examples]
     training = [_answer(record) for record in data.splits["train"]]
@@ -126,13 +143,13 @@ def _answer(record: Record) -> Answer:
     return record.answer
 
 
-def _task_row(run: Run, data: TaskData, split: Split) -> TaskRow:
-    settings, seed = run.config.data, run.config.seed
+def _task_row(task_rows: TaskRows, data: TaskData, split: Split) -> TaskRow:
+    settings, seed = task_rows.settings, task_rows.seed
     limit = settings.train_rows if split == "train" else settings.test_rows
-    encoder = run.encoder()
+    encoder = task_rows.encoder()
     used = encode_all(encoder, data.card, examples_of(data, split, limit=limit, seed=seed))
-    training = examples_of(data, "train", limit=settings.train_rows, seed=seed)
-    taught = encode_all(encoder, data.card, training)
+    examples = examples_of(data, "train", limit=settings.train_rows, seed=seed)
+    training = encode_all(encoder, data.card, examples)
     train, validation, test = (len(data.splits[name]) for name in SPLITS)
     return TaskRow(
         name=data.card.name,
@@ -142,5 +159,5 @@ def _task_row(run: Run, data: TaskData, split: Split) -> TaskRow:
         num_test=test,
         license=data.card.source.license,
         truncated=float(np.mean([row.input_was_cut for row in used])),
-        left_out=float(np.mean([row.target_was_cut for row in taught])),
+        left_out=float(np.mean([row.target_was_cut for row in training])),
     )

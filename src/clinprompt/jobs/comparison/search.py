@@ -1,14 +1,15 @@
-"""Search the settings of each method, with as many trials each, on tasks held back from sources.
+"""Search the settings of each method on tasks that are held back, with equally many trials each.
 
 A trial is fitted to a few examples of each held-back task and judged by its loss on validation rows
-of that task. No target is looked at. Every trial is one line of ``search.jsonl``; the same command
-goes on after a stop.
+of that task. Targets are not used. Every trial is one line of ``search.jsonl``; the same command
+continues after a stop.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,20 +19,18 @@ from clinprompt.errors import RunError, SettingError
 from clinprompt.evaluation.report.score_tables import Table
 from clinprompt.files import Claims, append_line
 from clinprompt.jobs.adapt import Fit, adapt
-from clinprompt.jobs.comparison.variants import Runs
+from clinprompt.jobs.comparison.variants import OpenVariant, Runs
+from clinprompt.jobs.teachers import load_teacher
+from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.metaprompts import check_unseen
+from clinprompt.methods.method import Start
+from clinprompt.methods.resolve import resolve
+from clinprompt.methods.table import METHODS
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.folder import CLAIMS, check_is_run
-from clinprompt.runs.run import Run
-from clinprompt.runs.suite_data import (
-    cards_of,
-    check_suite,
-    encode_all,
-    examples_of,
-    load_apart,
-    load_suite,
-)
-from clinprompt.settings.groups import NEED_METAPROMPT, Method, SearchSettings
+from clinprompt.runs.suite_data import SuiteData, cards_of, check_suite, load_apart, load_suite
+from clinprompt.runs.task_rows import TaskRows, encode_all, examples_of, task_rows_of
+from clinprompt.settings.groups import SearchSettings
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import Split
 from clinprompt.tasks.load import TaskData
@@ -44,7 +43,7 @@ from clinprompt.training.progress import Reporter
 class Trial:
     """One method with other settings on one held-back task with one seed."""
 
-    method: Method
+    method: str
     number: int
     changes: Mapping[str, Any]
     data: TaskData
@@ -53,53 +52,64 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """Return what tells this trial from every other."""
+        """Return what identifies this trial."""
         what = [self.method, self.changes, self.data.card.name, self.shots, self.seed]
         return json.dumps(what, sort_keys=True)
 
     @property
     def phase(self) -> str:
-        """Return the name under which it is trained: no other trial goes on from its checkpoint."""
+        """Return its name in training; no other trial continues from its checkpoint."""
         digest = hashlib.sha256(self.key.encode()).hexdigest()[:8]
         return f"search/{self.method}-{self.data.card.name}-seed{self.seed}-{digest}"
 
 
 def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Reporter) -> Table:
-    """Make every trial that is not made yet; return the table of mean losses, best first.
+    """Run every missing trial; return the table of mean losses, the best first.
 
     Raises:
         SettingError: the config has no [search], or a held-back task is a source or a target.
         ClinpromptError: a task, file or backbone is not usable.
     """
-    if config.search is None:
+    plan = config.search
+    if plan is None:
         raise SettingError(f"{config.name}: has no section [search]; see configs/search.toml")
-    whole, held_back = find_suite(config.suite), cards_of(config.search.tasks)
+    config = check_methods(config)
+    settings = {(config.backbone, ""): resolve(config)}
+    suite = _suite(config, plan, mirror)
+    check_is_run(folder)
+    claims = Claims(folder / CLAIMS)
+    runs = Runs(folder, config.backbone, settings, suite, mirror, claims, reporter)
+    path = folder / "search.jsonl"
+    held_back = [load_apart(card, mirror) for card in cards_of(plan.tasks).values()]
+    for trial in _trials(plan, held_back):
+        with claims.claim(trial.key) as is_ours:
+            if is_ours and trial.key not in _finished(path):
+                line = _run_trial(runs, trial)
+                append_line(path, json.dumps(line))
+                words = f"{line['method']} {line['settings']}  {line['task']}: {line['loss']:.3f}"
+                reporter.say(words)
+    claims.close()
+    return _table(plan, list(_finished(path).values()))
+
+
+def _suite(config: RunConfig, settings: SearchSettings, mirror: Path | None) -> SuiteData:
+    """Load the sources, where a metaprompt must be distilled first; check the held-back tasks."""
+    whole, held_back = find_suite(config.suite), cards_of(settings.tasks)
     if seen := sorted(held_back.keys() & cards_of([*whole.sources, *whole.targets]).keys()):
         raise SettingError(
             f"search.tasks: {seen[0]} is a source or target of suite {whole.name}; hold back others"
         )
-    learns = not config.metaprompt and any(name in NEED_METAPROMPT for name in config.search.trials)
+    needed = any(METHODS[name].needs_metaprompt for name in settings.trials)
+    learns = needed and not config.metaprompt
     suite = load_suite(
         config.suite, config.data, mirror, with_sources=learns, targets=None if learns else ()
     )
-    check_suite(suite, config, beside=config.search.tasks)
-    check_is_run(folder)
-    claims = Claims(folder / CLAIMS)
-    runs = Runs(folder, config, suite, mirror, claims, reporter)
-    path = folder / "search.jsonl"
-    judged = [load_apart(card, mirror) for card in held_back.values()]
-    for trial in _trials(config.search, judged):
-        with claims.claim(trial.key) as is_ours:
-            if is_ours and trial.key not in _made(path):
-                row = _make(runs, trial)
-                append_line(path, json.dumps(row))
-                reporter.say(f"{row['method']} {row['settings']}  {row['task']}: {row['loss']:.3f}")
-    claims.close()
-    return _table(config.search, list(_made(path).values()))
+    check_suite(suite, config, more_tasks=settings.tasks)
+    return suite
 
 
 def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator[Trial]:
-    """Yield trials so that a search cut short has tried as much of every method."""
+    """Yield trials such that a search that is stopped has tried all methods equally often."""
     for seed in settings.seeds:
         for data in held_back:
             for number in range(len(next(iter(settings.trials.values())))):
@@ -107,29 +117,37 @@ def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator
                     yield Trial(method, number, trials[number], data, settings.shots, seed)
 
 
-def _make(runs: Runs, trial: Trial) -> dict[str, Any]:
+def _run_trial(runs: Runs, trial: Trial) -> dict[str, Any]:
+    """Fit the trial's method and return its line of results."""
     source = f"search.trials.{trial.method}, trial {trial.number + 1}"
+    method, card = METHODS[trial.method], trial.data.card
     metaprompt: Artifact | None = None
-    if trial.method in NEED_METAPROMPT:
-        metaprompt = runs.metaprompt()
-        check_unseen(metaprompt, (trial.data.card.name,))
-    plain = runs.run()
+    if method.needs_metaprompt:
+        metaprompt = runs.metaprompt(runs.backbone, "")
+        check_unseen(metaprompt, (card.name,))
+    plain = runs.open_plain()
+    backbone, workspace = plain.backbone, plain.workspace
     config = plain.config.changed(dict(trial.changes), source=source)
-    # Rows and candidates stay encoded where the data settings are the same.
-    run = (
-        replace(plain, config=config) if config.data == plain.config.data else _apart(plain, config)
+    task_rows = _rows_under(config, plain)
+    start = Start(
+        config,
+        backbone,
+        card,
+        task_rows.shots(trial.data, trial.shots, seed=trial.seed),
+        trial.seed,
+        metaprompt,
+        partial(load_teacher, plain.teacher_workspace),
+        workspace.reporter.say,
     )
-    rows = run.few_rows(trial.data, trial.shots, seed=trial.seed)
-    fit = Fit(trial.method, trial.data.card, rows, trial.phase, trial.seed)
-    with adapt(run, fit, metaprompt) as fitted:
-        loss = mean_loss(run.backbone, fitted.tuner, _validation(run, trial.data))
+    with adapt(Fit(method, start, trial.phase), workspace) as fitted:
+        loss = mean_loss(backbone, fitted.tuner, _judging_rows(task_rows, trial.data))
         progress = fitted.progress
-    run.forget(trial.phase)
+    workspace.forget(trial.phase)
     return {
         "key": trial.key,
         "method": trial.method,
         "settings": _in_words(trial.changes),
-        "task": trial.data.card.name,
+        "task": card.name,
         "shots": trial.shots,
         "seed": trial.seed,
         "loss": loss,
@@ -139,68 +157,74 @@ def _make(runs: Runs, trial: Trial) -> dict[str, Any]:
     }
 
 
-def _apart(plain: Run, config: RunConfig) -> Run:
-    return Run(plain.folder, config, plain.backbone, plain.reporter, plain.finished)
+def _rows_under(config: RunConfig, plain: OpenVariant) -> TaskRows:
+    """Return the rows of the plain run, already encoded, where these settings encode the same."""
+    before = plain.config
+    is_same = (config.data, config.prompt.length) == (before.data, before.prompt.length)
+    return plain.task_rows if is_same else task_rows_of(config, plain.backbone)
 
 
-def _validation(run: Run, data: TaskData) -> tuple[Row, ...]:
-    """Return validation rows, or test rows where the held-back task has none.
+def _judging_rows(task_rows: TaskRows, data: TaskData) -> tuple[Row, ...]:
+    """Return validation rows, or test rows if the held-back task has no validation rows.
 
     Raises:
-        RunError: an answer is too long to be scored.
+        RunError: every answer is too long.
     """
     split: Split = "validation" if data.splits["validation"] else "test"
-    examples = examples_of(data, split, limit=run.config.data.validation_rows, seed=run.config.seed)
-    rows = [row for row in encode_all(run.encoder(), data.card, examples) if not row.target_was_cut]
+    limit, seed = task_rows.settings.validation_rows, task_rows.seed
+    examples = examples_of(data, split, limit=limit, seed=seed)
+    encoded = encode_all(task_rows.encoder(), data.card, examples)
+    rows = tuple(row for row in encoded if not row.target_was_cut)
     if not rows:
         raise RunError(
             f"{data.card.name}: no {split} row has an answer that fits; raise "
             "data.max_target_tokens, or hold back another task"
         )
-    return tuple(rows)
+    return rows
 
 
-def _made(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what is made already, by key; a half-written last line is left out."""
+def _finished(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the lines of finished trials by key, without a half-written last line."""
     if not path.is_file():
         return {}
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     try:
-        rows = {row["key"]: row for row in map(json.loads, lines)}
-        for row in rows.values():
-            _asked(row)
-        return rows
+        finished = {line["key"]: line for line in map(json.loads, lines)}
+        for line in finished.values():
+            _trial_of(line)
+        return finished
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: damaged; delete the line that is not JSON") from error
 
 
-def _table(settings: SearchSettings, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the losses of each trial that is made on all tasks and seeds, the best mean first."""
+def _table(settings: SearchSettings, lines: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the losses of trials that are finished on all tasks and seeds, the best mean first."""
     tasks = tuple(cards_of(settings.tasks))
     header = ["method", "settings", "mean loss", *tasks, "s"]
     found: list[tuple[int, float, list[str]]] = []
     for place, (method, trials) in enumerate(settings.trials.items()):
         for changes in trials:
             words = _in_words(changes)
-            asked = [(method, words, settings.shots, seed) for seed in settings.seeds]
-            own = [row for row in rows if _asked(row) in asked and row["task"] in tasks]
-            if len(own) < len(tasks) * len(asked):
+            wanted = [(method, words, settings.shots, seed) for seed in settings.seeds]
+            own = [line for line in lines if _trial_of(line) in wanted and line["task"] in tasks]
+            if len(own) < len(tasks) * len(wanted):
                 continue
-            losses = [fmean(row["loss"] for row in own if row["task"] == task) for task in tasks]
-            mean, seconds = fmean(losses), fmean(row["seconds"] for row in own)
-            texts = [f"{value:.3f}" for value in (mean, *losses)]
-            found.append((place, mean, [method, words, *texts, f"{seconds:.0f}"]))
-    found.sort(key=lambda row: row[:2])
+            losses = [fmean(line["loss"] for line in own if line["task"] == task) for task in tasks]
+            mean, seconds = fmean(losses), fmean(line["seconds"] for line in own)
+            numbers = [f"{value:.3f}" for value in (mean, *losses)]
+            found.append((place, mean, [method, words, *numbers, f"{seconds:.0f}"]))
+    found.sort(key=lambda one: one[:2])
     seeds = "one seed" if len(settings.seeds) == 1 else f"mean over {len(settings.seeds)} seeds"
     note = (
         f"Loss on validation rows of tasks held back, nats a target token, after "
         f"{settings.shots} examples; {seeds}. Lower is better."
     )
-    return Table("Search", header, [row for _, _, row in found], note)
+    return Table("Search", header, [texts for _, _, texts in found], note)
 
 
-def _asked(row: Mapping[str, Any]) -> tuple[str, str, int, int]:
-    return (row["method"], row["settings"], row["shots"], row["seed"])
+def _trial_of(line: Mapping[str, Any]) -> tuple[str, str, int, int]:
+    """Return what a line's trial is, on whatever task."""
+    return (line["method"], line["settings"], line["shots"], line["seed"])
 
 
 def _in_words(changes: Mapping[str, Any], prefix: str = "") -> str:

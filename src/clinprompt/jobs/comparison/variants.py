@@ -1,7 +1,8 @@
-"""Open the runs behind a comparison: one for each backbone and variant, each when first needed.
+"""Open the runs of a comparison: one for each backbone and variant, each when first needed.
 
-The plain run lies in the comparison's own folder, the others in folders below it. What two of them
-would train alike (teachers, the whole metaprompt) is trained once, in the plain run.
+The run without variant lies in the comparison's own folder, the others in folders below it. What
+two of them would train in the same way (teachers, the whole metaprompt) is trained once, in the run
+without variant.
 """
 
 from dataclasses import dataclass, field
@@ -10,143 +11,180 @@ from pathlib import Path
 from clinprompt.backbone.load import Backbone, check_fits
 from clinprompt.errors import SettingError
 from clinprompt.files import Claims
-from clinprompt.jobs.distill import distill, teach
-from clinprompt.methods.metaprompts import (
-    check_unseen,
-    find_metaprompt,
-    same_metaprompt,
-    same_teachers,
-    shaped,
-)
+from clinprompt.jobs.distill import distill
+from clinprompt.jobs.teachers import train_teachers
+from clinprompt.methods.metaprompts import check_unseen, find_metaprompt
+from clinprompt.methods.resolve import Resolved, same_metaprompt, same_teachers
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.folder import check_folder
-from clinprompt.runs.run import Run, backbone_of, open_run, plain_name
 from clinprompt.runs.suite_data import SuiteData, check_suite, load_suite
+from clinprompt.runs.task_rows import TaskRows, task_rows_of
+from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
+from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.training.progress import Reporter
 
 
+@dataclass(frozen=True, slots=True)
+class OpenVariant:
+    """What the cells of one backbone and variant use.
+
+    ``teacher_workspace`` is where its teachers are: its own workspace, or that of the run without
+    variant if both train the same teachers.
+    """
+
+    config: RunConfig
+    backbone: Backbone
+    workspace: Workspace
+    task_rows: TaskRows
+    teacher_workspace: Workspace
+
+
 @dataclass
 class Runs:
-    """The runs of a comparison. Owns what they share: the loaded backbone, suites, claims."""
+    """The runs of a comparison. Owns what they share: the loaded backbone, suites, claims.
+
+    ``backbone`` is the comparison's own one, whose run without variant is the plain run.
+    """
 
     folder: Path
-    config: RunConfig
+    backbone: str
+    settings: Resolved
     suite: SuiteData
     mirror: Path | None
     claims: Claims
     reporter: Reporter
-    _runs: dict[tuple[str, str], Run] = field(default_factory=dict)
+    _opened: dict[tuple[str, str], OpenVariant] = field(default_factory=dict)
     _metaprompts: dict[tuple[str, str], Artifact] = field(default_factory=dict)
     _suites: dict[str, SuiteData] = field(default_factory=dict)
 
-    def run(self, backbone: str = "", variant: str = "") -> Run:
-        """Return the run of a backbone ("": the config's own) under a variant ("": none).
+    def open_plain(self) -> OpenVariant:
+        """Return the run of the comparison's own backbone without variant; see ``open``."""
+        return self.open(self.backbone, "")
+
+    def open(self, backbone: str, variant: str) -> OpenVariant:
+        """Return the run of a backbone under a variant ("": none).
 
         Raises:
             RunError: its folder holds a run with other settings.
             BackboneError: the backbone cannot be loaded.
         """
-        key = (backbone or self.config.backbone, variant)
-        if key not in self._runs:
-            config = shaped(self.config, *key)
+        key = (backbone, variant)
+        if key not in self._opened:
+            config, plain = self.settings[key], self.settings[backbone, ""]
+            shares_teachers = variant and not config.metaprompt and same_teachers(config, plain)
+            teachers = self.open(backbone, "").workspace if shares_teachers else None
+            loaded = self._loaded(key)
             with self.claims.claim("open", wait=True):
-                loaded = self._loaded(config)
-                run = open_run(
+                workspace = open_workspace(
                     self._folder(*key),
                     config,
+                    loaded,
                     reporter=self.reporter,
-                    backbone=loaded,
-                    above=self.folder,
+                    results_folder=self.folder,
                 )
                 if not variant:
-                    run.claim([*self.suite.sources, *self.suite.targets])
-            self._runs[key] = run
-            plain = shaped(self.config, key[0])
-            if variant and not config.metaprompt and same_teachers(config, plain):
-                run.taught_in = self.run(key[0])  # after the claim, which it makes again
-        return self._runs[key]
+                    workspace.record_tasks([*self.suite.sources, *self.suite.targets])
+            rows = task_rows_of(config, loaded)
+            self._opened[key] = OpenVariant(config, loaded, workspace, rows, teachers or workspace)
+        return self._opened[key]
 
     def check(self, backbone: str, variant: str) -> None:
-        """Check that what is there of a run came from the same settings; loads nothing.
+        """Check that the run's folder holds a run with the same settings, if any; load nothing.
 
         Raises:
-            RunError: it did not, or its folder holds something else.
+            RunError: its folder holds a run with other settings, or something else.
         """
-        check_folder(
-            self._folder(backbone, variant),
-            shaped(self.config, backbone, variant),
-            above=self.folder,
-        )
+        config = self.settings[backbone, variant]
+        check_folder(self._folder(backbone, variant), config, results_folder=self.folder)
 
-    def metaprompt(self, backbone: str = "", variant: str = "") -> Artifact:
-        """Return the metaprompt of a backbone under a variant; distill it if it is not there.
+    def metaprompt(self, backbone: str, variant: str) -> Artifact:
+        """Return the metaprompt of a backbone under a variant; distill it if it is missing.
 
         One process distills; others wait for it.
 
         Raises:
-            ClinpromptError: it cannot be loaded or distilled, or has seen a target.
+            ClinpromptError: it cannot be loaded or distilled, or was trained on a target.
         """
-        key = (backbone or self.config.backbone, variant)
-        if same_metaprompt(shaped(self.config, *key), shaped(self.config, key[0])):
-            key = (key[0], "")
+        plain = (backbone, "")
+        key = (backbone, variant)
+        if same_metaprompt(self.settings[key], self.settings[plain]):
+            key = plain
         if key not in self._metaprompts:
-            run = self.run(*key)
-            targets = tuple(data.card.name for data in self.suite.targets)
-            if run.config.metaprompt:
-                found = find_metaprompt(run.config.metaprompt, plain_name(run.config.backbone))
-                check_fits(run.backbone, found.manifest)
-                run.store.save(found)
-            else:
-                found = self._distilled(run, key)
-            check_unseen(found, targets)
+            opened = self.open(*key)
+            name = opened.config.metaprompt
+            found = self._given(opened, name) if name else self._distilled(opened, key)
+            check_unseen(found, tuple(data.card.name for data in self.suite.targets))
             self._metaprompts[key] = found
         return self._metaprompts[key]
 
-    def _distilled(self, run: Run, key: tuple[str, str]) -> Artifact:
-        teaching, sources = run.taught_in or run, self._sources(run.config).sources
-        taught_in = (key[0], "") if run.taught_in else key
-        with self.claims.claim(f"teachers {taught_in}", wait=True):
-            teaching.refresh()
-            teach(teaching, sources)
+    def _given(self, opened: OpenVariant, name: str) -> Artifact:
+        found = find_metaprompt(name, plain_name(opened.config.backbone))
+        check_fits(opened.backbone, found.manifest)
+        opened.workspace.store.save(found)
+        return found
+
+    def _distilled(self, opened: OpenVariant, key: tuple[str, str]) -> Artifact:
+        config, backbone, task_rows = opened.config, opened.backbone, opened.task_rows
+        sources, workspace = self._suite_of(config).sources, opened.teacher_workspace
+        is_shared = workspace is not opened.workspace
+        # A shared teacher's manifest holds the settings of the run without variant.
+        trained_by = self.settings[key[0], ""] if is_shared else config
+        with self.claims.claim(f"teachers {(key[0], '') if is_shared else key}", wait=True):
+            workspace.refresh()
+            teachers = train_teachers(
+                trained_by, backbone, sources, workspace=workspace, task_rows=task_rows
+            )
+        workspace = opened.workspace
         with self.claims.claim(f"metaprompt {key}", wait=True):
-            run.refresh()
-            return distill(run, sources, teaching=teaching)
+            workspace.refresh()
+            return distill(
+                config,
+                backbone,
+                sources,
+                teachers=teachers,
+                workspace=workspace,
+                task_rows=task_rows,
+            )
 
     def _folder(self, backbone: str, variant: str) -> Path:
         folder = self.folder
-        if backbone != self.config.backbone:
+        if backbone != self.backbone:
             folder = folder / "backbones" / plain_name(backbone).replace("/", "--")
         return folder / "variants" / variant if variant else folder
 
-    def _loaded(self, config: RunConfig) -> Backbone:
+    def _loaded(self, key: tuple[str, str]) -> Backbone:
         """Return the backbone; only one at a time is kept in memory."""
-        for run in self._runs.values():
-            known = (run.config.backbone, run.config.dtype, run.config.device)
-            if known == (config.backbone, config.dtype, config.device):
-                return run.backbone
-        self._runs.clear()
-        return backbone_of(config)
+        config = self.settings[key]
+        for opened in self._opened.values():
+            known = opened.config
+            if (known.backbone, known.dtype, known.device) == (
+                config.backbone,
+                config.dtype,
+                config.device,
+            ):
+                return opened.backbone
+        self._opened.clear()
+        return load_run_backbone(self._folder(*key), config, results_folder=self.folder)
 
-    def _sources(self, config: RunConfig) -> SuiteData:
+    def _suite_of(self, config: RunConfig) -> SuiteData:
         """Return the suite whose sources a run learns from.
 
         Raises:
-            SettingError: a variant's suite has other targets, which its sources may have seen.
+            SettingError: the variant's suite lacks a target, so its sources may overlap with it.
         """
-        if (config.suite, config.data) == (self.config.suite, self.config.data):
+        plain = self.settings[self.backbone, ""]
+        if (config.suite, config.data) == (plain.suite, plain.data):
             return self.suite
         key = f"{config.suite} {config.data}"
         if key not in self._suites:
             suite = load_suite(config.suite, config.data, self.mirror)
             check_suite(suite, config)
-            lacking = {d.card.name for d in self.suite.targets} - {
-                d.card.name for d in suite.targets
-            }
-            if lacking:
+            targets, known = ({data.card.name for data in s.targets} for s in (self.suite, suite))
+            if missing := targets - known:
                 raise SettingError(
-                    f"suite {config.suite} has not the target {min(lacking)} of suite "
-                    f"{self.config.suite}, so its sources were not cleaned of it; add it there"
+                    f"suite {config.suite} has not the target {min(missing)} of suite "
+                    f"{plain.suite}, so its sources were not cleaned of it; add it there"
                 )
             self._suites[key] = suite
         return self._suites[key]

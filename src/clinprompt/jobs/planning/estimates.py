@@ -4,17 +4,16 @@ Axes: K source tasks, P prompt positions, R rank, L layers, H hidden size, A que
 key-value heads, D head size, V vocabulary, T tokens of a row, counted at its limits.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from clinprompt.backbone.model_sizes import ModelSizes
-from clinprompt.errors import SettingError, did_you_mean
-from clinprompt.methods.metaprompts import same_metaprompt, same_teachers
-from clinprompt.prompts.segments import Segments
-from clinprompt.settings.groups import ZERO_SHOT, FitSettings, join_method, split_method
+from clinprompt.methods.counts import metaprompt_numbers, prompt_numbers
+from clinprompt.methods.resolve import same_metaprompt, same_teachers, variants_to_distill
+from clinprompt.methods.table import method_of
+from clinprompt.settings.groups import FitSettings, join_method, split_method
 from clinprompt.settings.run import RunConfig
 
-_WITHOUT_PROMPT = ("instruction", "in-context", "lora", "full")
 _TRAINED_BYTES = 16  # in float32: value, gradient, AdamW's two moments
 
 
@@ -48,77 +47,16 @@ class Phase:
         return self.operations / rate
 
 
-def trained_numbers(method: str, config: RunConfig, outline: ModelSizes) -> int:
+def trained_numbers(method: str, configs: Mapping[str, RunConfig], outline: ModelSizes) -> int:
     """Return how many numbers METHOD or METHOD@VARIANT trains for one task (0: none).
 
+    ``configs`` are the settings by variant.
+
     Raises:
-        SettingError: LoRA is to go into layers that the backbone does not have.
+        SettingError: LoRA is to adapt layers that the backbone does not have.
     """
-    plain, variant = split_method(method)
-    return _NUMBERS[plain](config.varied(variant), outline)
-
-
-def metaprompt_numbers(config: RunConfig, outline: ModelSizes, num_sources: int) -> int:
-    """Return S·H + K·(P·R + R·H): what distillation trains (H: the width of a position).
-
-    S is P, and a segment more for each task type but one.
-    """
-    num_rows = Segments(config.prompt.length, config.prompt.segment).num_rows
-    return num_rows * _width(config, outline) + num_sources * _factors(config, outline)
-
-
-def _prompt(config: RunConfig, outline: ModelSizes) -> int:
-    return config.prompt.length * _width(config, outline)
-
-
-def _peft_mpt(config: RunConfig, outline: ModelSizes) -> int:
-    """Return the numbers of PEFT's prompt, which stands in front of the input wherever ours do."""
-    prompt, hidden = config.prompt, outline.hidden_size
-    return prompt.length * hidden + prompt.rank * (prompt.length + hidden)
-
-
-def _factors(config: RunConfig, outline: ModelSizes) -> int:
-    return config.prompt.rank * (config.prompt.length + _width(config, outline))
-
-
-def _prompt_and_factors(config: RunConfig, outline: ModelSizes) -> int:
-    return _prompt(config, outline) + _factors(config, outline)
-
-
-def _width(config: RunConfig, outline: ModelSizes) -> int:
-    """Return the numbers of a prompt position: H, or keys and values of all layers."""
-    is_deep = config.prompt.placement == "layers"
-    return 2 * outline.num_layers * outline.key_width if is_deep else outline.hidden_size
-
-
-def _lora(config: RunConfig, outline: ModelSizes) -> int:
-    own = config.baselines
-    known = outline.linear_inputs
-    if unknown := sorted(set(own.lora_modules) - set(known)):
-        raise SettingError(
-            f"baselines.lora_modules: a {outline.kind} has no linear layer {unknown[0]!r}; "
-            f"{did_you_mean(unknown[0], known)}"
-        )
-    widths = (known[name] + outline.linear_outputs[name] for name in own.lora_modules)
-    return own.lora_rank * sum(widths)
-
-
-def _nothing(_: RunConfig, __: ModelSizes) -> int:
-    return 0
-
-
-_NUMBERS: Mapping[str, Callable[[RunConfig, ModelSizes], int]] = {
-    "instruction": _nothing,
-    "in-context": _nothing,
-    "metaprompt": _nothing,
-    "prompt-tuning": _prompt,
-    "spot": _prompt,
-    "peft-mpt": _peft_mpt,
-    "adapted-metaprompt": _prompt_and_factors,
-    "adapted-factors": _factors,
-    "lora": _lora,
-    "full": lambda _, outline: outline.num_parameters,
-}
+    config = configs[split_method(method)[1]]
+    return method_of(method).count(config, outline)
 
 
 def prompt_memory(config: RunConfig, outline: ModelSizes, num_sources: int) -> Memory:
@@ -145,7 +83,8 @@ def prompt_memory(config: RunConfig, outline: ModelSizes, num_sources: int) -> M
         logits=_logits(config, outline, positions),
         trained=_TRAINED_BYTES
         * max(
-            metaprompt_numbers(config, outline, num_sources), num_taught * _prompt(config, outline)
+            metaprompt_numbers(config, outline, num_sources),
+            num_taught * prompt_numbers(config, outline),
         ),
     )
 
@@ -155,14 +94,13 @@ def weight_bytes(config: RunConfig, outline: ModelSizes) -> int:
     return outline.num_parameters * _bytes(config)
 
 
-def lora_memory(config: RunConfig, outline: ModelSizes) -> Memory:
-    """Estimate what fitting LoRA holds at once.
+def adapter_memory(config: RunConfig, outline: ModelSizes, num_trained: int) -> Memory:
+    """Estimate what fitting ``num_trained`` numbers of LoRA adapters holds at once.
 
     As ``prompt_memory`` without prompts, and with the inputs of the adapted layers, b bytes a
     number, kept for the adapters' own gradients.
     """
     positions = _positions(config, config.adapt)
-    numbers = _lora(config, outline)
     inputs = sum(outline.linear_inputs[name] for name in config.baselines.lora_modules)
     kept = _activations(config, outline) + inputs * _bytes(config)
     return Memory(
@@ -170,7 +108,7 @@ def lora_memory(config: RunConfig, outline: ModelSizes) -> Memory:
         keys_values=0,
         activations=positions * kept,
         logits=_logits(config, outline, positions),
-        trained=_TRAINED_BYTES * numbers,
+        trained=_TRAINED_BYTES * num_trained,
     )
 
 
@@ -213,31 +151,32 @@ def _bytes(config: RunConfig) -> int:
 
 
 def phases(
-    config: RunConfig,
+    configs: Mapping[str, RunConfig],
     outline: ModelSizes,
     sources: Mapping[str, Sequence[str]],
     targets: Sequence[str],
 ) -> tuple[Phase, ...]:
-    """Return the work of a run on one backbone, every row counted at its length limits.
+    """Return the work of a run on one backbone, with every row as long as its limits allow.
 
-    ``sources`` are those of each suite that is learned from.
+    ``configs`` are the settings by variant, ``sources`` the source tasks by suite.
 
     A weight costs 2 operations a position forward, and 2 on the way back to a prompt or an adapter
     (its own gradient is never computed); attention 4·A·D for each layer, query and key forward, and
     twice that back; the head counts at target tokens only. Validation and routing are left out.
     """
-    answers = [_limit(config, task) for task in targets]
-    learned = _learned(config, outline, sources)
-    return (*learned, *(_cells(m, config, outline, answers) for m in config.compare.methods))
+    answers = [_limit(configs[""], task) for task in targets]
+    learned = _learned(configs, outline, sources)
+    methods = configs[""].compare.methods
+    return (*learned, *(_cells(method, configs, outline, answers) for method in methods))
 
 
 def _learned(
-    config: RunConfig, outline: ModelSizes, sources: Mapping[str, Sequence[str]]
+    configs: Mapping[str, RunConfig], outline: ModelSizes, sources: Mapping[str, Sequence[str]]
 ) -> Iterator[Phase]:
     """Yield the work of teachers and metaprompts, each once for all variants that share it."""
     earlier: list[tuple[RunConfig, Sequence[str]]] = []
-    for variant in config.learning:
-        own = config.varied(variant)
+    for variant in variants_to_distill(configs):
+        own = configs[variant]
         tasks = sources[own.suite]
         known = {task for run, names in earlier if same_teachers(run, own) for task in names}
         if new := [_limit(own, task) for task in tasks if task not in known]:
@@ -269,33 +208,32 @@ def _distillation(
 
 def num_cells(method: str, config: RunConfig, num_targets: int) -> int:
     """Return how many cells of the grid a method has on one backbone."""
-    grid, plain = config.compare, split_method(method)[0]
-    if plain in ZERO_SHOT:
+    grid, plain = config.compare, method_of(method)
+    if not plain.uses_shots:
         return num_targets
-    shots = [one for one in grid.shots if plain != "in-context" or one != "all"]
+    shots = [one for one in grid.shots if plain.allows_all_shots or one != "all"]
     return num_targets * len(shots) * len(grid.seeds)
 
 
-def _cells(method: str, config: RunConfig, outline: ModelSizes, answers: Sequence[int]) -> Phase:
+def _cells(
+    name: str, configs: Mapping[str, RunConfig], outline: ModelSizes, answers: Sequence[int]
+) -> Phase:
     """Return the work of a method's cells; demonstrations in context are left out."""
-    plain, variant = split_method(method)
-    own, cells = config.varied(variant), num_cells(method, config, len(answers))
+    method, own = method_of(name), configs[split_method(name)[1]]
+    cells = num_cells(name, configs[""], len(answers))
     make, mean = _Reader(own, outline), sum(answers) / len(answers)
-    has_prompt = plain not in _WITHOUT_PROMPT
+    has_prompt = method.reads_prompt
     work = [make.read(cells * own.data.test_rows, mean, has_prompt=has_prompt)]
     steps = 0
-    if trained_numbers(method, config, outline):
-        steps = cells * _steps(plain, own)
+    if method.count(own, outline):
+        steps = cells * own.adapt.method_steps.get(method.name, own.adapt.steps)
         prompts = own.prompt.length if has_prompt else 0
         work.append(
-            make.trained(steps, own.adapt.rows, mean, prompts, trains_weights=plain == "full")
+            make.trained(
+                steps, own.adapt.rows, mean, prompts, trains_weights=method.trains == "weights"
+            )
         )
-    return make.phase(f"{method} ({cells})", steps, *work)
-
-
-def _steps(method: str, config: RunConfig) -> int:
-    special = (steps for name, steps in config.adapt.method_steps.items() if name == method)
-    return next(special, config.adapt.steps)
+    return make.phase(f"{name} ({cells})", steps, *work)
 
 
 def _limit(config: RunConfig, task: str) -> int:

@@ -1,6 +1,6 @@
 """Tell what a run needs and costs before it is started. No weight is loaded, no record read."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,18 +14,25 @@ from clinprompt.jobs.comparison.grid import chosen_targets
 from clinprompt.jobs.planning.estimates import (
     Memory,
     Phase,
-    lora_memory,
-    metaprompt_numbers,
+    adapter_memory,
     num_cells,
     phases,
     prompt_memory,
     trained_numbers,
     weight_bytes,
 )
-from clinprompt.methods.metaprompts import shaped
-from clinprompt.methods.table import TRAIN_PROMPTS
-from clinprompt.runs.suite_data import cards_of, find_mirror, learned_suites
-from clinprompt.settings.groups import NEED_METAPROMPT, join_method
+from clinprompt.methods.check_methods import check_methods
+from clinprompt.methods.counts import metaprompt_numbers
+from clinprompt.methods.resolve import (
+    on_backbone,
+    resolve_all,
+    suites_to_learn,
+    variants_to_distill,
+    variants_with,
+)
+from clinprompt.methods.table import method_of
+from clinprompt.runs.suite_data import cards_of, find_mirror
+from clinprompt.settings.groups import join_method, split_method
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard, TaskType
 from clinprompt.tasks.load import check_files, remedy
@@ -104,9 +111,12 @@ def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None
             there.
         DataError: a card is damaged.
     """
+    config = check_methods(config)
+    settings = resolve_all(config)
     suite = find_suite(config.suite)
     place = find_mirror(mirror)
-    shape = _resolved(config, config.backbones[0]).prompt
+    first = on_backbone(settings, config.backbones[0])
+    shape = first[""].prompt
     return Plan(
         name=config.name,
         suite=suite.name,
@@ -115,8 +125,10 @@ def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None
         dtype=config.dtype,
         rate=measure_rate(config.dtype) if rate is None else rate,
         rate_is_measured=rate is None,
-        backbones=tuple(_plan_backbone(name, config, suite) for name in config.backbones),
-        tasks=tuple(_plan_task(card, role, place) for card, role in _roles(config, suite)),
+        backbones=tuple(
+            _plan_backbone(name, on_backbone(settings, name), suite) for name in config.backbones
+        ),
+        tasks=tuple(_plan_task(card, role, place) for card, role in _roles(first, suite)),
         missing=suite.missing,
     )
 
@@ -134,68 +146,61 @@ def measure_rate(dtype: Literal["float32", "bfloat16"]) -> float:
     return count * 2 * _SIDE**3 / passed
 
 
-def _roles(config: RunConfig, suite: Suite) -> Iterator[tuple[TaskCard, Role]]:
+def _roles(configs: Mapping[str, RunConfig], suite: Suite) -> Iterator[tuple[TaskCard, Role]]:
     """Yield the tasks whose data the run reads: sources only where it distills.
 
     It also reads targets that are not compared then, as sources are cleaned of their text.
     """
-    learned = [find_suite(name) for name in learned_suites(config)]
+    learned = [find_suite(name) for name in suites_to_learn(configs)]
     sources = cards_of([task for one in learned for task in one.sources])
     targets = cards_of(suite.targets)
-    chosen = chosen_targets(config.compare, tuple(targets))
+    chosen = chosen_targets(configs[""].compare, tuple(targets))
     unseen = cards_of([task for one in learned for task in one.targets])
     yield from ((card, "source") for card in sources.values())
     yield from ((targets[name], "target") for name in chosen)
     yield from ((card, "overlap") for name, card in unseen.items() if name not in chosen)
 
 
-def _resolved(config: RunConfig, backbone: str) -> RunConfig:
-    """Return the settings, also those of variants, in the shape of the metaprompts that are there.
-
-    Raises:
-        ArtifactError: a metaprompt is not there, or not for this backbone.
-        SettingError: a setting asks for another shape.
-    """
-    variants = {
-        name: {**changes, "prompt": shaped(config, backbone, name).prompt.model_dump()}
-        for name, changes in config.variants.items()
-    }
-    plain = shaped(config, backbone)
-    return plain.model_copy(update={"variants": variants})
-
-
-def _plan_backbone(name: str, config: RunConfig, suite: Suite) -> BackbonePlan:
+def _plan_backbone(name: str, configs: Mapping[str, RunConfig], suite: Suite) -> BackbonePlan:
     seen = inspect_backbone(name)
-    costs = None if seen.sizes is None else _costs(_resolved(config, name), seen.sizes, suite)
+    costs = None if seen.sizes is None else _costs(configs, seen.sizes, suite)
     return BackbonePlan(name, not seen.problem, seen.problem, seen.sizes, costs)
 
 
-def _costs(config: RunConfig, outline: ModelSizes, suite: Suite) -> Costs:
+def _costs(configs: Mapping[str, RunConfig], outline: ModelSizes, suite: Suite) -> Costs:
+    config = configs[""]
     methods = config.compare.methods
     targets = chosen_targets(config.compare, tuple(cards_of(suite.targets)))
-    sources = {name: tuple(cards_of(find_suite(name).sources)) for name in learned_suites(config)}
-    counts = {name: len(sources[config.varied(name).suite]) for name in config.learning}
-    with_prompts = _used(config, {*NEED_METAPROMPT, *TRAIN_PROMPTS})
+    sources = {name: tuple(cards_of(find_suite(name).sources)) for name in suites_to_learn(configs)}
+    counts = {name: len(sources[configs[name].suite]) for name in variants_to_distill(configs)}
     distilled = {
-        join_method("distillation", name): metaprompt_numbers(config.varied(name), outline, count)
+        join_method("distillation", name): metaprompt_numbers(configs[name], outline, count)
         for name, count in counts.items()
     }
+    adapters = [name for name in methods if method_of(name).trains == "adapters"]
     return Costs(
         weight_bytes=weight_bytes(config, outline),
         prompt_memory=_most(
-            prompt_memory(own, outline, counts.get(variant, 0)) for variant, own in with_prompts
+            prompt_memory(own, outline, counts.get(variant, 0))
+            for variant, own in _with_prompts(configs)
         ),
-        lora_memory=_most(lora_memory(own, outline) for _, own in _used(config, {"lora"})),
-        numbers=distilled | {name: trained_numbers(name, config, outline) for name in methods},
+        lora_memory=_most(
+            adapter_memory(
+                configs[split_method(name)[1]], outline, trained_numbers(name, configs, outline)
+            )
+            for name in adapters
+        ),
+        numbers=distilled | {name: trained_numbers(name, configs, outline) for name in methods},
         num_cells=sum(num_cells(name, config, len(targets)) for name in methods),
-        phases=phases(config, outline, sources, targets),
+        phases=phases(configs, outline, sources, targets),
     )
 
 
-def _used(config: RunConfig, methods: Collection[str]) -> Iterator[tuple[str, RunConfig]]:
-    """Yield the variants ("" for none) of these methods in the grid, with their settings."""
-    for variant in config.variants_of(methods):
-        yield variant, config.varied(variant).model_copy(update={"compare": config.compare})
+def _with_prompts(configs: Mapping[str, RunConfig]) -> Iterator[tuple[str, RunConfig]]:
+    """Yield the variants ("" for none) of methods that read a prompt, with their settings."""
+    grid = configs[""].compare
+    for variant in variants_with(configs[""], lambda method: method.reads_prompt):
+        yield variant, configs[variant].model_copy(update={"compare": grid})
 
 
 def _most(memories: Iterable[Memory]) -> Memory | None:

@@ -11,13 +11,14 @@ from clinprompt.evaluation.report.score_tables import score_tables
 from clinprompt.evaluation.report.write_report import ReportContents, write_report
 from clinprompt.evaluation.statistics.paired import Difference
 from clinprompt.evaluation.statistics.summaries import summarize
+from clinprompt.methods.table import REFERENCES
 
 RIGHT, HALF, WRONG = [1] * 20, [1, 0] * 10, [0] * 20
 
 
 def tables_of(*cells):
     summaries = summarize(cells, np.random.default_rng(0), num_draws=200)
-    return {table.title: table for table in comparison_tables(summaries)}
+    return {table.title: table for table in comparison_tables(summaries, REFERENCES)}
 
 
 def test_differences_are_told_to_lora_and_to_prompt_tuning():
@@ -142,7 +143,7 @@ def test_a_report_draws_each_backbone_once(tmp_path, backbones):
         for backbone in backbones
         for method, rows in (("lora", HALF), ("other", RIGHT))
     ]
-    write_report(tmp_path, ReportContents("t", "s", cells))
+    write_report(tmp_path, ReportContents("t", "s", cells, references=REFERENCES))
     assert len(list((tmp_path / "figures").iterdir())) == 3 * len(backbones)
     markdown = (tmp_path / "report.md").read_text()
     assert "Difference to lora, 16-shot" in markdown

@@ -1,8 +1,8 @@
-"""Which cells of a grid are trained side by side, and what is begun with a block of them."""
+"""Which cells of a grid are trained side by side, and which cells a block starts."""
 
 from types import SimpleNamespace
 
-from clinprompt.jobs.comparison.grid import blocks, mates, reach
+from clinprompt.jobs.comparison.grid import blocks, team_of, with_team_members
 from clinprompt.settings.groups import CompareSettings
 
 METHODS = ("lora", "prompt-tuning", "spot", "prompt-tuning@long")
@@ -21,26 +21,26 @@ def names(cells):
     return [f"{cell.data.card.name} {cell.method}" for cell in cells]
 
 
-def test_a_prompt_is_trained_beside_prompts_of_the_same_run_shots_and_seed():
+def test_a_prompt_is_trained_together_with_prompts_of_the_same_run_shots_and_seed():
     first, *others = grid(shots=(4, 8), seeds=(0, 1))
     unfinished = [*first, *(cell for block in others for cell in block)]
-    found = list(mates(first[2], unfinished))
+    found = list(team_of(first[2], unfinished))
     expected = ["t0 spot", "t0 prompt-tuning"]
     expected += ["t1 prompt-tuning", "t1 spot", "t2 prompt-tuning", "t2 spot"]
     assert names(found) == expected
     assert {(cell.shots, cell.seed) for cell in found} == {(4, 0)}
-    assert len(list(mates(first[3], unfinished))) == 3  # the variant, on three targets
-    assert list(mates(first[0], unfinished)) == [first[0]]
+    assert len(list(team_of(first[3], unfinished))) == 3  # the variant, on three targets
+    assert list(team_of(first[0], unfinished)) == [first[0]]
 
 
-def test_a_block_reaches_ahead_as_far_as_its_teams_have_room():
+def test_a_block_takes_later_cells_until_its_teams_are_complete():
     first, *others = grid()
     ahead = [cell for block in others for cell in block]
-    assert reach(first, ahead, 1) == list(first)
+    assert with_team_members(first, ahead, 1) == list(first)
     # Two prompts and one of the variant: of three each, one and two are wanting.
-    assert names(reach(first, ahead, 3))[4:] == [
+    assert names(with_team_members(first, ahead, 3))[4:] == [
         "t1 prompt-tuning",
         "t1 prompt-tuning@long",
         "t2 prompt-tuning@long",
     ]
-    assert len(reach(first, ahead, 100)) == 4 + 2 * 3  # all but lora
+    assert len(with_team_members(first, ahead, 100)) == 4 + 2 * 3  # all but lora

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from transformers import AutoConfig
@@ -15,15 +14,17 @@ from clinprompt.backbone.model_sizes import PUBLISHED, inspect_backbone, sizes_o
 from clinprompt.cli.plan_tables import show_plan
 from clinprompt.errors import SettingError
 from clinprompt.jobs.planning.estimates import (
-    lora_memory,
-    metaprompt_numbers,
+    adapter_memory,
     num_cells,
     phases,
     prompt_memory,
     trained_numbers,
 )
 from clinprompt.jobs.planning.plan import dry_run, measure_rate
-from clinprompt.settings.groups import Method
+from clinprompt.methods.check_methods import check_methods
+from clinprompt.methods.counts import metaprompt_numbers
+from clinprompt.methods.resolve import on_backbone, resolve_all
+from clinprompt.methods.table import METHODS
 from clinprompt.settings.run import check_config, load_config
 
 ROOT = Path(__file__).parents[4]
@@ -33,7 +34,19 @@ ALL_LINEAR = '["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 
 def settings(*overrides, **values):
-    return check_config({"name": "x", **values}, source="x", overrides=overrides)
+    return check_methods(check_config({"name": "x", **values}, source="x", overrides=overrides))
+
+
+def numbers_of(method, config, outline):
+    return trained_numbers(method, by_variant(config), outline)
+
+
+def phases_of(config, outline, sources, targets):
+    return phases(by_variant(config), outline, sources, targets)
+
+
+def by_variant(config):
+    return on_backbone(resolve_all(config), config.backbone)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +63,9 @@ def tiny(tiny_llama):
 def test_a_prompt_of_a_hundred_positions_on_eight_billion_weights(llama):
     """100·4096 = 409,600 of S; 100·1 + 1·4096 = 4,196 of the factors."""
     config = settings()
-    assert trained_numbers("prompt-tuning", config, llama) == 409_600
-    assert trained_numbers("adapted-factors", config, llama) == 4_196
-    assert trained_numbers("adapted-metaprompt", config, llama) == 413_796
+    assert numbers_of("prompt-tuning", config, llama) == 409_600
+    assert numbers_of("adapted-factors", config, llama) == 4_196
+    assert numbers_of("adapted-metaprompt", config, llama) == 413_796
     assert metaprompt_numbers(config, llama, 21) == 409_600 + 21 * 4_196
 
 
@@ -60,17 +73,17 @@ def test_a_segment_of_the_prompt_counts_once_for_each_type_but_a_task_has_one(ll
     """S has 100 + 4·20 = 180 rows: 80 general ones and 20 for each of five types."""
     config = settings("prompt.segment=20")
     assert metaprompt_numbers(config, llama, 21) == 180 * 4_096 + 21 * 4_196
-    assert trained_numbers("adapted-metaprompt", config, llama) == 413_796
+    assert numbers_of("adapted-metaprompt", config, llama) == 413_796
 
 
 def test_lora_on_all_linear_layers_of_eight_billion_weights(llama):
     """A layer: 16·(2·(4096 + 4096) + 2·(4096 + 1024) + 3·(4096 + 14336)) = 1,310,720."""
     config = settings("baselines.lora_rank=16", f"baselines.lora_modules={ALL_LINEAR}")
-    assert trained_numbers("lora", config, llama) == 32 * 1_310_720 == 41_943_040
+    assert numbers_of("lora", config, llama) == 32 * 1_310_720 == 41_943_040
 
 
 def test_every_method_has_a_count(llama):
-    counts = {method: trained_numbers(method, settings(), llama) for method in get_args(Method)}
+    counts = {method: numbers_of(method, settings(), llama) for method in METHODS}
     assert {method for method, count in counts.items() if count == 0} == {
         "instruction",
         "in-context",
@@ -80,7 +93,7 @@ def test_every_method_has_a_count(llama):
 
 def test_lora_in_layers_that_are_not_there_is_refused(llama):
     with pytest.raises(SettingError, match="a llama has no linear layer 'qkv'"):
-        trained_numbers("lora", settings('baselines.lora_modules=["qkv"]'), llama)
+        numbers_of("lora", settings('baselines.lora_modules=["qkv"]'), llama)
 
 
 def test_memory_of_a_tiny_model_by_hand(tiny):
@@ -102,7 +115,7 @@ def test_memory_of_a_tiny_model_by_hand(tiny):
     assert memory.activations == (4 + positions) * a_position
     assert memory.logits == 3 * 4 * 4 * 264
     assert memory.trained == 16 * (4 * 32 + 2 * (4 + 32))
-    adapters = lora_memory(config, tiny)
+    adapters = adapter_memory(config, tiny, numbers_of("lora", config, tiny))
     inputs = 2 * (32 + 32 + 32 + 32)  # of q, k, v and o
     assert adapters.keys_values == 0
     assert adapters.activations == positions * (a_position + 4 * inputs)
@@ -157,7 +170,9 @@ def test_work_of_a_tiny_run_by_hand(tiny):
         "compare.shots=[4, 8]",
         "compare.seeds=[0, 1]",
     )
-    teachers, distillation, zero, lora = phases(config, tiny, {"practice": ["a", "b"]}, ["c"])
+    teachers, distillation, zero, lora = phases(
+        by_variant(config), tiny, {"practice": ["a", "b"]}, ["c"]
+    )
     linear = 2 * (10 * tiny.layer_weights + 2 * 264 * 32)
     attention = 4 * 2 * 32 * 10 * (4 + 10 / 2)
     step = 2 * (2 * linear + 3 * attention) + 4 * 4 * tiny.layer_weights
@@ -188,9 +203,11 @@ def test_a_variant_and_steps_of_a_method_count_as_its_own(tiny):
         "adapt.method_steps.full=3",
         "compare.shots=[4]",
     )
-    assert trained_numbers("prompt-tuning@short", config, tiny) == 2 * 32
-    assert trained_numbers("full", config, tiny) == tiny.num_parameters
-    plain, short, full = phases(config, tiny, {}, ["b"])  # none of these needs a metaprompt
+    assert numbers_of("prompt-tuning@short", config, tiny) == 2 * 32
+    assert numbers_of("full", config, tiny) == tiny.num_parameters
+    plain, short, full = phases(
+        by_variant(config), tiny, {}, ["b"]
+    )  # none of these needs a metaprompt
     assert short.operations < plain.operations
     assert (plain.steps, full.steps) == (60, 3)
 
@@ -198,8 +215,8 @@ def test_a_variant_and_steps_of_a_method_count_as_its_own(tiny):
 def test_a_prompt_in_all_layers_is_as_wide_as_their_keys_and_values(tiny):
     """L = 2, G·D = 16: 2·2·16 = 64 numbers a position."""
     config = settings("prompt.length=4", "prompt.placement=layers")
-    assert trained_numbers("prompt-tuning", config, tiny) == 4 * 64
-    assert trained_numbers("adapted-factors", config, tiny) == 4 + 64
+    assert numbers_of("prompt-tuning", config, tiny) == 4 * 64
+    assert numbers_of("adapted-factors", config, tiny) == 4 + 64
 
 
 def test_a_comparison_on_some_targets_is_planned_for_these(tmp_path):
@@ -228,14 +245,14 @@ def test_what_variants_distill_for_themselves_is_counted_once(tiny):
     variants = {"deep": {"prompt": {"placement": "layers"}}, "same": {"adapt": {"steps": 1}}}
     methods = ["metaprompt", "metaprompt@deep", "adapted-factors@same"]
     config = settings(variants=variants, compare={"methods": methods, "shots": [2]})
-    names = [phase.name for phase in phases(config, tiny, {"practice": ["a", "b"]}, ["c"])]
+    names = [phase.name for phase in phases_of(config, tiny, {"practice": ["a", "b"]}, ["c"])]
     assert names[:4] == ["teachers", "distillation", "teachers@deep", "distillation@deep"]
     assert len(names) == 4 + len(methods)
 
 
 def test_pefts_prompt_stands_in_front_wherever_ours_do(tiny):
     config = settings("prompt.length=4", "prompt.placement=layers")
-    assert trained_numbers("peft-mpt", config, tiny) == 4 * 32 + 4 + 32
+    assert numbers_of("peft-mpt", config, tiny) == 4 * 32 + 4 + 32
 
 
 def test_a_shape_that_the_metaprompt_does_not_have_is_refused_before_the_run(tmp_path):

@@ -5,10 +5,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from opened_run import manifest_in, open_run
 
 from clinprompt.errors import RunError
 from clinprompt.runs.folder import check_is_run
-from clinprompt.runs.run import open_run
+from clinprompt.runs.workspace import load_run_backbone, open_workspace
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task
@@ -56,8 +57,10 @@ def test_what_another_process_finished_is_not_forgotten(begin):
         (one, "teachers/a", "hash of a"),
         (other, "metaprompt", "hash of m"),
     ):
-        run.finish({name: SimpleNamespace(manifest=SimpleNamespace(content_hash=content))})
-    assert begin().finished == {"teachers/a": "hash of a", "metaprompt": "hash of m"}
+        run.workspace.finish(
+            {name: SimpleNamespace(manifest=SimpleNamespace(content_hash=content))}
+        )
+    assert begin().workspace.finished == {"teachers/a": "hash of a", "metaprompt": "hash of m"}
 
 
 ONLY_CELLS = {"adapt": {"steps": 7}, "baselines": {"lora_rank": 2}}
@@ -69,9 +72,9 @@ def put(folder, name):
 
 
 def test_settings_of_cells_may_change_before_there_is_a_result(begin):
-    run = begin()
+    workspace = begin().workspace
     for name in ("distill.safetensors", "teachers__a.safetensors", "teachers.cache"):
-        put(run.folder, f"checkpoints/{name}")
+        put(workspace.folder, f"checkpoints/{name}")
     begin(**ONLY_CELLS)
 
 
@@ -81,35 +84,40 @@ def test_settings_of_cells_may_change_before_there_is_a_result(begin):
 @pytest.mark.parametrize("changed", ["adapt", "baselines"])
 def test_settings_of_cells_stay_once_there_is_a_result(begin, result, changed):
     run = begin()
-    put(run.folder, result)
+    put(run.workspace.folder, result)
     with pytest.raises(RunError, match=rf"other settings \({changed}\)"):
         begin(**{changed: ONLY_CELLS[changed]})
 
 
 def test_an_adapted_prompt_in_the_store_is_a_result(begin):
     run = begin()
-    (run.folder / "store" / "teachers" / "a").mkdir(parents=True)
-    (run.folder / "store" / "metaprompts" / "b").mkdir(parents=True)
+    (run.workspace.folder / "store" / "teachers" / "a").mkdir(parents=True)
+    (run.workspace.folder / "store" / "metaprompts" / "b").mkdir(parents=True)
     begin(adapt={"steps": 7})
-    (run.folder / "store" / "my-task").mkdir()
+    (run.workspace.folder / "store" / "my-task").mkdir()
     with pytest.raises(RunError, match=r"other settings \(adapt\)"):
         begin(adapt={"steps": 8})
+
+
+def open_variant(folder, config, results_folder):
+    backbone = load_run_backbone(folder, config, results_folder=results_folder)
+    return open_workspace(folder, config, backbone, results_folder=results_folder)
 
 
 def test_results_of_a_variant_lie_in_the_folder_above(tmp_path, tiny_llama_folder):
     """Its own folder has none, and yet it may not change."""
     folder, above = tmp_path / "run" / "variants" / "small", tmp_path / "run"
     settings = {"name": "x", "backbone": str(tiny_llama_folder), "device": "cpu"}
-    open_run(folder, check_config(settings, source="x"), above=above)
+    open_variant(folder, check_config(settings, source="x"), above)
     put(above, "cells.jsonl")
     changed = check_config({**settings, "adapt": {"steps": 7}}, source="x")
     with pytest.raises(RunError, match=r"other settings \(adapt\)"):
-        open_run(folder, changed, above=above)
+        open_variant(folder, changed, above)
 
 
 def test_another_backbone_under_the_same_path_is_refused(begin, tmp_path):
     run = begin()
-    path = run.folder / "environment.json"
+    path = run.workspace.folder / "environment.json"
     stored = json.loads(path.read_text())
     path.write_text(json.dumps(stored | {"backbone": "tensors:another"}))
     with pytest.raises(RunError, match="another backbone"):
@@ -119,23 +127,40 @@ def test_another_backbone_under_the_same_path_is_refused(begin, tmp_path):
 def test_changed_records_are_refused_and_new_tasks_are_not(begin):
     run = begin()
     data = load_task(find_card("practice-ner-drugs"), None)
-    run.claim([data])
-    run.claim([data, load_task(find_card("practice-nli-social"), None)])
+    run.workspace.record_tasks([data])
+    run.workspace.record_tasks([data, load_task(find_card("practice-nli-social"), None)])
     fewer = replace(data, splits={**data.splits, "train": data.splits["train"][1:]})
     with pytest.raises(RunError, match="practice-ner-drugs have changed"):
-        run.claim([fewer])
+        run.workspace.record_tasks([fewer])
 
 
 @pytest.mark.parametrize("name", ["config.json", "finished.json", "tasks.json"])
 @pytest.mark.parametrize("content", ["{", "[1]", '"x"'])
 def test_damaged_files_of_a_run_are_named(begin, name, content):
     run = begin()
-    (run.folder / name).write_text(content)
+    (run.workspace.folder / name).write_text(content)
     with pytest.raises(RunError, match=name.replace(".", r"\.")):
-        begin().claim([load_task(find_card("practice-ner-drugs"), None)])
+        begin().workspace.record_tasks([load_task(find_card("practice-ner-drugs"), None)])
 
 
 def test_manifests_name_no_folder_of_this_machine(begin):
-    manifest = begin().manifest("prompt", "n", "m", [find_card("practice-ner-drugs")])
+    manifest = manifest_in(begin(), "prompt", [find_card("practice-ner-drugs")])
     assert manifest.backbone == "tiny-llama"
     assert "/" not in manifest.settings["backbone"]
+
+
+def test_manifests_of_a_relative_path_do_not_depend_on_the_working_directory(
+    tiny_llama_folder, tmp_path, monkeypatch
+):
+    card = find_card("practice-ner-drugs")
+    monkeypatch.chdir(tiny_llama_folder.parent)
+    name = tiny_llama_folder.name
+    settings = {"name": "x", "backbone": name, "device": "cpu", "compare": {"backbones": [name]}}
+    config = check_config(settings, source="x")
+    assert config.backbone == str(tiny_llama_folder)
+    run = open_run(tmp_path / "run", config)
+    here = manifest_in(run, "prompt", [card])
+    monkeypatch.chdir(tmp_path)
+    assert manifest_in(run, "prompt", [card]) == here
+    assert here.backbone == name
+    assert here.settings["compare"]["backbones"] == [name]

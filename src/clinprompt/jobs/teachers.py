@@ -1,0 +1,89 @@
+"""Train one prompt for each source task: the teachers of a metaprompt."""
+
+from collections.abc import Sequence
+
+from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.start_vectors import start_vectors
+from clinprompt.backbone.tuners import PromptTuner
+from clinprompt.prompts.artifact import Artifact, make_artifact
+from clinprompt.prompts.soft import SoftPrompts
+from clinprompt.runs.manifest import manifest_of
+from clinprompt.runs.task_rows import TaskRows
+from clinprompt.runs.workspace import Workspace
+from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.load import TaskData
+from clinprompt.training.fit import FitMember, FitSpec, fit_together
+
+
+def train_teachers(
+    config: RunConfig,
+    backbone: Backbone,
+    sources: Sequence[TaskData],
+    *,
+    workspace: Workspace,
+    task_rows: TaskRows,
+) -> list[Artifact]:
+    """Return the teacher of each source task; train those that the workspace does not have yet.
+
+    ``teacher.together`` of them are trained side by side, which changes them by no more than
+    rounding.
+    """
+    missing = [data for data in sources if _name(data.card.name) not in workspace.finished]
+    size = config.teacher.together
+    for first in range(0, len(missing), size):
+        group = missing[first : first + size]
+        _train_group(config, backbone, group, workspace=workspace, task_rows=task_rows)
+    return [workspace.store.load(_name(data.card.name)) for data in sources]
+
+
+def load_teacher(workspace: Workspace, task: str) -> Artifact | None:
+    """Return the teacher that a workspace has for a source task, or None."""
+    workspace.refresh()
+    name = _name(task)
+    return workspace.store.load(name) if name in workspace.finished else None
+
+
+def _train_group(
+    config: RunConfig,
+    backbone: Backbone,
+    sources: Sequence[TaskData],
+    *,
+    workspace: Workspace,
+    task_rows: TaskRows,
+) -> None:
+    """Train and save the teachers of some source tasks side by side."""
+    settings, placement = config.teacher, config.prompt.placement
+    start = start_vectors(backbone, config.prompt, seed=config.seed)
+    modules = [SoftPrompts(start[None]).to(backbone.device) for _ in sources]
+    names = [_name(data.card.name) for data in sources]
+    spec = FitSpec(
+        settings,
+        {"prompt": settings.learning_rate},
+        config.seed,
+        validate_every=settings.validate_every,
+    )
+    members = [
+        FitMember(
+            name,
+            PromptTuner(module, placement),
+            [task_rows.training(data)],
+            spec,
+            task_rows.validation(data),
+        )
+        for data, module, name in zip(sources, modules, names, strict=True)
+    ]
+    fit_together(backbone, members, workspace.phase_files(names))
+    made = {}
+    for data, name, module in zip(sources, names, modules, strict=True):
+        manifest = manifest_of(
+            config, backbone, kind="prompt", name=name, method="teacher", cards=[data.card]
+        )
+        made[name] = make_artifact(manifest, {"vectors": module.vectors[0]})
+        workspace.store.save(made[name])
+    workspace.finish(made)
+    for name in names:
+        workspace.forget(name)
+
+
+def _name(task: str) -> str:
+    return f"teachers/{task}"

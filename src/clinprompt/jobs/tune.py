@@ -1,0 +1,24 @@
+"""Train a prompt on the training rows of one task (prompt tuning)."""
+
+from pathlib import Path
+
+from clinprompt.jobs.teachers import train_teachers
+from clinprompt.runs.suite_data import load_apart
+from clinprompt.runs.task_rows import task_rows_of
+from clinprompt.runs.workspace import load_run_backbone, open_workspace
+from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.card import find_card
+from clinprompt.training.progress import Reporter
+
+
+def tune_task(
+    folder: Path, task: str, config: RunConfig, *, mirror: Path | None, reporter: Reporter
+) -> Path:
+    """Train one task's own prompt on its training rows; return the saved prompt's folder."""
+    data = load_apart(find_card(task), mirror)
+    backbone = load_run_backbone(folder, config)
+    workspace = open_workspace(folder, config, backbone, reporter=reporter)
+    workspace.record_tasks([data])
+    task_rows = task_rows_of(config, backbone)
+    [artifact] = train_teachers(config, backbone, [data], workspace=workspace, task_rows=task_rows)
+    return workspace.store.root / artifact.manifest.name

@@ -1,0 +1,67 @@
+"""Check the settings that name methods, before anything is loaded or trained."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from clinprompt.errors import SettingError, did_you_mean
+from clinprompt.methods.table import DEFAULT_METHODS, METHODS
+from clinprompt.settings.groups import SearchSettings, split_method
+from clinprompt.settings.run import RunConfig
+
+
+def check_methods(config: RunConfig) -> RunConfig:
+    """Return the settings with the default methods where they name none, checked.
+
+    Raises:
+        SettingError: a method is unknown, or cannot be used with these settings.
+    """
+    if not config.compare.methods:
+        grid = config.compare.model_copy(update={"methods": DEFAULT_METHODS})
+        config = config.model_copy(update={"compare": grid})
+    trials = config.search.trials if config.search else {}
+    for place, names in {
+        "compare.methods": config.compare.methods,
+        "search.trials": trials,
+        "adapt.method_steps": config.adapt.method_steps,
+    }.items():
+        _check_names(place, names)
+    for name in (*config.compare.methods, *trials):
+        _check_method(config, *split_method(name))
+    if config.search:
+        for problem in _search_problems(config.search):
+            raise SettingError(f"search.trials: {problem}")
+    return config
+
+
+def _check_names(place: str, names: Iterable[str]) -> None:
+    for name in names:
+        if (method := split_method(name)[0]) not in METHODS:
+            raise SettingError(f"{place}: {name!r} is none; {did_you_mean(method, METHODS)}")
+
+
+def _check_method(config: RunConfig, name: str, variant: str) -> None:
+    method, own = METHODS[name], config.varied(variant) if variant else config
+    where = f" in variant {variant}" if variant else ""
+    if method.required_dtype not in ("", own.dtype):
+        raise SettingError(
+            f"method {name} changes the weights themselves: set dtype = "
+            f"{method.required_dtype!r}{where}, or give it a variant that does"
+        )
+    if method.needs_teachers and own.metaprompt:
+        raise SettingError(
+            f"method {name} starts from prompts of single sources, and a metaprompt that is given "
+            f"does not have them: leave {name} out, or set metaprompt = ''{where}"
+        )
+
+
+def _search_problems(search: SearchSettings) -> Iterator[str]:
+    for name, trials in search.trials.items():
+        method = METHODS[name]
+        if method.trains == "nothing":
+            yield f"method {name} trains nothing"
+        own = () if method.needs_metaprompt else ("prompt",)
+        for lost in sorted({*chain(*trials)} - {"adapt", "baselines", "data", *own}):
+            yield (
+                f"{lost} has no effect on {name}, as trials are fitted on one backbone, from one "
+                "metaprompt; try it as a variant of a comparison"
+            )

@@ -1,0 +1,104 @@
+"""What a method of a comparison is: one frozen description. Knows no method by name.
+
+Axes: P prompt positions, R rank, W width of a prompt position.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+from clinprompt.backbone.bank import Bank
+from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.model_sizes import ModelSizes
+from clinprompt.backbone.tuners import Tuner
+from clinprompt.batches.encode import Encoder, Row
+from clinprompt.errors import SettingError
+from clinprompt.prompts.artifact import Artifact
+from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.records import Record
+
+Trains = Literal["nothing", "prompt", "adapters", "weights"]
+Saves = Literal["nothing", "prompt", "factors"]
+
+
+def no_teacher(_: str) -> None:
+    """Return no prompt: of a run that has trained no prompt for a source task."""
+
+
+def say_nothing(_: str) -> None:
+    """Drop a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a method may start from.
+
+    ``config`` holds the settings, resolved for this backbone and variant. ``rows`` are the encoded
+    training examples of the task. ``load_teacher`` returns the prompt that the run trained for a
+    source task, or None where it has none; ``say`` shows a message to the user.
+    """
+
+    config: RunConfig
+    backbone: Backbone
+    card: TaskCard
+    rows: Sequence[Row] = ()
+    seed: int = 0
+    metaprompt: Artifact | None = None
+    load_teacher: Callable[[str], Artifact | None] = no_teacher
+    say: Callable[[str], None] = say_nothing
+
+    def needed_metaprompt(self, method: str) -> Artifact:
+        """Return the metaprompt.
+
+        Raises:
+            SettingError: there is none.
+        """
+        if self.metaprompt is None:
+            raise SettingError(f"method {method} needs a metaprompt; distill one first")
+        return self.metaprompt
+
+
+Rates = Mapping[str, float]  # learning rates by parameter group
+Started = AbstractContextManager[tuple[Tuner, Rates]]
+Untrained = Callable[[Start, Encoder, Sequence[Record]], tuple[Bank, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method: what it trains, what it needs, how it starts, and what is kept of it.
+
+    ``count`` returns how many numbers it trains. A method that trains has ``start``, which returns
+    the tuner and its learning rates, for as long as its block runs. A method that trains nothing
+    has ``untrained``, which returns its bank of prompts and how many of the given records are
+    shown in it. ``is_instructed`` methods read an instruction, in the chat template if the
+    backbone has one. ``reads_prompt`` tells whether learned vectors are read with every row, which
+    costs time and memory. ``needs_teachers``: the run itself must have trained a prompt for each
+    source task.
+    """
+
+    name: str
+    trains: Trains = "nothing"
+    count: Callable[[RunConfig, ModelSizes], int] = lambda _, __: 0
+    start: Callable[[Start], Started] | None = None
+    untrained: Untrained | None = None
+    needs_metaprompt: bool = False
+    needs_teachers: bool = False
+    is_instructed: bool = False
+    uses_shots: bool = True
+    allows_all_shots: bool = True
+    reads_prompt: bool = True
+    required_dtype: str = ""
+    is_checkpointed: bool = True
+    saves: Saves = "nothing"
+
+    def started(self, given: Start) -> Started:
+        """Return what the method trains and its learning rates, for as long as the block runs.
+
+        Raises:
+            SettingError: the method trains nothing, or something that it needs is missing.
+        """
+        if self.start is None:
+            raise SettingError(f"method {self.name} trains nothing")
+        return self.start(given)

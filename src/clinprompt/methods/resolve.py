@@ -1,0 +1,108 @@
+"""Resolve the settings of a run once: one ``RunConfig`` for each backbone and variant."""
+
+from collections.abc import Callable, Mapping
+
+from clinprompt.errors import SettingError
+from clinprompt.methods.metaprompts import find_metaprompt
+from clinprompt.methods.method import Method
+from clinprompt.methods.table import method_of
+from clinprompt.prompts.artifact import Artifact
+from clinprompt.settings.groups import split_method
+from clinprompt.settings.local_names import plain_name
+from clinprompt.settings.run import RunConfig
+
+SHAPE = ("length", "rank", "segment", "placement")
+Resolved = Mapping[tuple[str, str], RunConfig]  # by backbone and variant ("" for none)
+
+
+def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConfig:
+    """Return the settings of a variant on a backbone; a given metaprompt determines the shape.
+
+    Raises:
+        ArtifactError: the given metaprompt is missing, damaged, or of another backbone.
+        SettingError: a setting contradicts the shape of the given metaprompt.
+    """
+    own = config.varied(variant) if variant else config
+    own = own.model_copy(update={"backbone": backbone or config.backbone})
+    if not own.metaprompt:
+        return own
+    fitting = with_shape(own, find_metaprompt(own.metaprompt, plain_name(own.backbone)))
+    asked = set(config.variants[variant].get("prompt", {})) if variant else set()
+    if config.metaprompt:  # otherwise the plain settings are those of a prompt to be distilled
+        asked |= config.prompt.model_fields_set
+    for name in asked.intersection(SHAPE):
+        value, fits = getattr(own.prompt, name), getattr(fitting.prompt, name)
+        if value != fits:
+            raise SettingError(
+                f"prompt.{name} = {value}, but the metaprompt {own.metaprompt} has {fits}; leave "
+                "the setting out"
+            )
+    return fitting
+
+
+def resolve_all(config: RunConfig) -> Resolved:
+    """Return the settings of every backbone and variant of the grid, and those of no variant.
+
+    Raises:
+        ArtifactError: a given metaprompt is missing, damaged, or of another backbone.
+        SettingError: a setting contradicts the shape of a given metaprompt.
+    """
+    variants = dict.fromkeys(["", *(split_method(name)[1] for name in config.compare.methods)])
+    return {
+        (backbone, variant): resolve(config, backbone, variant)
+        for backbone in config.backbones
+        for variant in variants
+    }
+
+
+def on_backbone(settings: Resolved, backbone: str) -> dict[str, RunConfig]:
+    """Return the settings on one backbone, by variant."""
+    return {variant: own for (name, variant), own in settings.items() if name == backbone}
+
+
+def with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:
+    """Return the settings with the metaprompt's length, rank, segment and placement."""
+    shape = {name: getattr(metaprompt.manifest, name) for name in SHAPE}
+    return config.model_copy(update={"prompt": config.prompt.model_copy(update=shape)})
+
+
+def variants_with(config: RunConfig, fits: Callable[[Method], bool]) -> tuple[str, ...]:
+    """Return the variants ("" for none) under which the grid has a method that ``fits``."""
+    names = [name for name in config.compare.methods if fits(method_of(name))]
+    return tuple(dict.fromkeys(split_method(name)[1] for name in names))
+
+
+def variants_to_distill(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
+    """Return the variants ("" for none) whose metaprompt the grid needs and must distill.
+
+    ``configs`` are the settings on one backbone, by variant.
+    """
+    needed = variants_with(configs[""], lambda method: method.needs_metaprompt)
+    return tuple(name for name in needed if not configs[name].metaprompt)
+
+
+def suites_to_learn(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
+    """Return the suites whose sources the grid learns from; ``configs`` as above."""
+    return tuple(dict.fromkeys(configs[name].suite for name in variants_to_distill(configs)))
+
+
+_OF_TEACHERS = {"backbone", "dtype", "device", "seed", "data", "prompt", "teacher"}
+_OF_STUDENTS = {"rank", "segment"}  # settings of prompts that teachers do not have
+
+
+def same_teachers(one: RunConfig, other: RunConfig) -> bool:
+    """Tell whether two runs train the same prompt for each source that both have."""
+    first, second = (
+        config.model_dump(
+            include=_OF_TEACHERS, exclude={"prompt": _OF_STUDENTS, "teacher": {"together"}}
+        )
+        for config in (one, other)
+    )
+    return first == second
+
+
+def same_metaprompt(one: RunConfig, other: RunConfig) -> bool:
+    """Tell whether two runs distill the same metaprompt, or are given the same one."""
+    names = ("metaprompt", "suite", "distill", "prompt")
+    are_equal = all(getattr(one, name) == getattr(other, name) for name in names)
+    return are_equal and same_teachers(one, other)

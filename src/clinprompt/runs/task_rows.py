@@ -1,0 +1,187 @@
+"""The rows of tasks, encoded for a backbone, each once. Owns what it has encoded so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from clinprompt.backbone.load import Backbone
+from clinprompt.batches.encode import Encoder, Row, chat_shell, make_encoder
+from clinprompt.batches.mixture import draw_shots, sample
+from clinprompt.batches.parts import parts_of
+from clinprompt.errors import DataError
+from clinprompt.settings.groups import DataSettings
+from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.card import Split, TaskCard
+from clinprompt.tasks.kinds import make_example
+from clinprompt.tasks.load import TaskData
+from clinprompt.tasks.records import Example, LabelAnswer, Record
+
+_SPLIT_SEEDS: Mapping[Split, int] = {"train": 1, "validation": 2, "test": 3}
+
+
+@dataclass
+class TaskRows:
+    """The encoded rows of tasks; ``context`` counts the tokens of a row and its answer at most."""
+
+    tokenizer: PreTrainedTokenizerBase
+    context: int
+    settings: DataSettings
+    seed: int
+    _training: dict[str, tuple[Row, ...]] = field(default_factory=dict)
+    _candidates: dict[str, "Candidates"] = field(default_factory=dict)
+
+    def encoder(self, *, instruction: str = "") -> Encoder:
+        """Return the encoder; with an instruction, that of the backbone's chat template (if any).
+
+        Instruction and chat template come on top of the length limit, so that every method reads
+        the same share of a note.
+        """
+        is_chat = bool(instruction) and self.tokenizer.chat_template is not None
+        shell = "".join(chat_shell(self.tokenizer)) if is_chat else ""
+        added = self.tokenizer(shell + instruction, add_special_tokens=False)["input_ids"]
+        return make_encoder(
+            self.tokenizer,
+            self.settings,
+            context=self.context,
+            added_tokens=len(added),
+            chat=is_chat,
+        )
+
+    def training(self, data: TaskData) -> tuple[Row, ...]:
+        """Return the training rows of a task, at most ``data.train_rows``; see `training_rows`."""
+        name, limit = data.card.name, self.settings.train_rows
+        if name not in self._training:
+            rows = training_rows(self.encoder(), data, limit=limit, seed=self.seed)
+            self._training[name] = rows
+        return self._training[name]
+
+    def validation(self, data: TaskData, task: int = 0) -> tuple[Row, ...]:
+        """Return the validation rows of a task, which carry the number ``task``."""
+        limit = self.settings.validation_rows
+        examples = examples_of(data, "validation", limit=limit, seed=self.seed)
+        return encode_all(self.encoder(), data.card, examples, task)
+
+    def test_examples(self, data: TaskData, *, instruct: bool = False) -> tuple[Example, ...]:
+        """Return the test examples of a task, at most ``data.test_rows``, not encoded."""
+        limit = self.settings.test_rows
+        return examples_of(data, "test", limit=limit, seed=self.seed, instruct=instruct)
+
+    def shots(self, data: TaskData, count: int, *, seed: int) -> tuple[Row, ...]:
+        """Return ``count`` training rows of a task; see ``Candidates``."""
+        return self.candidates(data).draw(count, seed=seed)
+
+    def candidates(self, data: TaskData) -> "Candidates":
+        """Return the rows that the shots of a task are drawn from."""
+        name = data.card.name
+        if name not in self._candidates:
+            self._candidates[name] = candidates(self.encoder(), data)
+        return self._candidates[name]
+
+
+def task_rows_of(config: RunConfig, backbone: Backbone) -> TaskRows:
+    """Return the rows of tasks under these settings, none of them encoded yet."""
+    context = backbone.context - config.prompt.length
+    return TaskRows(backbone.tokenizer, context, config.data, config.seed)
+
+
+def examples_of(
+    data: TaskData, split: Split, *, limit: int, seed: int, instruct: bool = False
+) -> tuple[Example, ...]:
+    """Return at most ``limit`` examples of a split, drawn by ``seed``."""
+    records = sample(data.splits.get(split, ()), limit, seed=seed + _SPLIT_SEEDS[split])
+    return tuple(make_example(data.card, record, instruct=instruct) for record in records)
+
+
+def encode_all(
+    encoder: Encoder, card: TaskCard, examples: Sequence[Example], task: int = 0
+) -> tuple[Row, ...]:
+    """Encode the examples of one task, those that are too long part by part."""
+    return tuple(
+        encoder.encode(part, task)
+        for example in examples
+        for part in parts_of(card, example, encoder).examples
+    )
+
+
+def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) -> tuple[Row, ...]:
+    """Return at most ``limit`` encoded training rows, without those whose answer is too long.
+
+    An answer is never cut: a model that is trained on cut answers learns not to stop.
+
+    Raises:
+        DataError: no row is left.
+    """
+    examples = examples_of(data, "train", limit=limit, seed=seed)
+    rows = encode_all(encoder, data.card, examples)
+    return _with_whole_answers(data, encoder, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Training examples that may be shots, encoded, with labels ("" where one has none)."""
+
+    name: str
+    limit: int
+    examples: tuple[Example, ...]
+    rows: tuple[Row, ...]
+    labels: tuple[str, ...]
+
+    def draw(self, count: int, *, seed: int) -> tuple[Row, ...]:
+        """Return ``count`` random rows, with closed labels equally often.
+
+        Raises:
+            DataError: fewer rows than that have an answer that fits.
+        """
+        return tuple(self.rows[index] for index in self._chosen(count, seed))
+
+    def records(self, count: int, *, seed: int) -> tuple[Record, ...]:
+        """Return the records of the rows that ``draw`` returns, in random order.
+
+        Where not all of them can be shown, the first ones are therefore a random choice too.
+        """
+        chosen = np.random.default_rng(seed).permutation(self._chosen(count, seed))
+        return tuple(self.examples[index].record for index in chosen)
+
+    def _chosen(self, count: int, seed: int) -> tuple[int, ...]:
+        if len(self.rows) < count:
+            raise DataError(
+                f"{self.name}: {count} examples wanted, but only {len(self.rows)} training rows "
+                f"have an answer that fits {self.limit} tokens; ask for fewer, or raise "
+                "data.max_target_tokens (for this task: data.target_tokens)"
+            )
+        return draw_shots(self.labels, count, seed=seed)
+
+
+def candidates(encoder: Encoder, data: TaskData) -> Candidates:
+    """Return the rows that shots are drawn from: all training rows whose answer fits.
+
+    A row is one input of the model: a whole note, or one window of a long note.
+    """
+    whole = (make_example(data.card, record) for record in data.splits["train"])
+    examples = (part for one in whole for part in parts_of(data.card, one, encoder).examples)
+    encoded = ((example, encoder.encode(example)) for example in examples)
+    fitting = [(example, row) for example, row in encoded if not row.target_was_cut]
+    return Candidates(
+        data.card.name,
+        encoder.target_limit(data.card.name),
+        tuple(example for example, _ in fitting),
+        tuple(row for _, row in fitting),
+        tuple(_label(example.record) for example, _ in fitting),
+    )
+
+
+def _with_whole_answers(data: TaskData, encoder: Encoder, rows: Sequence[Row]) -> tuple[Row, ...]:
+    kept = tuple(row for row in rows if not row.target_was_cut)
+    if not kept:
+        raise DataError(
+            f"{data.card.name}: no training row is left ({len(rows)} were read); it has none, all "
+            f"overlap a target, or no answer fits {encoder.target_limit(data.card.name)} tokens; "
+            "raise data.max_target_tokens (for this task: data.target_tokens)"
+        )
+    return kept
+
+
+def _label(record: Record) -> str:
+    return record.answer.label if isinstance(record.answer, LabelAnswer) else ""

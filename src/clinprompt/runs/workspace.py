@@ -1,0 +1,165 @@
+"""The folder of a run: its store, its log, and what is finished. Owns what is written there.
+
+A run folder holds ``config.json``, ``environment.json``, ``metrics.jsonl``, ``cells.jsonl``,
+``finished.json`` (content hashes of what is finished), ``tasks.json`` (hashes of the tasks' data),
+``checkpoints/`` and ``store/``.
+"""
+
+import glob
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from clinprompt import __version__
+from clinprompt.backbone.load import Backbone, load_backbone
+from clinprompt.errors import RunError
+from clinprompt.files import locked, write_text
+from clinprompt.prompts.artifact import Artifact
+from clinprompt.prompts.store import Store
+from clinprompt.runs.folder import check_backbone, check_folder, read_json
+from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.card import SPLITS
+from clinprompt.tasks.load import TaskData
+from clinprompt.training.loop import PhaseFiles
+from clinprompt.training.progress import Reporter, Silent
+from clinprompt.training.runlog import RunLog
+
+
+@dataclass
+class Workspace:
+    """The folder of a run that can be stopped at any time and continues where it stopped."""
+
+    folder: Path
+    reporter: Reporter = field(default_factory=Silent)
+    finished: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def store(self) -> Store:
+        """Return the store of everything trained in this run."""
+        return Store(self.folder / "store")
+
+    @cached_property
+    def log(self) -> RunLog:
+        """Return the log of metrics."""
+        return RunLog(self.folder / "metrics.jsonl")
+
+    def phase_files(self, phases: Sequence[str]) -> PhaseFiles:
+        """Return the log and the checkpoint of phases that are trained together, or of one phase.
+
+        The checkpoint of several is named after the first, with a hash of all their names: only
+        the same phases continue from it.
+        """
+        first, *others = phases
+        if not others:
+            return PhaseFiles(first, self.log, self._checkpoint(first), self.reporter)
+        digest = hashlib.sha256("\n".join(phases).encode()).hexdigest()[:8]
+        shared = self.phase_files([f"{first}+{digest}"])
+        return replace(shared, phase=f"{first} and {len(others)} more")
+
+    def forget(self, phase: str) -> None:
+        """Remove the checkpoints of a phase, and of groups of phases that it was the first of."""
+        alone = self._checkpoint(phase)
+        for path in (alone, *alone.parent.glob(f"{glob.escape(alone.stem)}+*{alone.suffix}")):
+            path.unlink(missing_ok=True)
+
+    def refresh(self) -> None:
+        """Read again what is finished: another process may have finished more."""
+        path = self.folder / "finished.json"
+        self.finished = read_json(path) if path.is_file() else {}
+
+    def finish(self, made: Mapping[str, Artifact]) -> None:
+        """Record the artifacts that are finished, by name, all at once."""
+        with locked(self.folder, wait=True):
+            self.refresh()
+            self.finished |= {name: one.manifest.content_hash for name, one in made.items()}
+            text = json.dumps(self.finished, indent=2) + "\n"
+            write_text(self.folder / "finished.json", text)
+
+    def record_tasks(self, tasks: Sequence[TaskData]) -> None:
+        """Record a hash of the tasks' data, or check that the data are still the same.
+
+        Raises:
+            RunError: a task's card or records have changed since the run began.
+        """
+        path = self.folder / "tasks.json"
+        now = {data.card.name: _digest_of(data) for data in tasks}
+        before = read_json(path) if path.is_file() else {}
+        changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
+        if changed:
+            raise RunError(
+                f"{self.folder}: card or records of {', '.join(changed)} have changed since this "
+                "run began; choose another --out"
+            )
+        write_text(path, json.dumps(before | now, indent=2) + "\n")
+
+    def _checkpoint(self, phase: str) -> Path:
+        return self.folder / "checkpoints" / f"{phase.replace('/', '__')}.safetensors"
+
+
+def open_workspace(
+    folder: Path,
+    config: RunConfig,
+    backbone: Backbone,
+    *,
+    reporter: Reporter | None = None,
+    results_folder: Path | None = None,
+) -> Workspace:
+    """Start a run in a folder, or continue the run in it.
+
+    ``results_folder`` keeps the results of the run, if that is not ``folder`` itself.
+
+    Raises:
+        RunError: the folder holds a run with other settings or another backbone, or something else.
+    """
+    check_folder(folder, config, results_folder=results_folder or folder)
+    check_backbone(folder, fingerprint=backbone.fingerprint, name=backbone.name)
+    write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
+    write_text(folder / "environment.json", json.dumps(environment(backbone), indent=2) + "\n")
+    workspace = Workspace(folder, reporter or Silent())
+    workspace.refresh()
+    return workspace
+
+
+def load_run_backbone(
+    folder: Path, config: RunConfig, *, results_folder: Path | None = None
+) -> Backbone:
+    """Load the backbone of a run, after checking that its folder may hold the run.
+
+    Raises:
+        RunError: the folder holds a run with other settings, or something else.
+        BackboneError: the backbone cannot be loaded.
+    """
+    check_folder(folder, config, results_folder=results_folder or folder)
+    dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16
+    return load_backbone(config.backbone, device=config.device, dtype=dtype)
+
+
+def environment(backbone: Backbone) -> dict[str, str]:
+    """Return what a result may depend on: versions, device, backbone. Never a host's name."""
+    packages = ("torch", "transformers", "peft", "safetensors", "numpy")
+    device = backbone.device
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "clinprompt": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "device": f"{device.type} ({chip})",
+        "threads": str(torch.get_num_threads()),
+        "backbone": backbone.fingerprint,
+    }
+
+
+def _digest_of(data: TaskData) -> str:
+    """Return a sha256 of a task's card and records."""
+    digest = hashlib.sha256(data.card.model_dump_json().encode())
+    for split in SPLITS:
+        for record in data.splits[split]:
+            digest.update(repr(record).encode())
+    return digest.hexdigest()
