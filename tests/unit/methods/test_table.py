@@ -12,7 +12,8 @@ from clinprompt.methods.table import DEFAULT_METHODS, METHODS, REFERENCES, SHOWN
 SOURCE = Path(__file__).parents[3] / "src" / "clinprompt"
 ORDINARY_WORDS = {"metaprompt", "full", "instruction"}  # they mean other things elsewhere too
 NAMED = "|".join(sorted(set(METHODS) - ORDINARY_WORDS))
-IN_CODE = re.compile(rf"""["']({NAMED})["']|\bmethod(\.name)? [!=]= ["']""")
+ANY = "|".join(sorted(METHODS))
+IN_CODE = re.compile(rf"""["']({NAMED})["']|\bmethod(\.name)? [!=]= ["']({ANY})["']""")
 IN_BACKBONE = {"tuners.py"}  # "lora" is the name of the adapters' parameter group there
 
 

@@ -197,13 +197,13 @@ def _teachers(config: RunConfig, outline: ModelSizes, answers: Sequence[int], na
 def _distillation(
     config: RunConfig, outline: ModelSizes, answers: Sequence[int], name: str
 ) -> Phase:
-    pupil, make, mean = config.distill, _Reader(config, outline), sum(answers) / len(answers)
-    asked = pupil.steps * pupil.rows
-    if pupil.cache_teachers:
-        asked = min(asked, len(answers) * config.data.train_rows)
-    prompts = min(pupil.rows, len(answers)) * config.prompt.length
-    together = make.trained(pupil.steps, pupil.rows, mean, prompts)
-    return make.phase(name, pupil.steps, together, make.read(asked, mean))
+    student, make, mean = config.distill, _Reader(config, outline), sum(answers) / len(answers)
+    taught_rows = student.steps * student.rows
+    if student.cache_teachers:
+        taught_rows = min(taught_rows, len(answers) * config.data.train_rows)
+    prompts = min(student.rows, len(answers)) * config.prompt.length
+    together = make.trained(student.steps, student.rows, mean, prompts)
+    return make.phase(name, student.steps, together, make.read(taught_rows, mean))
 
 
 def num_cells(method: str, config: RunConfig, num_targets: int) -> int:
