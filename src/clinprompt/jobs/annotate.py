@@ -1,4 +1,4 @@
-"""Annotate new notes with a saved prompt. The notes stay on this machine and in no log."""
+"""Annotate new notes with a saved prompt. The notes stay on this machine and out of all logs."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +38,10 @@ OutputForm = Literal["jsonl", "brat"]
 
 @dataclass(frozen=True, slots=True)
 class Annotator:
-    """A saved prompt with its task and backbone, ready to answer."""
+    """A saved prompt with its task and backbone, ready to answer.
+
+    ``is_foreign`` tells that the backbone is not the one that the prompt was trained on.
+    """
 
     artifact: Artifact
     card: TaskCard
@@ -53,7 +56,7 @@ class Annotator:
         return make_encoder(self.backbone.tokenizer, self.data, context=context)
 
     def bank(self) -> Bank:
-        """Return the prompt, ready to be read with rows."""
+        """Return the prompt as a bank, which the backbone reads with every row."""
         placement = self.artifact.manifest.placement
         with torch.inference_mode():
             return make_bank(self.backbone.model, self.prompt[None], placement)
@@ -69,7 +72,7 @@ class Annotator:
 def open_annotator(
     path: Path, *, backbone: str = "", device: str = "auto", allow_backbone: bool = False
 ) -> Annotator:
-    """Load a saved prompt and the backbone that it belongs to (or the one named).
+    """Load a saved prompt, and the backbone that it was trained on or the one named.
 
     Raises:
         ArtifactError: the prompt is damaged, or was trained on another backbone.
@@ -93,28 +96,28 @@ def open_annotator(
 
 
 def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactError:
-    """Return the error that a prompt was saved with settings that this version does not know."""
+    """Return an error that names the saved setting that this version does not know."""
     place = ".".join(map(str, error.errors()[0]["loc"]))
     return ArtifactError(
-        f"{manifest.name}: saved by clinprompt {manifest.code_version}, of which this version does "
-        f"not know {place}; use that version, or train the prompt again"
+        f"{manifest.name}: saved by clinprompt {manifest.code_version}; this version does not know "
+        f"{place}; use that version, or train the prompt again"
     )
 
 
 def annotate_file(
     annotator: Annotator, notes: Path, output: Path, *, form: OutputForm = "jsonl"
 ) -> int:
-    """Annotate a JSON Lines file of notes; return how many.
+    """Annotate a JSON Lines file of notes; return the number of notes.
 
-    A note is an object with the fields that the task's wording names (``text`` for most), and
-    optionally ``id`` and ``options``. The output is a JSON Lines file with one line a note or, for
-    mentions and links, a folder for brat: a pair of files a note, and ``predictions.jsonl`` with
-    the name of each note's pair as ``file`` and with what brat's files cannot tell.
+    A note is an object with the fields that the task's wording names (``text`` for most tasks), and
+    optionally ``id`` and ``options``. The output is a JSON Lines file with one line for each note.
+    For mentions and links it can also be a brat folder: two files for each note, and
+    ``predictions.jsonl``, which names each note's files in ``file`` and adds what brat cannot hold.
 
     Raises:
-        SettingError: the output is the file of notes, or a folder that is there already; or the
-            task asks for something that brat does not show.
-        DataError: the file is missing, or a line is no such object.
+        SettingError: the output is the file of notes or an existing folder, or brat cannot show
+            the answers of the task.
+        DataError: the file is missing, or a line is not such an object.
         RunError: the output cannot be written.
     """
     _check_output(annotator.card, notes, output, form)
@@ -133,10 +136,10 @@ def annotate_file(
 
 
 def output_form(word: str) -> OutputForm:
-    """Return the form of output that a word names.
+    """Return the output format of a word.
 
     Raises:
-        SettingError: it names none.
+        SettingError: the word is unknown.
     """
     match word:
         case "jsonl" | "brat":
@@ -145,7 +148,7 @@ def output_form(word: str) -> OutputForm:
 
 
 def _check_output(card: TaskCard, notes: Path, output: Path, form: OutputForm) -> None:
-    """Check before anything is read that the answers can be written."""
+    """Check that the answers can be written, before anything is read."""
     if output.resolve() == notes.resolve():
         raise SettingError(f"{output}: is the file of notes itself; name another output")
     if form == "brat" and output.exists():
@@ -181,7 +184,7 @@ def read_notes(path: Path) -> Iterator[Record]:
 
 
 def as_json(prediction: Prediction) -> dict[str, Any]:
-    """Return an answer as plain JSON values; spans carry character offsets and their text."""
+    """Return an answer as plain JSON values; spans have character offsets and their text."""
     record, answer = prediction.example.record, prediction.answer
     row: dict[str, Any] = {"id": record.id, "task": prediction.example.task}
     match answer:

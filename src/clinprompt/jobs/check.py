@@ -1,4 +1,4 @@
-"""Read whole tasks and report what is in them: counts, overlap, what text carries, lengths."""
+"""Read whole tasks and report on their records: counts, overlap, survival in text form, lengths."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,15 +24,15 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A task whose data are not here, and what was said when they were looked for."""
+    """A task whose data are missing, and the message that says so."""
 
     card: TaskCard
-    said: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found: one row a task; by name, tasks not here, and errors of those not readable."""
+    """The findings: a line a task; by name, tasks without data and errors of unreadable tasks."""
 
     rows: list[Row] = field(default_factory=list)
     absent: dict[str, Absent] = field(default_factory=dict)
@@ -40,12 +40,12 @@ class Checked:
 
     def problems(self) -> list[str]:
         """Return all that is wrong, one line each."""
-        wrong = [f"{row['task']}: {said}" for row in self.rows for said in row["mismatch"]]
+        wrong = [f"{row['task']}: {problem}" for row in self.rows for problem in row["mismatch"]]
         unread = [_named(name, error) for name, error in self.errors.items()]
         return [*wrong, *self._lacks(), *unread]
 
     def _lacks(self) -> Iterator[str]:
-        """Say what is not here, tasks with one remedy together."""
+        """Yield a message for each missing task, or for several tasks with the same remedy."""
         groups: dict[str, list[Absent]] = {}
         for absent in self.absent.values():
             key = remedy(absent.card) if absent.card.source.access else ""
@@ -53,7 +53,7 @@ class Checked:
         for group in groups.values():
             cards = [absent.card for absent in group]
             if len(group) == 1:
-                yield _named(cards[0].name, group[0].said)
+                yield _named(cards[0].name, group[0].message)
             else:
                 yield f"{', '.join(card.name for card in cards)}: not here; {remedy(*cards)}"
 
@@ -69,10 +69,10 @@ def check_tasks(
     mirror: Path | None,
     backbone: str = "smollm2-135m",
 ) -> Checked:
-    """Return what is in tasks, as far as they can be read.
+    """Return the findings on tasks, as far as they can be read.
 
-    Of each row, ``published`` holds what the publisher states against what is read of it, and
-    ``left_out`` and ``added`` say why the two differ. ``dropped`` counts the rows of a suite's
+    In each line, ``published`` compares the publisher's counts with those that are read, and
+    ``left_out`` and ``added`` say why they differ. ``dropped`` counts the rows of a suite's
     source that share a run of 13 words with a target that can be read. ``survive`` is the share of
     answers, and of mentions or links, that come back unchanged from their text form. ``tokens``
     are lengths, and what is lost for them, as training reads the task under the default settings
@@ -159,7 +159,7 @@ def _shares(card: TaskCard, survival: Survival) -> dict[str, float | None]:
 
 
 def _lost_answers(card: TaskCard, survival: Survival) -> Iterator[str]:
-    """Say which answers do not come back from their text form, of a kind whose answers all must."""
+    """Report lost answers of a task whose answers must all come back from their text form."""
     lost = survival.rows - survival.rows_kept
     if lost and not _has_parts(card):
         yield (

@@ -45,15 +45,15 @@ def fetch_cards(
     folder: Path | None = None,
     accepted: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Fetch what is lacking of each task's data, and return one row a data set.
+    """Fetch the missing data of each task, and return one line for each data set.
 
-    The data goes below ``folder``, by default into the cache, where tasks find it. A licence that
-    allows no commercial use, or that nobody stated, has to be ``accepted`` by the set's name. What
-    is not public is told first, before anything is fetched.
+    The data goes below ``folder``, by default into the cache, where tasks find it. A data set whose
+    licence forbids commercial use or is not stated must be ``accepted`` by name. Data sets that are
+    not public are reported first, before anything is fetched.
 
     Raises:
         SettingError: a licence has to be accepted first.
-        DataError: data of a task cannot be had; that of the others is fetched all the same.
+        DataError: data of a task cannot be fetched; that of the others is fetched anyway.
         RunError: the network is down or the disk is full.
     """
     sets: dict[str, list[TaskCard]] = {}

@@ -34,7 +34,7 @@ class SuiteData:
 
 
 def find_mirror(mirror: Path | None) -> Path | None:
-    """Return the mirror folder: given, named by the environment, or what ``tasks fetch`` filled."""
+    """Return the mirror: the given one, that of the environment, or `tasks fetch`'s cache."""
     named = os.environ.get(MIRROR_VARIABLE)
     if mirror or named:
         return mirror or Path(str(named))

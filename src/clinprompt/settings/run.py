@@ -1,4 +1,4 @@
-"""A whole run's settings: TOML plus ``section.key=value``, checked strictly, saved with the run."""
+"""All settings of a run: from TOML and ``section.key=value``, checked strictly, saved with it."""
 
 import tomllib
 from collections.abc import Sequence
@@ -118,7 +118,7 @@ _FIXED = {"name", "backbone", "device", "compare", "variants", "search"}
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return values with changes on top, group by group."""
+    """Return the values with the changes applied, group by group."""
     both = dict(values)
     for key, change in changes.items():
         inner = both.get(key)

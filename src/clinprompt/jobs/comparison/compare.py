@@ -169,7 +169,7 @@ def _fill(runs: Runs, grid: Sequence[Block], team_size: int, budget: Budget) -> 
         ahead = _unfinished(known, chain(*grid[number + 1 :])) if team_size > 1 else []
         started = with_team_members(left, ahead, team_size)
         if not budget.has_room(sum(_expected_seconds(known, spec) for spec in started)):
-            runs.reporter.say("the budget is spent; the same command goes on from here")
+            runs.reporter.say("the budget is used up; the same command continues from here")
             return
         for spec in left:
             if not budget.has_room(0):
