@@ -142,7 +142,9 @@ def test_factors_find_their_metaprompt_in_the_store_around_them(tmp_path):
 
 def test_factors_away_from_their_metaprompt_say_what_is_missing(tmp_path):
     save_artifact(tmp_path / "alone", artifact_of("factors", metaprompt="0123456789abcdef99"))
-    with pytest.raises(ArtifactError, match="metaprompt 0123456789abcdef is in no folder above"):
+    with pytest.raises(
+        ArtifactError, match="metaprompt 0123456789abcdef is in none of the folders above"
+    ):
         open_prompt(tmp_path / "alone")
 
 

@@ -25,7 +25,7 @@ def test_two_ranks_add_up_worked_by_hand():
 
 
 @pytest.mark.parametrize("rank", [1, 2, 4])
-def test_new_factors_leave_shared_as_it_is(rank):
+def test_new_factors_leave_shared_unchanged(rank):
     shared = random_prompts(1, 6)[0]
     u, v = neutral_factors(
         3, length=6, hidden_size=32, rank=rank, generator=torch.Generator().manual_seed(0)
@@ -33,7 +33,7 @@ def test_new_factors_leave_shared_as_it_is(rank):
     assert torch.equal(DecomposedPrompts(shared, u, v)([0, 1, 2]), shared.expand(3, 6, 32))
 
 
-def test_further_ranks_can_part_from_each_other():
+def test_further_ranks_get_different_gradients():
     u, v = neutral_factors(
         2, length=3, hidden_size=4, rank=3, generator=torch.Generator().manual_seed(0)
     )
@@ -43,13 +43,13 @@ def test_further_ranks_can_part_from_each_other():
     assert not torch.allclose(module.v.grad[:, 1], module.v.grad[:, 2])
 
 
-def test_tasks_are_picked_in_the_order_asked():
+def test_prompts_are_returned_in_the_requested_order():
     u, v = torch.tensor([[[1.0]], [[2.0]], [[3.0]]]), torch.ones(3, 1, 1)
     module = DecomposedPrompts(torch.ones(1, 1), u, v)
     assert module([2, 0]).flatten().tolist() == [3.0, 1.0]
 
 
-def test_a_task_that_is_not_asked_for_gets_no_gradient():
+def test_a_task_outside_the_step_gets_no_gradient():
     module = DecomposedPrompts(torch.ones(2, 3), torch.ones(2, 2, 1), torch.ones(2, 1, 3))
     module([1]).sum().backward()
     assert module.u.grad[0].abs().sum() == 0

@@ -78,7 +78,7 @@ def test_segments_start_as_the_mean_of_their_types_teachers_worked_by_hand():
     assert SMALL.mean(teachers, ["ner", "ner"]).tolist() == [[2.0], [3.0], [3.0]]
 
 
-def test_the_segments_of_all_types_can_start_alike():
+def test_the_segments_of_all_types_can_start_equal():
     shared = SMALL.repeat_prompt(torch.tensor([[1.0], [2.0]]))
     assert shared.tolist() == [[1.0], [2.0], [2.0]]
 

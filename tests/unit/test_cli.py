@@ -65,7 +65,7 @@ def test_an_unknown_setting_is_one_sentence_and_exit_code_2(tmp_path):
 
 
 def test_a_missing_prompt_is_one_sentence_and_exit_code_2(tmp_path):
-    assert_one_sentence(call("prompts", "show", tmp_path / "none"), "no saved prompt there")
+    assert_one_sentence(call("prompts", "show", tmp_path / "none"), "is not a saved prompt")
 
 
 @pytest.mark.parametrize("name", ["a[b]c", "[/red]", "[bold]"])

@@ -1,1 +1,1 @@
-"""The frozen language model: loading it, and the one place where a prompt meets it."""
+"""The frozen language model: load it, and apply prompts to it."""

@@ -1,9 +1,12 @@
-"""Keep the prompts of several tasks ready, and read rows of any mixture of them under theirs.
+"""Hold the prompts of several tasks, and run the model on rows of any mix of these tasks.
 
-The only place where a prompt meets text. In front (``prefix``), a prompt's keys and values are
-computed once for all rows of its task; in every layer (``layers``), they are the prompt. Behind the
-input (``suffix``), where they depend on the row, rows that begin alike share what they begin with:
-a note is read once for all tasks.
+This is the only module that combines prompts with text. A prompt has one of three placements:
+
+- ``prefix``, before the input: its keys and values are computed once for all rows of its task.
+- ``layers``, keys and values in every layer: the prompt itself is these keys and values.
+- ``suffix``, after the input: its keys and values depend on the row. Rows that start with the same
+  tokens share the keys and values of these tokens, so a note is read once for all tasks.
+
 Knows nothing of losses or training.
 
 Axes: K tasks, P prompt positions, B rows, T text tokens, N target tokens, H hidden size,
@@ -36,9 +39,10 @@ from clinprompt.settings.groups import Placement
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """The prompts of K tasks: keys and values where they go in front, vectors where behind.
+    """The prompts of K tasks, ready for the model.
 
-    An empty bank is no prompt at all.
+    ``prefix`` has the keys and values of prompts before the input, ``suffix`` the vectors of
+    prompts after the input. A bank with neither stands for no prompt.
     """
 
     prefix: Prefix | None = None
@@ -46,12 +50,12 @@ class Bank:
 
     @property
     def keys_values(self) -> KeysValues:
-        """Return the prompts' keys and values, layer by layer (none, unless they go in front)."""
+        """Return the keys and values of each layer; empty unless the prompts come first."""
         return self.prefix.keys_values if self.prefix else ()
 
     @property
     def num_positions(self) -> int:
-        """Return P (0 where there is no prompt)."""
+        """Return P, or 0 without a prompt."""
         if self.suffix is not None:
             return self.suffix.shape[1]
         return self.prefix.positions.shape[1] if self.prefix else 0
@@ -59,9 +63,10 @@ class Bank:
 
 @dataclass(frozen=True, slots=True)
 class TargetStates:
-    """What the model says where a target token is due: one entry a target token of a batch.
+    """The model's predictions of the N target tokens of a batch.
 
-    ``hidden`` is the last hidden state after the final norm, ``rows`` the batch row of each entry.
+    ``hidden`` is the last hidden state after the final norm, ``rows`` the batch row of each target
+    token.
     """
 
     hidden: Float[Tensor, "N H"]
@@ -73,9 +78,10 @@ class TargetStates:
 def make_bank(
     model: PreTrainedModel, prompts: Float[Tensor, "K P W"] | None, placement: Placement = "prefix"
 ) -> Bank:
-    """Return prompts ready to be read with rows; gradients flow back to them.
+    """Return a bank of the given prompts; gradients flow back to them.
 
-    Prompts have the width H of embeddings, or in ``layers`` that of all keys and values.
+    Their width W is the hidden size H or, for the placement ``layers``, the width of all keys and
+    values of one position.
     """
     if prompts is None:
         return Bank()
@@ -88,23 +94,26 @@ def make_bank(
 
 @torch.no_grad()
 def text_bank(model: PreTrainedModel, ids: Sequence[int]) -> Bank:
-    """Return plain text in front of every row, read once: examples for a model to go by."""
-    return Bank(prefix=_read_note(model, ids))
+    """Return a bank that puts the same text before every row, such as few-shot examples."""
+    return Bank(prefix=_read_shared_start(model, ids))
 
 
 def target_states(
-    model: PreTrainedModel, batch: Batch, bank: Bank, owners: Int[Tensor, " B"] | None = None
+    model: PreTrainedModel,
+    batch: Batch,
+    bank: Bank,
+    prompt_indices: Int[Tensor, " B"] | None = None,
 ) -> TargetStates:
     """Return hidden states and logits at the positions that predict a target token.
 
-    ``owners`` tells which prompt of the bank each row goes with (the one of its task, if not
-    given). Rows are packed where the model allows it, so padding costs nothing.
+    ``prompt_indices`` gives the prompt of the bank for each row (default: the row's task). Rows are
+    packed into one sequence if the model supports it, which avoids padding.
     """
-    owners = batch.tasks if owners is None else owners
+    prompt_indices = batch.tasks if prompt_indices is None else prompt_indices
     rows, columns = torch.nonzero(batch.labels != IGNORED, as_tuple=True)
-    embeds, num_behind = _embedded(model, batch, bank, owners)
-    hidden, starts, _ = _read_rows(model, embeds, bank.prefix, owners)
-    at_targets = hidden[starts[rows] + columns + num_behind - 1]
+    embeds, shift = _embed_rows(model, batch, bank, prompt_indices)
+    hidden, starts, _ = _read_rows(model, embeds, bank.prefix, prompt_indices)
+    at_targets = hidden[starts[rows] + columns + shift - 1]
     labels = batch.labels[rows, columns]
     return TargetStates(at_targets, logits_of(model, at_targets), labels, rows)
 
@@ -112,17 +121,18 @@ def target_states(
 def read_inputs(
     model: PreTrainedModel, rows: Sequence[Row], bank: Bank
 ) -> tuple[Float[Tensor, "B H"], Prefix]:
-    """Read the inputs of rows under their prompts, without targets.
+    """Run the model on the prompts and inputs of rows, without targets.
 
-    Returns the hidden state that predicts the first answer token of each row, and the past that
-    each row's answer continues.
+    Returns the hidden state that predicts the first answer token of each row, and the keys and
+    values from which each row's answer continues.
     """
     device, embed = model.device, model.get_input_embeddings()
-    before, owners = bank.prefix, [row.task for row in rows]
+    past, past_indices = bank.prefix, [row.task for row in rows]
     num_shared = 0
     if bank.suffix is not None:
-        num_shared = _num_shared(rows)
-        before, owners = _read_note(model, rows[0].input_ids[:num_shared]), [0] * len(rows)
+        num_shared = _num_shared_tokens(rows)
+        past = _read_shared_start(model, rows[0].input_ids[:num_shared])
+        past_indices = [0] * len(rows)
     lengths = [len(row.input_ids) - num_shared for row in rows]
     ids = [token for row in rows for token in row.input_ids[num_shared:]]
     embeds = embed(torch.tensor(ids, dtype=torch.long, device=device)).split(lengths)
@@ -130,63 +140,66 @@ def read_inputs(
         tasks = torch.tensor([row.task for row in rows], device=device)
         pairs = zip(embeds, bank.suffix[tasks], strict=True)
         embeds = [torch.cat(pair) for pair in pairs]
-    assert all(len(row) for row in embeds), "a row has nothing to read"
-    whose = torch.tensor(owners, device=device)
-    hidden, starts, past = _read_rows(model, embeds, before, whose, keep=True)
-    assert past is not None
+    assert all(len(row) for row in embeds), "a row has no position to compute"
+    indices = torch.tensor(past_indices, device=device)
+    hidden, starts, extended = _read_rows(model, embeds, past, indices, keep=True)
+    assert extended is not None
     ends = starts + torch.tensor([len(row) for row in embeds], device=device) - 1
-    return hidden[ends], past
+    return hidden[ends], extended
 
 
-def _num_shared(rows: Sequence[Row]) -> int:
-    """Return how many tokens all rows begin with."""
+def _num_shared_tokens(rows: Sequence[Row]) -> int:
+    """Return the length of the longest start that all inputs share, in tokens."""
     columns = zip(*(row.input_ids for row in rows), strict=False)
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
-def _read_note(model: PreTrainedModel, ids: Sequence[int]) -> Prefix | None:
-    """Return the keys and values of what several rows begin with, read once."""
+def _read_shared_start(model: PreTrainedModel, ids: Sequence[int]) -> Prefix | None:
+    """Return the keys and values of the tokens with which all rows start."""
     if not ids:
         return None
-    note = torch.tensor([ids], device=model.device)
-    return read_text(model, note, torch.ones_like(note, dtype=torch.bool), None)[1]
+    tokens = torch.tensor([ids], device=model.device)
+    return read_text(model, tokens, torch.ones_like(tokens, dtype=torch.bool), None)[1]
 
 
-def _unpacked(
-    pack: PackedRows, before: Prefix | None, owners: Int[Tensor, " B"], lengths: Int[Tensor, " B"]
+def _unpack_past(
+    packed: PackedRows,
+    past: Prefix | None,
+    past_indices: Int[Tensor, " B"],
+    lengths: Int[Tensor, " B"],
 ) -> Prefix:
-    """Return the past of packed rows, each in a row of its own, padded."""
-    first = pack.num_prompt_positions
+    """Return the keys and values of packed rows as one padded row each."""
+    first = packed.num_prompt_positions
     columns = torch.arange(int(lengths.max()), device=lengths.device)
     is_own = columns < lengths[:, None]
     rows, places = torch.nonzero(is_own, as_tuple=True)
-    assert pack.kept is not None
+    assert packed.new_keys_values is not None
     layers = []
-    for number, own in enumerate(pack.kept):
+    for layer, own in enumerate(packed.new_keys_values):
         padded = []
-        for which, tensor in enumerate(own):
+        for which, tensor in enumerate(own):  # keys, then values
             heads, _, size = tensor.shape
             whole = tensor.new_zeros(len(lengths), heads, first + len(columns), size)
-            if before:
-                whole[:, :, :first] = before.keys_values[number][which][owners]
+            if past:
+                whole[:, :, :first] = past.keys_values[layer][which][past_indices]
             whole[rows, :, first + places] = tensor.transpose(0, 1)
             padded.append(whole)
         layers.append((padded[0], padded[1]))
     positions = torch.arange(first + len(columns), device=lengths.device)
-    is_before = torch.ones(len(lengths), first, dtype=torch.bool, device=lengths.device)
+    past_is_real = torch.ones(len(lengths), first, dtype=torch.bool, device=lengths.device)
     return Prefix(
         tuple(layers),
         positions.expand(len(lengths), -1),
-        torch.cat([is_before, is_own], dim=1),
+        torch.cat([past_is_real, is_own], dim=1),
     )
 
 
-def _embedded(
-    model: PreTrainedModel, batch: Batch, bank: Bank, owners: Int[Tensor, " B"]
+def _embed_rows(
+    model: PreTrainedModel, batch: Batch, bank: Bank, prompt_indices: Int[Tensor, " B"]
 ) -> tuple[list[Float[Tensor, "_t H"]], int]:
-    """Return each row's embeddings, its prompt in between where that goes behind the input.
+    """Return the embeddings of each row, with a suffix prompt between its input and its target.
 
-    The number tells by how much prompts move targets.
+    The second value is the number of positions by which the prompts shift the targets.
     """
     embed = model.get_input_embeddings()
     lengths = batch.attention_mask.sum(dim=1).tolist()
@@ -194,46 +207,49 @@ def _embedded(
     if bank.suffix is None:
         return list(texts), 0
     num_inputs = (batch.attention_mask & (batch.labels == IGNORED)).sum(dim=1).tolist()
-    prompts = bank.suffix[owners].unbind()
-    behind = [
+    prompts = bank.suffix[prompt_indices].unbind()
+    with_prompts = [
         torch.cat([text[:first], prompt, text[first:]])
         for text, prompt, first in zip(texts, prompts, num_inputs, strict=True)
     ]
-    return behind, bank.suffix.shape[1]
+    return with_prompts, bank.suffix.shape[1]
 
 
 def _read_rows(
     model: PreTrainedModel,
     embeds: Sequence[Float[Tensor, "_t H"]],
-    before: Prefix | None,
-    owners: Int[Tensor, " B"],
+    past: Prefix | None,
+    past_indices: Int[Tensor, " B"],
     *,
     keep: bool = False,
 ) -> tuple[Float[Tensor, "M H"], Int[Tensor, " B"], Prefix | None]:
-    """Continue what is before each row, packed where the model allows it.
+    """Run the model on rows that continue ``past``, packed if the model supports it.
 
-    Returns the hidden states of all positions, where each row begins among them and, to ``keep``,
-    the past that the rows leave.
+    ``past_indices`` gives the entry of ``past`` for each row. Returns the hidden states of all
+    positions, the index of each row's first position among them and, with ``keep``, ``past``
+    extended by the rows.
     """
-    lengths = torch.tensor([len(row) for row in embeds], device=owners.device)
+    device = past_indices.device
+    lengths = torch.tensor([len(row) for row in embeds], device=device)
     if is_packable(model):
-        layers = before.keys_values if before else ()
-        pack = pack_rows(lengths.tolist(), owners.tolist(), layers, owners.device, keep=keep)
-        hidden = read_packed(model, torch.cat(list(embeds)), pack)
-        kept = _unpacked(pack, before, owners, lengths) if keep else None
-        return hidden, lengths.cumsum(dim=0) - lengths, kept
-    padded, past = _read_padded(model, embeds, before.select(owners) if before else None)
-    starts = torch.arange(len(embeds), device=owners.device) * padded.shape[1]
-    return padded.flatten(0, 1), starts, past
+        layers = past.keys_values if past else ()
+        packed = pack_rows(lengths.tolist(), past_indices.tolist(), layers, device, keep=keep)
+        hidden = read_packed(model, torch.cat(list(embeds)), packed)
+        extended = _unpack_past(packed, past, past_indices, lengths) if keep else None
+        return hidden, lengths.cumsum(dim=0) - lengths, extended
+    padded, extended = _read_padded(model, embeds, past.select(past_indices) if past else None)
+    starts = torch.arange(len(embeds), device=device) * padded.shape[1]
+    return padded.flatten(0, 1), starts, extended
 
 
 def _read_padded(
     model: PreTrainedModel, embeds: Sequence[Float[Tensor, "_t H"]], past: Prefix | None
 ) -> tuple[Float[Tensor, "B t H"], Prefix]:
+    """Run the model on rows padded to one length."""
     lengths = torch.tensor([len(row) for row in embeds], device=embeds[0].device)
     padded = pad_sequence(list(embeds), batch_first=True)
     columns = torch.arange(padded.shape[1], device=lengths.device)
     is_real = columns < lengths[:, None]
-    before = past.is_real.sum(dim=1, keepdim=True) if past else 0
-    positions = torch.where(is_real, columns + before, 0)
+    num_past = past.is_real.sum(dim=1, keepdim=True) if past else 0
+    positions = torch.where(is_real, columns + num_past, 0)
     return read_embeds(model, padded, positions, is_real, past=past)

@@ -1,9 +1,10 @@
-"""Answer in text: greedy decoding and label scoring under prompts. Knows nothing of tasks.
+"""Generate answers greedily and score labels, with prompts. Knows nothing of tasks.
 
 Axes: B rows, T text tokens, C choices of a row, H hidden size, V vocabulary.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,14 +23,18 @@ from clinprompt.batches.encode import (
     micro_batches,
 )
 
-MIN_CACHED_POSITIONS = 8192  # of prompts, inputs and answers: keys and values of as many are kept
-_ON_GPU = 8  # times as many, as a step costs the same for many rows; fewer if memory is small
-_SHARE_OF_MEMORY = 0.06  # of a GPU, for keys and values
-SCORING_OVERHEAD = 32  # positions that one more group costs: a pass of its own
-WRITING_OVERHEAD = 1000  # ... or as many passes as it writes tokens
-_SHARED_TOKENS = 32  # with as many in common, rows are read together where that saves reading
-_NOTE_AND_TASKS = 2  # times as many, as most of them are the note's, read once
-_LEAST_USED = 0.75  # of the rows at work; below it, finished ones leave
+Result = TypeVar("Result")
+
+# The limit on positions (of prompts, inputs and answers) in the KV cache at a time:
+MIN_CACHED_POSITIONS = 8192
+_GPU_FACTOR = 8  # at most so many times more on a GPU, where a step costs the same for many rows
+_CACHE_SHARE_OF_GPU_MEMORY = 0.06
+_SHARED_START_FACTOR = 2  # times more for rows with a shared start, which is stored once
+# What one more group costs, in positions:
+_SCORING_OVERHEAD = 32  # for one pass
+_GENERATION_OVERHEAD = 1000  # for one pass for each generated token
+_MIN_SHARED_TOKENS = 32  # rows with such a shared start are grouped (suffix prompts only)
+_MIN_ACTIVE_SHARE = 0.75  # if the share of unfinished rows is at most this, finished rows leave
 
 
 @torch.inference_mode()
@@ -41,31 +46,32 @@ def generate(
     limits: Sequence[int],
     end_ids: Collection[int],
 ) -> list[tuple[int, ...]]:
-    """Return greedily chosen ids for each row, up to any of ``end_ids``; finished rows leave early.
+    """Return greedily decoded ids for each row, up to the first of ``end_ids``.
 
-    Any number of rows: they are read and written group by group. ``limits`` are the most ids of
-    each row, at least one. ``bank`` holds the prompts of all tasks; a row picks its own by
-    ``row.task``.
+    The number of rows is not limited: they are decoded group by group. ``limits`` has the maximum
+    number of ids of each row, at least one. ``bank`` holds the prompts of all tasks; ``row.task``
+    is the index of a row's prompt.
     """
     assert min(limits, default=1) > 0
-    answers: list[tuple[int, ...]] = [()] * len(rows)
-    for group in _groups(backbone, rows, bank, limits, WRITING_OVERHEAD):
-        own = [limits[number] for number in group]
-        written = _write(backbone, [rows[number] for number in group], bank, own, end_ids)
-        for number, answer in zip(group, written, strict=True):
-            answers[number] = answer
-    return answers
+
+    def answer(group: list[int]) -> list[tuple[int, ...]]:
+        chosen = [rows[number] for number in group]
+        own_limits = [limits[number] for number in group]
+        return _generate_group(backbone, chosen, bank, own_limits, end_ids)
+
+    return _by_group(_groups(backbone, rows, bank, limits, _GENERATION_OVERHEAD), answer)
 
 
-def _write(
+def _generate_group(
     backbone: Backbone,
     rows: Sequence[Row],
     bank: Bank,
     limits: Sequence[int],
     end_ids: Collection[int],
 ) -> list[tuple[int, ...]]:
+    """Decode rows in one batch; finished rows leave it early."""
     hidden, past = read_inputs(backbone.model, rows, bank)
-    decoder = IncrementalDecoder(backbone.model, past, room=max(limits))
+    decoder = IncrementalDecoder(backbone.model, past, max_new_tokens=max(limits))
     answers: list[list[int]] = [[] for _ in rows]
     numbers = torch.arange(len(rows), device=backbone.device)
     left = torch.tensor(limits, device=backbone.device)
@@ -78,10 +84,10 @@ def _write(
         ):
             answers[number].append(token)
         left = torch.where(is_answer, left - 1, 0)
-        num_waiting = int((left > 0).sum())
-        if num_waiting == 0:
+        num_active = int((left > 0).sum())
+        if num_active == 0:
             break
-        if num_waiting <= _LEAST_USED * len(left):
+        if num_active <= _MIN_ACTIVE_SHARE * len(left):
             kept = torch.nonzero(left > 0).squeeze(1)
             decoder.keep_rows(kept)
             numbers, chosen, left = numbers[kept], chosen[kept], left[kept]
@@ -96,35 +102,35 @@ def score_choices(
     choices: Sequence[Sequence[tuple[int, ...]]],
     bank: Bank,
 ) -> list[list[float]]:
-    """Return the log-likelihood of each choice of each row, in nats, inputs being read once.
+    """Return the log-likelihood of each choice of each row, in nats.
 
-    Any number of rows, as in ``generate``.
-
-    Choices are token ids without end token, except where one would be the beginning of another
-    (see ``distinct_choices``).
+    The model runs once on each input. The number of rows is not limited, as in ``generate``.
+    Choices are token ids without end token, unless one would be the start of another (see
+    ``distinct_choices``).
     """
-    scores: list[list[float]] = [[] for _ in rows]
-    for group in _groups(backbone, rows, bank, [0] * len(rows), SCORING_OVERHEAD):
-        own = [choices[number] for number in group]
-        found = _score(backbone, [rows[number] for number in group], own, bank)
-        for number, values in zip(group, found, strict=True):
-            scores[number] = values
-    return scores
+
+    def score(group: list[int]) -> list[list[float]]:
+        own_choices = [choices[number] for number in group]
+        return _score_group(backbone, [rows[number] for number in group], own_choices, bank)
+
+    limits = [0] * len(rows)
+    return _by_group(_groups(backbone, rows, bank, limits, _SCORING_OVERHEAD), score)
 
 
-def _score(
+def _score_group(
     backbone: Backbone,
     rows: Sequence[Row],
     choices: Sequence[Sequence[tuple[int, ...]]],
     bank: Bank,
 ) -> list[list[float]]:
+    """Score the choices of rows whose inputs fit into one batch."""
     hidden, past = read_inputs(backbone.model, rows, bank)
     first = torch.log_softmax(logits_of(backbone.model, hidden), dim=-1)
     pairs = [(row, ids) for row, own in enumerate(choices) for ids in own]
     scores = torch.stack([first[row, ids[0]] for row, ids in pairs])
     longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]
     sizes = [past.positions.shape[1] + len(pairs[index][1]) for index in longer]
-    for part in group_within_limit(sizes, max_tokens=_positions_at_once(backbone)):
+    for part in group_within_limit(sizes, max_tokens=_max_cached_positions(backbone)):
         chosen = [longer[place] for place in part]
         scores[chosen] += _score_rest(backbone, [pairs[index] for index in chosen], past)
     values = iter(scores.tolist())
@@ -132,67 +138,81 @@ def _score(
 
 
 def _groups(
-    backbone: Backbone, rows: Sequence[Row], bank: Bank, room: Sequence[int], overhead: int
+    backbone: Backbone, rows: Sequence[Row], bank: Bank, limits: Sequence[int], overhead: int
 ) -> list[list[int]]:
-    """Group row numbers for one pass each; those of a note that tasks share, with each other.
+    """Group row numbers for one pass each.
 
-    ``room`` is how many positions may follow each row.
+    With suffix prompts, rows with a shared start form groups of their own, so the start is computed
+    once. ``limits`` are the numbers of positions that may follow the rows.
     """
     sizes = [
-        len(row.input_ids) + bank.num_positions + own for row, own in zip(rows, room, strict=True)
+        len(row.input_ids) + bank.num_positions + limit
+        for row, limit in zip(rows, limits, strict=True)
     ]
 
-    def at_once(numbers: Sequence[int], max_tokens: int) -> list[list[int]]:
+    def divide(numbers: Sequence[int], max_tokens: int) -> list[list[int]]:
         groups = group_within_limit([sizes[number] for number in numbers], max_tokens=max_tokens)
         return [[numbers[place] for place in group] for group in groups]
 
-    most = _positions_at_once(backbone)
+    limit = _max_cached_positions(backbone)
     groups: list[list[int]] = []
-    lone = list(range(len(rows)))
+    single = list(range(len(rows)))
     if bank.suffix is not None:
-        alikes = group_by_common_start(rows, min_tokens=_SHARED_TOKENS)
-        lone = [number for found in alikes if len(found) == 1 for number in found]
-        several = (found for found in alikes if len(found) > 1)
-        groups = [part for found in several for part in at_once(found, _NOTE_AND_TASKS * most)]
+        by_start = group_by_common_start(rows, min_tokens=_MIN_SHARED_TOKENS)
+        single = [number for found in by_start if len(found) == 1 for number in found]
+        several = (found for found in by_start if len(found) > 1)
+        groups = [part for found in several for part in divide(found, _SHARED_START_FACTOR * limit)]
     if is_packable(backbone.model):
-        lone.sort(key=lambda number: -len(rows[number]))
-        return groups + at_once(lone, most)
-    others = [rows[number] for number in lone]
-    places = micro_batches(others, max_tokens=most, overhead=overhead)
-    return groups + [[lone[place] for place in group] for group in places]
+        single.sort(key=lambda number: -len(rows[number]))
+        return groups + divide(single, limit)
+    others = [rows[number] for number in single]
+    places = micro_batches(others, max_tokens=limit, overhead=overhead)
+    return groups + [[single[place] for place in group] for group in places]
 
 
-def _positions_at_once(backbone: Backbone) -> int:
-    """Return how many positions of prompts, inputs and answers are kept at a time, at most."""
+def _by_group(
+    groups: Sequence[list[int]], evaluate: Callable[[list[int]], list[Result]]
+) -> list[Result]:
+    """Evaluate groups of row numbers one by one; return the results in the order of the rows."""
+    results: dict[int, Result] = {}
+    for group in groups:
+        results.update(zip(group, evaluate(group), strict=True))
+    return [results[number] for number in range(len(results))]
+
+
+def _max_cached_positions(backbone: Backbone) -> int:
+    """Return the limit on positions (of prompts, inputs and answers) in the KV cache at a time."""
     if backbone.device.type != "cuda" or not is_packable(backbone.model):
         return MIN_CACHED_POSITIONS
     num_layers, num_heads, head_size = key_value_shape(backbone.model)
-    each = 2 * num_layers * num_heads * head_size * backbone.model.dtype.itemsize
-    return _fitting(torch.cuda.get_device_properties(backbone.device).total_memory, each)
+    bytes_each = 2 * num_layers * num_heads * head_size * backbone.model.dtype.itemsize
+    memory = torch.cuda.get_device_properties(backbone.device).total_memory
+    return _num_fitting(memory, bytes_each)
 
 
-def _fitting(memory: int, each: int) -> int:
-    """Return how many positions go into a GPU's memory, of so many bytes each.
+def _num_fitting(memory_bytes: int, bytes_each: int) -> int:
+    """Return the number of positions that fit into a GPU's share of memory for the KV cache.
 
-    That is the same whatever else is there: other groups would round otherwise.
+    It depends on the total memory and not on the free memory: other groups would give other
+    rounding errors, and the results would not be repeatable.
     """
-    fitting = int(_SHARE_OF_MEMORY * memory / each)
-    return max(MIN_CACHED_POSITIONS, min(fitting, _ON_GPU * MIN_CACHED_POSITIONS))
+    fitting = int(_CACHE_SHARE_OF_GPU_MEMORY * memory_bytes / bytes_each)
+    return max(MIN_CACHED_POSITIONS, min(fitting, _GPU_FACTOR * MIN_CACHED_POSITIONS))
 
 
 def distinct_choices(
     choices: Sequence[tuple[int, ...]], *, end_id: int
 ) -> tuple[tuple[int, ...], ...]:
-    """Return choices (each ending in ``end_id``) without it unless one is the start of another."""
-    bare = tuple(ids[:-1] if ids[-1] == end_id else ids for ids in choices)
-    clash = any(a != b and b[: len(a)] == a for a in bare for b in bare)
-    return tuple(choices) if clash else bare
+    """Remove ``end_id`` from the end of all choices, unless one would be the start of another."""
+    shortened = tuple(ids[:-1] if ids[-1] == end_id else ids for ids in choices)
+    is_ambiguous = any(a != b and b[: len(a)] == a for a in shortened for b in shortened)
+    return tuple(choices) if is_ambiguous else shortened
 
 
 def _score_rest(
     backbone: Backbone, pairs: Sequence[tuple[int, tuple[int, ...]]], past: Prefix
 ) -> Tensor:
-    """Return the log-likelihood of all tokens but the first of each (row, choice)."""
+    """Return, for each (row, choice), the log-likelihood of all tokens except the first."""
     rests = [Row(task=0, input_ids=ids[:1], target_ids=ids[1:]) for _, ids in pairs]
     batch = collate(rests, pad_id=backbone.pad_id).to(backbone.device)
     own_past = past.select(torch.tensor([row for row, _ in pairs], device=backbone.device))

@@ -1,6 +1,6 @@
-"""Write answers token by token: keys and values with room for what is to come, filled in place.
+"""Decode answers token by token, with a KV cache that is allocated once and filled in place.
 
-Owns changing state: the past of the rows that are being written.
+Holds mutable state: the KV cache of the rows that are being decoded.
 
 Axes: B rows, S stored positions, G key-value heads, D head size, H hidden size.
 """
@@ -10,18 +10,20 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from clinprompt.backbone.shared_prefix import Prefix, cache_argument, masks
+from clinprompt.backbone.shared_prefix import Prefix, attention_masks, cache_argument
 
 
 class IncrementalDecoder:
-    """Rows whose answers are being written, each from its own past."""
+    """Decode the answers of several rows, each from its own earlier keys and values."""
 
-    def __init__(self, model: PreTrainedModel, past: Prefix, *, room: int) -> None:
-        """Begin after ``past``; at most ``room`` tokens may follow."""
+    def __init__(self, model: PreTrainedModel, past: Prefix, *, max_new_tokens: int) -> None:
+        """Start after ``past``, with space for ``max_new_tokens`` more tokens in each row."""
         self._model = model
-        self._layers = [_RoomyLayer(keys, values, room) for keys, values in past.keys_values]
-        self._positions = _widened(past.positions, 1, room)
-        self._is_real = _widened(past.is_real, 1, room)
+        self._layers = [
+            _PreallocatedLayer(keys, values, max_new_tokens) for keys, values in past.keys_values
+        ]
+        self._positions = _padded_copy(past.positions, dim=1, size=max_new_tokens)
+        self._is_real = _padded_copy(past.is_real, dim=1, size=max_new_tokens)
         self._is_real[:, past.is_real.shape[1] :] = True
         self._next = past.is_real.sum(dim=1)
         self._length = past.positions.shape[1]
@@ -34,7 +36,7 @@ class IncrementalDecoder:
         embeds = model.get_input_embeddings()(tokens[:, None])
         output = model.base_model(
             inputs_embeds=embeds,
-            attention_mask=masks(
+            attention_mask=attention_masks(
                 model,
                 positions,
                 self._positions[:, :end],
@@ -50,22 +52,22 @@ class IncrementalDecoder:
         return states
 
     def keep_rows(self, rows: Int[Tensor, " b"]) -> None:
-        """Go on with some of the rows only."""
+        """Continue with the given rows and drop all others."""
         for layer in self._layers:
             layer.keep_rows(rows)
         self._positions, self._is_real = self._positions[rows], self._is_real[rows]
         self._next = self._next[rows]
 
 
-class _RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
-    """Keys and values of one layer, written into a place made once."""
+class _PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
+    """The KV cache of one layer, allocated once and filled in place."""
 
-    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, max_new_tokens: int) -> None:
         super().__init__()
-        self._stored = [_widened(keys, 2, room), _widened(values, 2, room)]
+        self._stored = [_padded_copy(part, dim=2, size=max_new_tokens) for part in (keys, values)]
         self._length = keys.shape[2]
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self._show()
+        self._filled()
 
     def update(
         self,
@@ -74,27 +76,28 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not ty
         *_: object,
         **__: object,
     ) -> tuple[Tensor, Tensor]:
-        """Append keys and values; return all there are."""
+        """Append keys and values; return all keys and all values."""
         end = self._length + key_states.shape[2]
         for stored, new in zip(self._stored, (key_states, value_states), strict=True):
             stored[:, :, self._length : end] = new
         self._length = end
-        return self._show()
+        return self._filled()
 
     def keep_rows(self, rows: Int[Tensor, " b"]) -> None:
-        """Drop all other rows."""
+        """Keep the given rows and drop all others."""
         self._stored = [stored[rows] for stored in self._stored]
-        self._show()
+        self._filled()
 
-    def _show(self) -> tuple[Tensor, Tensor]:
+    def _filled(self) -> tuple[Tensor, Tensor]:
+        """Set ``keys`` and ``values`` to the filled part of the cache and return them."""
         self.keys, self.values = (stored[:, :, : self._length] for stored in self._stored)
         return self.keys, self.values
 
 
-def _widened(tensor: Tensor, dim: int, room: int) -> Tensor:
-    """Return a copy with ``room`` more places along a dimension."""
+def _padded_copy(tensor: Tensor, *, dim: int, size: int) -> Tensor:
+    """Return a copy with ``size`` more zeros at the end of a dimension."""
     shape = list(tensor.shape)
-    shape[dim] += room
-    wide = tensor.new_zeros(shape)
-    wide.narrow(dim, 0, tensor.shape[dim]).copy_(tensor)
-    return wide
+    shape[dim] += size
+    padded = tensor.new_zeros(shape)
+    padded.narrow(dim, 0, tensor.shape[dim]).copy_(tensor)
+    return padded

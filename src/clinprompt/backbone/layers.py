@@ -1,8 +1,8 @@
-"""Prompts as keys and values of every layer: trained without computing a single prompt position.
+"""Prompts that are the keys and values of every layer (prefix tuning, arXiv 2101.00190).
 
-What an input prompt leaves behind for the text is its keys and values. Training these themselves
-(arXiv 2101.00190) gives the prompt 2·L·G·D numbers a position instead of H. One layout serves
-plain and decomposed prompts alike: a position's keys and values lie in one row of width W.
+Text attends to an input prompt through the prompt's keys and values. Prefix tuning trains these
+directly: 2·L·G·D numbers for each position instead of H, and the model never runs on the prompt.
+All keys and values of a position are one vector of width W, for plain and for decomposed prompts.
 
 Axes: K tasks, P prompt positions, H hidden size, L layers, G key-value heads, D head size,
 W = L·2·G·D.
@@ -18,7 +18,7 @@ from clinprompt.settings.groups import Placement
 
 
 def prompt_width(model: PreTrainedModel, placement: Placement) -> int:
-    """Return how many numbers a prompt has at each position: H, or W in all layers."""
+    """Return the width of a prompt at a placement: W for ``layers``, otherwise H."""
     if placement != "layers":
         return int(model.config.hidden_size)
     num_layers, num_heads, head_size = key_value_shape(model)
@@ -26,7 +26,7 @@ def prompt_width(model: PreTrainedModel, placement: Placement) -> int:
 
 
 def prefix_from_layer_prompts(model: PreTrainedModel, prompts: Float[Tensor, "K P W"]) -> Prefix:
-    """Return the keys and values that prompts of this kind are; gradients flow back to them."""
+    """Split prompts into the keys and values of each layer; gradients flow back to the prompts."""
     num_tasks, length, _ = prompts.shape
     num_layers, num_heads, head_size = key_value_shape(model)
     stored = prompts.to(model.get_input_embeddings().weight.dtype)
@@ -40,7 +40,7 @@ def prefix_from_layer_prompts(model: PreTrainedModel, prompts: Float[Tensor, "K 
 def to_layer_prompts(
     model: PreTrainedModel, prompts: Float[Tensor, "K P H"]
 ) -> Float[Tensor, "K P W"]:
-    """Return the keys and values that input prompts give, so that training starts as they are."""
+    """Return prompts with the keys and values that input prompts produce."""
     num_tasks, length, _ = prompts.shape
     layers = read_prompts(model, prompts).keys_values
     stacked = torch.stack([torch.stack(layer) for layer in layers])  # [L, 2, K, G, P, D]
@@ -48,7 +48,7 @@ def to_layer_prompts(
 
 
 def key_value_shape(model: PreTrainedModel) -> tuple[int, int, int]:
-    """Return L, G and D of a model."""
+    """Return a model's number of layers L, of key-value heads G, and head size D."""
     config = model.config
     head_size = getattr(config, "head_dim", None)
     return (

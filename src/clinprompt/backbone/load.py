@@ -1,4 +1,4 @@
-"""Load a frozen language model with its tokenizer; check that prompts fit it."""
+"""Load a frozen language model with its tokenizer, and check that a prompt belongs to it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from transformers import (
 
 from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.packed import use_packed_attention
-from clinprompt.backbone.stored import WHEELS, locate, named, read_config
+from clinprompt.backbone.stored import WHEELS, locate, naming_backbone, read_config
 from clinprompt.backbone.supported import check_supported, dequantization
 from clinprompt.errors import BackboneError
 from clinprompt.prompts.artifact import Manifest, check_backbone
@@ -37,12 +37,12 @@ class Backbone:
 
     @property
     def vocabulary_size(self) -> int:
-        """Return V, how many logits the model gives."""
+        """Return V, the number of logits of the model."""
         return int(self.model.get_output_embeddings().weight.shape[0])
 
     @property
     def context(self) -> int:
-        """Return how many positions the model was made for."""
+        """Return the longest sequence that the model supports, in positions."""
         return int(self.model.config.max_position_embeddings)
 
     @property
@@ -54,20 +54,20 @@ class Backbone:
 
     @property
     def num_parameters(self) -> int:
-        """Return how many numbers the model itself holds."""
+        """Return the number of parameters of the model, without LoRA adapters."""
         return sum(p.numel() for n, p in self.model.named_parameters() if "lora_" not in n)
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """Return all ids that end an answer by the model's own settings; some models have more."""
+        """Return all ids that end an answer, from the model's config; some models have several."""
         settings = (self.model.config, self.model.generation_config)
-        named = (getattr(one, "eos_token_id", None) for one in settings)
-        lists = (ids if isinstance(ids, list) else [ids] for ids in named)
+        found = (getattr(one, "eos_token_id", None) for one in settings)
+        lists = (ids if isinstance(ids, list) else [ids] for ids in found)
         return frozenset(id_ for ids in lists for id_ in ids if id_ is not None)
 
     @property
     def pad_id(self) -> int:
-        """Return an id to pad with; padding is always masked, so any id serves."""
+        """Return the id for padding; padding is always masked, so any id works."""
         pad_id = self.tokenizer.pad_token_id
         return pad_id if isinstance(pad_id, int) else 0
 
@@ -75,17 +75,17 @@ class Backbone:
 def load_backbone(
     name: str, *, device: str = "auto", dtype: torch.dtype = torch.float32
 ) -> Backbone:
-    """Load ``smollm2-135m``, a local checkpoint folder, or a hub model that is already on the disk.
+    """Load ``smollm2-135m``, a checkpoint folder, or a hub model that is already on the disk.
 
     Raises:
-        BackboneError: the model is missing, damaged or of a kind that cannot carry a prompt.
+        BackboneError: the model is missing or damaged, or does not support prompts.
     """
     folder, fingerprint = locate(name)
-    place = _device(device)
+    chosen_device = _device(device)
     config = read_config(name, folder)
     check_supported(name, config)
     transformers.logging.disable_progress_bar()
-    with named(name):
+    with naming_backbone(name):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -96,22 +96,22 @@ def load_backbone(
         )
     if missing := sorted(report["missing_keys"]):
         raise BackboneError(
-            f"backbone {name}: cannot be loaded: {len(missing)} weights are missing, first "
+            f"backbone {name}: cannot be loaded: {len(missing)} weights are missing, the first is "
             f"{missing[0]}; copy the checkpoint again"
         )
-    model.requires_grad_(False).eval().to(place)
+    model.requires_grad_(False).eval().to(chosen_device)
     use_packed_attention(model)
-    return Backbone(name, model, tokenizer, fingerprint, place)
+    return Backbone(name, model, tokenizer, fingerprint, chosen_device)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """Load a backbone's tokenizer alone.
+    """Load only the tokenizer of a backbone.
 
     Raises:
-        BackboneError: there is no such backbone, or its files are damaged.
+        BackboneError: the backbone does not exist, or its files are damaged.
     """
     folder, _ = locate(name)
-    with named(name):
+    with naming_backbone(name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True
         )
@@ -119,7 +119,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto") -> Backbone:
-    """Load the backbone that a prompt was trained on; ``name`` says where it is, or names another.
+    """Load the backbone that a prompt was trained on, or the one given by ``name``.
 
     Raises:
         BackboneError: it cannot be loaded.
@@ -129,14 +129,14 @@ def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto"
             return load_backbone(manifest.backbone, device=device)
         except BackboneError as error:
             raise BackboneError(
-                f"prompt {manifest.name} was trained on backbone {manifest.backbone}, which is not "
-                "found by that name; say where it is with --backbone FOLDER"
+                f"prompt {manifest.name}: its backbone {manifest.backbone} is not found; give its "
+                "folder with --backbone FOLDER"
             ) from error
     return load_backbone(name or manifest.backbone, device=device)
 
 
 def check_fits(backbone: Backbone, manifest: Manifest) -> None:
-    """Check that a prompt was trained on this very backbone.
+    """Check that a prompt was trained on the given backbone.
 
     Raises:
         ArtifactError: it was trained on another one.
@@ -156,5 +156,5 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise BackboneError(f"device {name!r} is not here; use auto, cpu or cuda") from error
+        raise BackboneError(f"device {name!r} is not available; use auto, cpu or cuda") from error
     return device

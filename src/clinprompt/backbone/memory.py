@@ -1,4 +1,4 @@
-"""Tell how much memory a piece of work takes at its peak. Knows nothing of the work."""
+"""Measure peak memory. Knows nothing of the work that is measured."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ _RESET = Path("/proc/self/clear_refs")
 
 
 def start_peak(device: torch.device) -> None:
-    """Begin to watch for a new peak, where the system can."""
+    """Reset the peak, on systems that support it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _RESET.exists():
-        _RESET.write_text("5")  # Linux: the peak of the resident set starts anew
+        _RESET.write_text("5")  # Linux: reset the peak of the resident set
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Return the peak since ``start_peak``: of the GPU's allocator, or of the resident set.
+    """Return the peak since ``start_peak`` in bytes: of GPU memory, or of the resident set.
 
-    0 where the system does not tell. Outside Linux and GPUs it does not.
+    Return 0 if the system does not report it, as on a CPU without Linux.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -1,4 +1,4 @@
-"""Tell a model's sizes from its config alone: no weight is read, and none takes memory.
+"""Compute a model's sizes from its config, without reading weights or allocating memory.
 
 Axes: L layers, H hidden size, A query heads, G key-value heads, D head size, V vocabulary.
 """
@@ -11,7 +11,13 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from clinprompt.backbone.stored import WHEELS, find_folder, find_in_wheel, named, read_config
+from clinprompt.backbone.stored import (
+    WHEELS,
+    find_folder,
+    find_in_wheel,
+    naming_backbone,
+    read_config,
+)
 from clinprompt.backbone.supported import check_supported
 from clinprompt.errors import BackboneError
 
@@ -25,9 +31,9 @@ _LLAMA_8B: Mapping[str, Any] = {
     "vocab_size": 128256,
     "max_position_embeddings": 131072,
 }
-PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # for models that are not here; else config.json
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # for models that are not on the disk
     "meta-llama/Llama-3.1-8B": _LLAMA_8B,
-    "OpenMeditron/Meditron3-8B": _LLAMA_8B,  # that it was made from
+    "OpenMeditron/Meditron3-8B": _LLAMA_8B,  # a fine-tuned Llama 3.1 8B
     "openai/gpt-oss-20b": {
         "model_type": "gpt_oss",
         "hidden_size": 2880,
@@ -59,11 +65,12 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # for models that are not here; 
 class ModelSizes:
     """The sizes of a model.
 
-    ``query_width`` is A·D, ``key_width`` G·D, ``inner_width`` how many numbers wide a position's
-    feed-forward layer is (of a mixture: all experts that it meets). ``layer_weights`` are those of
-    the layers that one position meets, without embeddings and head. ``linear_inputs`` and
-    ``linear_outputs`` are the summed widths of all linear layers of a name. ``attends_densely``
-    tells that attention weights are kept for the way back.
+    ``query_width`` is A·D, ``key_width`` is G·D. ``inner_width`` is the width of the feed-forward
+    layer; in a mixture of experts, the sum over the experts used for one position.
+    ``layer_weights`` counts the weights used for one position, without embeddings and head.
+    ``linear_inputs`` and ``linear_outputs`` are, for each name of linear layers, the summed widths
+    of all layers of that name. ``attends_densely`` means that attention weights are stored for the
+    backward pass.
     """
 
     kind: str
@@ -83,7 +90,7 @@ class ModelSizes:
 
 @dataclass(frozen=True, slots=True)
 class BackboneStatus:
-    """A backbone as a plan sees it: ``problem`` says what keeps it from being loaded (if any)."""
+    """A backbone's sizes, None if unknown, and the problem that prevents loading it, if any."""
 
     name: str
     problem: str
@@ -91,7 +98,7 @@ class BackboneStatus:
 
 
 def inspect_backbone(name: str) -> BackboneStatus:
-    """Return whether a backbone is on the disk, and its sizes, if they can be known."""
+    """Return a backbone's sizes, and why it cannot be loaded if that is the case."""
     problem, config = "", None
     try:
         if name in WHEELS:
@@ -114,17 +121,17 @@ def sizes_of_config(name: str, config: PretrainedConfig) -> ModelSizes:
     """Return the sizes of the model that a config describes.
 
     Raises:
-        BackboneError: it cannot carry a prompt.
+        BackboneError: the model does not support prompts.
     """
     check_supported(name, config)
-    config.quantization_config = None  # sizes are those of weights that gradients can pass
-    with named(name), torch.device("meta"):
+    config.quantization_config = None  # count dequantized weights
+    with naming_backbone(name), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     num_heads = int(config.num_attention_heads)
     head_size = int(getattr(config, "head_dim", None) or config.hidden_size // num_heads)
     linears = [
-        (place.rpartition(".")[2], module)
-        for place, module in model.named_modules()
+        (path.rpartition(".")[2], module)
+        for path, module in model.named_modules()
         if isinstance(module, nn.Linear)
     ]
     return ModelSizes(
@@ -138,21 +145,22 @@ def sizes_of_config(name: str, config: PretrainedConfig) -> ModelSizes:
         vocabulary_size=int(config.vocab_size),
         num_parameters=sum(p.numel() for p in model.parameters()),
         layer_weights=_layer_weights(model),
-        linear_inputs=_summed([(own, module.in_features) for own, module in linears]),
-        linear_outputs=_summed([(own, module.out_features) for own, module in linears]),
+        linear_inputs=_sum_by_name([(name, module.in_features) for name, module in linears]),
+        linear_outputs=_sum_by_name([(name, module.out_features) for name, module in linears]),
         attends_densely=config._attn_implementation == "eager",
     )
 
 
 def _layer_weights(model: PreTrainedModel) -> int:
     config = model.config
-    met = getattr(config, "num_experts_per_tok", 1) / getattr(config, "num_local_experts", 1)
+    used_share = getattr(config, "num_experts_per_tok", 1) / getattr(config, "num_local_experts", 1)
     return sum(
-        int(p.numel() * (met if ".experts." in name else 1))
+        int(p.numel() * (used_share if ".experts." in name else 1))
         for name, p in model.named_parameters()
         if not {"embed_tokens", "lm_head"} & set(name.split("."))
     )
 
 
-def _summed(widths: list[tuple[str, int]]) -> dict[str, int]:
-    return {own: sum(w for name, w in widths if name == own) for own, _ in widths}
+def _sum_by_name(widths: list[tuple[str, int]]) -> dict[str, int]:
+    names = dict.fromkeys(name for name, _ in widths)
+    return {one: sum(width for name, width in widths if name == one) for one in names}

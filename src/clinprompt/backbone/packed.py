@@ -1,11 +1,11 @@
-"""Read rows of any lengths as one sequence, without a position of padding.
+"""Run the model on rows of different lengths as one packed sequence, without padding.
 
-Everything in a Llama but attention looks at one position at a time, so the rows of a batch can
-stand one behind the other. Only attention keeps them apart: the queries of a row meet the keys of
-its prompt, then its own. Knows nothing of where prompts come from.
+Every part of a Llama except attention works on single positions, so the rows of a batch can be
+joined into one sequence. Attention keeps the rows separate: a row's queries attend to the keys of
+its prompt and to the row's own keys. Knows nothing of where prompts come from.
 
-Axes: B rows, N positions of all rows together, K tasks, P prompt positions, M keys of all rows
-together, Q query heads, G key-value heads, D head size, H hidden size.
+Axes: B rows, N positions of all rows, K prompts, P prompt positions, M keys of all rows (each row's
+prompt and own keys), Q query heads, G key-value heads, D head size, H hidden size.
 """
 
 from collections.abc import Sequence
@@ -21,44 +21,48 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 PACKED_ATTENTION = "clinprompt"
-_FORWARDING = frozenset({"llama", "mistral", "qwen2"})  # hand their attention what they are given
+_FORWARDING = frozenset({"llama", "mistral", "qwen2"})  # pass extra arguments on to attention
 _LayerCache = tuple[Float[Tensor, "K G P D"], Float[Tensor, "K G P D"]]
 
 
 @dataclass(frozen=True, slots=True)
 class PackedRows:
-    """Where rows begin and end in one sequence, and which prompt's keys and values each one sees.
+    """The boundaries of rows in a packed sequence, and the keys and values of their prompts.
 
-    ``prompts`` has the keys and values of K prompts for each layer (empty: no prompt), of
-    ``num_prompt_positions`` each, ``owners`` the prompt of each row. ``masks`` tell what each row's
-    queries may see: all of the prompt, and of its own positions those up to the query; on CUDA the
-    kernel knows, and there are none. ``sources`` tells, on CUDA alone, where each key comes from:
-    those of the prompts are numbered first, then the rows' own. To ``kept``, if it is a list,
-    reading adds the keys and values of each layer.
+    ``prompts`` has the keys and values of K prompts for each layer (empty without prompts), each
+    with ``num_prompt_positions`` positions; ``prompt_indices`` gives the prompt of each row.
+    ``query_bounds`` and ``key_bounds`` are the offsets of rows among all queries and keys.
+
+    ``masks`` has one causal mask for each row: a query sees the whole prompt and its row up to
+    itself. It is empty on CUDA, where the kernel masks by itself. ``key_sources``, on CUDA only,
+    gives the index of each key: first the keys of all prompts, then those of all rows.
+
+    If ``new_keys_values`` is a list, each layer appends the rows' own keys and values to it.
     """
 
     lengths: tuple[int, ...]
-    owners: tuple[int, ...]
+    prompt_indices: tuple[int, ...]
     prompts: Sequence[_LayerCache]
     num_prompt_positions: int
     masks: tuple[Tensor, ...]
     query_bounds: Int[Tensor, " b"]
     key_bounds: Int[Tensor, " b"]
-    sources: Int[Tensor, " M"] | None = None
-    kept: list[tuple[Float[Tensor, "G N D"], Float[Tensor, "G N D"]]] | None = None
+    key_sources: Int[Tensor, " M"] | None = None
+    new_keys_values: list[tuple[Float[Tensor, "G N D"], Float[Tensor, "G N D"]]] | None = None
 
 
 def is_packable(model: PreTrainedModel) -> bool:
-    """Tell whether a model's rows can be packed: all of its layers see everything before them.
+    """Return whether a model supports packed rows.
 
-    On CUDA, only in 16 bits: the kernel for rows of many lengths knows no others.
+    All of its layers need full causal attention. On CUDA the weights must have 16 bits, because
+    the kernel for rows of different lengths supports no other type.
     """
     is_known = model.config._attn_implementation == PACKED_ATTENTION
     return bool(is_known and (model.device.type != "cuda" or model.dtype.itemsize == 2))
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Let a model attend to packed rows too, where its attention is plain."""
+    """Enable packed rows in a model if all of its layers have full causal attention."""
     config = model.config
     is_known = config.model_type in _FORWARDING
     kinds = set(getattr(config, "layer_types", None) or ("full_attention",))
@@ -69,61 +73,69 @@ def use_packed_attention(model: PreTrainedModel) -> None:
 
 def pack_rows(
     lengths: Sequence[int],
-    owners: Sequence[int],
+    prompt_indices: Sequence[int],
     prompts: Sequence[_LayerCache],
     device: torch.device,
     *,
     keep: bool = False,
 ) -> PackedRows:
-    """Return the pack of rows of the given lengths, each under the prompt that owns it."""
+    """Return the layout of rows of the given lengths, each with its prompt."""
     on_gpu = device.type == "cuda"
-    num_prompts, _, num_before, _ = prompts[0][0].shape if prompts else (0, 0, 0, 0)
+    num_prompts, _, length, _ = prompts[0][0].shape if prompts else (0, 0, 0, 0)
     starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
-    before = num_before * torch.arange(len(starts), dtype=torch.int32, device=device)
+    prompt_keys = length * torch.arange(len(starts), dtype=torch.int32, device=device)
     return PackedRows(
         lengths=tuple(lengths),
-        owners=tuple(owners),
+        prompt_indices=tuple(prompt_indices),
         prompts=prompts,
-        num_prompt_positions=num_before,
-        masks=() if on_gpu else _masks(lengths, num_before, device),
+        num_prompt_positions=length,
+        masks=() if on_gpu else _causal_masks(lengths, length, device),
         query_bounds=starts,
-        key_bounds=starts + before,
-        sources=_sources(lengths, owners, num_prompts, num_before).to(device) if on_gpu else None,
-        kept=[] if keep else None,
+        key_bounds=starts + prompt_keys,
+        key_sources=(
+            _key_sources(lengths, prompt_indices, num_prompts, length).to(device)
+            if on_gpu
+            else None
+        ),
+        new_keys_values=[] if keep else None,
     )
 
 
-def _sources(
-    lengths: Sequence[int], owners: Sequence[int], num_prompts: int, num_before: int
+def _key_sources(
+    lengths: Sequence[int], prompt_indices: Sequence[int], num_prompts: int, prompt_length: int
 ) -> Int[Tensor, " M"]:
-    first = num_prompts * num_before
+    first = num_prompts * prompt_length
     parts = []
-    for owner, length in zip(owners, lengths, strict=True):
-        start = owner * num_before
-        parts += [torch.arange(start, start + num_before), torch.arange(first, first + length)]
+    for prompt, length in zip(prompt_indices, lengths, strict=True):
+        start = prompt * prompt_length
+        parts += [torch.arange(start, start + prompt_length), torch.arange(first, first + length)]
         first += length
     return torch.cat(parts)
 
 
-def _masks(lengths: Sequence[int], num_before: int, device: torch.device) -> tuple[Tensor, ...]:
+def _causal_masks(
+    lengths: Sequence[int], prompt_length: int, device: torch.device
+) -> tuple[Tensor, ...]:
     longest = max(lengths)
-    visible = torch.ones(longest, num_before + longest, dtype=torch.bool, device=device)
-    visible = visible.tril(num_before)
-    return tuple(visible[:length, : num_before + length] for length in lengths)
+    visible = torch.ones(longest, prompt_length + longest, dtype=torch.bool, device=device)
+    visible = visible.tril(prompt_length)
+    return tuple(visible[:length, : prompt_length + length] for length in lengths)
 
 
 def read_packed(
-    model: PreTrainedModel, embeds: Float[Tensor, "N H"], pack: PackedRows
+    model: PreTrainedModel, embeds: Float[Tensor, "N H"], packed: PackedRows
 ) -> Float[Tensor, "N H"]:
     """Return the last hidden states, after the final norm, of packed rows."""
-    first = pack.num_prompt_positions
-    positions = torch.cat([torch.arange(first, first + length) for length in pack.lengths])
+    first = packed.num_prompt_positions
+    positions = torch.cat([torch.arange(first, first + length) for length in packed.lengths])
     output = model.base_model(
         inputs_embeds=embeds[None],
-        attention_mask=embeds.new_zeros(1, 1, 1, 1),  # of no use; without, one of N² is made
+        attention_mask=embeds.new_zeros(
+            1, 1, 1, 1
+        ),  # unused; without it transformers makes one of N²
         position_ids=positions[None].to(embeds.device),
         use_cache=False,
-        pack=pack,
+        packed=packed,
     )
     states: Tensor = output.last_hidden_state[0]
     return states
@@ -137,54 +149,57 @@ def _attention(  # noqa: PLR0913 - the signature is that of transformers
     attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
-    pack: PackedRows | None = None,
+    packed: PackedRows | None = None,
     **options: object,
 ) -> tuple[Float[Tensor, "B N Q D"], None]:
-    """Attend as SDPA does or, where there is a pack, to each row's own keys alone."""
-    if pack is None:
+    """Compute attention with SDPA or, for packed rows, separately for each row."""
+    if packed is None:
         output: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **options
         )
         return output
     layer = module.layer_idx
     assert isinstance(layer, int)
-    if pack.kept is not None:
-        pack.kept.append((key[0], value[0]))
+    if packed.new_keys_values is not None:
+        packed.new_keys_values.append((key[0], value[0]))
     own = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
-    before = pack.prompts[layer] if pack.prompts else (None, None)
-    at_once = query.device.type == "cuda"
-    join, attend = (_gathered, _attend_at_once) if at_once else (_joined, _attend_row_by_row)
+    prompts = packed.prompts[layer] if packed.prompts else (None, None)
+    on_gpu = query.device.type == "cuda"
+    join, attend = (_gather, _attend_at_once) if on_gpu else (_concatenate, _attend_row_by_row)
     keys, values = (
-        join(tensor, prompts, pack) for tensor, prompts in zip(own[1:], before, strict=True)
+        join(tensor, prompt, packed) for tensor, prompt in zip(own[1:], prompts, strict=True)
     )
-    return attend(own[0], keys, values, pack, scaling)[None], None
+    return attend(own[0], keys, values, packed, scaling)[None], None
 
 
-def _gathered(
-    own: Float[Tensor, "N G D"], before: Float[Tensor, "K G P D"] | None, pack: PackedRows
+def _gather(
+    own: Float[Tensor, "N G D"], prompts: Float[Tensor, "K G P D"] | None, packed: PackedRows
 ) -> Float[Tensor, "M G D"]:
-    """Return what ``_joined`` does, by as many kernels for many rows as for one.
+    """Return the same as ``_concatenate``, with a number of kernels independent of the rows.
 
-    On a GPU those of single rows take longer to start than to run. Gradients of a prompt that
-    several rows share are added up in no fixed order there, so runs repeat within rounding.
+    On a GPU the kernels for single rows take longer to launch than to run. The gradients of a
+    prompt that several rows share are summed in no fixed order there, so two runs are equal only
+    within rounding errors.
     """
-    if before is None:
+    if prompts is None:
         return own
-    assert pack.sources is not None
-    prompts = before.transpose(1, 2).flatten(0, 1)
-    return torch.cat([prompts, own]).index_select(0, pack.sources)
+    assert packed.key_sources is not None
+    all_prompts = prompts.transpose(1, 2).flatten(0, 1)
+    return torch.cat([all_prompts, own]).index_select(0, packed.key_sources)
 
 
-def _joined(
-    own: Float[Tensor, "N G D"], before: Float[Tensor, "K G P D"] | None, pack: PackedRows
+def _concatenate(
+    own: Float[Tensor, "N G D"], prompts: Float[Tensor, "K G P D"] | None, packed: PackedRows
 ) -> Float[Tensor, "M G D"]:
-    """Return the keys (or values) of all rows, each behind those of its prompt."""
-    if before is None:
+    """Return the keys (or values) of all rows, each after those of its prompt."""
+    if prompts is None:
         return own
-    prompts = before.transpose(1, 2).unbind()
-    rows = torch.split(own, list(pack.lengths))
+    by_prompt = prompts.transpose(1, 2).unbind()
+    rows = torch.split(own, list(packed.lengths))
     parts = [
-        part for owner, row in zip(pack.owners, rows, strict=True) for part in (prompts[owner], row)
+        part
+        for prompt, row in zip(packed.prompt_indices, rows, strict=True)
+        for part in (by_prompt[prompt], row)
     ]
     return torch.cat(parts)
 
@@ -193,15 +208,16 @@ def _attend_row_by_row(
     query: Float[Tensor, "N Q D"],
     keys: Float[Tensor, "M G D"],
     values: Float[Tensor, "M G D"],
-    pack: PackedRows,
+    packed: PackedRows,
     scaling: float | None,
 ) -> Float[Tensor, "N Q D"]:
-    key_lengths = [length + pack.num_prompt_positions for length in pack.lengths]
+    """Compute attention with one call for each row."""
+    key_lengths = [length + packed.num_prompt_positions for length in packed.lengths]
     rows = zip(
-        torch.split(query, list(pack.lengths)),
+        torch.split(query, list(packed.lengths)),
         torch.split(keys, key_lengths),
         torch.split(values, key_lengths),
-        pack.masks,
+        packed.masks,
         strict=True,
     )
     attended = [
@@ -222,22 +238,22 @@ def _attend_at_once(
     query: Float[Tensor, "N Q D"],
     keys: Float[Tensor, "M G D"],
     values: Float[Tensor, "M G D"],
-    pack: PackedRows,
+    packed: PackedRows,
     scaling: float | None,
 ) -> Float[Tensor, "N Q D"]:
-    """Attend with one kernel for all rows; a row's last query sees its last key."""
-    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - for CUDA alone
+    """Compute attention with one kernel for all rows; a row's last query sees its last key."""
+    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - only for CUDA
 
     repeats = query.shape[1] // keys.shape[1]
-    longest = max(pack.lengths)
+    longest = max(packed.lengths)
     attended = varlen_attn(
         query,
         keys.repeat_interleave(repeats, dim=1),
         values.repeat_interleave(repeats, dim=1),
-        pack.query_bounds,
-        pack.key_bounds,
+        packed.query_bounds,
+        packed.key_bounds,
         longest,
-        longest + pack.num_prompt_positions,
+        longest + packed.num_prompt_positions,
         scale=scaling,
         window_size=(-1, 0),
     )

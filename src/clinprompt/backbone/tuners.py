@@ -1,4 +1,4 @@
-"""What can be trained: prompts, PEFT's prompts, LoRA, all weights. Knows no tasks, no losses.
+"""What can be trained: prompts, PEFT's prompts, LoRA, all weights. Knows no tasks and no losses.
 
 Axes: K tasks, P prompt positions, H hidden size.
 """
@@ -19,19 +19,19 @@ from clinprompt.settings.groups import Placement
 
 
 class Tuner(Protocol):
-    """What training needs of something trainable."""
+    """The interface of everything that can be trained."""
 
     placement: Placement
 
     def prompts(self, tasks: Sequence[int]) -> Tensor | None:
-        """Return the prompts [K, P, H] of the given tasks; None where there is no prompt."""
+        """Return the prompts [K, P, H] of the given tasks, or None if no prompt is trained."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained tensors by the name of their learning rate."""
+        """Return the trained tensors, grouped by the name of their learning rate."""
 
 
 class PromptTuner:
-    """Train prompts, plain ones or a metaprompt, in front of the text or behind the input."""
+    """Train plain prompts or a metaprompt, at any placement."""
 
     def __init__(
         self, module: SoftPrompts | DecomposedPrompts, placement: Placement = "prefix"
@@ -45,14 +45,15 @@ class PromptTuner:
         return prompts
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained tensors by the name of their learning rate."""
+        """Return the trained tensors, grouped by the name of their learning rate."""
         return self.module.parameter_groups()
 
 
 class PeftPromptTuner:
-    """Train PEFT's own multitask prompt of one task (arXiv 2303.02861), from PEFT's own start.
+    """Train PEFT's multitask prompt of one task (arXiv 2303.02861) with PEFT's initialization.
 
-    Shared prompt from N(0, 1), both factors from N(0, 0.02): the composed prompt starts near zero.
+    The shared prompt is drawn from N(0, 1) and both factors from N(0, 0.02), so the composed prompt
+    starts near zero.
     """
 
     placement: Placement = "prefix"
@@ -76,42 +77,44 @@ class PeftPromptTuner:
         self._indices = torch.arange(length, device=backbone.device)[None]
 
     def prompts(self, tasks: Sequence[int]) -> Tensor:
-        """Return the prompt [1, P, H] of the one task."""
+        """Return the prompt [1, P, H] of the single task."""
         numbers = torch.as_tensor(tasks, device=self._indices.device)
         prompts: Tensor = self._module(self._indices, numbers)
         return prompts
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained tensors by the name of their learning rate."""
+        """Return the trained tensors, grouped by the name of their learning rate."""
         return {"mpt": list(self._module.parameters())}
 
 
 class WeightTuner:
-    """Train weights inside the model: PEFT's low-rank adapters or all; see ``lora``, ``full``."""
+    """Train weights of the model: low-rank adapters (see ``lora``) or all (see ``full``)."""
 
-    placement: Placement = "prefix"  # of no prompt
+    placement: Placement = "prefix"  # has no effect without a prompt
 
     def __init__(self, name: str, parameters: list[nn.Parameter]) -> None:
         self._name, self._parameters = name, parameters
 
     def prompts(self, tasks: Sequence[int]) -> None:
-        """Return no prompt."""
+        """Return None: no prompt is trained."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained tensors by the name of their learning rate."""
+        """Return the trained tensors, grouped by the name of their learning rate."""
         return {self._name: self._parameters}
 
 
 @contextmanager
 def full(backbone: Backbone) -> Iterator[WeightTuner]:
-    """Let all weights of the backbone be trained for as long as the block runs; then restore them.
+    """Make all weights of the backbone trainable inside the block, and restore them afterwards.
 
     Raises:
-        SettingError: the weights are in 16 bits, which small updates do not change.
+        SettingError: the weights have 16 bits, which is too coarse for small updates.
     """
     weights = list(backbone.model.parameters())
     if any(weight.dtype != torch.float32 for weight in weights):
-        raise SettingError("method full trains the weights themselves; set dtype = 'float32'")
+        raise SettingError(
+            "method full trains the model's weights, which must be float32; set dtype = 'float32'"
+        )
     stored = [weight.detach().clone() for weight in weights]
     backbone.model.requires_grad_(True)
     try:
@@ -128,12 +131,13 @@ def full(backbone: Backbone) -> Iterator[WeightTuner]:
 def lora(
     backbone: Backbone, *, rank: int, modules: Sequence[str], seed: int
 ) -> Iterator[WeightTuner]:
-    """Put PEFT's fresh adapters (arXiv 2106.09685) into the backbone for as long as the block runs.
+    """Add new LoRA adapters of PEFT (arXiv 2106.09685) to the backbone inside the block.
 
-    The scale is alpha / rank with alpha = 2 · rank; B starts at zero, so the model starts as it is.
+    The scale is alpha / rank with alpha = 2 · rank. B starts at zero, so the adapters change
+    nothing at first.
 
     Raises:
-        SettingError: the backbone has no linear layer of one of the names.
+        SettingError: the backbone has no linear layer of one of the given names.
     """
     last_names = {name.rpartition(".")[2] for name, _ in backbone.model.named_modules()}
     if unknown := sorted(set(modules) - last_names):
@@ -147,7 +151,7 @@ def lora(
         r=rank, lora_alpha=2 * rank, target_modules=list(modules), task_type="CAUSAL_LM"
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # PEFT 0.21 asks transformers for a name that transformers renamed.
+        # PEFT 0.21 uses a name that transformers has renamed.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         torch.manual_seed(seed)
         wrapped = get_peft_model(backbone.model, config)
@@ -159,5 +163,5 @@ def lora(
 
 
 def trained_numbers(tuner: Tuner) -> int:
-    """Return how many numbers a tuner trains."""
+    """Return the number of parameters that a tuner trains."""
     return sum(p.numel() for group in tuner.parameter_groups().values() for p in group)

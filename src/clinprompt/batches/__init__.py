@@ -1,1 +1,1 @@
-"""From examples to batches: encoding, task sampling, few shots. Knows nothing of prompts."""
+"""From examples to batches: encoding, task sampling, few-shot sampling. Knows no prompts."""

@@ -22,9 +22,9 @@ _SENTINEL = "\ue000"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One encoded example. ``task`` counts within the run; ``target_ids`` end with end-of-text.
+    """One encoded example. ``task`` is its task's index; ``target_ids`` end with the end token.
 
-    ``number`` tells the rows of a run apart where something is kept of each.
+    ``number`` identifies the row if something is stored for each row of a run.
     """
 
     task: int
@@ -53,7 +53,7 @@ class Batch:
         return Batch(*(getattr(self, part.name).to(device) for part in fields(self)))
 
     def select(self, rows: Sequence[int]) -> "Batch":
-        """Return some of the rows, without the columns that are padding in all of them."""
+        """Return the given rows, without columns that are padding in all of them."""
         index = torch.tensor(rows, device=self.tasks.device)
         longest = int(self.attention_mask[index].sum(dim=1).max())
         return Batch(
@@ -67,13 +67,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Encode examples with one tokenizer, one length limit and, if ``chat``, its chat template.
+    """Encode examples with a tokenizer, a length limit and, if ``chat``, its chat template.
 
-    Where an input is too long, the middles of its fields are cut, never the wording or the options
-    of a question: with long options it stays above ``max_input_tokens``, but never above
-    ``context``, the positions that the backbone has for input and answer. ``splits`` tells that
-    what can be read in parts is (see ``parts``). ``target_limits`` are the answer lengths of tasks
-    that have one of their own.
+    If an input is too long, the middles of its fields are cut, but never the wording or the options
+    of a question. With long options it can therefore exceed ``max_input_tokens``, but never
+    ``context``, the number of positions that the backbone has for input and answer. With
+    ``splits``, inputs that can be split are split instead (see ``parts``). ``target_limits`` gives
+    the answer lengths of tasks that differ from ``max_target_tokens``.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -85,27 +85,27 @@ class Encoder:
     target_limits: Mapping[str, int] = field(default_factory=dict)
 
     def fits(self, example: Example) -> bool:
-        """Tell whether the whole input is within the limit."""
+        """Return whether the whole input is within the limit."""
         shown = self._as_chat(example) if self.chat else example
         # A token is at least a byte.
         is_short = len(shown.input.encode()) < self.max_input_tokens
         return is_short or self._num_tokens(shown.input) <= self.max_input_tokens
 
     def room(self, example: Example) -> int:
-        """Return how many tokens the limit leaves to the fields that may be cut, together."""
+        """Return the number of tokens that the limit leaves for all fields that can be cut."""
         shown = self._as_chat(example) if self.chat else example
         return self.max_input_tokens - self._num_tokens("".join(shown.pieces[::2]))
 
     def target_limit(self, task: str) -> int:
-        """Return how many tokens an answer of a task may have, end-of-text included."""
+        """Return the maximum number of tokens of a task's answers, with the end token."""
         return self.target_limits.get(task, self.max_target_tokens)
 
     def answer_fits(self, task: str, target: str) -> bool:
-        """Tell whether a whole answer is within its task's limit."""
+        """Return whether the whole answer is within its task's limit."""
         return len(self.encode_target(target)) <= self.target_limit(task)
 
     def length_of(self, text: str) -> int:
-        """Return how many tokens a text has by itself."""
+        """Return the number of tokens of a text, without special tokens."""
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _num_tokens(self, text: str) -> int:
@@ -117,7 +117,7 @@ class Encoder:
         """Encode one example.
 
         Raises:
-            SettingError: input and answer may be longer than ``context``.
+            SettingError: the input and the longest answer exceed ``context``.
         """
         if self.chat:
             example = self._as_chat(example)
@@ -125,8 +125,8 @@ class Encoder:
         if len(input_ids) + self.target_limit(example.task) > self.context:
             raise SettingError(
                 f"task {example.task}: an input of {len(input_ids)} tokens is, with prompt and "
-                "answer, more than the backbone can read; lower data.max_input_tokens, or shorten "
-                "the wording or the options"
+                "answer, longer than the backbone supports; lower data.max_input_tokens, or "
+                "shorten the wording or the options"
             )
         was_cut = input_was_cut or example.is_shortened
         row = Row(task=task, input_ids=input_ids, input_was_cut=was_cut)
@@ -137,7 +137,7 @@ class Encoder:
         return replace(row, target_ids=kept, target_was_cut=len(kept) < len(target_ids))
 
     def encode_target(self, target: str) -> tuple[int, ...]:
-        """Return an answer's token ids with end-of-text behind them."""
+        """Return an answer's token ids, followed by the end token."""
         text = target if self.chat else f" {target}"
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return (*ids, self.end_id)
@@ -164,8 +164,8 @@ class Encoder:
         if len(ids) <= self.max_input_tokens:
             return tuple(ids), False
         fields = _tokens_of_fields(example, encoded["offset_mapping"])
-        lost = set(chain.from_iterable(_middles(fields, len(ids) - self.max_input_tokens)))
-        kept = tuple(id_ for index, id_ in enumerate(ids) if index not in lost)
+        removed = set(chain.from_iterable(_middles(fields, len(ids) - self.max_input_tokens)))
+        kept = tuple(id_ for index, id_ in enumerate(ids) if index not in removed)
         return kept, True
 
     def _as_chat(self, example: Example) -> Example:
@@ -182,7 +182,7 @@ def make_encoder(
     added_tokens: int = 0,
     chat: bool = False,
 ) -> Encoder:
-    """Return the encoder that settings ask for; ``added_tokens`` come on top of the input limit."""
+    """Return the encoder for the settings, with the input limit raised by ``added_tokens``."""
     return Encoder(
         tokenizer,
         data.max_input_tokens + added_tokens,
@@ -195,7 +195,7 @@ def make_encoder(
 
 
 def chat_shell(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Return what the tokenizer's chat template puts before and after a user's message."""
+    """Return the text of the chat template before and after a user's message."""
     shell = tokenizer.apply_chat_template(
         [{"role": "user", "content": _SENTINEL}], tokenize=False, add_generation_prompt=True
     )
@@ -205,7 +205,7 @@ def chat_shell(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
 
 
 def _tokens_of_fields(example: Example, offsets: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Return, for each cuttable field, the numbers of the tokens that lie wholly inside it."""
+    """Return, for each field that can be cut, the indices of the tokens fully inside it."""
     ends = list(accumulate(len(piece) for piece in example.pieces))
     bounds = [(ends[i - 1], ends[i]) for i in range(1, len(ends), 2)]
     return [
@@ -215,7 +215,7 @@ def _tokens_of_fields(example: Example, offsets: Sequence[tuple[int, int]]) -> l
 
 
 def _middles(fields: Sequence[list[int]], excess: int) -> list[list[int]]:
-    """Return ``excess`` token numbers to leave out: from the middles, the longest field first."""
+    """Return the indices of ``excess`` tokens to remove: from the middle of the longest fields."""
     kept = [len(own) for own in fields]
     for _ in range(min(excess, sum(kept))):
         kept[kept.index(max(kept))] -= 1
@@ -227,7 +227,7 @@ def _middles(fields: Sequence[list[int]], excess: int) -> list[list[int]]:
 
 
 def collate(rows: Sequence[Row], *, pad_id: int) -> Batch:
-    """Pad rows on the right to the longest."""
+    """Return a batch of rows, padded on the right to the longest row."""
     longest = max(len(row) for row in rows)
     input_ids = torch.full((len(rows), longest), pad_id)
     labels = torch.full((len(rows), longest), IGNORED)
@@ -242,21 +242,21 @@ def collate(rows: Sequence[Row], *, pad_id: int) -> Batch:
 
 
 def micro_batches(rows: Sequence[Row], *, max_tokens: int, overhead: int = 32) -> list[list[int]]:
-    """Group row numbers, longest rows first, so that the groups cost least.
+    """Group row numbers, longest rows first, with the least total cost.
 
-    A group costs its padded tokens and ``overhead`` tokens for being one more. No group pads to
-    over ``max_tokens`` tokens; a row that is longer than that is a group of its own.
+    The cost of a group is its number of tokens with padding, plus ``overhead`` tokens. No group has
+    more than ``max_tokens`` tokens with padding; a longer row is a group by itself.
     """
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
-    best = [(0, 0)]  # for the first n rows: what they cost, where their last group begins
+    best = [(0, 0)]  # for the first n rows: their cost, and the start of their last group
     for end in range(1, len(order) + 1):
-        ways: list[tuple[int, int]] = []
+        options: list[tuple[int, int]] = []
         for begin in range(end - 1, -1, -1):
             padded = len(rows[order[begin]]) * (end - begin)
-            if padded > max_tokens and ways:
+            if padded > max_tokens and options:
                 break
-            ways.append((best[begin][0] + padded + overhead, begin))
-        best.append(min(ways))
+            options.append((best[begin][0] + padded + overhead, begin))
+        best.append(min(options))
     groups: list[list[int]] = []
     end = len(order)
     while end:
@@ -267,7 +267,7 @@ def micro_batches(rows: Sequence[Row], *, max_tokens: int, overhead: int = 32) -
 
 
 def group_by_common_start(rows: Sequence[Row], *, min_tokens: int) -> list[list[int]]:
-    """Group row numbers so that the inputs of a group begin with the same ``min_tokens``."""
+    """Group row numbers by the first ``min_tokens`` tokens; a shorter row is a group by itself."""
     order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
     groups: list[list[int]] = []
     for number in order:
@@ -281,16 +281,16 @@ def group_by_common_start(rows: Sequence[Row], *, min_tokens: int) -> list[list[
 
 
 def group_within_limit(sizes: Sequence[int], *, max_tokens: int) -> list[list[int]]:
-    """Group numbers of rows of given sizes in their order, at most ``max_tokens`` a group.
+    """Group the numbers of rows in order, with at most ``max_tokens`` tokens in a group.
 
-    A row that is longer than that is a group of its own.
+    ``sizes`` are the rows' lengths in tokens. A row longer than the limit is a group by itself.
     """
     groups: list[list[int]] = []
-    room = 0
+    space = 0
     for number, size in enumerate(sizes):
-        if size > room or not groups:
+        if size > space or not groups:
             groups.append([])
-            room = max_tokens
+            space = max_tokens
         groups[-1].append(number)
-        room -= size
+        space -= size
     return groups

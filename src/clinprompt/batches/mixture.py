@@ -1,6 +1,7 @@
-"""Choose which rows a step sees. A schedule is a function of its seed, so nothing is to resume.
+"""Choose the rows of each training step, and draw samples.
 
-Knows nothing of what the rows hold.
+A schedule depends only on its arguments and seed, so a resumed run needs no stored state. Knows
+nothing of what the rows contain.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ Item = TypeVar("Item")
 def task_weights(sizes: Sequence[int], *, temperature: float) -> NDArray[np.float64]:
     """Return the share of each task in a step: size^(1/temperature), normalized.
 
-    Temperature 1 draws by size; a larger one is nearer to equal shares.
+    Temperature 1 gives shares proportional to size; larger values make them more equal.
     """
     powers = np.asarray(sizes, dtype=np.float64) ** (1.0 / temperature)
     return np.asarray(powers / powers.sum())
@@ -27,13 +28,13 @@ def schedule(
 ) -> list[list[tuple[int, int]]]:
     """Return, for each step, its rows as (task, row number).
 
-    Tasks are drawn at random by ``task_weights``; each task walks through its own rows in shuffled
-    epochs, so no row comes again before all others of its task came.
+    Tasks are drawn at random with ``task_weights``. Each task goes through its rows in shuffled
+    epochs, so no row repeats before all other rows of its task were used.
     """
     weights = task_weights(sizes, temperature=temperature)
     drawn = np.random.default_rng(seed).choice(len(sizes), size=(steps, rows), p=weights)
-    walks = [_endless_shuffle(size, seed=seed, task=task) for task, size in enumerate(sizes)]
-    return [[(int(task), next(walks[task])) for task in step] for step in drawn]
+    streams = [_endless_shuffle(size, seed=seed, task=task) for task, size in enumerate(sizes)]
+    return [[(int(task), next(streams[task])) for task in step] for step in drawn]
 
 
 def _endless_shuffle(size: int, *, seed: int, task: int) -> Iterator[int]:
@@ -51,14 +52,14 @@ def sample(items: Sequence[Item], count: int, *, seed: int) -> tuple[Item, ...]:
 
 
 def draw_shots(groups: Sequence[str], count: int, *, seed: int) -> tuple[int, ...]:
-    """Choose ``count`` row numbers, the groups (labels) as equally often as their rows allow."""
+    """Choose ``count`` row numbers, balanced over the groups (labels) as far as rows allow."""
     generator = np.random.default_rng(seed)
-    waiting: dict[str, list[int]] = {group: [] for group in sorted(set(groups))}
+    unused: dict[str, list[int]] = {group: [] for group in sorted(set(groups))}
     for index in generator.permutation(len(groups)):
-        waiting[groups[index]].append(int(index))
+        unused[groups[index]].append(int(index))
     chosen: list[int] = []
     while len(chosen) < min(count, len(groups)):
-        for rows in waiting.values():
+        for rows in unused.values():
             if rows and len(chosen) < count:
                 chosen.append(rows.pop())
     return tuple(sorted(chosen))

@@ -1,6 +1,6 @@
-"""Save and load trained prompts: ``prompt.safetensors`` and ``manifest.json`` in one folder.
+"""Save and load trained prompts: a folder with ``prompt.safetensors`` and ``manifest.json``.
 
-Knows the name and fingerprint of the backbone a prompt was trained on, never a model.
+Knows the name and fingerprint of the backbone of a prompt, but no models.
 
 There are three kinds: *prompt* (``vectors`` [P, H]), *metaprompt* (``shared`` [S, H], ``u``
 [K, P, R], ``v`` [K, R, H]) and *factors* (``u`` [P, R], ``v`` [R, H]; the manifest has the content
@@ -37,10 +37,10 @@ _STORED_NAMES = {"vectors": "vectors", "shared": "shared", "u": "columns", "v": 
 
 
 class Manifest(BaseModel):
-    """What a saved prompt is, and everything needed to use it again.
+    """The description of a saved prompt, with everything needed to use it again.
 
-    A metaprompt's ``segment`` is how many of its ``length`` positions belong to a task's type;
-    ``types`` is the order of the types' segments.
+    In a metaprompt, ``segment`` is the number of the ``length`` positions that belong to the task's
+    type, and ``types`` is the order of the types' segments.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,24 +58,28 @@ class Manifest(BaseModel):
     types: tuple[str, ...] = ()
     placement: Placement = "prefix"
     num_layers: int = Field(default=0, ge=0, description="of the backbone, for placement layers")
-    num_heads: int = Field(default=0, ge=0, description="its key-value heads, likewise")
+    num_heads: int = Field(
+        default=0, ge=0, description="key-value heads of the backbone, for placement layers"
+    )
     tasks: tuple[dict[str, Any], ...] = ()
     metaprompt: str = ""
     content_hash: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
-    shots: int = Field(default=0, ge=0, description="training examples; 0: all that were read")
+    shots: int = Field(
+        default=0, ge=0, description="number of training examples; 0: all of the loaded ones"
+    )
     scores: dict[str, float] = Field(default_factory=dict)
     code_version: str = __version__
 
     @property
     def segments(self) -> Segments:
-        """Return how the rows of a metaprompt's shared tensor are parted."""
+        """Return how the rows of a metaprompt's shared tensor are divided among task types."""
         return Segments(self.length, self.segment, self.types)
 
     @property
     def task_types(self) -> frozenset[str]:
-        """Return the types of the tasks that it was trained on."""
+        """Return the types of the tasks on which the prompt was trained."""
         return frozenset(str(task["type"]) for task in self.tasks)
 
     @model_validator(mode="after")
@@ -83,7 +87,7 @@ class Manifest(BaseModel):
         if self.segment >= self.length:
             raise ValueError(f"segment = {self.segment} must be less than length = {self.length}")
         if self.segment and not self.task_types <= set(self.types):
-            raise ValueError(f"types = {self.types} lack one of {sorted(self.task_types)}")
+            raise ValueError(f"types = {self.types} must contain all of {sorted(self.task_types)}")
         return self
 
 
@@ -101,7 +105,7 @@ class Artifact(BaseModel):
         return len(save(_to_stored(self.tensors)))
 
     def shared_for(self, task_type: str) -> Float[Tensor, "P H"]:
-        """Return the shared prompt that a new task of a type starts from, of a metaprompt."""
+        """Return the shared prompt of a metaprompt for a new task of the given type."""
         manifest = self.manifest
         return manifest.segments.of_type(
             self.tensors["shared"], task_type, known=manifest.task_types
@@ -109,7 +113,7 @@ class Artifact(BaseModel):
 
 
 def make_artifact(manifest: Manifest, tensors: Mapping[str, Tensor]) -> Artifact:
-    """Return an artifact whose manifest carries the hash of its tensors."""
+    """Return an artifact; its manifest gets the hash of the tensors."""
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = content_hash(stored, manifest.fingerprint)
     filled = manifest.model_copy(update={"content_hash": content})
@@ -117,7 +121,7 @@ def make_artifact(manifest: Manifest, tensors: Mapping[str, Tensor]) -> Artifact
 
 
 def content_hash(tensors: Mapping[str, Tensor], fingerprint: str) -> str:
-    """Return a sha256 of the tensors' names, shapes and bytes and of their backbone."""
+    """Return the sha256 of the fingerprint and of the tensors' names, shapes and bytes."""
     digest = hashlib.sha256(fingerprint.encode())
     for name, tensor in sorted(_to_stored(tensors).items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -126,10 +130,10 @@ def content_hash(tensors: Mapping[str, Tensor], fingerprint: str) -> str:
 
 
 def save_artifact(folder: Path, artifact: Artifact) -> None:
-    """Save an artifact; the folder is there whole or not at all.
+    """Save an artifact; an interrupted save leaves no folder.
 
     Raises:
-        RunError: the disk is full or the place cannot be written.
+        RunError: the disk is full or the folder cannot be written.
     """
     with new_folder(folder) as draft:
         write_bytes(draft / "prompt.safetensors", save(_to_stored(artifact.tensors)))
@@ -137,10 +141,10 @@ def save_artifact(folder: Path, artifact: Artifact) -> None:
 
 
 def load_artifact(folder: Path) -> Artifact:
-    """Load an artifact and check that it is whole.
+    """Load an artifact and check its shapes and content hash.
 
     Raises:
-        ArtifactError: a file is missing, damaged, or was changed since it was saved.
+        ArtifactError: a file is missing, damaged, or was changed after saving.
     """
     manifest = _load_manifest(folder)
     path = folder / "prompt.safetensors"
@@ -148,7 +152,7 @@ def load_artifact(folder: Path) -> Artifact:
         stored = load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise ArtifactError(
-            f"{path}: missing, cut off or damaged; copy the artifact again or train it again"
+            f"{path}: missing, truncated or damaged; copy the artifact again or train it again"
         ) from error
     _check_shapes(path, manifest, stored)
     tensors = {name: stored[_STORED_NAMES[name]] for name in _TENSORS[manifest.kind]}
@@ -158,22 +162,23 @@ def load_artifact(folder: Path) -> Artifact:
 
 
 def check_backbone(manifest: Manifest, *, name: str, fingerprint: str, hidden_size: int) -> None:
-    """Check that a prompt was trained on this very backbone.
+    """Check that a prompt was trained on the given backbone.
 
     Raises:
-        ArtifactError: it was trained on another one.
+        ArtifactError: it was trained on another backbone.
     """
     if manifest.fingerprint == fingerprint:
         return
     if manifest.hidden_size != hidden_size:
         raise ArtifactError(
             f"prompt {manifest.name} has hidden size {manifest.hidden_size} (backbone "
-            f"{manifest.backbone}), but backbone {name} has {hidden_size}; load the right one"
+            f"{manifest.backbone}), but backbone {name} has {hidden_size}; load the backbone "
+            "of the prompt"
         )
     raise ArtifactError(
         f"prompt {manifest.name} was trained on {manifest.backbone} "
-        f"({manifest.fingerprint[:20]}…), not on {name} ({fingerprint[:20]}…); load the right one, "
-        "or accept other answers with --allow-backbone"
+        f"({manifest.fingerprint[:20]}…), not on {name} ({fingerprint[:20]}…); load the prompt's "
+        "backbone, or use --allow-backbone and expect different answers"
     )
 
 
@@ -183,7 +188,7 @@ def _load_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"{folder}: no saved prompt there (manifest.json is missing)"
+            f"{folder}: is not a saved prompt (manifest.json is missing); give its folder"
         ) from error
     except (OSError, ValueError, ValidationError) as error:
         raise ArtifactError(f"{path}: damaged; copy the artifact again") from error
@@ -203,4 +208,7 @@ def _check_shapes(path: Path, manifest: Manifest, stored: Mapping[str, Tensor]) 
     }
     found = {name: tuple(tensor.shape) for name, tensor in stored.items()}
     if expected != found:
-        raise ArtifactError(f"{path}: holds {found}, but its manifest says {expected}")
+        raise ArtifactError(
+            f"{path}: has tensors of shapes {found}, but its manifest says {expected}; copy the "
+            "artifact again"
+        )

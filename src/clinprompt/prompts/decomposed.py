@@ -1,4 +1,4 @@
-"""One shared prompt and rank-R factors for each task: the metaprompt. Knows nothing of models.
+"""The metaprompt: a shared prompt, and rank-R factors for each task. Knows nothing of models.
 
 Axes: K tasks, P prompt positions, R rank, H hidden size. A task's prompt is
 ``shared ∘ (u · v)``, element-wise (arXiv 2303.02861, equation 2). If parts of ``shared`` belong to
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Route = Callable[[Tensor, Sequence[int]], Tensor]  # shared [S, H] and k tasks to [k, P, H]
+Route = Callable[[Tensor, Sequence[int]], Tensor]  # from shared [S, H] and k tasks to [k, P, H]
 
 
 def compose(
@@ -19,7 +19,7 @@ def compose(
     u: Float[Tensor, "K P R"],
     v: Float[Tensor, "K R H"],
 ) -> Float[Tensor, "K P H"]:
-    """Return every task's prompt, from one shared prompt or from one for each task."""
+    """Return the prompts of K tasks, from one shared prompt for all tasks or one for each task."""
     return shared * (u @ v)
 
 
@@ -39,10 +39,10 @@ def neutral_factors(
 
 
 class DecomposedPrompts(nn.Module):
-    """The metaprompt: ``shared`` with the factors of K tasks.
+    """The metaprompt: ``shared`` and the factors of K tasks.
 
-    ``train_shared`` = False keeps ``shared`` as it is, for tasks that train factors only. ``route``
-    gives each task its part of ``shared``; without it, all tasks use the whole.
+    With ``train_shared`` = False, only the factors are trained. ``route`` selects each task's part
+    of ``shared``; without it, all tasks use all of ``shared``.
     """
 
     def __init__(
@@ -67,6 +67,6 @@ class DecomposedPrompts(nn.Module):
         return compose(shared, self.u[index], self.v[index])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained tensors by the name of their learning rate."""
+        """Return the trained tensors, grouped by the name of their learning rate."""
         groups = {"factors": [self.u, self.v]}
         return {"shared": [self.shared], **groups} if self.shared.requires_grad else groups

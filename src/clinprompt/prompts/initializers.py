@@ -1,4 +1,4 @@
-"""Give a prompt its first values. Knows the embedding table as a tensor, no model.
+"""Compute initial values of a prompt. Knows the embedding table as a tensor, but no model.
 
 Axes: V vocabulary, P prompt positions, H hidden size.
 """
@@ -15,10 +15,10 @@ from clinprompt.errors import SettingError
 def from_vocabulary(
     embeddings: Float[Tensor, "V H"], *, length: int, generator: torch.Generator
 ) -> Float[Tensor, "P H"]:
-    """Return the embeddings of ``length`` tokens drawn at random, none twice.
+    """Return the embeddings of ``length`` different tokens, drawn at random.
 
     Raises:
-        SettingError: the vocabulary is smaller than that.
+        SettingError: the vocabulary has fewer tokens.
     """
     if length > embeddings.shape[0]:
         raise SettingError(
@@ -32,13 +32,13 @@ def from_vocabulary(
 def from_text(
     embeddings: Float[Tensor, "V H"], token_ids: Sequence[int], *, length: int
 ) -> Float[Tensor, "P H"]:
-    """Return the embeddings of a text's tokens, repeated or cut to ``length``.
+    """Return the embeddings of a text's tokens, repeated or cut to ``length`` tokens.
 
     Raises:
-        SettingError: the text has no token.
+        SettingError: the text has no tokens.
     """
     if not token_ids:
-        raise SettingError("prompt.text is empty; give some words or use start = 'vocabulary'")
+        raise SettingError("prompt.text is empty; set a text or use start = 'vocabulary'")
     repeated = [token_ids[position % len(token_ids)] for position in range(length)]
     index = torch.tensor(repeated, device=embeddings.device)
     return embeddings.detach()[index].float().clone()

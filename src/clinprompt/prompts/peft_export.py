@@ -1,4 +1,4 @@
-"""Write one task's prompt as an adapter that PEFT loads. Knows PEFT's file format, not PEFT."""
+"""Export a task's prompt as a PEFT adapter. Knows PEFT's file format, but not PEFT."""
 
 import json
 from pathlib import Path
@@ -15,15 +15,15 @@ from clinprompt.prompts.artifact import Manifest
 def export_peft(
     folder: Path, manifest: Manifest, vectors: Float[Tensor, "P W"], *, base: str
 ) -> None:
-    """Save an adapter for PEFT; ``base`` names the model to load.
+    """Save an adapter for PEFT; ``base`` is the name of the model to load.
 
-    A prompt in front of the input becomes a ``PROMPT_TUNING`` adapter, one in all layers (see
-    ``backbone.layers``; PEFT has the same layout) a ``PREFIX_TUNING`` one.
+    A prompt with the placement ``prefix`` becomes a ``PROMPT_TUNING`` adapter, one with ``layers``
+    (see ``backbone.layers``; PEFT has the same layout) a ``PREFIX_TUNING`` adapter.
 
     Raises:
-        ArtifactError: the folder holds something else, or the prompt goes behind the input, where
-            PEFT puts none.
-        RunError: the disk is full or the place cannot be written.
+        ArtifactError: the folder exists and is not an adapter, or the prompt has the placement
+            ``suffix``, which PEFT does not support.
+        RunError: the disk is full or the folder cannot be written.
     """
     config = {
         "task_type": "CAUSAL_LM",
@@ -31,18 +31,18 @@ def export_peft(
         "inference_mode": True,
         "num_virtual_tokens": manifest.length,
         "num_transformer_submodules": 1,
-        **_kind(manifest),
+        **_adapter_settings(manifest),
     }
     tensors = {"prompt_embeddings": vectors.detach().float().cpu().contiguous()}
     if folder.exists() and not (folder / "adapter_config.json").is_file():
-        raise ArtifactError(f"{folder}: exists and is no adapter; choose a new folder")
+        raise ArtifactError(f"{folder}: exists and is not a PEFT adapter; choose a new folder")
     with new_folder(folder.resolve()) as draft:
         write_bytes(draft / "adapter_model.safetensors", save(tensors))
         write_text(draft / "adapter_config.json", json.dumps(config, indent=2) + "\n")
 
 
-def _kind(manifest: Manifest) -> dict[str, object]:
-    """Return what tells PEFT the kind of adapter and its shape."""
+def _adapter_settings(manifest: Manifest) -> dict[str, object]:
+    """Return the entries of PEFT's config for the type and shape of the adapter."""
     match manifest.placement:
         case "prefix":
             return {
@@ -62,6 +62,6 @@ def _kind(manifest: Manifest) -> dict[str, object]:
             }
         case "suffix":
             raise ArtifactError(
-                f"{manifest.name}: its placement is 'suffix', but PEFT puts prompts in front; "
-                "train it with prompt.placement = 'prefix' or 'layers' to export it"
+                f"{manifest.name}: its placement is 'suffix', which PEFT does not support; train "
+                "it with prompt.placement = 'prefix' or 'layers' to export it"
             )

@@ -1,7 +1,8 @@
-"""Give each task type positions of its own in the metaprompt. Knows nothing of models or files.
+"""Reserve positions of the metaprompt for each task type. Knows nothing of models or files.
 
-Axes: K tasks, P prompt positions, H hidden size, S rows of the shared tensor: general ones, then a
-segment for each type. A task's own shared prompt is the general rows and its type's segment.
+Axes: K tasks, P prompt positions, H hidden size, S rows of the shared tensor. The first rows are
+general; then comes a segment of rows for each type. The shared prompt of a task has the general
+rows and its type's segment.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,9 +19,9 @@ from clinprompt.tasks.card import TASK_TYPES
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """How the rows of a shared tensor are parted: ``length - size`` for all, ``size`` a type.
+    """The division of a shared tensor: ``length - size`` general rows, ``size`` for each type.
 
-    ``types`` gives the order of the segments; ``size`` = 0 is the plain metaprompt.
+    ``types`` is the order of the segments. With ``size`` = 0 there are no segments.
     """
 
     length: int
@@ -29,16 +30,16 @@ class Segments:
 
     @property
     def num_rows(self) -> int:
-        """Return S, the rows of the shared tensor: P where there are no segments."""
+        """Return S, the number of rows of the shared tensor; it equals P without segments."""
         return self.length + (len(self.types) - 1) * self.size
 
     def mean(
         self, prompts: Sequence[Float[Tensor, "P H"]], types: Sequence[str]
     ) -> Float[Tensor, "S H"]:
-        """Return the shared tensor that prompts of tasks of these types average to.
+        """Return the mean of tasks' prompts as a shared tensor; ``types`` are the tasks' types.
 
-        The general rows are the mean of all, a segment that of its type's prompts: of all, where
-        its type has none.
+        The general rows are the mean of all prompts. A segment is the mean of the prompts of its
+        type or, if there are none, of all prompts.
         """
         num_general = self.length - self.size
         parts = [mean_of_teachers(prompts)[:num_general]]
@@ -48,13 +49,13 @@ class Segments:
         return torch.cat(parts)
 
     def repeat_prompt(self, prompt: Float[Tensor, "P H"]) -> Float[Tensor, "S H"]:
-        """Return the shared tensor in which tasks of every type start as one prompt."""
+        """Return the shared tensor that gives tasks of every type the same prompt."""
         return torch.cat([prompt, *([prompt[self.length - self.size :]] * (len(self.types) - 1))])
 
     def route(self, types: Sequence[str]) -> Route | None:
-        """Return what gives tasks, numbered as their types stand, their own shared prompts.
+        """Return the function that selects the shared prompts of tasks, given all tasks' types.
 
-        None where there are no segments: all tasks use the whole.
+        Return None without segments: then all tasks use the same shared prompt.
         """
         if not self.size:
             return None
@@ -63,10 +64,10 @@ class Segments:
     def of_tasks(
         self, shared: Float[Tensor, "S H"], types: Sequence[str]
     ) -> Float[Tensor, "K P H"]:
-        """Return the own shared prompts of tasks of these types, each of which has a segment.
+        """Return the shared prompts of tasks of the given types; each type needs a segment.
 
-        Rows are joined and not picked by an index: so gradients add up in one order on every
-        device, and a run repeats to the bit.
+        Rows are concatenated and not selected by an index, so gradients are summed in the same
+        order on every device and a run is repeatable to the bit.
         """
         general, own = self._parts(shared)
         return torch.stack([torch.cat([general, own[one]]) for one in types])
@@ -74,9 +75,9 @@ class Segments:
     def of_type(
         self, shared: Float[Tensor, "S H"], task_type: str, *, known: Collection[str]
     ) -> Float[Tensor, "P H"]:
-        """Return the own shared prompt of a new task.
+        """Return the shared prompt of a new task.
 
-        ``known`` are the types that were trained. Another type gets the mean of their segments.
+        ``known`` are the types that were trained. A new type gets the mean of their segments.
         """
         if not self.size:
             return shared

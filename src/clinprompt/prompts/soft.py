@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class SoftPrompts(nn.Module):
-    """K prompts that share nothing, each [P, H]; prompt tuning (arXiv 2104.08691) for K = 1."""
+    """K independent prompts, each [P, H]; for K = 1 this is prompt tuning (arXiv 2104.08691)."""
 
     def __init__(self, vectors: Float[Tensor, "K P H"]) -> None:
         super().__init__()
@@ -22,5 +22,5 @@ class SoftPrompts(nn.Module):
         return self.vectors[torch.as_tensor(tasks, device=self.vectors.device)]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained tensors by the name of their learning rate."""
+        """Return the trained tensors, grouped by the name of their learning rate."""
         return {"prompt": [self.vectors]}

@@ -1,4 +1,4 @@
-"""A folder of saved prompts. Each metaprompt stands in it once; factors refer to it by its hash.
+"""A folder of saved prompts. It has each metaprompt once; factors refer to it by its hash.
 
 Knows nothing of models. Layout: ``<store>/<name>/`` for prompts and factors and
 ``<store>/metaprompts/<first 16 digits of the content hash>/``.
@@ -16,7 +16,7 @@ _METAPROMPTS = "metaprompts"
 
 
 class Store:
-    """Prompts by name in one folder."""
+    """Saved prompts in one folder, by name."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -40,7 +40,7 @@ class Store:
         """Load an artifact by name.
 
         Raises:
-            ArtifactError: there is none of that name, or it is damaged.
+            ArtifactError: there is no artifact with that name, or it is damaged.
         """
         folder = self.root / name
         if not (folder / "manifest.json").is_file():
@@ -59,18 +59,19 @@ class Store:
         if not folder.is_dir():
             raise ArtifactError(
                 f"{self.root}: metaprompt {content_hash[:16]} is missing; copy its folder from the "
-                "store where the factors were trained"
+                "store of the run that trained the factors"
             )
         return load_artifact(folder)
 
 
 def open_prompt(path: Path) -> tuple[Artifact, Tensor]:
-    """Load a single task's prompt from its folder; return it with its vectors [P, H].
+    """Load the prompt of one task from its folder; return it and its vectors [P, H].
 
-    Factors are composed with their metaprompt, looked for in the store around them.
+    Factors are composed with their metaprompt, which must be in the store that contains them.
 
     Raises:
-        ArtifactError: the prompt or its metaprompt is missing, damaged, or not of one task.
+        ArtifactError: the prompt or its metaprompt is missing or damaged, or the prompt is a
+            metaprompt.
     """
     artifact = load_artifact(path)
     match artifact.manifest.kind:
@@ -85,16 +86,19 @@ def open_prompt(path: Path) -> tuple[Artifact, Tensor]:
             return artifact, compose(shared, u[None], v[None])[0]
         case "metaprompt":
             raise ArtifactError(
-                f"{path}: a metaprompt holds many tasks; adapt it to one first (clinprompt adapt)"
+                f"{path}: a metaprompt is for many tasks; adapt it to one first (clinprompt adapt)"
             )
 
 
 def _store_around(path: Path, content_hash: str) -> Store:
     for above in path.resolve().parents:
-        for folder in (above, above / "store"):  # a variant's factors are those of the run above
+        for folder in (
+            above,
+            above / "store",
+        ):  # the store of a variant's run
             if (folder / _METAPROMPTS / content_hash[:16]).is_dir():
                 return Store(folder)
     raise ArtifactError(
-        f"{path}: its metaprompt {content_hash[:16]} is in no folder above; "
-        "keep factors in their store"
+        f"{path}: its metaprompt {content_hash[:16]} is in none of the folders above; keep the "
+        "factors in the store of their metaprompt"
     )

@@ -34,16 +34,16 @@ def test_an_unknown_name_is_refused_with_a_hint():
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    refuse(tmp_path, r"no config\.json")
+    refuse(tmp_path, r"config\.json is missing")
 
 
 def test_a_folder_without_safetensors_is_refused(copied):
     (copied / "model.safetensors").unlink()
-    refuse(copied, "save it as safetensors")
+    refuse(copied, "save the model as safetensors")
 
 
 @pytest.mark.parametrize("kept", [0, 20, 5000, -1])
-def test_cut_off_weights_are_refused(copied, kept):
+def test_truncated_weights_are_refused(copied, kept):
     path = copied / "model.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
     refuse(copied, f"backbone {re.escape(str(copied))}: cannot be loaded")
@@ -55,7 +55,7 @@ def test_a_damaged_config_is_refused(copied, content):
     refuse(copied, f"backbone {re.escape(str(copied))}")
 
 
-def test_weights_that_miss_a_layer_are_refused(copied):
+def test_weights_without_one_layer_are_refused(copied):
     """Transformers only warns and draws random weights in their place."""
     change_json(copied / "config.json", num_hidden_layers=3)
     refuse(copied, "cannot be loaded")
@@ -66,5 +66,5 @@ def test_a_model_that_rescales_its_logits_is_refused(copied):
     refuse(copied, "final_logit_softcapping")
 
 
-def test_a_device_that_is_not_here_is_refused(tiny_llama_folder):
-    refuse(tiny_llama_folder, "device 'tpu9' is not here", device="tpu9")
+def test_an_unavailable_device_is_refused(tiny_llama_folder):
+    refuse(tiny_llama_folder, "device 'tpu9' is not available", device="tpu9")

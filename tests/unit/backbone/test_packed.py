@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 ROWS = random_rows([(6, 3), (15, 1), (1, 5), (9, 2)], tasks=(0, 1))
 
 
-def test_packed_rows_give_the_states_of_padded_ones(tiny_llama):
+def test_packed_rows_have_the_hidden_states_of_padded_rows(tiny_llama):
     assert is_packable(tiny_llama.model)
     batch = collate(ROWS, pad_id=tiny_llama.pad_id)
     prefix = read_prompts(tiny_llama.model, random_prompts(2, 4))
@@ -29,12 +29,12 @@ def test_packed_rows_give_the_states_of_padded_ones(tiny_llama):
     assert torch.allclose(found.hidden, padded[places], atol=1e-5)
 
 
-def test_layers_that_see_a_part_only_are_never_packed(tiny_gpt_oss):
+def test_models_with_sliding_window_layers_are_never_packed(tiny_gpt_oss):
     assert not is_packable(tiny_gpt_oss.model)
 
 
-def test_a_model_that_may_not_hand_on_what_it_is_given_is_not_packed():
-    """StableLM's layers keep from their attention what they do not know."""
+def test_a_model_that_does_not_pass_arguments_to_attention_is_not_packed():
+    """StableLM's layers do not pass unknown arguments on to attention."""
     config = StableLmConfig(
         vocab_size=16,
         hidden_size=8,
@@ -49,7 +49,7 @@ def test_a_model_that_may_not_hand_on_what_it_is_given_is_not_packed():
 
 
 def varlen_by_hand(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size):
-    """Do what the documentation of ``varlen_attn`` says, one query at a time."""
+    """Compute ``varlen_attn`` as documented, one query at a time."""
     assert window_size == (-1, 0)
     out = torch.zeros_like(query)
     for row in range(len(cu_seq_q) - 1):
@@ -64,7 +64,7 @@ def varlen_by_hand(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale
     return out
 
 
-def test_the_kernel_for_all_rows_is_given_what_each_row_sees(monkeypatch):
+def test_one_kernel_for_all_rows_attends_like_one_call_for_each_row(monkeypatch):
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_by_hand)
     draw = torch.Generator().manual_seed(0)
     lengths, num_before = (3, 1, 4), 2
@@ -77,16 +77,16 @@ def test_the_kernel_for_all_rows_is_given_what_each_row_sees(monkeypatch):
     assert torch.allclose(at_once, alone, atol=1e-6)
 
 
-def test_keys_are_gathered_at_once_as_they_are_joined_row_by_row():
-    """With their gradients: a prompt's are the sums over the rows that it goes before."""
+def test_gathered_keys_and_their_gradients_equal_concatenated_ones():
+    """The gradient of a prompt is the sum over the rows that use it."""
     draw = torch.Generator().manual_seed(0)
     before = torch.randn(2, 2, 3, 8, generator=draw)  # K G P D
     own = torch.randn(8, 2, 8, generator=draw)
     pack = pack_rows((3, 1, 4), (1, 0, 1), [(before, before)], CPU)
-    pack = replace(pack, sources=packed._sources((3, 1, 4), (1, 0, 1), 2, 3))
+    pack = replace(pack, key_sources=packed._key_sources((3, 1, 4), (1, 0, 1), 2, 3))
     weights = torch.randn(8 + 3 * 3, 2, 8, generator=draw)
     found = []
-    for join in (packed._gathered, packed._joined):
+    for join in (packed._gather, packed._concatenate):
         inputs = [tensor.clone().requires_grad_() for tensor in (before, own)]
         joined = join(inputs[1], inputs[0], pack)
         found.append((joined, *torch.autograd.grad((joined * weights).sum(), inputs)))
@@ -95,13 +95,13 @@ def test_keys_are_gathered_at_once_as_they_are_joined_row_by_row():
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 60))
-def test_packs_hold_every_row_once_in_order_and_none_is_too_long(lengths, limit):
+def test_groups_within_a_limit_have_every_row_once_in_order_and_none_is_too_long(lengths, limit):
     groups = group_within_limit(lengths, max_tokens=limit)
     assert [number for group in groups for number in group] == list(range(len(lengths)))
     sizes = [sum(lengths[number] for number in group) for group in groups]
     for group, size in zip(groups, sizes, strict=True):
         assert size <= limit or len(group) == 1
-    # Neighbors would not fit together: no pass is spent for nothing.
+    # Neighboring groups would exceed the limit together, so no pass is wasted.
     for (one, size), other in zip(zip(groups, sizes, strict=True), groups[1:], strict=False):
         assert one
         assert size + lengths[other[0]] > limit

@@ -22,14 +22,14 @@ ROWS = random_rows([(6, 2), (4, 3), (9, 1)])
 SHARDS = "model-*-of-*.safetensors"
 
 
-def test_a_tokenizer_from_a_wheel_ends_answers_as_its_model_does():
+def test_a_tokenizer_from_a_wheel_has_the_special_tokens_of_its_model():
     tokenizer = byte_tokenizer()
     begins, ends, pads = tokenizer.convert_tokens_to_ids(["a", "b", "c"])
     config = GPT2Config(bos_token_id=begins, eos_token_id=ends, pad_token_id=None)
     before = tokenizer.pad_token
-    stored._mark_as_model(tokenizer, config)
+    stored._copy_special_tokens(tokenizer, config)
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("a", "b", before)
-    stored._mark_as_model(tokenizer, GPT2Config(pad_token_id=pads))
+    stored._copy_special_tokens(tokenizer, GPT2Config(pad_token_id=pads))
     assert tokenizer.pad_token == "c"
 
 
@@ -92,7 +92,9 @@ def test_a_missing_shard_is_named(sharded):
     """The hub's cache looks the same after a download that was stopped."""
     last = sorted(sharded.glob(SHARDS))[-1]
     last.unlink()
-    with pytest.raises(BackboneError, match=f"1 files of weights are missing, first {last.name}"):
+    with pytest.raises(
+        BackboneError, match=f"1 weight files are missing, the first is {last.name}"
+    ):
         load(sharded)
 
 
@@ -179,7 +181,7 @@ def test_a_model_with_learned_positions_is_refused(tmp_path):
 
 
 def test_a_model_with_linear_attention_is_refused(tmp_path):
-    words = "a qwen3_next has layers of linear_attention.*use a Llama"
+    words = "a qwen3_next has layers of type linear_attention.*use a Llama"
     refuse(Qwen3NextConfig(num_hidden_layers=4), tmp_path, words)
 
 

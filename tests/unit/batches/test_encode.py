@@ -33,7 +33,7 @@ def words_of(ids):
     return TOKENIZER.decode(list(ids))
 
 
-def test_an_example_is_input_then_target_with_end_of_text():
+def test_an_encoded_example_is_input_then_target_then_end_token():
     row = encode(example_of())
     assert words_of(row.input_ids) == "Text: abcdefghij\nAnswer:"
     assert words_of(row.target_ids) == " yes<|im_end|>"
@@ -46,18 +46,18 @@ def test_the_middle_of_the_body_is_cut_and_nothing_else():
     assert words_of(row.input_ids) == "Text: abij\nAnswer:"
 
 
-def test_an_input_of_just_the_limit_is_not_cut():
+def test_an_input_exactly_at_the_limit_is_not_cut():
     row = encode(example_of(), limit=6 + 10 + 8)
     assert not row.input_was_cut
     assert len(row.input_ids) == 24
 
 
-def test_the_whole_body_may_go_but_never_the_wording():
+def test_the_whole_text_can_be_cut_but_never_the_wording():
     assert words_of(encode(example_of(), limit=14).input_ids) == "Text: \nAnswer:"
     assert words_of(encode(example_of(), limit=3).input_ids) == "Text: \nAnswer:"
 
 
-def test_wording_that_the_backbone_cannot_read_is_named():
+def test_wording_longer_than_the_context_is_refused():
     """Wording has 14 tokens; with room for 10 answer tokens that is over a context of 23."""
     encoder = Encoder(TOKENIZER, 5, 10, context=23)
     with pytest.raises(SettingError, match=r"mine.* 14 tokens"):
@@ -65,7 +65,7 @@ def test_wording_that_the_backbone_cannot_read_is_named():
     assert len(Encoder(TOKENIZER, 5, 10, context=24).encode(example_of()).input_ids) == 14
 
 
-def test_an_uncut_input_too_is_refused_where_its_answer_has_no_room():
+def test_an_uncut_input_without_space_for_its_answer_is_refused():
     encoder = Encoder(TOKENIZER, 100, 10, context=33)
     with pytest.raises(SettingError, match=r"24 tokens.*max_input_tokens"):
         encoder.encode(example_of())
@@ -73,7 +73,7 @@ def test_an_uncut_input_too_is_refused_where_its_answer_has_no_room():
     assert len(own.encode(example_of()).input_ids) == 24
 
 
-def test_a_task_can_have_an_answer_length_of_its_own():
+def test_a_task_can_have_its_own_answer_length():
     encoder = Encoder(TOKENIZER, 100, 3, target_limits={"mine": 5})
     assert words_of(encoder.encode(example_of()).target_ids) == " yes<|im_end|>"
     other = Encoder(TOKENIZER, 100, 3, target_limits={"other": 5}).encode(example_of())
@@ -108,13 +108,13 @@ def test_a_cut_keeps_wording_and_limit_for_any_text(before, body, after, limit):
     assert ids[len(ids) - tail :] == full[len(full) - tail :]
 
 
-def test_a_long_target_loses_its_end():
+def test_a_long_target_is_cut_at_its_end():
     row = encode(example_of(target="abcdef"), target_limit=4)
     assert row.target_was_cut
     assert words_of(row.target_ids) == " abc"
 
 
-def test_a_target_of_just_the_limit_keeps_its_end_of_text():
+def test_a_target_exactly_at_the_limit_keeps_its_end_token():
     row = encode(example_of(target="abc"), target_limit=5)
     assert not row.target_was_cut
     assert row.target_ids[-1] == END
@@ -124,7 +124,7 @@ def test_a_note_without_an_answer_has_no_target():
     assert encode(example_of(target=None)).target_ids == ()
 
 
-def test_chat_wraps_the_input_and_cuts_inside_it_only():
+def test_a_chat_template_surrounds_the_input_and_is_never_cut():
     head, tail = "<|im_start|>user\nText: ", "\nAnswer:<|im_end|>\n<|im_start|>assistant\n"
     row = encode(example_of(), chat=True)
     assert words_of(row.input_ids) == f"{head}abcdefghij{tail}"
@@ -133,12 +133,12 @@ def test_chat_wraps_the_input_and_cuts_inside_it_only():
     assert words_of(cut.input_ids) == f"{head}aj{tail}"
 
 
-def test_a_generated_answer_reads_without_specials_and_outer_blanks():
+def test_a_decoded_answer_has_no_special_tokens_and_outer_spaces():
     encoder = Encoder(TOKENIZER, 10, 10)
     assert encoder.decode(encoder.encode_target("yes")) == "yes"
 
 
-def test_a_tokenizer_without_end_of_text_is_refused():
+def test_a_tokenizer_without_end_token_is_refused():
     tokenizer = byte_tokenizer()
     tokenizer.eos_token = None
     with pytest.raises(SettingError, match="eos_token"):
@@ -179,7 +179,9 @@ def test_micro_batches_go_from_long_to_short(lengths, max_tokens):
 
 
 @given(lengths_of_rows, st.integers(1, 120), st.integers(0, 50))
-def test_micro_batches_cost_no_more_than_one_group_or_a_group_a_row(lengths, max_tokens, overhead):
+def test_micro_batches_cost_no_more_than_one_group_or_one_group_for_each_row(
+    lengths, max_tokens, overhead
+):
     rows = rows_of(lengths)
     groups = micro_batches(rows, max_tokens=max_tokens, overhead=overhead)
     cost = sum(len(group) * len(rows[group[0]]) + overhead for group in groups)
@@ -189,13 +191,13 @@ def test_micro_batches_cost_no_more_than_one_group_or_a_group_a_row(lengths, max
         assert cost <= max(sizes, default=0) * len(rows) + overhead
 
 
-def test_micro_batches_part_short_rows_from_long_ones():
+def test_micro_batches_separate_short_rows_from_long_ones():
     rows = rows_of([100, 10, 90, 12])
     assert micro_batches(rows, max_tokens=1000, overhead=20) == [[0, 2], [3, 1]]
     assert micro_batches(rows, max_tokens=1000, overhead=500) == [[0, 2, 3, 1]]
 
 
-def test_rows_that_begin_alike_are_found_wherever_they_stand():
+def test_rows_with_the_same_start_are_grouped_in_any_order():
     ids = [(1, 2, 3, 4), (9,), (1, 2, 3), (1, 2), (9,), (1, 2, 3, 7, 8)]
     rows = [Row(0, own) for own in ids]
     assert sorted(map(sorted, group_by_common_start(rows, min_tokens=3))) == [

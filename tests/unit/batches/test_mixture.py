@@ -12,14 +12,14 @@ from clinprompt.batches.mixture import draw_shots, sample, schedule, task_weight
 sizes_of_tasks = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
 
-def test_weights_are_sizes_at_temperature_1_and_near_equal_at_a_high_one():
+def test_task_weights_are_proportional_at_temperature_1_and_near_equal_at_a_high_one():
     assert task_weights([1, 3], temperature=1.0).tolist() == [0.25, 0.75]
     # Square roots of 1 and 9: 1 and 3.
     assert task_weights([1, 9], temperature=2.0).tolist() == [0.25, 0.75]
     assert task_weights([1, 1000], temperature=1e6) == pytest.approx([0.5, 0.5], abs=1e-4)
 
 
-def test_tasks_are_drawn_by_their_weights():
+def test_tasks_are_drawn_in_proportion_to_their_weights():
     drawn = schedule([10, 30], steps=500, rows=8, temperature=1.0, seed=0)
     share = np.mean([task for step in drawn for task, _ in step])
     # 4,000 draws at 0.75: a standard error of 0.007.
@@ -27,7 +27,7 @@ def test_tasks_are_drawn_by_their_weights():
 
 
 @given(sizes_of_tasks, st.integers(0, 20), st.integers(0, 20), st.integers(0, 5))
-def test_a_longer_schedule_begins_like_a_shorter_one(sizes, steps, more, seed):
+def test_a_longer_schedule_starts_with_the_shorter_one(sizes, steps, more, seed):
     def course(length):
         return schedule(sizes, steps=length, rows=3, temperature=2.0, seed=seed)
 
@@ -35,7 +35,7 @@ def test_a_longer_schedule_begins_like_a_shorter_one(sizes, steps, more, seed):
 
 
 @given(sizes_of_tasks, st.integers(0, 5))
-def test_no_row_comes_again_before_all_others_of_its_task(sizes, seed):
+def test_no_row_repeats_before_all_others_of_its_task(sizes, seed):
     course = schedule(sizes, steps=20, rows=4, temperature=3.0, seed=seed)
     for task, size in enumerate(sizes):
         seen = [index for step in course for drawn, index in step if drawn == task]
@@ -73,7 +73,7 @@ def test_shots_are_balanced_as_far_as_rows_allow(groups, count, seed):
         assert got[group] == have[group] or got[group] >= max(got.values(), default=0) - 1
 
 
-def test_shots_depend_on_the_seed_alone():
+def test_shots_depend_only_on_the_seed():
     groups = ["a", "b"] * 20
     assert draw_shots(groups, 8, seed=0) == draw_shots(groups, 8, seed=0)
     assert draw_shots(groups, 8, seed=0) != draw_shots(groups, 8, seed=1)

@@ -20,11 +20,11 @@ def manifest():
     )
 
 
-def test_export_into_a_folder_with_something_else_is_refused(tmp_path):
+def test_export_into_a_folder_without_an_adapter_is_refused(tmp_path):
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(ArtifactError, match="exists and is no adapter"):
+    with pytest.raises(ArtifactError, match="exists and is not a PEFT adapter"):
         export_peft(folder, manifest(), torch.zeros(2, 3), base="tiny")
     assert (folder / "thesis.txt").read_text() == "years of work"
 
