@@ -145,12 +145,12 @@ def fetch(
 ) -> None:
     """Fetch data from its public repositories at pinned commits, and verify it."""
     from clinprompt.jobs.fetch import choose_cards, fetch_cards
-    from clinprompt.tasks.fetch.task_files import find_route
+    from clinprompt.tasks.fetch.task_files import choose_source
 
     _say_missing(suite)
     cards = choose_cards(tasks or (), suite)
     with DownloadBar(complaints) as bar:
-        rows = fetch_cards(cards, find_route(bar), folder=to, accepted=accept_license or ())
+        rows = fetch_cards(cards, choose_source(bar), folder=to, accepted=accept_license or ())
     show_rows(rows, as_json=as_json)
 
 
