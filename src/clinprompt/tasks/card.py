@@ -25,6 +25,7 @@ from clinprompt.tasks.audit.published import Published
 from clinprompt.tasks.card_errors import first_problem
 from clinprompt.tasks.fetch.upstream import FromUpstream
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
+from clinprompt.tasks.records import one_line
 
 TaskType = Literal["ner", "re", "qa", "nli", "summarization"]
 TASK_TYPES: tuple[TaskType, ...] = get_args(TaskType)
@@ -199,7 +200,7 @@ class TaskCard(Settings):
             )
         if self.labels and self.answer in ("choice", "text"):
             raise ValueError(f"labels has no effect with answer = {self.answer!r}; leave it out")
-        words = [" ".join(word.split()).casefold() for word in self.labels.values()]
+        words = [one_line(word).casefold() for word in self.labels.values()]
         if len(set(words)) < len(words) or "" in words:
             raise ValueError("labels: every label needs a word of its own (case and blanks aside)")
         if self.positive and self.metric != "positive_f1":

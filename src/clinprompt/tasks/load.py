@@ -21,6 +21,7 @@ from clinprompt.tasks.records import (
     RelationsAnswer,
     SpansAnswer,
     TextAnswer,
+    one_line,
 )
 
 _MIRROR_HINT = "set --mirror DIR or CLINPROMPT_MIRROR to the folder that holds the data sets"
@@ -109,7 +110,7 @@ def move_groups(splits: Splits, resplit: Resplit) -> Splits:
 
 
 def _group(record: Record) -> str:
-    return record.group or "\n".join(" ".join(text.split()) for text in record.fields.values())
+    return record.group or "\n".join(one_line(text) for text in record.fields.values())
 
 
 def _destination(group: str, resplit: Resplit) -> Split:
@@ -191,10 +192,8 @@ def _read(card: TaskCard, folder: Path, split: Split) -> Iterator[tuple[DataFile
     for address in addresses:
         for file in open_files(folder, address):
             for record in reader.read(file):
-                try:
+                with file.errors_at():
                     _check_record(card, record)
-                except DataError as error:
-                    raise file.error(str(error)) from error
                 yield file, record
 
 

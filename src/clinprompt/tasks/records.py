@@ -140,6 +140,11 @@ class Example:
         return "".join(self.pieces)
 
 
+def one_line(text: str) -> str:
+    """Return the text with every run of whitespace as a single blank, and none at its ends."""
+    return " ".join(text.split())
+
+
 def spans_of(answer: Answer | None) -> tuple[Span, ...]:
     """Return every span that an answer mentions."""
     if isinstance(answer, SpansAnswer):

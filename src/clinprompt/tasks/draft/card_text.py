@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clinprompt.tasks.card import METRICS, AnswerKind, Metric, Resplit, Split, TaskType
+from clinprompt.tasks.records import one_line
 
 _NEGATIVE = frozenset({"0", "no", "false", "none", "negative", "other", "no relation", "na"})
 _NAMES = {"0": "no", "1": "yes", "false": "no", "true": "yes"}
@@ -207,7 +208,7 @@ def _lead(name: str) -> str:
 def _words(label: str) -> str:
     """Return a label's words: parted at marks and at capitals that follow small letters."""
     parted = re.sub(r"(?<=[a-zà-ÿ0-9])(?=[A-Z][a-z])", " ", label)
-    return " ".join(re.sub(r"[\W_]+", " ", parted).lower().split())
+    return one_line(re.sub(r"[\W_]+", " ", parted).lower())
 
 
 def _lines(settings: Sequence[tuple[str, Any, str]]) -> list[str]:

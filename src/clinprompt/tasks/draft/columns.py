@@ -15,6 +15,7 @@ from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import AnswerKind, Split, TaskType
 from clinprompt.tasks.readers.generic.jsonl import parse_span
 from clinprompt.tasks.readers.generic.rows import LETTERS
+from clinprompt.tasks.records import one_line
 
 Row = Mapping[str, object]
 
@@ -270,7 +271,7 @@ class _Search:
 
     def values(self, name: str) -> set[str]:
         """Return the different values of a column."""
-        return {" ".join(str(row.get(name, "")).split()) for row in self.rows}
+        return {one_line(str(row.get(name, ""))) for row in self.rows}
 
     def keys(self) -> dict[str, str]:
         """Return the columns that name and group records: no value twice, and some value twice."""

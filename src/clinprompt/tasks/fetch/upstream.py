@@ -16,7 +16,8 @@ class Upstream(Settings):
     Give exactly one of three. ``file`` is a path that is used unchanged (a plain string in the card
     means the same). ``gzip`` is a path that is compressed after the download. ``pack`` lists
     folders and files that are packed into one ``.tar.gz`` after the download; their names in it
-    start below the folder ``below``. Give ``repository`` and ``commit`` if they differ from the card's source.
+    start below the folder ``below``. Give ``repository`` and ``commit`` if they are
+    not those of the card's source.
     """
 
     file: str = ""

@@ -31,6 +31,7 @@ from clinprompt.tasks.records import (
     Span,
     SpansAnswer,
     Unparseable,
+    one_line,
     spans_of,
 )
 
@@ -212,7 +213,7 @@ def _with_list(length_of: LengthOf, listed: str) -> LengthOf:
 
 
 def _mentions_in(listed: str, text: str) -> str:
-    flat = " ".join(text.split())
+    flat = one_line(text)
     kept = (line for line in listed.split("\n") if line.partition(": ")[2] in flat)
     return "\n".join(kept)
 

@@ -3,21 +3,17 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import items, load_object, table, text
 from clinprompt.tasks.records import LabelAnswer, Record
 
 
-class BioasqReader(BaseModel):
+class BioasqReader(Settings):
     """Read the yes/no questions with their snippets, joined, as the field ``context``.
 
     Factoid, list and summary questions are passed over. A snippet that comes twice is kept once.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["bioasq"]
 
@@ -27,14 +23,12 @@ class BioasqReader(BaseModel):
         Raises:
             DataError: the file is damaged or a question lacks a value.
         """
-        try:
+        with file.errors_at():
             for value in items(load_object(file), "questions", "file"):
                 question = table(value, "a question")
                 name = text(question, "id", "a question")
                 if question.get("type") == "yesno":
                     yield _record(name, question)
-        except DataError as error:
-            raise file.error(str(error)) from error
 
 
 def _record(name: str, question: Mapping[str, object]) -> Record:

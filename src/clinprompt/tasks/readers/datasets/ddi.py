@@ -8,23 +8,21 @@ from collections.abc import Iterator
 from typing import Literal
 
 from lxml import etree
-from pydantic import BaseModel, ConfigDict
 
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
 from clinprompt.tasks.readers.generic.xml_pairs import line_of, parse_xml
 from clinprompt.tasks.records import Record, Span
 
 
-class DdiReader(BaseModel):
+class DdiReader(Settings):
     """Read one document a sentence; ``view`` says which task it makes.
 
     Sentences of one file form a group. A pair with ``ddi="true"`` is a link of its ``type``, or of
     the type ``untyped`` where it has none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["ddi"]
     view: View
@@ -39,10 +37,8 @@ class DdiReader(BaseModel):
         """
         root = parse_xml(file)
         for sentence in root.iter("sentence"):
-            try:
+            with file.errors_at(line_of(sentence)):
                 yield from self.view.records(self._document(sentence, root.get("id") or file.stem))
-            except DataError as error:
-                raise file.error(str(error), line_of(sentence)) from error
 
     def _document(self, sentence: etree._Element, group: str) -> Document:
         name = _get(sentence, "id")

@@ -8,24 +8,21 @@ As in the published benchmark, the evidence is the answer. Left out: answers tha
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import identity, items, load_object, table
-from clinprompt.tasks.records import Record, TextAnswer
+from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 _COMPLEX = "complex"
 
 
-class EmrqaReader(BaseModel):
+class EmrqaReader(Settings):
     """Read one record a question, in its first wording; the field ``context`` is the whole note.
 
     The answer is the first evidence. ``data.json!medication`` keeps the part of a combined file
     whose title is "medication". Questions on one note form one group.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["emrqa"]
 
@@ -35,12 +32,10 @@ class EmrqaReader(BaseModel):
         Raises:
             DataError: the file is damaged, has no such part, or a question lacks a value.
         """
-        try:
+        with file.errors_at():
             for part in _parts(load_object(file), file.part):
                 for number, value in enumerate(items(part, "paragraphs", "part"), start=1):
                     yield from _note(table(value, "paragraph"), f"note{number}")
-        except DataError as error:
-            raise file.error(str(error)) from error
 
 
 def _parts(content: Mapping[str, object], title: str) -> Iterator[Mapping[str, object]]:
@@ -57,12 +52,12 @@ def _parts(content: Mapping[str, object], title: str) -> Iterator[Mapping[str, o
 
 def _note(note: Mapping[str, object], place: str) -> Iterator[Record]:
     name = identity(note, "note_id", place) if "note_id" in note else place
-    context = " ".join(" ".join(_texts(note, "context", name)).split())
+    context = one_line(" ".join(_texts(note, "context", name)))
     for number, value in enumerate(items(note, "qas", name), start=1):
         question = table(value, name)
         evidence = _first_evidence(question, name)
         if evidence:
-            asked = " ".join(_texts(question, "question", name)[0].split())
+            asked = one_line(_texts(question, "question", name)[0])
             fields = {"question": asked, "context": context}
             yield Record(f"{name}:{number}", fields, TextAnswer(evidence), group=name)
 
@@ -71,9 +66,9 @@ def _first_evidence(question: Mapping[str, object], name: str) -> str:
     """Return the words of the first answer that has evidence of its own."""
     for value in items(question, "answers", name):
         answer = table(value, name)
-        words = " ".join(_listed(answer.get("evidence"))).split()
-        if words and answer.get("answer_entity_type") != _COMPLEX:
-            return " ".join(words)
+        evidence = one_line(" ".join(_listed(answer.get("evidence"))))
+        if evidence and answer.get("answer_entity_type") != _COMPLEX:
+            return evidence
     return ""
 
 

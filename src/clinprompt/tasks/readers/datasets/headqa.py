@@ -3,19 +3,16 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import identity, items, load_object, table, text
 from clinprompt.tasks.readers.generic.rows import LETTERS
 from clinprompt.tasks.records import LabelAnswer, Record
 
 
-class HeadqaReader(BaseModel):
+class HeadqaReader(Settings):
     """Read multiple-choice questions; those that need an image are left out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["headqa"]
 
@@ -25,15 +22,13 @@ class HeadqaReader(BaseModel):
         Raises:
             DataError: the file is damaged or a right answer is none of the options.
         """
-        try:
+        with file.errors_at():
             for exam, value in table(load_object(file).get("exams"), "exams").items():
                 for question in items(table(value, exam), "data", exam):
                     values = table(question, f"a question of {exam}")
                     if not values.get("image"):
                         number = identity(values, "qid", f"a question of {exam}")
                         yield _record(f"{exam}:{number}", values)
-        except DataError as error:
-            raise file.error(str(error)) from error
 
 
 def _record(name: str, values: Mapping[str, object]) -> Record:

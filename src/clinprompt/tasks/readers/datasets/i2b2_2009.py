@@ -8,9 +8,8 @@ not mentions, and are not read.
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.datasets.i2b2_lines import (
     LineField,
     check_words,
@@ -29,15 +28,13 @@ _NOT_MENTIONED = "nm"
 _GOLD = "_gold"
 
 
-class I2b22009Reader(BaseModel):
+class I2b22009Reader(Settings):
     """Read one note from each file of entries; ``texts`` addresses the notes, named by number.
 
     A value in several pieces spans from the first to the last. One that is said to end behind the
     last word of its line ends with that word. Links run from the medication to each detail of its
     entry, and have the detail's type.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["i2b2_2009"]
     view: View
@@ -58,12 +55,10 @@ class I2b22009Reader(BaseModel):
         for number, line in file.lines():
             if not line.strip():
                 continue
-            try:
+            with file.errors_at(number):
                 mentions = [
                     (f, find_span(words, f.places, f.name, clip=True)) for f in _entry(line)
                 ]
-            except DataError as error:
-                raise file.error(str(error), number) from error
             entities |= {_key(span): (span,) for _, span in mentions}
             drug = _key(mentions[0][1])
             links |= {Link(f.name, drug, _key(span)): None for f, span in mentions[1:]}

@@ -7,9 +7,10 @@ relation joins stay together. Assertions (``.ast``) are not read.
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.datasets.i2b2_lines import (
     LineField,
     Place,
@@ -34,15 +35,13 @@ class _Relation(NamedTuple):
     tail: Place
 
 
-class I2b2Reader(BaseModel):
+class I2b2Reader(Settings):
     """Read the sentences of one ``.con`` file; ``texts`` and ``relations`` say where the rest is.
 
     These addresses are relative to the folder of the annotation (``test_data.tar.gz!*.txt``). A
     relation whose ends stand the other way round is turned, to run from treatment or test to
     problem. All sentences of a note form one group.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["i2b2"]
     view: View
@@ -85,10 +84,8 @@ class I2b2Reader(BaseModel):
         named = companion(file, self.relations)
         for number, line in named.lines():
             if line.strip():
-                try:
+                with named.errors_at(number):
                     yield _relation(line, concepts)
-                except DataError as error:
-                    raise named.error(str(error), number) from error
 
 
 def _concepts(file: DataFile, text: str, words: Words) -> dict[Place, tuple[Span, ...]]:
@@ -97,11 +94,9 @@ def _concepts(file: DataFile, text: str, words: Words) -> dict[Place, tuple[Span
     for number, line in file.lines():
         if not line.strip():
             continue
-        try:
+        with file.errors_at(number):
             concept, kind = _parts(line, "c", "t")
             span = find_span(words, concept.places, kind.words)
-        except DataError as error:
-            raise file.error(str(error), number) from error
         told.append((text[span.start : span.end], concept.words))
         here = concepts.get(concept.places[0], ())
         concepts[concept.places[0]] = here if span in here else (*here, span)

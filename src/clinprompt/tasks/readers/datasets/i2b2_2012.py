@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import unescape
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.datasets.i2b2_lines import check_words
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
@@ -34,7 +35,7 @@ class _Tag(NamedTuple):
     line: int
 
 
-class I2b22012Reader(BaseModel):
+class I2b22012Reader(Settings):
     """Read one note a file; its entities, or with ``links`` one document for each temporal link.
 
     A link's document has the lines of its two ends, of the types "from" and "to", and what is
@@ -42,8 +43,6 @@ class I2b22012Reader(BaseModel):
     of links a common name. A link to "Admission" or "Discharge" ends at the time tag of that type;
     where the note has none, or both ends are the same words, the link cannot be shown.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["i2b2_2012"]
     view: View

@@ -3,21 +3,17 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import items, load_object, strings, table, text
 from clinprompt.tasks.records import Record, TextAnswer
 
 
-class MediqaAnsReader(BaseModel):
+class MediqaAnsReader(Settings):
     """Read the fields ``question`` and ``text`` (the articles, joined) and the summary as answer.
 
     All answers to one question form one group: their ids start with its number.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["mediqa_ans"]
 
@@ -28,10 +24,8 @@ class MediqaAnsReader(BaseModel):
             DataError: the file is damaged or an entry lacks a value.
         """
         for name, value in load_object(file).items():
-            try:
+            with file.errors_at():
                 yield _record(name, table(value, name))
-            except DataError as error:
-                raise file.error(str(error)) from error
 
 
 def _record(name: str, entry: Mapping[str, object]) -> Record:

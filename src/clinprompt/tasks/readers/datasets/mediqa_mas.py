@@ -3,21 +3,18 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.excel import open_sheet, rows_of
-from clinprompt.tasks.records import Record, TextAnswer
+from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 
-class MediqaMasReader(BaseModel):
+class MediqaMasReader(Settings):
     """Read the fields ``question`` and ``text`` (one answer a line); the summary is the answer.
 
     The workbook holds question number, answer number and answer in its first three columns, below
     one row of names. ``questions`` and ``summaries`` are files of ``number||text`` beside it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["mediqa_mas"]
     questions: str
@@ -51,7 +48,7 @@ def _answers(file: DataFile) -> dict[str, list[str]]:
             continue
         if len(cells) < 3 or cells[0] is None or cells[2] is None:
             raise file.error("a row needs a question number and an answer", number)
-        answers.setdefault(str(cells[0]).strip(), []).append(" ".join(str(cells[2]).split()))
+        answers.setdefault(str(cells[0]).strip(), []).append(one_line(str(cells[2])))
     return answers
 
 
@@ -63,5 +60,5 @@ def _texts(file: DataFile) -> dict[str, str]:
         key, mark, text = line.partition("||")
         if not mark or key.strip() in texts:
             raise file.error("not a line of NUMBER||TEXT with a number of its own", number)
-        texts[key.strip()] = " ".join(text.split())
+        texts[key.strip()] = one_line(text)
     return texts

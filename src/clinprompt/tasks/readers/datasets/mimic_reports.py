@@ -13,10 +13,9 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DAMAGED, DataFile
-from clinprompt.tasks.records import Record, TextAnswer
+from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 _TITLE = re.compile(r"\n ([A-Z ()/,-]+):\s")
 _BULLET = re.compile(r"(?:^|(?<=\s))\d\.\s+")
@@ -39,7 +38,7 @@ class _Section(NamedTuple):
     text: str
 
 
-class MimicReportsReader(BaseModel):
+class MimicReportsReader(Settings):
     """Read the reports that a table of ``study_id,subject_id,split`` lists, out of ``reports``.
 
     ``splits.csv!train`` keeps the rows of that split; ``reports`` is the archive beside the table.
@@ -47,8 +46,6 @@ class MimicReportsReader(BaseModel):
     items are left out of the impression. A report without findings or without impression is left
     out. Reports on one patient form one group.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["mimic_reports"]
     reports: str = "mimic-cxr-reports.zip"
@@ -111,11 +108,11 @@ def _record(report: str, study: str, subject: str) -> Record | None:
     sections = tuple(_sections(report))
     findings = next((section for section in sections if section.kind == _FINDINGS), None)
     impression = next((section for section in sections if section.kind == _IMPRESSION), None)
-    told = _flat(_BULLET.sub("", impression.text)) if impression else ""
+    told = one_line(_BULLET.sub("", impression.text)) if impression else ""
     if findings is None or not told:
         return None
-    background = _flat(_HEADING.sub("", report[: findings.title]))
-    fields = {"text": _flat(findings.text), "background": background}
+    background = one_line(_HEADING.sub("", report[: findings.title]))
+    fields = {"text": one_line(findings.text), "background": background}
     return Record(f"s{study}", fields, TextAnswer(told), group=f"p{subject}")
 
 
@@ -142,7 +139,3 @@ def _kind(title: str) -> str:
         if kind in kinds:
             return kind
     return _FINDINGS if any(view in title for view in _VIEWS) else "other"
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import items, load_object, strings, table, text
 from clinprompt.tasks.records import LabelAnswer, Record
@@ -13,14 +12,12 @@ from clinprompt.tasks.records import LabelAnswer, Record
 NO_SECOND_TRIAL = "none"
 
 
-class Nli4ctReader(BaseModel):
+class Nli4ctReader(Settings):
     """Read each statement with the section of the trials that it speaks of, one line a line.
 
     The trials' reports lie in the folder ``trials`` beside the file of statements. Where a
     statement compares no second trial, the field ``secondary`` is "none".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["nli4ct"]
     trials: str = "CT json"
@@ -32,10 +29,8 @@ class Nli4ctReader(BaseModel):
             DataError: the archive is damaged, a statement has no label, or its trial is missing.
         """
         for name, value in load_object(file).items():
-            try:
+            with file.errors_at():
                 yield self._record(name, table(value, f"statement {name}"), file)
-            except DataError as error:
-                raise file.error(str(error)) from error
 
     def _record(self, name: str, entry: Mapping[str, object], file: DataFile) -> Record:
         if "Label" not in entry:

@@ -11,22 +11,19 @@ from dataclasses import replace
 from itertools import product
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import listed
 from clinprompt.tasks.readers.generic.json_tables import identity, items, parse_object, table
 from clinprompt.tasks.records import Record, Relation, RelationsAnswer, Span
 
 
-class PheeReader(BaseModel):
+class PheeReader(Settings):
     """Read one record a sentence; its relations are "effect", "dosage" and "route".
 
     With ``given``, a field ``mentions`` lists all drugs, effects, dosages and routes to link.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["phee"]
     given: bool = False
@@ -40,10 +37,8 @@ class PheeReader(BaseModel):
         for number, line in file.lines():
             if line.strip():
                 values = parse_object(file, line, number)
-                try:
+                with file.errors_at(number):
                     yield _record(values, given=self.given)
-                except DataError as error:
-                    raise file.error(str(error), number) from error
 
 
 def _record(sentence: Mapping[str, object], *, given: bool) -> Record:

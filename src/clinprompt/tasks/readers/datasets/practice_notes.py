@@ -3,17 +3,16 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from clinprompt.errors import DataError, did_you_mean
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.practice.notes import PracticeTask, make_records
 from clinprompt.tasks.records import Record
 
 
-class PracticeReader(BaseModel):
+class PracticeReader(Settings):
     """Draw ``train``, ``validation`` and ``test`` made-up records of one practice task."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["practice"]
     task: PracticeTask

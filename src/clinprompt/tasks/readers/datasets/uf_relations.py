@@ -8,9 +8,8 @@ ids, and the file.
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import HEAD, TAIL
 from clinprompt.tasks.records import LabelAnswer, Record
@@ -25,14 +24,12 @@ class _Marked(NamedTuple):
     end: int  # behind the last word of the entity
 
 
-class UfRelationsReader(BaseModel):
+class UfRelationsReader(Settings):
     """Read one record a row: the field ``text`` shows ``<< first >>`` and ``[[ second ]]``.
 
     Where both entities stand in one sentence, it is shown once, else the two one after the other.
     Fields ``head`` and ``tail`` are the types. Rows of one file form one group.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["uf_relations"]
 
@@ -45,10 +42,8 @@ class UfRelationsReader(BaseModel):
         for number, line in file.lines():
             if number == 1 or not line.strip():
                 continue
-            try:
+            with file.errors_at(number):
                 yield _record(line.split("\t"), number)
-            except DataError as error:
-                raise file.error(str(error), number) from error
 
 
 def _record(columns: Sequence[str], number: int) -> Record:

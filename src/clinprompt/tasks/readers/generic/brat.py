@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.brat_lines import (
     Attribute,
     Event,
@@ -32,7 +33,7 @@ _UNREAD = {"A": "attributes", "M": "attributes", "#": "remarks"}  # where no set
 _Lines = tuple[tuple[int, Line], ...]
 
 
-class BratReader(BaseModel):
+class BratReader(Settings):
     """Read one document from each ``.ann`` file; its id is the file's path without the suffix.
 
     A mention in several pieces spans from the first to the last: brat parts mentions at line ends
@@ -44,8 +45,6 @@ class BratReader(BaseModel):
     ``corrected`` gives, by ``DOCUMENT:ID``, the offsets of mentions whose own are wrong or whose
     text column is damaged; the text is not compared there.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["brat"]
     view: View
@@ -98,11 +97,9 @@ class BratReader(BaseModel):
                 raise file.error(f"{line.id} stands twice in this file", number)
             seen.add(line.id)
             corrected = self.corrected.get(f"{name}:{line.id}")
-            try:
+            with file.errors_at(number):
                 pieces = _checked(line, text) if corrected is None else parse_offsets(corrected)
                 start, end = _stretch(pieces, text)
-            except DataError as error:
-                raise file.error(str(error), number) from error
             yield line.id, Span(start, end, line.type)
         for key in self.corrected:
             document, _, mention = key.rpartition(":")
@@ -188,10 +185,8 @@ def _text_beside(file: DataFile) -> str:
 
 def _parsed(file: DataFile) -> Iterator[tuple[int, Line]]:
     for number, line in file.lines():
-        try:
+        with file.errors_at(number):
             parsed = parse_line(line)
-        except DataError as error:
-            raise file.error(str(error), number) from error
         if parsed is not None:
             yield number, parsed
 

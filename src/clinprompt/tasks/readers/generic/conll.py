@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.records import Record, Span, SpansAnswer
 
@@ -14,7 +13,7 @@ TAG = re.compile(r"O|[BI](-\S+)?")
 _DOCUMENT = "-DOCSTART-"
 
 
-class ConllReader(BaseModel):
+class ConllReader(Settings):
     """Read columns of tokens and tags; a blank line ends a sentence.
 
     Tags may be IOB2 (``B-x``, ``I-x``), IO (``I-x``) or bare (``B``, ``I``), which take
@@ -22,8 +21,6 @@ class ConllReader(BaseModel):
     joined by single blanks. Sentences below one ``-DOCSTART-`` line form one group. Ids are of the
     file, with its folder, and the sentence's first line.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["conll"]
     token: int = 0

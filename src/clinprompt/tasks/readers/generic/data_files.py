@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -106,8 +107,16 @@ class DataFile:
         return _member(self.path, place, self.members()[place], self.members)
 
     def error(self, message: str, line: int | None = None) -> DataError:
-        """Return the error that says what is wrong in this file, at a line where one is known."""
+        """Return an error that names this file, and the line if one is known."""
         return DataError(f"{self.name}:{line}: {message}" if line else f"{self.name}: {message}")
+
+    @contextmanager
+    def errors_at(self, line: int | None = None) -> Iterator[None]:
+        """Add this file's name, and the line if given, to a ``DataError`` that the block raises."""
+        try:
+            yield
+        except DataError as error:
+            raise self.error(str(error), line) from error
 
 
 def is_archive(path: Path) -> bool:

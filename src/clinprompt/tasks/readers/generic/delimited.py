@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.rows import RowShape
 from clinprompt.tasks.records import Record
@@ -16,13 +15,11 @@ from clinprompt.tasks.records import Record
 DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 
 
-class TableReader(BaseModel):
+class TableReader(Settings):
     """Read one record a row; ``row`` names columns by header, or else by number (first is "0").
 
     With ``quotes = false`` a quotation mark is a letter like any other.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["table"]
     row: RowShape
@@ -47,10 +44,8 @@ class TableReader(BaseModel):
             if len(cells) != len(names):
                 message = f"{len(cells)} columns where the first row has {len(names)}"
                 raise file.error(f"{message}; mend the row or reader.delimiter", number)
-            try:
+            with file.errors_at(number):
                 yield self.row.record(dict(zip(names, cells, strict=True)), f"{file.stem}:{number}")
-            except DataError as error:
-                raise file.error(str(error), number) from error
 
 
 def check_names(file: DataFile, names: Sequence[str]) -> None:

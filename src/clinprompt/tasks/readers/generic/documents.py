@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.records import (
     LabelAnswer,
     Record,
@@ -21,6 +22,7 @@ from clinprompt.tasks.records import (
     RelationsAnswer,
     Span,
     SpansAnswer,
+    one_line,
 )
 
 HEAD, TAIL = ("<<", ">>"), ("[[", "]]")
@@ -53,7 +55,7 @@ class Document:
     group: str = ""
 
 
-class View(BaseModel):
+class View(Settings):
     """Which task a document makes.
 
     ``types`` and ``link_types`` keep only those (empty: all). With ``given``, a field ``mentions``
@@ -64,8 +66,6 @@ class View(BaseModel):
     counts. Candidates of which all mentions overlap are left out: a marked pair cannot show them.
     Without ``self_links`` so are links from words to the very same words.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     answer: Literal["entities", "relations", "pairs"]
     types: tuple[str, ...] = ()
@@ -190,9 +190,7 @@ def _overlap(one: Span, other: Span) -> bool:
 
 def listed(text: str, mentions: Iterable[Span]) -> str:
     """Return ``type: mention`` lines in order of appearance, each once, for wording to show."""
-    lines = (
-        f"{span.type}: {' '.join(text[span.start : span.end].split())}" for span in sorted(mentions)
-    )
+    lines = (f"{span.type}: {one_line(text[span.start : span.end])}" for span in sorted(mentions))
     return "\n".join(dict.fromkeys(lines))
 
 

@@ -8,9 +8,9 @@ from zipfile import ZipFile
 
 from openpyxl import load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
-from pydantic import BaseModel, ConfigDict
 
 from clinprompt.errors import DataError, did_you_mean
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DAMAGED, DataFile
 from clinprompt.tasks.readers.generic.rows import RowShape, no_value
 from clinprompt.tasks.records import Record
@@ -46,13 +46,11 @@ class Sheet(Protocol):
         ...
 
 
-class ExcelReader(BaseModel):
+class ExcelReader(Settings):
     """Read one record a row of a sheet whose first row names the columns.
 
     The sheet is the part of the address (``book.xlsx!train``), else ``sheet``, else the first one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["excel"]
     row: RowShape
@@ -75,10 +73,8 @@ class ExcelReader(BaseModel):
         for number, cells in enumerate(rows_of(file, sheet, width), start=1):
             if number > 1 and any(cell is not None for cell in cells):
                 values = {name: cells[columns[name]] for name in self.row.names()}
-                try:
+                with file.errors_at(number):
                     yield self.row.record(values, f"{file.stem}:{number}")
-                except DataError as error:
-                    raise file.error(str(error), number) from error
 
 
 def open_sheet(file: DataFile, name: str = "") -> Sheet:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.records import one_line
 
 
 def load_object(file: DataFile) -> dict[str, object]:
@@ -57,7 +58,7 @@ def text(values: Mapping[str, object], key: str, name: str) -> str:
     held = values.get(key)
     if not isinstance(held, str):
         raise DataError(f"{name}: no text {key!r}")
-    return " ".join(held.split())
+    return one_line(held)
 
 
 def identity(values: Mapping[str, object], key: str, name: str) -> str:
@@ -72,4 +73,4 @@ def strings(values: list[object], name: str) -> list[str]:
     """Return a list of texts with whitespace runs as blanks, or say that ``name`` holds others."""
     if not all(isinstance(value, str) for value in values):
         raise DataError(f"{name}: a list of texts is needed")
-    return [" ".join(str(value).split()) for value in values]
+    return [one_line(str(value)) for value in values]

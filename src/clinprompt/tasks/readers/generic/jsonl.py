@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import parse_object
 from clinprompt.tasks.readers.generic.rows import RowShape
@@ -15,14 +16,12 @@ from clinprompt.tasks.records import Record, Span, SpansAnswer
 _EACH = 'write each as {"start": 0, "end": 4, "label": "DRUG"} or [0, 4, "DRUG"]'
 
 
-class JsonlReader(BaseModel):
+class JsonlReader(Settings):
     """Read one JSON object a line; ``row`` says what its values become.
 
     ``spans`` names a list of mentions in the field ``text``, in a form of ``parse_span``; a line
     without it has no mention. Mentions of one type at one place are one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["jsonl"]
     row: RowShape
@@ -44,11 +43,9 @@ class JsonlReader(BaseModel):
         for number, line in file.lines():
             if line.strip():
                 values = parse_object(file, line, number)
-                try:
+                with file.errors_at(number):
                     record = shape.record(values, f"{file.stem}:{number}")
                     yield self._with_spans(record, values) if self.spans else record
-                except DataError as error:
-                    raise file.error(str(error), number) from error
 
     def _with_spans(self, record: Record, values: Mapping[str, object]) -> Record:
         held = values.get(self.spans)

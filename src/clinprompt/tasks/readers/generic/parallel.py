@@ -4,21 +4,18 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
-from clinprompt.tasks.records import Record, TextAnswer
+from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 _SOURCE, _TARGET = ".source", ".target"
 
 
-class ParallelReader(BaseModel):
+class ParallelReader(Settings):
     """Read one record a line; the file of answers has ``.target`` for ``.source`` in its name.
 
     The card names the files of texts only: beside ``test.source.gz`` lies ``test.target.gz``.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["parallel"]
 
@@ -41,4 +38,4 @@ class ParallelReader(BaseModel):
 
 
 def _lines(file: DataFile) -> Iterator[str]:
-    return (" ".join(line.split()) for _, line in file.lines())
+    return (one_line(line) for _, line in file.lines())

@@ -15,9 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
 from clinprompt.tasks.records import Record, Span
@@ -29,7 +27,7 @@ _NO_CONCEPT = {"", "-", "-1"}
 _Block = list[tuple[int, str]]
 
 
-class PubtatorReader(BaseModel):
+class PubtatorReader(Settings):
     """Read documents that blank lines part; ``view`` says which task they make.
 
     A concept with all its mentions is one entity. A mention of several concepts, their ids joined
@@ -38,8 +36,6 @@ class PubtatorReader(BaseModel):
     ``exclude``, beside this one, holds too are left out. Columns after a mention's concept, or
     after the two ends of a link, are not read.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["pubtator"]
     view: View
@@ -60,10 +56,8 @@ class PubtatorReader(BaseModel):
             document = self._document(block, file)
             if document.id in excluded:
                 continue
-            try:
+            with file.errors_at(block[0][0]):
                 yield from self.view.records(document)
-            except DataError as error:
-                raise file.error(str(error), block[0][0]) from error
 
     def _document(self, block: _Block, file: DataFile) -> Document:
         name, text = _header(block, file)

@@ -7,15 +7,16 @@ from difflib import get_close_matches
 from string import ascii_uppercase
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.records import Answer, LabelAnswer, Record, TextAnswer
+from clinprompt.settings.groups import Settings
+from clinprompt.tasks.records import Answer, LabelAnswer, Record, TextAnswer, one_line
 
 LETTERS = ascii_uppercase
 
 
-class RowShape(BaseModel):
+class RowShape(Settings):
     """Which value of a row becomes what in a record; values are named as the format names them.
 
     ``fields`` maps each field of the record to a value. The answer is a ``label`` or a ``text``;
@@ -26,8 +27,6 @@ class RowShape(BaseModel):
     ``above``, the label is "1" where the value is a number above it and "0" elsewhere. Whitespace
     runs become single blanks unless ``verbatim``, which keeps offsets into the text true.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fields: dict[str, str]
     id: str = ""
@@ -68,11 +67,11 @@ class RowShape(BaseModel):
 
     def _get(self, row: Mapping[str, object], name: str) -> str:
         text = _words(_value(row, name), name)
-        return text if self.verbatim else " ".join(text.split())
+        return text if self.verbatim else one_line(text)
 
     def _answer(self, row: Mapping[str, object]) -> Answer | None:
         if self.text:
-            return TextAnswer(" ".join(self._get(row, self.text).split()))
+            return TextAnswer(one_line(self._get(row, self.text)))
         if not self.label:
             return None
         label = self._get(row, self.label).strip()
@@ -99,7 +98,7 @@ class RowShape(BaseModel):
             held = list(held.values())
         if not isinstance(held, list | tuple):
             raise DataError(f"{self.options} must hold a list, or a table of letters")
-        return tuple(" ".join(_words(option, self.options).split()) for option in held)
+        return tuple(one_line(_words(option, self.options)) for option in held)
 
 
 def _lettered(held: object, name: str) -> object:

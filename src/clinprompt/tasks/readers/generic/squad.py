@@ -3,25 +3,22 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import identity, items, load_object, table, text
-from clinprompt.tasks.records import Record, TextAnswer
+from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 UNANSWERABLE = "unanswerable"
 
 
-class SquadReader(BaseModel):
+class SquadReader(Settings):
     """Read one record a question, answered by its first answer.
 
     The answer must stand in the passage; some sets count ``answer_start`` a few characters wrong,
     so where is not asked. Questions of one article form one group; a question without an answer is
     answered "unanswerable".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["squad"]
 
@@ -31,15 +28,13 @@ class SquadReader(BaseModel):
         Raises:
             DataError: the file is damaged or an answer does not stand in its passage.
         """
-        try:
+        with file.errors_at():
             for number, value in enumerate(items(load_object(file), "data", "file"), start=1):
                 article = f"{file.stem}:article{number}"
                 for passage in items(table(value, article), "paragraphs", article):
                     values = table(passage, article)
                     for question in items(values, "qas", article):
                         yield self._record(table(question, article), values, article)
-        except DataError as error:
-            raise file.error(str(error)) from error
 
     def _record(
         self, question: Mapping[str, object], passage: Mapping[str, object], article: str
@@ -50,8 +45,8 @@ class SquadReader(BaseModel):
             raise DataError(f"{article}: no text 'context'")
         answer = _first_answer(question, context, name)
         asked = text(question, "question", name)
-        fields = {"question": asked, "context": " ".join(context.split())}
-        told = TextAnswer(" ".join(answer.split()) or UNANSWERABLE)
+        fields = {"question": asked, "context": one_line(context)}
+        told = TextAnswer(one_line(answer) or UNANSWERABLE)
         return Record(name, fields, told, group=article)
 
 

@@ -5,23 +5,20 @@ from dataclasses import replace
 from typing import Literal, cast
 
 from lxml import etree
-from pydantic import BaseModel, ConfigDict
 
-from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.rows import RowShape
 from clinprompt.tasks.records import Record, TextAnswer
 
 
-class XmlPairsReader(BaseModel):
+class XmlPairsReader(Settings):
     """Read one record an element ``pair``; ``row`` names attributes ``@name`` and child paths.
 
     A path may climb: ``../question`` is a child of the element that holds the pair. A file of
     an archive is a document: its pairs form one group, if ``row`` names none, and it may have none.
     A pair whose answer is an empty text is passed over.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["xml_pairs"]
     row: RowShape
@@ -39,10 +36,8 @@ class XmlPairsReader(BaseModel):
             raise file.error(f"no element named {self.pair!r}; mend reader.pair")
         name = file.place.removesuffix(".gz").removesuffix(".xml")
         for number, element in enumerate(elements, start=1):
-            try:
+            with file.errors_at(line_of(element)):
                 record = self.row.record(self._row(element), f"{name}:{number}")
-            except DataError as error:
-                raise file.error(str(error), line_of(element)) from error
             if record.answer != TextAnswer(""):
                 yield replace(record, group=record.group or name) if is_document else record
 
