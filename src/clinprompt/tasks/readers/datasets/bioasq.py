@@ -10,18 +10,18 @@ from clinprompt.tasks.records import LabelAnswer, Record
 
 
 class BioasqReader(Settings):
-    """Read the yes/no questions with their snippets, joined, as the field ``context``.
+    """Read the yes/no questions; the field ``context`` is all snippets, one per line.
 
-    Factoid, list and summary questions are passed over. A snippet that comes twice is kept once.
+    Factoid, list and summary questions are skipped. A repeated snippet is kept once.
     """
 
     name: Literal["bioasq"]
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a yes/no question; its label is "yes" or "no".
+        """Yield one record per yes/no question; its label is "yes" or "no".
 
         Raises:
-            DataError: the file is damaged or a question lacks a value.
+            DataError: the file is damaged or a question has a value missing.
         """
         with file.errors_at():
             for value in items(load_object(file), "questions", "file"):

@@ -1,8 +1,8 @@
-"""Read emrQA: questions on a clinical note, answered by the line that holds the evidence.
+"""Read emrQA: questions on a clinical note, answered by the line with the evidence.
 
-Knows no splits. Files differ in what they hold as a list and what as a plain value; both are read.
-As in the published benchmark, the evidence is the answer. Left out: answers that are "complex"
-(made of several), those without evidence (yes or no), and questions of which none is left.
+Knows no splits. Some files have lists where others have single values; both are read. As in the
+published benchmark, the evidence is the answer. "Complex" answers (made of several) and answers
+without evidence (yes or no) are left out, and so are questions that then have no answer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,19 +18,19 @@ _COMPLEX = "complex"
 
 
 class EmrqaReader(Settings):
-    """Read one record a question, in its first wording; the field ``context`` is the whole note.
+    """Read one record per question in its first wording; the field ``context`` is the whole note.
 
-    The answer is the first evidence. ``data.json!medication`` keeps the part of a combined file
-    whose title is "medication". Questions on one note form one group.
+    The answer is the first evidence. ``data.json!medication`` selects the part of a combined file
+    with the title "medication". Questions on one note form one group.
     """
 
     name: Literal["emrqa"]
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a question.
+        """Yield one record per question.
 
         Raises:
-            DataError: the file is damaged, has no such part, or a question lacks a value.
+            DataError: the file is damaged, has no such part, or a question has a value missing.
         """
         with file.errors_at():
             for part in _parts(load_object(file), file.part):
@@ -39,14 +39,14 @@ class EmrqaReader(Settings):
 
 
 def _parts(content: Mapping[str, object], title: str) -> Iterator[Mapping[str, object]]:
-    """Yield the parts of a file: one, or those of the title in a combined file."""
+    """Yield the one part of a file, or the parts with the title in a combined file."""
     if "paragraphs" in content:
         yield content
         return
     parts = [table(part, "part") for part in items(content, "data", "file")]
     kept = [part for part in parts if not title or part.get("title") == title]
     if not kept:
-        raise DataError(f"no part is titled {title!r}; mend what follows '!' in card.files")
+        raise DataError(f"no part is titled {title!r}; correct the text after '!' in card.files")
     yield from kept
 
 
@@ -63,7 +63,7 @@ def _note(note: Mapping[str, object], place: str) -> Iterator[Record]:
 
 
 def _first_evidence(question: Mapping[str, object], name: str) -> str:
-    """Return the words of the first answer that has evidence of its own."""
+    """Return the evidence of the first answer that has any."""
     for value in items(question, "answers", name):
         answer = table(value, name)
         evidence = one_line(" ".join(_listed(answer.get("evidence"))))
@@ -73,7 +73,7 @@ def _first_evidence(question: Mapping[str, object], name: str) -> str:
 
 
 def _texts(values: Mapping[str, object], key: str, name: str) -> list[str]:
-    """Return the texts below a key: of a list, or the one of a plain value."""
+    """Return the texts at a key: those in a list, or the one that is not in a list."""
     texts = _listed(values.get(key))
     if not texts:
         raise DataError(f"{name}: no text {key!r}")

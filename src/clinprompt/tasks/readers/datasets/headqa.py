@@ -12,15 +12,15 @@ from clinprompt.tasks.records import LabelAnswer, Record
 
 
 class HeadqaReader(Settings):
-    """Read multiple-choice questions; those that need an image are left out."""
+    """Read the multiple-choice questions that need no image."""
 
     name: Literal["headqa"]
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a question without an image; a question has as many options as it has.
+        """Yield one record per question without an image; the number of options varies.
 
         Raises:
-            DataError: the file is damaged or a right answer is none of the options.
+            DataError: the file is damaged or a right answer is not one of the options.
         """
         with file.errors_at():
             for exam, value in table(load_object(file).get("exams"), "exams").items():
@@ -36,7 +36,7 @@ def _record(name: str, values: Mapping[str, object]) -> Record:
     numbers = [identity(answer, "aid", name) for answer in answers]
     right = identity(values, "ra", name)
     if right not in numbers or len(numbers) > len(LETTERS):
-        raise DataError(f"{name}: 'ra' is no 'aid' of its {len(numbers)} answers")
+        raise DataError(f"{name}: 'ra' must be the 'aid' of one of its {len(numbers)} answers")
     return Record(
         id=name,
         fields={"question": text(values, "qtext", name)},

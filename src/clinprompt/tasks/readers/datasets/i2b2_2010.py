@@ -1,7 +1,7 @@
 """Read the 2010 i2b2/VA challenge: ``.con`` concepts and ``.rel`` relations. Knows no splits.
 
-The text has one sentence a line, which becomes a document of its own; lines that one concept or
-relation joins stay together. Assertions (``.ast``) are not read.
+Each line of the text is one sentence and becomes a document; lines that share a concept or a
+relation form one document. Assertions (``.ast``) are not read.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,11 +36,11 @@ class _Relation(NamedTuple):
 
 
 class I2b2Reader(Settings):
-    """Read the sentences of one ``.con`` file; ``texts`` and ``relations`` say where the rest is.
+    """Read the sentences of one ``.con`` file with its text and its relations.
 
-    These addresses are relative to the folder of the annotation (``test_data.tar.gz!*.txt``). A
-    relation whose ends stand the other way round is turned, to run from treatment or test to
-    problem. All sentences of a note form one group.
+    ``texts`` and ``relations`` are addresses relative to the folder of the annotation
+    (``test_data.tar.gz!*.txt``). A relation whose ends are in the other order is reversed, so that
+    it goes from treatment or test to problem. All sentences of a note form one group.
     """
 
     name: Literal["i2b2"]
@@ -58,8 +58,8 @@ class I2b2Reader(Settings):
         """Yield the records of a note's sentences.
 
         Raises:
-            DataError: text or relations are missing, a line is damaged, or it names words that
-                the text, or a concept that the annotation, does not have.
+            DataError: text or relations are missing, or a line is damaged, has a place that is not
+                in the text, or names a concept that is not annotated.
         """
         text = companion(file, self.texts).text().replace("\r\n", "\n")
         words = find_words(text)
@@ -82,25 +82,22 @@ class I2b2Reader(Settings):
         if not self.relations:
             return
         named = companion(file, self.relations)
-        for number, line in named.lines():
-            if line.strip():
-                with named.errors_at(number):
-                    yield _relation(line, concepts)
+        for number, line in named.filled_lines():
+            with named.errors_at(number):
+                yield _relation(line, concepts)
 
 
 def _concepts(file: DataFile, text: str, words: Words) -> dict[Place, tuple[Span, ...]]:
     concepts: dict[Place, tuple[Span, ...]] = {}
-    told = []
-    for number, line in file.lines():
-        if not line.strip():
-            continue
+    pairs = []
+    for number, line in file.filled_lines():
         with file.errors_at(number):
             concept, kind = _parts(line, "c", "t")
             span = find_span(words, concept.places, kind.words)
-        told.append((text[span.start : span.end], concept.words))
+        pairs.append((text[span.start : span.end], concept.words))
         here = concepts.get(concept.places[0], ())
         concepts[concept.places[0]] = here if span in here else (*here, span)
-    check_words(file, told)
+    check_words(file, pairs)
     return concepts
 
 
@@ -108,7 +105,7 @@ def _relation(line: str, concepts: Mapping[Place, tuple[Span, ...]]) -> _Relatio
     head, kind, tail = _parts(line, "c", "r", "c")
     for end in (head, tail):
         if end.places[0] not in concepts:
-            raise DataError("a relation names a concept that the .con file lacks; mend its place")
+            raise DataError("a relation names a concept that is not in the .con file; correct it")
     ends = [head.places[0], tail.places[0]]
     if _is_last(concepts[ends[0]]) and not _is_last(concepts[ends[1]]):
         ends.reverse()
@@ -120,12 +117,12 @@ def _is_last(spans: tuple[Span, ...]) -> bool:
 
 
 def _parts(line: str, *names: str) -> tuple[LineField, ...]:
-    """Return the fields of a line that must have these names, "c" with one place each."""
+    """Return the fields of a line after checking their names, and that each "c" has one place."""
     fields = parse_fields(line)
     if tuple(field.name for field in fields) != names:
-        raise DataError(f"the line must have the fields {', '.join(names)}; mend it")
+        raise DataError(f"the line must have the fields {', '.join(names)}; correct it")
     if any(field.name == "c" and len(field.places) != 1 for field in fields):
-        raise DataError("a concept has one place, line:token line:token; mend the line")
+        raise DataError("a concept needs one place, line:token line:token; correct the line")
     return fields
 
 
@@ -136,7 +133,7 @@ def _sentence(
     concepts: Mapping[Place, tuple[Span, ...]],
     lines: tuple[int, int],
 ) -> Document:
-    """Return some lines of a text as a document, with the concepts in them."""
+    """Return some lines of a text as a document with their concepts."""
     first, last = lines
     inside = [place for row in words[first - 1 : last] for place in row]
     start, end = inside[0][0], inside[-1][1]

@@ -10,9 +10,9 @@ from clinprompt.tasks.records import Record, TextAnswer
 
 
 class MediqaAnsReader(Settings):
-    """Read the fields ``question`` and ``text`` (the articles, joined) and the summary as answer.
+    """Read the fields ``question`` and ``text`` (all articles) and the summary as answer.
 
-    All answers to one question form one group: their ids start with its number.
+    All answers to a question form one group; their ids start with its number.
     """
 
     name: Literal["mediqa_ans"]
@@ -21,7 +21,7 @@ class MediqaAnsReader(Settings):
         """Yield one record an entry.
 
         Raises:
-            DataError: the file is damaged or an entry lacks a value.
+            DataError: the file is damaged or an entry has a value missing.
         """
         for name, value in load_object(file).items():
             with file.errors_at():

@@ -13,17 +13,17 @@ NO_SECOND_TRIAL = "none"
 
 
 class Nli4ctReader(Settings):
-    """Read each statement with the section of the trials that it speaks of, one line a line.
+    """Read each statement with the section of the trials that it is about, line by line.
 
-    The trials' reports lie in the folder ``trials`` beside the file of statements. Where a
-    statement compares no second trial, the field ``secondary`` is "none".
+    The reports of the trials are in the folder ``trials`` next to the file of statements. If a
+    statement is about one trial only, the field ``secondary`` is "none".
     """
 
     name: Literal["nli4ct"]
     trials: str = "CT json"
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a statement.
+        """Yield one record per statement.
 
         Raises:
             DataError: the archive is damaged, a statement has no label, or its trial is missing.
@@ -34,7 +34,7 @@ class Nli4ctReader(Settings):
 
     def _record(self, name: str, entry: Mapping[str, object], file: DataFile) -> Record:
         if "Label" not in entry:
-            raise DataError(f"statement {name} has no label; mend card.files")
+            raise DataError(f"statement {name} has no label; correct card.files")
         heading = text(entry, "Section_id", name)
         primary = text(entry, "Primary_id", name)
         secondary = text(entry, "Secondary_id", name) if "Secondary_id" in entry else ""
@@ -54,7 +54,7 @@ class Nli4ctReader(Settings):
 
     def _section(self, file: DataFile, trial: str, heading: str) -> str:
         if not trial.isalnum():
-            raise DataError("a trial needs a number of letters and digits")
+            raise DataError("the number of a trial must consist of letters and digits")
         report = load_object(file.sibling(f"{self.trials}/{trial}.json"))
         lines = strings(items(report, heading, trial), trial)
         return "\n".join(line for line in lines if line)

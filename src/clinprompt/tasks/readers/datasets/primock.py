@@ -22,10 +22,10 @@ _UNSURE = re.compile(r"</?[^<>/]*>")
 class PrimockReader(Settings):
     """Read the turns of both speakers as the field ``text`` and the note as answer.
 
-    The card names the notes; ``transcripts`` is the folder, from there, of Praat TextGrids by the
-    note's own name, one for each of ``speakers``: ``visit1_doctor.TextGrid`` holds what the doctor
-    says. Turns are put in order of their start; what one speaker says in succession makes one line.
-    Words marked as unsure stay, marks of what was not understood go.
+    The card names the notes. ``transcripts`` is the folder, relative to the note, of Praat
+    TextGrids, one for each of ``speakers``: ``visit1_doctor.TextGrid`` is the doctor's speech in
+    ``visit1``. Turns are sorted by start; consecutive turns of one speaker form one line. Words
+    marked as unsure are kept; marks of speech that was not understood are removed.
     """
 
     name: Literal["primock"]
@@ -55,11 +55,11 @@ class PrimockReader(Settings):
 
 
 def _turns(grid: DataFile) -> Iterator[tuple[float, str]]:
-    """Yield start in seconds and words of each interval in which something is said."""
+    """Yield start in seconds and words of each interval with speech."""
     content = grid.text()
     found = tuple(_INTERVAL.finditer(content))
     if sum(int(size) for size in _SIZE.findall(content)) != len(found) or not found:
-        raise grid.error("no TextGrid with as many intervals as it states; fetch the file again")
+        raise grid.error("the TextGrid lacks intervals that it states; fetch the file again")
     for interval in found:
         heard = _UNHEARD.sub(" ", interval["words"].replace('""', '"'))
         words = one_line(_UNSURE.sub("", heard))

@@ -16,13 +16,13 @@ class PubmedqaReader(Settings):
     test_ids: str = "test_ground_truth.json"
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a question of the part; the abstract's sections are joined.
+        """Yield one record per question of the part; the abstract's sections are joined.
 
         Raises:
             DataError: the file is damaged, or the part is neither train nor test.
         """
         if file.part not in ("train", "test"):
-            raise file.error("address it as FILE!train or FILE!test in card.files")
+            raise file.error("write FILE!train or FILE!test in card.files")
         test_ids = load_object(file.sibling(self.test_ids)).keys()
         for name, value in load_object(file).items():
             if (name in test_ids) == (file.part == "test"):

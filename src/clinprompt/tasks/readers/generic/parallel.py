@@ -1,4 +1,4 @@
-"""Read parallel files: each line of one is answered by the same line of another. Knows no cards."""
+"""Read parallel files: a line of one has its answer on the same line of another. Knows no cards."""
 
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -12,22 +12,22 @@ _SOURCE, _TARGET = ".source", ".target"
 
 
 class ParallelReader(Settings):
-    """Read one record a line; the file of answers has ``.target`` for ``.source`` in its name.
+    """Read one record per line; the answers are in a file with ``.target`` instead of ``.source``.
 
-    The card names the files of texts only: beside ``test.source.gz`` lies ``test.target.gz``.
+    The card names only the files of texts: ``test.source.gz`` needs ``test.target.gz`` next to it.
     """
 
     name: Literal["parallel"]
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a line; lines that are blank in both files are passed over.
+        """Yield one record per line and skip lines that are blank in both files.
 
         Raises:
-            DataError: there is no file of answers, or a line has no partner.
+            DataError: the file of answers is missing, or a line has no text or no answer.
         """
         name = file.place.rpartition("/")[2]
         if _SOURCE not in name:
-            raise file.error(f"its name has no {_SOURCE!r}; rename it or mend card.files")
+            raise file.error(f"its name has no {_SOURCE!r}; rename it or correct card.files")
         partner = name.replace(_SOURCE, _TARGET, 1)
         lines = zip_longest(_lines(file), _lines(file.sibling(partner)), fillvalue="")
         for number, (text, answer) in enumerate(lines, start=1):
