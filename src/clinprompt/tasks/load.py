@@ -69,7 +69,7 @@ def load_task(card: TaskCard, mirror: Path | None, *, verify_checksums: bool = T
             held = ", ".join(getattr(card.files, split)) or "what card.resplit moves to it"
             raise DataError(
                 f"{card.name}: split {split} is empty: no record in {held}; "
-                "mend card.files or card.resplit"
+                "correct card.files or card.resplit"
             )
     return TaskData(_measured(card, splits["train"]), splits)
 
@@ -209,7 +209,7 @@ def _check_record(card: TaskCard, record: Record) -> None:
         found = type(record.answer).__name__
         raise DataError(
             f"{card.name}: record {record.id}: the reader gives a {found}, but the card has "
-            f"answer = {card.answer!r}; mend one of the two"
+            f"answer = {card.answer!r}; correct one of the two"
         )
     known = LETTERS[: len(record.options)] if card.answer == "choice" else card.labels
     for label in _labels(record.answer):

@@ -106,7 +106,7 @@ class Record:
                 text.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"record {self.id!a}: a text holds half a character (a lone surrogate); mend it"
+                f"record {self.id!a}: a text holds half a character (a lone surrogate); correct it"
             ) from error
 
     @property
