@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made_cards import CARD_TEXT, SOURCE
 from upstream_site import COMMIT, REPOSITORY, Site, serve
 
 from clinprompt.errors import DataError, RunError, SettingError
@@ -34,29 +35,19 @@ NOTES = {"notes/1.txt": b"one", "notes/2.txt": b"two"}
 NOTES_SUM = hashlib.sha256(
     "".join(f"{hashlib.sha256(c).hexdigest()}  {n}\n" for n, c in NOTES.items()).encode()
 ).hexdigest()
-CARD = """
-name = "mine"
-type = "nli"
-answer = "label"
-title = "Mine"
-metric = "accuracy"
-reader = { name = "table", row = { id = "n", fields = { text = "t" }, label = "l" } }
-labels = { 1 = "yes", 0 = "no" }
+CARD = (
+    CARD_TEXT.replace(SOURCE, "").replace("a.csv", "NAME")
+    + """
 [source]
 repository = "REPOSITORY"
 commit = "COMMIT"
 paths = ["data/a.csv", "data/b.csv", "corpus/notes/"]
 license = "none stated"
 license_allows = "unstated"
-[wording]
-version = 1
-template = "{{ text }} yes or no:"
-instruction = "Write yes or no."
-[files]
-train = ["NAME"]
 [checksums]
 "NAME" = "SUM"
 """
+)
 
 
 class RecordedProgress:
