@@ -208,8 +208,8 @@ def _lead(name: str) -> str:
 
 def _words(label: str) -> str:
     """Return a label's words, split at punctuation and at capitals after lower-case letters."""
-    parted = re.sub(r"(?<=[a-zà-ÿ0-9])(?=[A-Z][a-z])", " ", label)
-    return one_line(re.sub(r"[\W_]+", " ", parted).lower())
+    spaced = re.sub(r"(?<=[a-zà-ÿ0-9])(?=[A-Z][a-z])", " ", label)
+    return one_line(re.sub(r"[\W_]+", " ", spaced).lower())
 
 
 def _lines(settings: Sequence[tuple[str, Any, str]]) -> list[str]:

@@ -112,7 +112,7 @@ def _ner(search: "_Search", named: NamedColumns) -> ColumnRoles:
     fields = {"text": search.find("text", *named.text[:1])}
     spans = search.find("spans", named.label)
     lists = [cast("list[object]", row[spans]) for row in search.rows if _is_list(row.get(spans))]
-    found = [[one for value in held if (one := parse_span(value))] for held in lists]
+    found = [[one for value in listed if (one := parse_span(value))] for listed in lists]
     forms = dict.fromkeys(form for own in found for form, _ in own)
     notes = [f"mentions: column {spans}, as {' and '.join(forms)}"]  # the reader refuses others
     mentions, kept = sum(map(len, found)), sum(len({span for _, span in own}) for own in found)

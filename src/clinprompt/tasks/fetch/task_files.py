@@ -155,7 +155,7 @@ def _pack_folders(archive: Path, packed: Path, upstream: Upstream) -> None:
     """Pack parts of a repository's archive as a ``.tar.gz`` with the same bytes every time.
 
     Raises:
-        DataError: the archive is damaged or lacks one of the parts.
+        DataError: the archive is damaged or does not have one of the parts.
         OSError: the file cannot be written.
     """
     try:

@@ -31,14 +31,16 @@ def best_passage(
     if length_of(context) <= limit:
         return 0, len(context)
     chunks = cut(context, length_of, max(1, limit // _CHUNKS_PER_PASSAGE))
-    asked = set(_WORD.findall(question.casefold()))
-    held = [asked & set(_WORD.findall(context[p.start : p.end].casefold())) for p in chunks]
+    question_words = set(_WORD.findall(question.casefold()))
+    matches = [
+        question_words & set(_WORD.findall(context[p.start : p.end].casefold())) for p in chunks
+    ]
     spans = _spans(chunks, limit)
     if answer:
         bounds = [(chunks[first].start, chunks[last - 1].end) for first, last in spans]
         having = (answer in context[start:end] for start, end in bounds)
         spans = list(compress(spans, having)) or spans
-    first = spans[_middle_of_best(_worth(spans, held))][0]
+    first = spans[_middle_of_best(_worth(spans, matches))][0]
     last = fit(context, chunks, first, length_of, limit)
     return chunks[first].start, chunks[last - 1].end
 
@@ -80,17 +82,17 @@ def _spans(chunks: Sequence[Chunk], limit: int) -> list[tuple[int, int]]:
     return spans
 
 
-def _worth(spans: Sequence[tuple[int, int]], held: Sequence[set[str]]) -> list[float]:
-    frequency = Counter(word for words in held for word in words)
-    weight = {word: log((1 + len(held)) / count) for word, count in frequency.items()}
+def _worth(spans: Sequence[tuple[int, int]], matches: Sequence[set[str]]) -> list[float]:
+    frequency = Counter(word for words in matches for word in words)
+    weight = {word: log((1 + len(matches)) / count) for word, count in frequency.items()}
     words_in_order = sorted(weight)  # so that sums over the same words are exactly equal
-    alone = [sum(weight[word] for word in words_in_order if word in words) for words in held]
+    alone = [sum(weight[word] for word in words_in_order if word in words) for words in matches]
     inside: Counter[str] = Counter()
     worth = []
     for (before, reached), (first, last) in pairwise([(0, 0), *spans]):
-        for words in held[reached:last]:
+        for words in matches[reached:last]:
             inside.update(words)
-        for words in held[before:first]:
+        for words in matches[before:first]:
             inside.subtract(words)
         together = sum(weight[word] for word in words_in_order if inside[word])
         worth.append(together + max(alone[first:last]))

@@ -197,14 +197,14 @@ def _draft_choice(rng: random.Random, language: Language, outcome: str) -> _Draf
     note = make_note(
         rng, _groups(rng, ("treated", "dosed"), ("present", "lab", "smokes"), 3), language
     )
-    asked = _words_of(note, "treated")
+    treated = _words_of(note, "treated")
     kind = rng.choice(("drug", "dose"))
-    of = {"drug": f"Which drug is for {asked['problem']}?", "dose": f"Dose of {asked['drug']}?"}
+    of = {"drug": f"Which drug is for {treated['problem']}?", "dose": f"Dose of {treated['drug']}?"}
     other = _words_of(note, "dosed")[kind]
-    used = {asked[kind].casefold(), other.casefold()}
+    used = {treated[kind].casefold(), other.casefold()}
     wrong = [other, *rng.sample([w for w in language.words[kind] if w.casefold() not in used], 2)]
     rng.shuffle(wrong)
-    wrong.insert("ABCD".index(outcome), asked[kind])
+    wrong.insert("ABCD".index(outcome), treated[kind])
     fields = {"text": note.text, "question": of[kind]}
     return fields, LabelAnswer(outcome), tuple(word.lower() for word in wrong)
 

@@ -57,8 +57,8 @@ def _note(note: Mapping[str, object], place: str) -> Iterator[Record]:
         question = table(value, name)
         evidence = _first_evidence(question, name)
         if evidence:
-            asked = one_line(_texts(question, "question", name)[0])
-            fields = {"question": asked, "context": context}
+            wording = one_line(_texts(question, "question", name)[0])
+            fields = {"question": wording, "context": context}
             yield Record(f"{name}:{number}", fields, TextAnswer(evidence), group=name)
 
 
@@ -81,5 +81,5 @@ def _texts(values: Mapping[str, object], key: str, name: str) -> list[str]:
 
 
 def _listed(value: object) -> list[str]:
-    held = value if isinstance(value, list) else [value]
-    return [text for text in held if isinstance(text, str)]
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str)]

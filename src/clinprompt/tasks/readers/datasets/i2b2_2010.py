@@ -18,8 +18,8 @@ from clinprompt.tasks.readers.datasets.i2b2_lines import (
     check_words,
     find_span,
     find_words,
+    line_ranges,
     parse_fields,
-    stretches,
 )
 from clinprompt.tasks.readers.datasets.i2b2_texts import companion
 from clinprompt.tasks.readers.generic.data_files import DataFile
@@ -67,7 +67,7 @@ class I2b2Reader(Settings):
         relations = tuple(self._relations(file, concepts))
         joined = [(place.first_line, place.last_line) for place in concepts]
         joined += [(link.head.first_line, link.tail.last_line) for link in relations]
-        for first, last in stretches(len(words), joined):
+        for first, last in line_ranges(len(words), joined):
             if any(words[first - 1 : last]):
                 document = _sentence(file.stem, text, words, concepts, (first, last))
                 links = (link for link in relations if first <= link.head.first_line <= last)

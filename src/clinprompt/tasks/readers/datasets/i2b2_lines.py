@@ -124,7 +124,7 @@ def _squeezed(words: str) -> str:
     return "".join(unescape(words).casefold().split())
 
 
-def stretches(num_lines: int, joined: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def line_ranges(num_lines: int, joined: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Yield first and last line of the shortest ranges that keep all joined lines together."""
     kept = {line for first, last in joined for line in range(min(first, last), max(first, last))}
     first = 1

@@ -38,8 +38,8 @@ def _record(name: str, entry: Mapping[str, object]) -> Record:
 
 
 def _articles(entry: Mapping[str, object], name: str) -> str:
-    held = entry.get("articles")
-    if not isinstance(held, dict):
+    articles = entry.get("articles")
+    if not isinstance(articles, dict):
         return text(entry, "articles", name)
-    firsts = [items(held, key, name)[:1] for key in held]
+    firsts = [items(articles, key, name)[:1] for key in articles]
     return " ".join(strings([first for found in firsts for first in found], name))

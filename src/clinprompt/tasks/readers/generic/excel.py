@@ -122,8 +122,8 @@ def _with_older_names(content: bytes) -> bytes:
         renamed = io.BytesIO()
         with ZipFile(renamed, "w") as copy:
             for member in book.namelist():
-                held = book.read(member)
+                part = book.read(member)
                 for name, older in _OLDER_NAMES.items():
-                    held = held.replace(name, older)
-                copy.writestr(member, held)
+                    part = part.replace(name, older)
+                copy.writestr(member, part)
     return renamed.getvalue()

@@ -52,26 +52,26 @@ def table(value: object, name: str) -> Mapping[str, object]:
 
 def items(values: Mapping[str, object], key: str, name: str) -> list[object]:
     """Return the list at ``key`` of the object that errors call ``name``."""
-    held = values.get(key)
-    if not isinstance(held, list):
+    value = values.get(key)
+    if not isinstance(value, list):
         raise DataError(f"{name}: no list {key!r}")
-    return held
+    return value
 
 
 def text(values: Mapping[str, object], key: str, name: str) -> str:
     """Return the text at ``key`` on one line; errors call the object ``name``."""
-    held = values.get(key)
-    if not isinstance(held, str):
+    value = values.get(key)
+    if not isinstance(value, str):
         raise DataError(f"{name}: no text {key!r}")
-    return one_line(held)
+    return one_line(value)
 
 
 def identity(values: Mapping[str, object], key: str, name: str) -> str:
     """Return the text or whole number at ``key``; errors call the object ``name``."""
-    held = values.get(key)
-    if isinstance(held, bool) or not isinstance(held, str | int) or held == "":
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise DataError(f"{name}: {key!r} must be a text or a whole number")
-    return str(held)
+    return str(value)
 
 
 def strings(values: list[object], name: str) -> list[str]:

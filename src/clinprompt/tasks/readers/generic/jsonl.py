@@ -47,10 +47,10 @@ class JsonlReader(Settings):
                 yield self._with_spans(record, values) if self.spans else record
 
     def _with_spans(self, record: Record, values: Mapping[str, object]) -> Record:
-        held = values.get(self.spans)
-        if not isinstance(held, list | None):
+        mentions = values.get(self.spans)
+        if not isinstance(mentions, list | None):
             raise DataError(f"{self.spans} must be a list of mentions; {_EACH}")
-        found = [parse_span(value) for value in held or ()]
+        found = [parse_span(value) for value in mentions or ()]
         spans = [one[1] for one in found if one]
         if len(spans) < len(found):
             raise DataError(

@@ -83,8 +83,8 @@ class PubtatorReader(Settings):
                     links.append(Link(kind, head, tail))
                 case _:
                     raise file.error("neither a mention nor a link; correct the line", number)
-        held = {key: tuple(spans) for key, spans in entities.items()}
-        return Document(name, text, held, tuple(links), group=name)
+        mentions = {key: tuple(spans) for key, spans in entities.items()}
+        return Document(name, text, mentions, tuple(links), group=name)
 
     def _keys(self, span: Span, concepts: str) -> tuple[str, ...]:
         """Return the concepts of a mention, or its offsets if it has none and entities are read."""

@@ -90,27 +90,29 @@ class RowShape(Settings):
     def _options(self, row: Mapping[str, object]) -> tuple[str, ...]:
         if not isinstance(self.options, str):
             return tuple(self._get(row, name) for name in self.options)
-        held = _lettered(_value(row, self.options), self.options)
-        if isinstance(held, Mapping):
-            if list(held) != list(LETTERS[: len(held)]):
+        options = _lettered(_value(row, self.options), self.options)
+        if isinstance(options, Mapping):
+            if list(options) != list(LETTERS[: len(options)]):
                 raise DataError(f"{self.options}: keys must be the letters A, B, C ... in order")
-            held = list(held.values())
-        if not isinstance(held, list | tuple):
+            options = list(options.values())
+        if not isinstance(options, list | tuple):
             raise DataError(f"{self.options} must be a list, or a mapping from letters")
-        return tuple(one_line(_words(option, self.options)) for option in held)
+        return tuple(one_line(_words(option, self.options)) for option in options)
 
 
-def _lettered(held: object, name: str) -> object:
+def _lettered(options: object, name: str) -> object:
     """Return options as a list or mapping if they are written as a text or a list of pairs."""
-    if isinstance(held, str):
+    if isinstance(options, str):
         try:
-            held = ast.literal_eval(held)
+            options = ast.literal_eval(options)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
             raise DataError(f"{name} is a text, but no list or mapping; correct it") from error
-    if not (isinstance(held, list) and held and all(isinstance(one, Mapping) for one in held)):
-        return held
-    lettered = {str(one.get("key")): one.get("value") for one in held}
-    if len(lettered) < len(held):
+    if not (
+        isinstance(options, list) and options and all(isinstance(one, Mapping) for one in options)
+    ):
+        return options
+    lettered = {str(one.get("key")): one.get("value") for one in options}
+    if len(lettered) < len(options):
         raise DataError(f"{name}: two options have one letter; rename one")
     return lettered
 
