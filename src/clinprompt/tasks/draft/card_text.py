@@ -21,6 +21,21 @@ _INTRODUCTION = """\
 # A task drafted by `clinprompt tasks new`. Correct its words, then look at the result with
 # `clinprompt tasks show FOLDER`.
 """
+_FILES_NOTE = 'paths from this folder, or patterns such as "notes/*.ann"'
+_RESPLIT = "[resplit] # makes the splits that have no file; a group stays together"
+_LABELS = "[labels] # label in the data = the word that the model reads and writes"
+_READER_NOTES = {
+    "name": "the format of the files; each reader has its own settings",
+    "row": "which column becomes what: fields, id, group, label, text, options",
+    "spans": "the key with the list of mentions",
+    "view": "which task the annotation makes: entities | relations | pairs",
+    "bare_type": "the type of tags that name none",
+}
+_Setting = tuple[str, Any, str]  # key, value and note
+_SOURCE: tuple[_Setting, ...] = (
+    ("repository", "own", "where the data comes from"),
+    ("license", "own", "who may use it"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,37 +75,43 @@ def _free(word: str, used: Collection[str]) -> str:
 
 def write_card(contents: CardContents) -> str:
     """Return the card as TOML."""
-    parts = [_INTRODUCTION, _head(contents), _reader(contents.reader), _files(contents)]
-    if contents.resplit:
-        parts.append(_resplit(contents.resplit))
     names = label_names(contents.labels)
+    reader = [(key, value, _READER_NOTES.get(key, "")) for key, value in contents.reader.items()]
+    files = [(split, paths, _FILES_NOTE) for split, paths in contents.files.items()]
+    parts = [
+        _INTRODUCTION,
+        _section("", _head(contents)).removeprefix("\n"),
+        _section("[source]", _SOURCE),
+        _section("[reader]", reader),
+        _section("[files]", files),
+    ]
+    if contents.resplit:
+        parts.append(_section(_RESPLIT, _resplit(contents.resplit)))
     if names:
-        parts.append(_labels(names))
+        parts.append(_section(_LABELS, [(label, word, "") for label, word in names.items()]))
     parts.append(_wording(contents, names))
     return "\n".join(parts)
 
 
-def _head(contents: CardContents) -> str:
+def _head(contents: CardContents) -> list[_Setting]:
     metric = _metric(contents)
-    lines: list[tuple[str, Any, str]] = [
+    settings: list[_Setting] = [
         ("name", contents.name, "letters, digits, '.', '_' and '-'"),
         ("type", contents.type, "ner | re | qa | nli | summarization"),
         ("answer", contents.answer, "spans | relations | label | choice | text"),
-        ("title", contents.name, "one line for lists and reports: what is asked of which texts"),
+        ("title", contents.name, "one line for lists and reports: the question and the texts"),
         ("metric", metric, _metric_note(contents.answer, metric)),
     ]
     if contents.type == "re":
         setting = "end-to-end" if contents.answer == "relations" else "gold-entities"
-        lines.append(
-            ("setting", setting, "gold-entities where mentions or a marked pair are given")
+        settings.append(
+            ("setting", setting, "gold-entities if mentions or a marked pair are given")
         )
     if metric == "positive_f1":
-        lines.append(("positive", _positive(contents.labels), "the labels that the metric counts"))
-    source = [
-        ("repository", "own", "where the data comes from"),
-        ("license", "own", "who may use it"),
-    ]
-    return "\n".join([*_lines(lines), "", "[source]", *_lines(source), ""])
+        settings.append(
+            ("positive", _positive(contents.labels), "the labels that the metric counts")
+        )
+    return settings
 
 
 def _metric(contents: CardContents) -> Metric:
@@ -113,45 +134,11 @@ def _positive(labels: Sequence[str]) -> tuple[str, ...]:
     return found if len(found) < len(labels) else ()
 
 
-def _reader(reader: Mapping[str, Any]) -> str:
-    notes = {
-        "name": "the format of the files; each reader has its own settings",
-        "row": "which column becomes what: fields, id, group, label, text, options",
-        "spans": "the key with the list of mentions",
-        "view": "which task the annotation makes: entities | relations | pairs",
-        "bare_type": "the type of tags that name none",
-    }
-    lines = [(key, value, notes.get(key, "")) for key, value in reader.items()]
-    return "\n".join(["[reader]", *_lines(lines), ""])
-
-
-def _files(contents: CardContents) -> str:
-    note = 'paths from this folder, or patterns such as "notes/*.ann"'
-    lines = [(split, paths, note) for split, paths in contents.files.items()]
-    return "\n".join(["[files]", *_lines(lines), ""])
-
-
-def _resplit(resplit: Resplit) -> str:
-    values = {"validation": resplit.validation, "test": resplit.test}
-    lines: list[tuple[str, Any, str]] = [
-        (split, share, "the share of groups to move there")
-        for split, share in values.items()
-        if share
-    ]
-    lines.append(("seed", resplit.seed, "another number gives another split"))
-    return "\n".join(
-        [
-            "[resplit] # makes the splits that have no file; a group stays together",
-            *_lines(lines),
-            "",
-        ]
-    )
-
-
-def _labels(names: Mapping[str, str]) -> str:
-    lines = [f"{_key(label)} = {toml_value(word)}" for label, word in names.items()]
-    head = "[labels] # label in the data = the word that the model reads and writes"
-    return "\n".join([head, *lines, ""])
+def _resplit(resplit: Resplit) -> list[_Setting]:
+    shares = {"validation": resplit.validation, "test": resplit.test}
+    note = "the share of groups to move there"
+    settings: list[_Setting] = [(split, share, note) for split, share in shares.items() if share]
+    return [*settings, ("seed", resplit.seed, "another number gives another split")]
 
 
 def _wording(contents: CardContents, names: Mapping[str, str]) -> str:
@@ -212,16 +199,16 @@ def _words(label: str) -> str:
     return one_line(re.sub(r"[\W_]+", " ", spaced).lower())
 
 
-def _lines(settings: Sequence[tuple[str, Any, str]]) -> list[str]:
-    """Return ``key = value # note`` lines, with the note above if the line would be long."""
-    lines = []
+def _section(head: str, settings: Sequence[_Setting]) -> str:
+    """Return ``key = value # note`` lines; a note goes above its line if that would be too long."""
+    lines = [head]
     for key, value, note in settings:
         setting = f"{_key(key)} = {toml_value(value)}"
         is_long = len(setting) + len(note) > _WIDTH
         lines += (
             [f"# {note}", setting] if note and is_long else [f"{setting} # {note}".rstrip(" #")]
         )
-    return lines
+    return "\n".join([*lines, ""])
 
 
 def _key(key: str) -> str:
