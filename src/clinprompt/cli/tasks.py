@@ -82,18 +82,12 @@ def new(
     ] = None,
 ) -> None:
     """Make a task folder from your own data: a card to edit, and a copy of the data."""
-    from clinprompt.tasks.draft.columns import Named
-    from clinprompt.tasks.draft.draft_task import (
-        Request,
-        choose_folder,
-        draft_task,
-        task_type,
-        write_task,
-    )
+    from clinprompt.tasks.draft.columns import NamedColumns
+    from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, task_type, write_task
 
-    named = Named(tuple(text or ()), label, question, tuple(options or ()))
+    named = NamedColumns(tuple(text or ()), label, question, tuple(options or ()))
     folder = choose_folder(origin, out=out, name=name)
-    draft = draft_task(Request(task_type(type_), origin, name or folder.name, named))
+    draft = draft_task(task_type(type_), origin, name or folder.name, named)
     write_task(draft, folder)
     show_examples(draft.examples(3))
     console.rule()
@@ -145,12 +139,12 @@ def fetch(
 ) -> None:
     """Fetch data from its public repositories at pinned commits, and verify it."""
     from clinprompt.jobs.fetch import choose_cards, fetch_cards
-    from clinprompt.tasks.fetch.task_files import find_route
+    from clinprompt.tasks.fetch.task_files import choose_source
 
     _say_missing(suite)
     cards = choose_cards(tasks or (), suite)
     with DownloadBar(complaints) as bar:
-        rows = fetch_cards(cards, find_route(bar), folder=to, accepted=accept_license or ())
+        rows = fetch_cards(cards, choose_source(bar), folder=to, accepted=accept_license or ())
     show_rows(rows, as_json=as_json)
 
 

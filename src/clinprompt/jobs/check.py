@@ -14,7 +14,7 @@ from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.audit.counts import balances, counts_of, mismatches
 from clinprompt.tasks.audit.overlap import drop_overlapping
 from clinprompt.tasks.audit.published import KINDS
-from clinprompt.tasks.audit.survival import Survival, survival_of
+from clinprompt.tasks.audit.round_trip import RoundTrip, count_round_trip
 from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card
 from clinprompt.tasks.load import TaskData, check_files, load_task, remedy
 from clinprompt.tasks.suite import find_suite
@@ -126,7 +126,9 @@ def _lack_of(card: TaskCard, place: Path | None) -> str:
 
 def _row(data: TaskData, trained: TaskData, dropped: int | None, encoder: Encoder) -> Row:
     card, counts = data.card, counts_of(data)
-    survival = survival_of(card, (record for split in SPLITS for record in data.splits[split]))
+    round_trip = count_round_trip(
+        card, (record for split in SPLITS for record in data.splits[split])
+    )
     training = next(filter(None, (*trained.splits.values(), *data.splits.values())))
     return {
         "task": card.name,
@@ -139,9 +141,9 @@ def _row(data: TaskData, trained: TaskData, dropped: int | None, encoder: Encode
         ],
         **_differences(card),
         "dropped": dropped,
-        "survive": _shares(card, survival),
+        "survive": _shares(card, round_trip),
         "tokens": lengths_of(card, training, encoder).as_row(),
-        "mismatch": [*mismatches(card, counts), *_lost_answers(card, survival)],
+        "mismatch": [*mismatches(card, counts), *_lost_answers(card, round_trip)],
     }
 
 
@@ -150,21 +152,21 @@ def _differences(card: TaskCard) -> Row:
     return {name: list(lists.get(name, ())) for name in ("left_out", "added")}
 
 
-def _shares(card: TaskCard, survival: Survival) -> dict[str, float | None]:
-    parts = share(survival.annotations_kept, survival.annotations)
+def _shares(card: TaskCard, round_trip: RoundTrip) -> dict[str, float | None]:
+    parts = share(round_trip.annotations_kept, round_trip.annotations)
     return {
-        "rows": share(survival.rows_kept, survival.rows),
+        "rows": share(round_trip.rows_kept, round_trip.rows),
         "annotations": parts if _has_parts(card) else None,
     }
 
 
-def _lost_answers(card: TaskCard, survival: Survival) -> Iterator[str]:
+def _lost_answers(card: TaskCard, round_trip: RoundTrip) -> Iterator[str]:
     """Report lost answers of a task whose answers must all come back from their text form."""
-    lost = survival.rows - survival.rows_kept
+    lost = round_trip.rows - round_trip.rows_kept
     if lost and not _has_parts(card):
         yield (
-            f"{lost} of {survival.rows} answers do not come back from their text form, the first "
-            f"in record {survival.first_lost}; mend the record's answer or the labels' words"
+            f"{lost} of {round_trip.rows} answers do not come back from their text form, the first "
+            f"in record {round_trip.first_lost}; mend the record's answer or the labels' words"
         )
 
 

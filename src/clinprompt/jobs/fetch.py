@@ -7,11 +7,11 @@ from typing import Any
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import TaskCard, catalog, find_card
 from clinprompt.tasks.fetch.task_files import (
-    Route,
+    DownloadSource,
     data_cache,
     fetch_files,
     is_public,
-    lacking_files,
+    missing_files,
 )
 from clinprompt.tasks.readers import PracticeReader
 from clinprompt.tasks.suite import find_suite
@@ -40,7 +40,7 @@ def choose_cards(names: Sequence[str], suite: str = "") -> tuple[TaskCard, ...]:
 
 def fetch_cards(
     cards: Sequence[TaskCard],
-    route: Route,
+    route: DownloadSource,
     *,
     folder: Path | None = None,
     accepted: Collection[str] = (),
@@ -67,12 +67,12 @@ def fetch_cards(
         users = sets[name]
         source = users[0].source
         terms = f"license {source.license} (use: {source.license_allows})"
-        route.watcher.say(f"{name}: {terms}; {source.repository}")
+        route.progress.say(f"{name}: {terms}; {source.repository}")
         try:
             fetched = [file for card in users for file in _fetch_card(card, place / name, route)]
         except DataError as error:
             if some_public and not is_public(users[0]):
-                route.watcher.say(str(error))  # what follows may take long, or fail
+                route.progress.say(str(error))  # what follows may take long, or fail
             problems.append(str(error))
             continue
         row = {"data": name, "license": source.license, "allows": source.license_allows}
@@ -106,10 +106,10 @@ def _check_accepted(
 
 def _needs_consent(card: TaskCard, folder: Path) -> bool:
     is_bound = card.source.license_allows in _NEEDS_CONSENT
-    return is_bound and is_public(card) and bool(lacking_files(card, folder))
+    return is_bound and is_public(card) and bool(missing_files(card, folder))
 
 
-def _fetch_card(card: TaskCard, folder: Path, route: Route) -> tuple[str, ...]:
+def _fetch_card(card: TaskCard, folder: Path, route: DownloadSource) -> tuple[str, ...]:
     if is_public(card):
         return fetch_files(card, folder, route)
     source = card.source

@@ -1,7 +1,7 @@
-"""Describe a task as data: what it asks, where its records are, its wording. Knows no models.
+"""Describe a task as data: its answer, the files of its records, its wording. Knows no models.
 
-A card is one TOML file. Cards of the catalog come with the package; a folder with a ``card.toml``
-is a task too.
+A card is one TOML file. The cards of the catalog are part of the package; a folder with a
+``card.toml`` is a task too.
 """
 
 import tomllib
@@ -25,6 +25,7 @@ from clinprompt.tasks.audit.published import Published
 from clinprompt.tasks.card_errors import first_problem
 from clinprompt.tasks.fetch.upstream import FromUpstream
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
+from clinprompt.tasks.records import one_line
 
 TaskType = Literal["ner", "re", "qa", "nli", "summarization"]
 TASK_TYPES: tuple[TaskType, ...] = get_args(TaskType)
@@ -42,7 +43,7 @@ _KINDS: dict[TaskType, tuple[AnswerKind, ...]] = {
     "nli": ("label",),
     "summarization": ("text",),
 }
-METRICS: dict[AnswerKind, tuple[Metric, ...]] = {  # the usual one first
+METRICS: dict[AnswerKind, tuple[Metric, ...]] = {  # the usual one comes first
     "spans": ("entity_f1",),
     "relations": ("relation_f1",),
     "label": ("accuracy", "macro_f1", "positive_f1"),
@@ -52,10 +53,10 @@ METRICS: dict[AnswerKind, tuple[Metric, ...]] = {  # the usual one first
 
 
 class Source(Settings):
-    """Where the data comes from: enough to fetch the very same files again.
+    """Where the data comes from, so that the same files can be fetched again.
 
-    ``access`` says what to request where, for data that are not public; ``paths`` are then the
-    files and folders to put into the task's folder.
+    For data that are not public, ``access`` says how to request them, and ``paths`` are the files
+    and folders to put into the task's folder.
     """
 
     repository: str
@@ -72,13 +73,13 @@ def _as_tuple(value: object) -> object:
 
 
 class Wording(Settings):
-    """How a record is put into words.
+    """How a record is written as the input of a model.
 
     ``template`` is a jinja template over the record's fields (and ``options``, a list of (letter,
     text) pairs); it ends where the answer begins. In it and in the instruction, ``labels`` ("a, b,
-    c") and ``either`` ("a, b or c") are the words of the labels. ``cut`` names the field whose
-    middle (or fields whose middles) is cut when the input is too long. ``instruction`` is put
-    before the template where an untrained model is asked.
+    c") and ``either`` ("a, b or c") are the words of the labels. ``cut`` names the fields whose
+    middle is cut if the input is too long. ``instruction`` goes before the template for models
+    that are not trained for the task.
     """
 
     version: int = Field(ge=1)
@@ -88,7 +89,7 @@ class Wording(Settings):
 
 
 class Files(Settings):
-    """The files of each split in the task's folder; ``notes.tar.gz!inner/*.txt`` names members."""
+    """The files of each split; ``notes.tar.gz!inner/*.txt`` names members of an archive."""
 
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
@@ -98,7 +99,7 @@ class Files(Settings):
 class Resplit(Settings):
     """Make missing splits: move whole groups out of ``source``, by a hash of ``seed`` and group.
 
-    ``validation`` and ``test`` are the shares of groups to move, about.
+    ``validation`` and ``test`` are the approximate shares of the groups to move.
     """
 
     source: Split = "train"
@@ -108,47 +109,47 @@ class Resplit(Settings):
 
     @property
     def made(self) -> tuple[Split, ...]:
-        """Return the splits that groups are moved to."""
+        """Return the splits that are made."""
         return tuple(split for split in ("validation", "test") if getattr(self, split))
 
     def check(self, named: Collection[str]) -> None:
-        """Check that this makes just splits that have no files, from one that has.
+        """Check that only splits without files are made, from one of the splits that are ``named``.
 
         Raises:
-            ValueError: it has no effect, or takes from or adds to the wrong split.
+            ValueError: nothing is made, or groups move from or to a wrong split.
         """
         made = set(self.made)
         if not made or self.source not in named:
             raise ValueError(
-                f"resplit needs a share to move and files.{self.source} to move it from"
+                f"resplit needs a share to move, and files.{self.source} to move it from"
             )
         if made & set(named):
             raise ValueError(
-                f"resplit makes {sorted(made & set(named))}, which files names already"
+                f"resplit makes {sorted(made & set(named))}, which already have files; remove one"
             )
         if self.validation + self.test >= 1:
-            raise ValueError("resplit leaves nothing: validation and test must sum to less than 1")
+            raise ValueError("resplit: validation + test must be less than 1, or nothing is left")
 
 
 class Count(Settings):
-    """How much a split holds, as read from the files that the checksums are of."""
+    """The size of a split, as read from the files with these checksums."""
 
     rows: int = Field(ge=0)
     annotations: int | None = Field(default=None, ge=0)
 
 
 class TaskCard(Settings):
-    """Everything clinprompt knows of a task.
+    """Everything that clinprompt knows about a task.
 
-    ``labels`` maps each label, span type or relation type of the data to the word shown for it.
-    ``readers`` gives a split a reader of its own where its files have another format. ``counts``
-    are what ``tasks check`` compares with, after ``resplit`` and before any row is dropped;
-    ``published`` is what the publisher counts, and what of that is left out.
-    ``positive`` are the labels that positive F1 counts. ``setting`` tells what a relation task
-    gives away: ``gold-entities`` where mentions or a marked pair are given, else ``end-to-end``.
-    ``fetch`` says where a file of ``checksums`` is from, if no path of the source fits its name.
-    ``density`` is how many characters of answer a character of text has in dense texts; by it the
-    windows of long notes are sized. None: measured when the records are read.
+    ``labels`` maps each label, span type or relation type of the data to its word in the text.
+    ``readers`` gives the reader of a split whose files have another format. ``counts`` are the
+    numbers that ``tasks check`` compares with, after ``resplit`` and before records are dropped.
+    ``published`` are the numbers of the publisher and the reasons for differences. ``positive``
+    are the labels that positive F1 counts. ``setting`` of a relation task is ``gold-entities`` if
+    mentions or a marked pair are given, else ``end-to-end``. ``fetch`` says where a file in
+    ``checksums`` comes from, if no path of the source ends with its name. ``density`` is the
+    number of characters in an answer per character of text, in dense texts; windows of long notes
+    are sized by it. None: it is measured when the records are read.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -187,7 +188,7 @@ class TaskCard(Settings):
             raise ValueError(f"density has no effect with answer = {self.answer!r}; leave it out")
         if (self.type == "re") != bool(self.setting):
             raise ValueError(
-                "setting = 'gold-entities' or 'end-to-end' goes with type re, which needs it"
+                "setting = 'gold-entities' or 'end-to-end' is for type re, which needs it"
             )
         return self
 
@@ -195,16 +196,16 @@ class TaskCard(Settings):
     def _labels_fit_together(self) -> Self:
         if self.answer in ("label", "spans", "relations") and not self.labels:
             raise ValueError(
-                f"labels is empty, but answer = {self.answer!r} needs every label with its word"
+                f"labels is empty, but answer = {self.answer!r} needs a word for every label"
             )
         if self.labels and self.answer in ("choice", "text"):
             raise ValueError(f"labels has no effect with answer = {self.answer!r}; leave it out")
-        words = [" ".join(word.split()).casefold() for word in self.labels.values()]
+        words = [one_line(word).casefold() for word in self.labels.values()]
         if len(set(words)) < len(words) or "" in words:
-            raise ValueError("labels: every label needs a word of its own (case and blanks aside)")
+            raise ValueError("labels: give each label a different word (case and blanks aside)")
         if self.positive and self.metric != "positive_f1":
             raise ValueError(
-                f"positive = {list(self.positive)} goes with metric positive_f1, but metric = "
+                f"positive = {list(self.positive)} is for metric positive_f1, but metric = "
                 f"{self.metric!r}; leave it out"
             )
         known = set(self.labels)
@@ -222,11 +223,11 @@ class TaskCard(Settings):
             return self
         named = {split for split in SPLITS if getattr(self.files, split)}
         if not named:
-            raise ValueError("files names no file; give files.train, validation or test")
+            raise ValueError("files is empty; give files.train, validation or test")
         if unread := sorted(set(self.readers) - named):
             raise ValueError(f"readers.{unread[0]} has no effect, as files.{unread[0]} is empty")
         if unknown := sorted(set(self.fetch) - set(self.checksums)):
-            raise ValueError(f"fetch names {unknown[0]!r}, for which checksums has no sum")
+            raise ValueError(f"fetch names {unknown[0]!r}, which has no entry in checksums; add it")
         if self.resplit:
             self.resplit.check(named)
         return self
@@ -237,13 +238,13 @@ class TaskCard(Settings):
             if part != "all" and not getattr(self.files, part):
                 raise ValueError(
                     f"published.{part} has no effect, as files.{part} is empty; state the split "
-                    "that its rows are from, or published.all"
+                    "that its records come from, or published.all"
                 )
         return self
 
     @property
     def data_folder(self) -> str:
-        """Return the folder below the mirror that holds the task's files."""
+        """Return the folder of the task's files, relative to the mirror."""
         return self.folder or self.name
 
 
@@ -257,7 +258,7 @@ def read_card(path: Path) -> TaskCard:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         return TaskCard.model_validate({**values, "path": path})
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such card; a task folder holds a card.toml") from error
+        raise DataError(f"{path}: no such card; a task folder needs a card.toml") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -268,7 +269,7 @@ def read_card(path: Path) -> TaskCard:
 
 @cache
 def catalog() -> dict[str, Path]:
-    """Return the path of every card that comes with the package, by task name."""
+    """Return the path of every card in the package, by task name."""
     folder = Path(str(files("clinprompt.tasks"))) / "catalog"
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
@@ -276,10 +277,10 @@ def catalog() -> dict[str, Path]:
 def find_card(name: str) -> TaskCard:
     """Find a card by its catalog name, by a task folder, or by the path of a card file.
 
-    A catalog name wins over a folder of that name; write ``./name`` to mean the folder.
+    A name in the catalog comes before a folder of that name; write ``./name`` for the folder.
 
     Raises:
-        SettingError: nothing has that name.
+        SettingError: no task has that name.
         DataError: the card is damaged.
     """
     if name in catalog():
@@ -291,10 +292,10 @@ def find_card(name: str) -> TaskCard:
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise SettingError(
         f"unknown task {name!r}: {hint}"
-        "'clinprompt tasks list' shows all; a task of your own is a folder with a card.toml"
+        "'clinprompt tasks list' shows all names; your own task is a folder with a card.toml"
     )
 
 
 def _folders_beside(path: Path) -> tuple[str, ...]:
-    """Return the task folders where a path points at one that is not there."""
+    """Return the task folders in the same folder as ``path``."""
     return tuple(str(card.parent) for card in path.parent.glob("*/card.toml"))

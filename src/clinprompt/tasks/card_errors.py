@@ -1,4 +1,4 @@
-"""Say what is wrong with a card or suite, in the words of whoever writes it. Reads no files."""
+"""Turn pydantic's errors on a card or suite into messages for its author. Reads no files."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
@@ -11,7 +11,7 @@ _Models = Sequence[type[BaseModel]]
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say what is wrong first, a misspelled key before the key that is missing for it."""
+    """Return a message on the first error; a misspelled key comes before a missing one."""
     problems = error.errors(include_url=False, include_input=False)
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     parts, models = _follow(first["loc"], (model,))
@@ -26,11 +26,11 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _follow(loc: Sequence[int | str], models: _Models) -> tuple[list[str], _Models]:
-    """Return the keys on the way to a place in a card, and what may stand where the last one is."""
+    """Return the keys that lead to a place in a card, and the models that may have the last key."""
     parts: list[str] = []
     for part in loc[:-1]:
         tagged = [model for model in models if part in _tags(model)]
-        if tagged:  # the name of a reader, which pydantic counts among the keys
+        if tagged:  # pydantic counts the name of a reader as a key
             models = tagged
             continue
         fields = [model.model_fields[str(part)] for model in models if part in model.model_fields]

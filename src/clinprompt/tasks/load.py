@@ -21,6 +21,7 @@ from clinprompt.tasks.records import (
     RelationsAnswer,
     SpansAnswer,
     TextAnswer,
+    one_line,
 )
 
 _MIRROR_HINT = "set --mirror DIR or CLINPROMPT_MIRROR to the folder that holds the data sets"
@@ -37,9 +38,9 @@ Splits = Mapping[Split, tuple[Record, ...]]
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """A task with its records. ``splits`` has all three; one that the card lacks is empty.
+    """A task with its records. ``splits`` has all three splits; those without records are empty.
 
-    The card has its ``density``, as measured on the training records.
+    ``card.density`` is set, from the card file or as measured on the training records.
     """
 
     card: TaskCard
@@ -47,12 +48,12 @@ class TaskData:
 
 
 def load_task(card: TaskCard, mirror: Path | None, *, verify_checksums: bool = True) -> TaskData:
-    """Load every split of a task, from ``mirror`` or, for a user's folder, from beside its card.
+    """Load every split of a task, from ``mirror`` or, for a user's task, from the card's folder.
 
     Raises:
         SettingError: the task needs a mirror and none is set.
-        DataError: a file is missing, damaged or not the one the card names; or a record does not
-            fit the card.
+        DataError: a file is missing, damaged or has another checksum, or a record does not fit the
+            card.
     """
     if isinstance(card.reader, PracticeReader):
         splits: Splits = {split: tuple(_draw(card, card.reader, split)) for split in SPLITS}
@@ -65,16 +66,16 @@ def load_task(card: TaskCard, mirror: Path | None, *, verify_checksums: bool = T
             splits = move_groups(splits, card.resplit)
     for split in SPLITS:
         if not splits[split] and _is_named(card, split):
-            held = ", ".join(getattr(card.files, split)) or "what card.resplit moves to it"
+            files = ", ".join(getattr(card.files, split)) or "what card.resplit moves to it"
             raise DataError(
-                f"{card.name}: split {split} is empty: no record in {held}; "
-                "mend card.files or card.resplit"
+                f"{card.name}: split {split} is empty: no record in {files}; "
+                "correct card.files or card.resplit"
             )
     return TaskData(_measured(card, splits["train"]), splits)
 
 
 def check_files(card: TaskCard, mirror: Path | None) -> None:
-    """Check that a task's files are there, without reading them.
+    """Check that a task's files exist, without reading them.
 
     Raises:
         SettingError: the task needs a mirror and none is set.
@@ -88,7 +89,7 @@ def check_files(card: TaskCard, mirror: Path | None) -> None:
 
 
 def _measured(card: TaskCard, records: Sequence[Record]) -> TaskCard:
-    """Return the card with the density of its answers, where windows may need it."""
+    """Return the card with the density of its answers if its texts may be split into windows."""
     if card.density is not None or card.answer not in ("spans", "relations"):
         return card
     return card.model_copy(update={"density": answer_density(card, records)})
@@ -97,7 +98,7 @@ def _measured(card: TaskCard, records: Sequence[Record]) -> TaskCard:
 def move_groups(splits: Splits, resplit: Resplit) -> Splits:
     """Move whole groups out of one split, the same ones for the same seed.
 
-    A record without a group of its own is grouped with those of the same text.
+    Records without a group form groups by equal text.
     """
     moved: dict[Split, list[Record]] = {split: [] for split in SPLITS}
     for record in splits[resplit.source]:
@@ -109,7 +110,7 @@ def move_groups(splits: Splits, resplit: Resplit) -> Splits:
 
 
 def _group(record: Record) -> str:
-    return record.group or "\n".join(" ".join(text.split()) for text in record.fields.values())
+    return record.group or "\n".join(one_line(text) for text in record.fields.values())
 
 
 def _destination(group: str, resplit: Resplit) -> Split:
@@ -126,19 +127,19 @@ def _folder(card: TaskCard, mirror: Path | None) -> Path:
     if mirror is None:
         raise SettingError(f"{card.name}: its records are not in the package; {remedy(card)}")
     folder = mirror / card.data_folder
-    lacking = [name for name in card.source.paths if not (folder / name).exists()]
+    missing = [name for name in card.source.paths if not (folder / name).exists()]
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder, needed for {card.name}; {remedy(card)}")
-    if card.source.access and lacking:
-        missing = ", ".join(lacking)
-        raise DataError(f"{folder}: lacks {missing}, needed for {card.name}; {remedy(card)}")
+    if card.source.access and missing:
+        names = ", ".join(missing)
+        raise DataError(f"{folder}: {names} missing, needed for {card.name}; {remedy(card)}")
     return folder
 
 
 def remedy(card: TaskCard, *more: TaskCard) -> str:
-    """Say how to come by a task's files: ask for them where they are not public.
+    """Return how to get a task's files: fetch them, or request them if they are not public.
 
-    Of ``more`` tasks, all public or all with the files of the first, it is said at once.
+    The text is also about ``more`` tasks, which are all public, or all have the files of ``card``.
     """
     source = card.source
     if not source.access:
@@ -172,8 +173,8 @@ def _read_splits(card: TaskCard, folder: Path) -> Splits:
         pairs = chain.from_iterable(read.values())
         file = next(file for file, record in pairs if record.id == repeated[0])
         raise file.error(
-            f"{card.name}: {len(repeated)} record ids stand more than once, the first in this "
-            "file; make them unique or leave reader.row.id out"
+            f"{card.name}: {len(repeated)} record ids are not unique, the first in this file; "
+            "make them unique or leave out reader.row.id"
         )
     return {split: tuple(record for _, record in pairs) for split, pairs in read.items()}
 
@@ -191,10 +192,8 @@ def _read(card: TaskCard, folder: Path, split: Split) -> Iterator[tuple[DataFile
     for address in addresses:
         for file in open_files(folder, address):
             for record in reader.read(file):
-                try:
+                with file.errors_at():
                     _check_record(card, record)
-                except DataError as error:
-                    raise file.error(str(error)) from error
                 yield file, record
 
 
@@ -210,19 +209,19 @@ def _check_record(card: TaskCard, record: Record) -> None:
         found = type(record.answer).__name__
         raise DataError(
             f"{card.name}: record {record.id}: the reader gives a {found}, but the card has "
-            f"answer = {card.answer!r}; mend one of the two"
+            f"answer = {card.answer!r}; correct one of the two"
         )
     known = LETTERS[: len(record.options)] if card.answer == "choice" else card.labels
     for label in _labels(record.answer):
         if label not in tuple(known):
             raise DataError(
-                f"{card.name}: record {record.id}: {_named(label)} is not in the card; "
+                f"{card.name}: record {record.id}: {_shown(label)} is not in the card; "
                 f"{did_you_mean(label, known)}"
             )
 
 
-def _named(label: str) -> str:
-    """Name a label of the data, unless it looks like text: a wrong column may hold notes."""
+def _shown(label: str) -> str:
+    """Return a label for a message, or its length if it may be clinical text of a wrong column."""
     is_word = len(label) <= 24 and not any(character.isspace() for character in label)
     return f"label {label!r}" if is_word else f"a label of {len(label)} characters"
 

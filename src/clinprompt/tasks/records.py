@@ -1,7 +1,7 @@
 """The values that a task is made of. Knows nothing of files, wording or models.
 
-A *record* is one row of a data set with its *answer*. A card's wording turns it into an *example*:
-the text that a language model reads and the text that it should write.
+A *record* is one entry of a data set with its *answer*. A card's wording turns it into an
+*example*: the text that a language model reads and the text that it should write.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from clinprompt.errors import DataError
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """A typed stretch of ``record.text``: from character ``start`` up to, not with, ``end``."""
+    """A typed part of ``record.text``: from character ``start`` up to but not including ``end``."""
 
     start: int
     end: int
@@ -30,14 +30,14 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class LabelAnswer:
-    """One label of the card's closed set (for multiple choice: the letter of the option)."""
+    """One of the card's labels, or the letter of an option for multiple choice."""
 
     label: str
 
 
 @dataclass(frozen=True, slots=True)
 class SpansAnswer:
-    """Entity mentions in order of appearance; ``ungrounded`` counts those not found in the text."""
+    """Entity mentions in order of appearance; ``ungrounded`` counts those missing in the text."""
 
     spans: tuple[Span, ...]
     ungrounded: int = 0
@@ -45,7 +45,7 @@ class SpansAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RelationsAnswer:
-    """Typed links in order of appearance; ``ungrounded`` counts those with an end not in it."""
+    """Typed links in order of appearance; ``ungrounded`` counts those with an end missing in it."""
 
     relations: tuple[Relation, ...]
     ungrounded: int = 0
@@ -53,14 +53,14 @@ class RelationsAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TextAnswer:
-    """Free text. ``text`` holds whitespace runs as single blanks."""
+    """Free text on one line, see ``one_line``."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unparseable:
-    """Model output that no rule of the format could read; it is counted, never dropped."""
+    """Model output that has not the format of an answer; it is counted as wrong, never dropped."""
 
     text: str
 
@@ -70,12 +70,11 @@ Answer = LabelAnswer | SpansAnswer | RelationsAnswer | TextAnswer | Unparseable
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row of a data set.
+    """One entry of a data set.
 
     ``fields`` are the values that the wording may name; offsets count characters of
-    ``fields["text"]``. ``options`` are the texts of a multiple-choice question, first is A.
-    Records with one ``group`` stay in one split. ``answer`` is None for a note that is still to be
-    annotated.
+    ``fields["text"]``. ``options`` are the options of a multiple-choice question, beginning with A.
+    Records with the same ``group`` stay in one split. ``answer`` is None if it is not known.
     """
 
     id: str
@@ -89,7 +88,7 @@ class Record:
         for span in spans_of(self.answer):
             if not 0 <= span.start < span.end <= len(self.text):
                 raise DataError(
-                    f"record {self.id}: span {span.start}-{span.end} ({span.type}) lies outside "
+                    f"record {self.id}: span {span.start}-{span.end} ({span.type}) is outside "
                     f"its text of {len(self.text)} characters; offsets count from 0 and the end "
                     "is exclusive"
                 )
@@ -100,18 +99,18 @@ class Record:
             case LabelAnswer(text) | TextAnswer(text):
                 texts.append(text)
         if not self.id:
-            raise DataError("a record has an empty id; give each one of its own")
+            raise DataError("a record has an empty id; give every record a different id")
         try:
             for text in texts:
                 text.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"record {self.id!a}: a text holds half a character (a lone surrogate); mend it"
+                f"record {self.id!a}: a text has half a character (a lone surrogate); correct it"
             ) from error
 
     @property
     def text(self) -> str:
-        """Return the text that offsets refer to (empty for tasks without spans)."""
+        """Return the text that offsets refer to, or nothing for tasks without spans."""
         return self.fields.get("text", "")
 
 
@@ -119,11 +118,11 @@ class Record:
 class Example:
     """A record as text: what the model reads (``input``) and what it should write (``target``).
 
-    ``pieces`` are the input in order: wording, field, wording, field, ..., wording. Only fields,
-    the odd ones, may be cut when the input is too long. ``choices`` are the only possible targets
-    of a closed label set (empty: the answer is written freely). ``target`` is None when the answer
-    is not known. ``is_instructed`` tells that the card's instruction goes first, ``is_shortened``
-    that a field is not all of the record's.
+    ``pieces`` are the parts of the input in order: wording, field, wording, field, ..., wording.
+    Only the fields (at odd positions) may be cut if the input is too long. ``choices`` are the
+    possible targets of a set of labels; if empty, the answer is written freely. ``target`` is None
+    if the answer is not known. ``is_instructed`` says that the input begins with the card's
+    instruction, ``is_shortened`` that it has only a part of a field.
     """
 
     task: str
@@ -138,6 +137,11 @@ class Example:
     def input(self) -> str:
         """Return the whole input text."""
         return "".join(self.pieces)
+
+
+def one_line(text: str) -> str:
+    """Return the text with every run of whitespace as a single blank, and none at its ends."""
+    return " ".join(text.split())
 
 
 def spans_of(answer: Answer | None) -> tuple[Span, ...]:

@@ -1,4 +1,4 @@
-"""A list of source and target tasks by name. Knows nothing of what the tasks are."""
+"""Read suites: named lists of source and target tasks. Knows nothing of the tasks."""
 
 import tomllib
 from importlib.resources import files
@@ -15,7 +15,7 @@ from clinprompt.tasks.card_errors import first_problem
 class Suite(Settings):
     """A named list of source tasks to learn from and target tasks to adapt to.
 
-    ``missing`` says, a line each, what a user must know that it lacks.
+    ``missing`` lists what users should know that the suite does not have, one line each.
     """
 
     name: str
@@ -27,7 +27,9 @@ class Suite(Settings):
     @model_validator(mode="after")
     def _keeps_targets_unseen(self) -> Self:
         if both := sorted(set(self.sources) & set(self.targets)):
-            raise ValueError(f"{both[0]} is a source and a target; a target must be unseen")
+            raise ValueError(
+                f"{both[0]} is a source and a target, but a target must be unseen; remove one"
+            )
         return self
 
 

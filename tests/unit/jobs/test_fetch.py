@@ -15,7 +15,7 @@ from clinprompt.errors import DataError, RunError, SettingError
 from clinprompt.jobs.fetch import choose_cards, fetch_cards
 from clinprompt.runs.suite_data import find_mirror
 from clinprompt.tasks.card import TaskCard, catalog, find_card
-from clinprompt.tasks.fetch.task_files import Route, data_cache
+from clinprompt.tasks.fetch.task_files import DownloadSource, data_cache
 from clinprompt.tasks.suite import find_suite
 
 ROWS = b"n,t,l\n1,a,1\n2,b,0\n"
@@ -37,7 +37,7 @@ def told():
 @pytest.fixture
 def route(site, told):
     with DownloadBar(told) as bar:
-        yield Route(bar, site.url, site.url, lambda _: None)
+        yield DownloadSource(bar, site.url, site.url, lambda _: None)
 
 
 def card(name, allows="any", file="a.csv", folder="", **source):
@@ -149,7 +149,7 @@ def test_what_cannot_be_had_is_named_and_the_rest_fetched(site, route, tmp_path)
 def test_what_is_not_public_is_told_before_the_network_fails(site, told, tmp_path):
     access = card("gated", access="sign the agreement of its authors", paths=("x.zip", "y.zip"))
     with DownloadBar(told) as bar:
-        nowhere = Route(bar, "http://127.0.0.1:9", "http://127.0.0.1:9", lambda _: None)
+        nowhere = DownloadSource(bar, "http://127.0.0.1:9", "http://127.0.0.1:9", lambda _: None)
         with pytest.raises(RunError, match="cannot be reached"):
             fetch_cards([card("open"), access], nowhere, folder=tmp_path)
     assert "gated: not public; sign the agreement of its authors, and put x.zip, y.zip into" in (

@@ -3,32 +3,18 @@
 import re
 
 import pytest
+from made_cards import CARD_TEXT
 
 from clinprompt.errors import DataError, SettingError
 from clinprompt.tasks.card import catalog, find_card, read_card
 from clinprompt.tasks.suite import find_suite
 
-CARD = """
-name = "mine"
-type = "nli"
-answer = "label"
-title = "Mine"
-metric = "accuracy"
-source = { repository = "here", license = "none stated", license_allows = "unstated" }
-reader = { name = "table", row = { fields = { text = "t" }, label = "l" } }
-files = { train = ["a.csv"] }
-labels = { 1 = "yes", 0 = "no" }
-[wording]
-version = 1
-template = "{{ text }} yes or no:"
-instruction = "Write yes or no."
-"""
 TRAIN, WHY = "train = { rows = 3 }", "reason = 'damaged'"
 
 
 def refusal(folder, old, new):
-    assert old in CARD
-    (folder / "card.toml").write_text(CARD.replace(old, new, 1))
+    assert old in CARD_TEXT
+    (folder / "card.toml").write_text(CARD_TEXT.replace(old, new, 1))
     with pytest.raises(DataError) as caught:
         find_card(str(folder))
     assert str(caught.value).startswith(f"{folder / 'card.toml'}: ")
@@ -36,7 +22,7 @@ def refusal(folder, old, new):
 
 
 def test_card_is_found_by_name_folder_or_file(tmp_path):
-    (tmp_path / "card.toml").write_text(CARD)
+    (tmp_path / "card.toml").write_text(CARD_TEXT)
     by_folder = find_card(str(tmp_path))
     assert by_folder == find_card(str(tmp_path / "card.toml"))
     assert by_folder.path == tmp_path / "card.toml"
@@ -68,7 +54,7 @@ def test_unknown_task_offers_the_nearest_names():
 def test_a_misspelt_folder_offers_the_nearest_and_not_the_whole_catalog(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-task").mkdir()
-    (tmp_path / "my-task" / "card.toml").write_text(CARD)
+    (tmp_path / "my-task" / "card.toml").write_text(CARD_TEXT)
     with pytest.raises(SettingError, match=r"'my-tsak/': did you mean my-task\? 'clinprompt tasks"):
         find_card("my-tsak/")
     with pytest.raises(SettingError) as caught:

@@ -3,37 +3,22 @@
 import hashlib
 
 import pytest
+from made_cards import CARD_TEXT
 
 from clinprompt.errors import DataError, SettingError
 from clinprompt.tasks.card import Resplit, find_card
 from clinprompt.tasks.load import load_task, move_groups
 from clinprompt.tasks.records import LabelAnswer, Record
 
-CARD = """
-name = "mine"
-type = "nli"
-answer = "label"
-title = "Mine"
-metric = "accuracy"
-source = { repository = "here", license = "none stated", license_allows = "unstated" }
-reader = { name = "table", row = { id = "n", fields = { text = "t" }, label = "l" } }
-files = { train = ["a.csv"] }
-labels = { 1 = "yes", 0 = "no" }
-[wording]
-version = 1
-template = "{{ text }} yes or no:"
-instruction = "Write yes or no."
-"""
 
-
-def load(folder, rows="n,t,l\n1,a,1\n2,b,0\n", card=CARD, **options):
+def load(folder, rows="n,t,l\n1,a,1\n2,b,0\n", card=CARD_TEXT, **options):
     (folder / "card.toml").write_text(card)
     (folder / "a.csv").write_text(rows)
     return load_task(find_card(str(folder)), None, **options)
 
 
 def with_setting(line):
-    return CARD.replace("files =", f"{line}\nfiles =")
+    return CARD_TEXT.replace("files =", f"{line}\nfiles =")
 
 
 def test_user_folder_loads_without_a_mirror(tmp_path):
@@ -76,7 +61,7 @@ def test_label_that_the_card_lacks_is_named_with_the_known_ones(tmp_path):
 
 
 def test_letter_beyond_the_options_is_refused(tmp_path):
-    card = CARD.replace('"nli"', '"qa"').replace('"label"', '"choice"')
+    card = CARD_TEXT.replace('"nli"', '"qa"').replace('"label"', '"choice"')
     card = card.replace('labels = { 1 = "yes", 0 = "no" }\n', "")
     card = card.replace('label = "l"', 'label = "l", options = ["t", "n"]')
     assert load(tmp_path, "n,t,l\n1,a,B\n", card).splits["train"][0].options == ("a", "1")
@@ -86,7 +71,7 @@ def test_letter_beyond_the_options_is_refused(tmp_path):
 
 def test_answer_of_another_kind_is_refused(tmp_path):
     with pytest.raises(DataError, match="reader gives a TextAnswer, but the card has answer"):
-        load(tmp_path, card=CARD.replace('label = "l"', 'text = "l"'))
+        load(tmp_path, card=CARD_TEXT.replace('label = "l"', 'text = "l"'))
 
 
 def test_repeated_ids_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Count what a task holds, and hold it against what its card states. Knows no wording."""
+"""Count the records and annotations of a task and compare them with its card. Knows no wording."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,10 +12,10 @@ Counts = Mapping[Kind, int]
 
 
 def num_annotations(card: TaskCard, records: Sequence[Record]) -> int:
-    """Return how much is annotated in records: mentions, links, positive rows, or else all rows.
+    """Return the number of annotations: mentions, links, positive records, or else all records.
 
-    A row is positive where its label is one that the card names positive, or, of candidate pairs,
-    not the one of unrelated pairs: so the number is that of the links, as publishers count them.
+    A record is positive if the card names its label positive. A candidate pair is also positive if
+    it has a link, so their number is the number of links, which publishers state.
     """
     negative = _negative(card)
     return sum(_count(card, record, negative) for record in records)
@@ -33,7 +33,7 @@ def counts_of(data: TaskData) -> dict[Split, Counts]:
 
 
 def mismatches(card: TaskCard, counts: Mapping[Split, Counts]) -> list[str]:
-    """Say where counts are not those of the card, or not what it accounts for as published."""
+    """Return a message for each count that differs from the card or its published numbers."""
     problems = [
         f"{split}: {counts[split][kind]} {kind}, but the card states {getattr(expected, kind)}"
         for split, expected in card.counts.items()
@@ -44,9 +44,9 @@ def mismatches(card: TaskCard, counts: Mapping[Split, Counts]) -> list[str]:
 
 
 def balances(card: TaskCard, counts: Mapping[Split, Counts]) -> tuple[Balance, ...]:
-    """Return each published number of the card with what was read of the same published split.
+    """Return each published number of the card with the number that was read of that split.
 
-    What ``resplit`` moved is counted where it was published.
+    Records that ``resplit`` moved count in the split in which they were published.
     """
     if card.published is None:
         return ()
@@ -64,7 +64,7 @@ def balances(card: TaskCard, counts: Mapping[Split, Counts]) -> tuple[Balance, .
 
 
 def _negative(card: TaskCard) -> str | None:
-    """Return the label of candidate pairs without a link, if rows are such pairs."""
+    """Return the label of candidate pairs without a link, or None if records are no such pairs."""
     view = getattr(card.reader, "view", None)
     return view.negative if isinstance(view, View) and view.answer == "pairs" else None
 

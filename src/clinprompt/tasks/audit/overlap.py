@@ -1,8 +1,7 @@
 """Find source records that share text with target records. Knows nothing of cards or wording.
 
-Two records overlap when they have a run of ``n`` words in common; words are runs of letters and
-digits in lower case. Training on such a source record could show a model the very text that it is
-tested on.
+Two records overlap if they have ``n`` consecutive words in common; words consist of letters and
+digits, in lower case. A source record that overlaps could show a model text that it is tested on.
 """
 
 import re
@@ -17,16 +16,16 @@ _WORD = re.compile(r"[^\W_]+")
 def drop_overlapping(
     sources: Sequence[TaskData], targets: Sequence[TaskData], n: int = 13
 ) -> tuple[tuple[TaskData, ...], dict[str, int]]:
-    """Return the sources without the records that overlap any target record, of any split.
+    """Return the sources without the records that overlap any target record of any split.
 
-    Fields, options and text answers are compared. Targets whose records are the sentences of notes
-    are read through, as a run of words may go on in the next sentence. Also returns the number of
-    records dropped, by task name.
+    Fields, options and text answers are compared. The texts of a target with mentions are joined,
+    because they may be consecutive sentences of a note. Also returns the number of dropped records
+    by task name.
     """
     assert n > 0
     numbers: dict[str, int] = {}
     seen = {
-        gram for target in targets for text in _running(target) for gram in _grams(text, n, numbers)
+        gram for target in targets for text in _joined(target) for gram in _grams(text, n, numbers)
     }
     kept, num_dropped = [], {}
     for source in sources:
@@ -41,10 +40,10 @@ def drop_overlapping(
 
 
 def drop_copies_of_test(data: TaskData) -> tuple[TaskData, int]:
-    """Return a task without the training records that read like one of its test records.
+    """Return a task without the training records whose text equals that of a test record.
 
-    Answers do not count, nor do case, punctuation and white space. Also returns how many were
-    dropped.
+    Answers, case, punctuation and whitespace do not count. Also returns the number of dropped
+    records.
     """
     tested = {_question(record) for record in data.splits["test"]}
     copies = frozenset(r.id for r in data.splits["train"] if _question(r) in tested)
@@ -62,8 +61,8 @@ def _records(tasks: Sequence[TaskData]) -> Iterator[Record]:
             yield from records
 
 
-def _running(task: TaskData) -> Iterator[str]:
-    """Yield the texts of a task, those of mentions in one running text a split."""
+def _joined(task: TaskData) -> Iterator[str]:
+    """Yield the texts of a task; those of a task with mentions as one text per split."""
     for records in task.splits.values():
         if task.card.answer == "spans":
             yield "\n".join(record.text for record in records)
@@ -73,7 +72,10 @@ def _running(task: TaskData) -> Iterator[str]:
 
 
 def _grams(text: str, n: int, numbers: dict[str, int]) -> Iterator[int]:
-    """Yield a hash of each run of n words; of the words' numbers, as those of texts vary by run."""
+    """Yield a hash of every n consecutive words.
+
+    The hash is of the words' numbers, because Python's hashes of texts differ between processes.
+    """
     words = [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())]
     for start in range(len(words) - n + 1):
         yield hash(tuple(words[start : start + n]))

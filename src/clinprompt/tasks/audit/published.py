@@ -1,4 +1,4 @@
-"""Say how much a publisher states, and what of it a task leaves out. Knows no records."""
+"""Describe the numbers that a publisher states and why a task has others. Knows no records."""
 
 from collections.abc import Iterator, Mapping
 from typing import Literal, Self, get_args
@@ -14,7 +14,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Stated(Settings):
-    """How much a published split, or the whole set, is said to hold: rows, annotations or both."""
+    """The rows, annotations or both that are stated for a published split or the whole set."""
 
     rows: int | None = Field(default=None, ge=0)
     annotations: int | None = Field(default=None, ge=0)
@@ -22,14 +22,14 @@ class Stated(Settings):
     @model_validator(mode="after")
     def _states_something(self) -> Self:
         if self.rows is None and self.annotations is None:
-            raise ValueError("states neither rows nor annotations")
+            raise ValueError("states neither rows nor annotations; give one")
         return self
 
 
 class Difference(Settings):
-    """Why so many rows or annotations of a published split (else of some split) are not read.
+    """Why some rows or annotations of a published split (``all``: of any split) are not read.
 
-    In a list ``added``: why so many are read beside those that are stated.
+    In the list ``added``: why some are read that are not stated.
     """
 
     split: Part = "all"
@@ -40,12 +40,12 @@ class Difference(Settings):
     @model_validator(mode="after")
     def _counts_something(self) -> Self:
         if self.rows is None and self.annotations is None:
-            raise ValueError("counts neither rows nor annotations")
+            raise ValueError("counts neither rows nor annotations; give one")
         return self
 
 
 class Balance(Settings):
-    """One stated number beside what was read: even where stated + added = read + left out."""
+    """One stated number and the number read; even if stated + added = read + left out."""
 
     split: Part
     kind: Kind
@@ -56,11 +56,11 @@ class Balance(Settings):
 
     @property
     def is_even(self) -> bool:
-        """Tell whether all that is stated is accounted for."""
+        """Return whether the differences explain the number read."""
         return self.stated + self.added == self.read + self.left_out
 
     def __str__(self) -> str:
-        """Say what is off, in one clause."""
+        """Return both numbers with their differences."""
         added = f" + {self.added} added" if self.added else ""
         return (
             f"published {self.split}: {self.stated} {self.kind} stated{added}, but {self.read} "
@@ -69,11 +69,11 @@ class Balance(Settings):
 
 
 class Published(Settings):
-    """What the publisher states of a set, and why a task reads another number of it.
+    """The numbers that the publisher states for a set, and why a task has other numbers.
 
-    ``train``, ``validation`` and ``test`` are the published splits: one that a ``resplit`` takes
-    from counts whole. ``all`` is the whole set. Of ``all``, every difference counts; of a split,
-    those that name it.
+    ``train``, ``validation`` and ``test`` are the published splits, before any ``resplit``. ``all``
+    is the whole set; every difference counts for it. For a split, the differences that name it
+    count.
     """
 
     all: Stated | None = None
@@ -93,17 +93,17 @@ class Published(Settings):
                 if getattr(one, kind) and all(number is None for number in stated):
                     raise ValueError(
                         f"{getattr(one, kind)} {kind} of {one.split} differ, but no {kind} of it "
-                        f"are stated; add published.{one.split}.{kind} or leave them out"
+                        f"are stated; add published.{one.split}.{kind} or remove the difference"
                     )
         return self
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Return the splits that are stated, ``all`` for the whole set."""
+        """Return the splits with stated numbers; ``all`` is the whole set."""
         return tuple(part for part in PARTS if getattr(self, part))
 
     def balances(self, read: Mapping[Part, Mapping[Kind, int]]) -> Iterator[Balance]:
-        """Yield each stated number with what was read of the same published split."""
+        """Yield each stated number with the number read of the same published split."""
         for part in self.parts:
             for kind in KINDS:
                 stated = self._stated(part, kind)

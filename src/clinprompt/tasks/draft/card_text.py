@@ -1,6 +1,6 @@
-"""Write a first card for a user's task, each line explained. Knows no files but by their names.
+"""Write a first card for a user's task with a comment on every line. Opens no files.
 
-The card is a draft: whoever knows the task mends the words. ``tasks/card.py`` reads it.
+The card is a draft: the user corrects its words. ``tasks/card.py`` reads it.
 """
 
 import json
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clinprompt.tasks.card import METRICS, AnswerKind, Metric, Resplit, Split, TaskType
+from clinprompt.tasks.records import one_line
 
 _NEGATIVE = frozenset({"0", "no", "false", "none", "negative", "other", "no relation", "na"})
 _NAMES = {"0": "no", "1": "yes", "false": "no", "true": "yes"}
@@ -17,14 +18,29 @@ _BARE_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WIDTH = 90
 _OF_LABELS = '# {{ labels }} and {{ either }} are the words above: "a, b, c" and "a, b or c".\n'
 _INTRODUCTION = """\
-# A task of your own, drafted by `clinprompt tasks new`. Mend its words, then look at it again with
+# A task drafted by `clinprompt tasks new`. Correct its words, then look at the result with
 # `clinprompt tasks show FOLDER`.
 """
+_FILES_NOTE = 'paths from this folder, or patterns such as "notes/*.ann"'
+_RESPLIT = "[resplit] # makes the splits that have no file; a group stays together"
+_LABELS = "[labels] # label in the data = the word that the model reads and writes"
+_READER_NOTES = {
+    "name": "the format of the files; each reader has its own settings",
+    "row": "which column becomes what: fields, id, group, label, text, options",
+    "spans": "the key with the list of mentions",
+    "view": "which task the annotation makes: entities | relations | pairs",
+    "bare_type": "the type of tags that name none",
+}
+_Setting = tuple[str, Any, str]  # key, value and note
+_SOURCE: tuple[_Setting, ...] = (
+    ("repository", "own", "where the data comes from"),
+    ("license", "own", "who may use it"),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Sketch:
-    """What is known of a task before it has a card."""
+class CardContents:
+    """The values from which a card is written."""
 
     name: str
     type: TaskType
@@ -37,9 +53,9 @@ class Sketch:
 
 
 def label_names(labels: Iterable[str]) -> dict[str, str]:
-    """Return a word for each label, made from it: "adverse event" for ADVERSE_EVENT.
+    """Return a word for each label, made from its name: "adverse event" for ADVERSE_EVENT.
 
-    No two words are the same; 0 and 1, true and false become no and yes where both are there.
+    All words differ. If the labels are 0 and 1, or true and false, the words are no and yes.
     """
     known = tuple(labels)
     is_yes_no = {label.casefold() for label in known} in ({"0", "1"}, {"true", "false"})
@@ -57,125 +73,98 @@ def _free(word: str, used: Collection[str]) -> str:
     return free
 
 
-def write_card(sketch: Sketch) -> str:
+def write_card(contents: CardContents) -> str:
     """Return the card as TOML."""
-    parts = [_INTRODUCTION, _head(sketch), _reader(sketch.reader), _files(sketch)]
-    if sketch.resplit:
-        parts.append(_resplit(sketch.resplit))
-    names = label_names(sketch.labels)
+    names = label_names(contents.labels)
+    reader = [(key, value, _READER_NOTES.get(key, "")) for key, value in contents.reader.items()]
+    files = [(split, paths, _FILES_NOTE) for split, paths in contents.files.items()]
+    parts = [
+        _INTRODUCTION,
+        _section("", _head(contents)).removeprefix("\n"),
+        _section("[source]", _SOURCE),
+        _section("[reader]", reader),
+        _section("[files]", files),
+    ]
+    if contents.resplit:
+        parts.append(_section(_RESPLIT, _resplit(contents.resplit)))
     if names:
-        parts.append(_labels(names))
-    parts.append(_wording(sketch, names))
+        parts.append(_section(_LABELS, [(label, word, "") for label, word in names.items()]))
+    parts.append(_wording(contents, names))
     return "\n".join(parts)
 
 
-def _head(sketch: Sketch) -> str:
-    metric = _metric(sketch)
-    lines: list[tuple[str, Any, str]] = [
-        ("name", sketch.name, "letters, digits, '.', '_' and '-'"),
-        ("type", sketch.type, "ner | re | qa | nli | summarization"),
-        ("answer", sketch.answer, "spans | relations | label | choice | text"),
-        ("title", sketch.name, "one line for lists and reports: what is asked of which texts"),
-        ("metric", metric, _metric_note(sketch.answer, metric)),
+def _head(contents: CardContents) -> list[_Setting]:
+    metric = _metric(contents)
+    settings: list[_Setting] = [
+        ("name", contents.name, "letters, digits, '.', '_' and '-'"),
+        ("type", contents.type, "ner | re | qa | nli | summarization"),
+        ("answer", contents.answer, "spans | relations | label | choice | text"),
+        ("title", contents.name, "one line for lists and reports: the question and the texts"),
+        ("metric", metric, _metric_note(contents.answer, metric)),
     ]
-    if sketch.type == "re":
-        setting = "end-to-end" if sketch.answer == "relations" else "gold-entities"
-        lines.append(
-            ("setting", setting, "gold-entities where mentions or a marked pair are given")
+    if contents.type == "re":
+        setting = "end-to-end" if contents.answer == "relations" else "gold-entities"
+        settings.append(
+            ("setting", setting, "gold-entities if mentions or a marked pair are given")
         )
     if metric == "positive_f1":
-        lines.append(("positive", _positive(sketch.labels), "the labels that the metric counts"))
-    source = [
-        ("repository", "own", "where the data comes from"),
-        ("license", "own", "who may use it"),
-    ]
-    return "\n".join([*_lines(lines), "", "[source]", *_lines(source), ""])
+        settings.append(
+            ("positive", _positive(contents.labels), "the labels that the metric counts")
+        )
+    return settings
 
 
-def _metric(sketch: Sketch) -> Metric:
-    """Return the metric to begin with: the usual one, F1 for labels that are not equally wanted."""
-    if sketch.type == "re" and sketch.answer == "label":
-        return "positive_f1" if _positive(sketch.labels) else "macro_f1"
-    if sketch.type == "qa" and sketch.answer == "text":
+def _metric(contents: CardContents) -> Metric:
+    """Return the usual metric: F1 for relation labels, token F1 for free answers to questions."""
+    if contents.type == "re" and contents.answer == "label":
+        return "positive_f1" if _positive(contents.labels) else "macro_f1"
+    if contents.type == "qa" and contents.answer == "text":
         return "token_f1"
-    return METRICS[sketch.answer][0]
+    return METRICS[contents.answer][0]
 
 
 def _metric_note(answer: AnswerKind, metric: Metric) -> str:
     others = [other for other in METRICS[answer] if other != metric]
-    return f"or {' or '.join(others)}" if others else "the one metric for this answer"
+    return f"or {' or '.join(others)}" if others else "the only metric for this answer"
 
 
 def _positive(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels beside the one that says that nothing is there, where there is such."""
+    """Return the labels that do not mean "nothing there"; none if no label means that."""
     found = tuple(label for label in labels if _words(label) not in _NEGATIVE)
     return found if len(found) < len(labels) else ()
 
 
-def _reader(reader: Mapping[str, Any]) -> str:
-    notes = {
-        "name": "the format of the files; each reader has settings of its own",
-        "row": "what becomes of which column: fields, id, group, label, text, options",
-        "spans": "the key with the list of mentions",
-        "view": "which task the annotation makes: entities | relations | pairs",
-        "tag": "the column of the tags; the first is 0",
-        "bare_type": "the type of tags that name none",
-    }
-    lines = [(key, value, notes.get(key, "")) for key, value in reader.items()]
-    return "\n".join(["[reader]", *_lines(lines), ""])
+def _resplit(resplit: Resplit) -> list[_Setting]:
+    shares = {"validation": resplit.validation, "test": resplit.test}
+    note = "the share of groups to move there"
+    settings: list[_Setting] = [(split, share, note) for split, share in shares.items() if share]
+    return [*settings, ("seed", resplit.seed, "another number gives another split")]
 
 
-def _files(sketch: Sketch) -> str:
-    note = 'paths from this folder, or patterns such as "notes/*.ann"'
-    lines = [(split, paths, note) for split, paths in sketch.files.items()]
-    return "\n".join(["[files]", *_lines(lines), ""])
-
-
-def _resplit(resplit: Resplit) -> str:
-    values = {"validation": resplit.validation, "test": resplit.test}
-    lines: list[tuple[str, Any, str]] = [
-        (split, share, "the share of groups to move there")
-        for split, share in values.items()
-        if share
-    ]
-    lines.append(("seed", resplit.seed, "another number, another split"))
-    return "\n".join(
-        [
-            "[resplit] # makes the splits that no file is named for; a group stays together",
-            *_lines(lines),
-            "",
-        ]
+def _wording(contents: CardContents, names: Mapping[str, str]) -> str:
+    template, instruction = _wordings(contents, len(names))
+    long = tuple(
+        name for name in contents.fields if name != "question" or len(contents.fields) == 1
     )
-
-
-def _labels(names: Mapping[str, str]) -> str:
-    lines = [f"{_key(label)} = {toml_value(word)}" for label, word in names.items()]
-    head = "[labels] # each label of the data = the plain word that the model reads and writes"
-    return "\n".join([head, *lines, ""])
-
-
-def _wording(sketch: Sketch, names: Mapping[str, str]) -> str:
-    template, instruction = _wordings(sketch, len(names))
-    long = tuple(name for name in sketch.fields if name != "question" or len(sketch.fields) == 1)
     cut = toml_value(long if len(long) > 1 else long[0])
     return f'''[wording]
 version = 1 # raise it when the wording changes
-# The input, a jinja template over {", ".join(sketch.fields)}. It ends where the answer begins.
+# The input, a jinja template over {", ".join(contents.fields)}. It ends where the answer begins.
 {_OF_LABELS if names else ""}\
 template = """
 {template}"""
-cut = {cut} # its middle is cut where the input is too long
-# Stands before the input where a model is asked that was not trained for the task.
+cut = {cut} # the middle of this is cut if the input is too long
+# Goes before the input if the model was not trained for the task.
 instruction = """
 {instruction}"""
 '''
 
 
-def _wordings(sketch: Sketch, num_labels: int) -> tuple[str, str]:
+def _wordings(contents: CardContents, num_labels: int) -> tuple[str, str]:
     """Return the template and the instruction for a kind of answer."""
     labels, either = "{{ labels }}", "{{ either }}"
     none = "Write none when there is none."
-    kind = "qa" if sketch.answer == "text" and sketch.type == "qa" else sketch.answer
+    kind = "qa" if contents.answer == "text" and contents.type == "qa" else contents.answer
     form = "" if num_labels == 1 else " as `type: mention`,"
     end, instruction = {
         "spans": (
@@ -196,7 +185,7 @@ def _wordings(sketch: Sketch, num_labels: int) -> tuple[str, str]:
         "qa": ("Answer:", "Answer the question in a few words."),
         "text": ("Summary:", "Sum up the text in a few sentences."),
     }[kind]
-    fields = (f"{_lead(name)}{{{{ {name} }}}}" for name in sketch.fields)
+    fields = (f"{_lead(name)}{{{{ {name} }}}}" for name in contents.fields)
     return "\n".join([*fields, end]), instruction
 
 
@@ -205,21 +194,21 @@ def _lead(name: str) -> str:
 
 
 def _words(label: str) -> str:
-    """Return a label's words: parted at marks and at capitals that follow small letters."""
-    parted = re.sub(r"(?<=[a-zà-ÿ0-9])(?=[A-Z][a-z])", " ", label)
-    return " ".join(re.sub(r"[\W_]+", " ", parted).lower().split())
+    """Return a label's words, split at punctuation and at capitals after lower-case letters."""
+    spaced = re.sub(r"(?<=[a-zà-ÿ0-9])(?=[A-Z][a-z])", " ", label)
+    return one_line(re.sub(r"[\W_]+", " ", spaced).lower())
 
 
-def _lines(settings: Sequence[tuple[str, Any, str]]) -> list[str]:
-    """Return ``key = value # note`` lines, the note above where the line would be long."""
-    lines = []
+def _section(head: str, settings: Sequence[_Setting]) -> str:
+    """Return ``key = value # note`` lines; a note goes above its line if that would be too long."""
+    lines = [head]
     for key, value, note in settings:
         setting = f"{_key(key)} = {toml_value(value)}"
         is_long = len(setting) + len(note) > _WIDTH
         lines += (
             [f"# {note}", setting] if note and is_long else [f"{setting} # {note}".rstrip(" #")]
         )
-    return lines
+    return "\n".join([*lines, ""])
 
 
 def _key(key: str) -> str:
@@ -227,7 +216,7 @@ def _key(key: str) -> str:
 
 
 def toml_value(value: Any) -> str:  # noqa: ANN401 - whatever a card can hold
-    """Return a value as a card writes it."""
+    """Return a value in TOML."""
     match value:
         case str():
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,7 +1,7 @@
-"""Tell which column of a table is what, by usual names. Knows nothing of files or wording.
+"""Guess by usual names what each column of a table is. Knows nothing of files or wording.
 
-The keys of JSON lines are columns too. What cannot be told is an error that lists the columns and
-names the option that tells it.
+The keys of JSON Lines are columns too. If no guess is possible, the error lists the columns and
+names the option with which the user names the column.
 """
 
 import re
@@ -15,8 +15,9 @@ from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import AnswerKind, Split, TaskType
 from clinprompt.tasks.readers.generic.jsonl import parse_span
 from clinprompt.tasks.readers.generic.rows import LETTERS
+from clinprompt.tasks.records import one_line
 
-Row = Mapping[str, object]
+Values = Mapping[str, object]
 
 _TEXTS = "text note note_text notes sentence report document abstract passage body content input"
 _USUAL: Mapping[str, tuple[str, ...]] = {
@@ -50,8 +51,8 @@ _LONGEST_LABEL = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """The columns that a user names; ``label`` is the one that holds the answer of any kind."""
+class NamedColumns:
+    """The columns that a user names; ``label`` is the column of the answer, whatever its kind."""
 
     text: tuple[str, ...] = ()
     label: str = ""
@@ -60,8 +61,8 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """What the columns are: ``row`` and ``spans`` of a reader, the kind of answer, guesses."""
+class ColumnRoles:
+    """The settings ``row`` and ``spans`` of a reader, the kind of answer, and notes on guesses."""
 
     row: Mapping[str, Any]
     answer: AnswerKind
@@ -69,19 +70,18 @@ class Columns:
     notes: tuple[str, ...] = ()
 
 
-def tell_columns(
-    type_: TaskType, rows: Mapping[Split, Sequence[Row]], named: Named, place: str
-) -> Columns:
-    """Tell which column is the text, the question, the answer and so on; ``place`` is for errors.
+def assign_columns(
+    type_: TaskType, rows: Mapping[Split, Sequence[Values]], named: NamedColumns, place: str
+) -> ColumnRoles:
+    """Find the columns of the text, the question, the answer and so on; errors name ``place``.
 
     Raises:
-        DataError: a column that the type needs is not among the usual names, or holds something
-            that cannot be its answer.
-        SettingError: a column that the user named is not there, or has no part in the type.
+        DataError: no column that the type needs has a usual name, or its values cannot be answers.
+        SettingError: a column that the user named is missing, or the type does not use it.
     """
     _check_parts(type_, named, place)
-    told = {*named.text, named.label, named.question, *named.options}
-    search = _Search(rows, place, told)  # what is told is not guessed for anything else
+    taken = {*named.text, named.label, named.question, *named.options}
+    search = _Search(rows, place, taken)
     match type_:
         case "ner":
             return _ner(search, named)
@@ -92,36 +92,36 @@ def tell_columns(
         case "summarization":
             fields = {"text": search.find("text", *named.text[:1])}
             target = search.find("summary", named.label)
-            return Columns({"fields": fields, "text": target, **search.keys()}, "text")
+            return ColumnRoles({"fields": fields, "text": target, **search.keys()}, "text")
         case "re":
             fields = {"text": search.find("text", *named.text[:1])}
             label = search.label("label", named.label)
-            return Columns({"fields": fields, "label": label, **search.keys()}, "label")
+            return ColumnRoles({"fields": fields, "label": label, **search.keys()}, "label")
 
 
-def _check_parts(type_: TaskType, named: Named, place: str) -> None:
+def _check_parts(type_: TaskType, named: NamedColumns, place: str) -> None:
     most = 2 if type_ == "nli" else 1
     if len(named.text) > most or ((named.question or named.options) and type_ != "qa"):
         raise SettingError(
-            f"{place}: type {type_} takes --text {'twice' if most == 2 else 'once'} at most, and "
-            "only qa takes --question and --options; leave out what has no effect"
+            f"{place}: type {type_} takes --text at most {'twice' if most == 2 else 'once'}, and "
+            "only qa takes --question and --options; leave out the others"
         )
 
 
-def _ner(search: "_Search", named: Named) -> Columns:
+def _ner(search: "_Search", named: NamedColumns) -> ColumnRoles:
     fields = {"text": search.find("text", *named.text[:1])}
     spans = search.find("spans", named.label)
     lists = [cast("list[object]", row[spans]) for row in search.rows if _is_list(row.get(spans))]
-    found = [[one for value in held if (one := parse_span(value))] for held in lists]
+    found = [[one for value in listed if (one := parse_span(value))] for listed in lists]
     forms = dict.fromkeys(form for own in found for form, _ in own)
-    notes = [f"mentions: column {spans}, as {' and '.join(forms)}"]  # the reader names other forms
+    notes = [f"mentions: column {spans}, as {' and '.join(forms)}"]  # the reader refuses others
     mentions, kept = sum(map(len, found)), sum(len({span for _, span in own}) for own in found)
     notes += repeated(mentions - kept, mentions)
-    return Columns({"fields": fields, **search.keys()}, "spans", spans, tuple(notes))
+    return ColumnRoles({"fields": fields, **search.keys()}, "spans", spans, tuple(notes))
 
 
 def repeated(num_repeated: int, num_mentions: int) -> tuple[str, ...]:
-    """Say how many mentions are left out as they repeat another, if any do."""
+    """Return a note on the number of mentions that repeat another, if there are any."""
     if not num_repeated:
         return ()
     return (
@@ -134,7 +134,7 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list)
 
 
-def _nli(search: "_Search", named: Named) -> Columns:
+def _nli(search: "_Search", named: NamedColumns) -> ColumnRoles:
     first = search.find("first", *named.text[:1])
     fields = {"text": first}
     if len(named.text) != 1:  # one text alone is a plain classification
@@ -142,10 +142,10 @@ def _nli(search: "_Search", named: Named) -> Columns:
         fields["statement"] = search.find("second", *named.text[1:2], remedy=remedy)
     label = search.label("label", named.label)
     keys = {"group": first, **search.keys()} if len(fields) > 1 else search.keys()
-    return Columns({"fields": fields, "label": label, **keys}, "label")
+    return ColumnRoles({"fields": fields, "label": label, **keys}, "label")
 
 
-def _qa(search: "_Search", named: Named) -> Columns:
+def _qa(search: "_Search", named: NamedColumns) -> ColumnRoles:
     fields = {"question": search.find("question", named.question)}
     options = search.options(named.options)
     context = search.find("context", *named.text[:1], is_needed=False)
@@ -155,32 +155,34 @@ def _qa(search: "_Search", named: Named) -> Columns:
     keys = {"group": context, **search.keys()} if context else search.keys()
     if options:
         search.check_letters(answer)
-        return Columns({"fields": fields, "label": answer, "options": options, **keys}, "choice")
+        return ColumnRoles(
+            {"fields": fields, "label": answer, "options": options, **keys}, "choice"
+        )
     if search.is_closed(answer):
-        return Columns({"fields": fields, "label": answer, **keys}, "label")
-    return Columns({"fields": fields, "text": answer, **keys}, "text")
+        return ColumnRoles({"fields": fields, "label": answer, **keys}, "label")
+    return ColumnRoles({"fields": fields, "text": answer, **keys}, "text")
 
 
 @dataclass(slots=True)
 class _Search:
-    """Looks for columns one after another; holds those that are taken."""
+    """Finds columns one after another and remembers in ``taken`` those that have a role."""
 
-    by_split: Mapping[Split, Sequence[Row]]
+    by_split: Mapping[Split, Sequence[Values]]
     place: str
     taken: set[str]
-    rows: tuple[Row, ...] = ()
+    rows: tuple[Values, ...] = ()
 
     def __post_init__(self) -> None:
         self.rows = tuple(chain.from_iterable(self.by_split.values()))
         if not self.rows:
-            raise DataError(f"{self.place}: holds no records; give files that have some")
+            raise DataError(f"{self.place}: holds no records; give files with records")
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for row in self.rows for name in row))
 
     def find(self, role: str, given: str = "", *, is_needed: bool = True, remedy: str = "") -> str:
-        """Return the column that was given for a role, or else the one most usual for it."""
+        """Return the column that is given for a role, or the one with the most usual name."""
         if given:
             if given not in self.names:
                 raise SettingError(f"{self.place}: no column {given!r}; {self.shown(given)}")
@@ -193,11 +195,11 @@ class _Search:
         raise DataError(
             f"{self.place}: no column has a usual name for the {_SHOWN.get(role, role)} "
             f"({', '.join(_USUAL[role][:4])} ...); {self.shown()}; "
-            f"{remedy or f'tell it with {option} COLUMN'}"
+            f"{remedy or f'name it with {option} COLUMN'}"
         )
 
     def label(self, role: str, given: str) -> str:
-        """Return the column of a label: few short values, which stand in several rows each."""
+        """Return the column of a label: few short values, each in several rows."""
         name = self.find(role, given)
         self._check_filled(name)
         values = self.values(name)
@@ -209,9 +211,9 @@ class _Search:
             raise DataError(
                 f"{self.place}: column {name} holds {len(values)} different values of up to "
                 f"{longest} characters in {len(self.rows)} rows, but labels are at most "
-                f"{_MOST_LABELS}, of at most {_LONGEST_LABEL} characters, and stand in several "
-                f"rows each; tell the right one with --label COLUMN{hint}; for free answers "
-                "make a task of type qa or summarization"
+                f"{_MOST_LABELS}, of at most {_LONGEST_LABEL} characters, each in several rows; "
+                f"name the right column with --label COLUMN{hint}; for free answers make a task "
+                "of type qa or summarization"
             )
         return name
 
@@ -221,19 +223,19 @@ class _Search:
             if rows and blank[split] == len(rows):
                 raise DataError(
                     f"{self.place}: column {name} has no value in all {len(rows)} rows of {split}; "
-                    "label them, or take the files of that split away"
+                    "label them, or remove the files of that split"
                 )
         if num := sum(blank.values()):
             raise DataError(
                 f"{self.place}: column {name} is empty in {num} of {len(self.rows)} rows; every "
-                "row needs a label: give them one or take them out"
+                "row needs a label: add one, or remove these rows"
             )
 
-    def _num_blank(self, name: str, rows: Sequence[Row]) -> int:
+    def _num_blank(self, name: str, rows: Sequence[Values]) -> int:
         return sum(row.get(name) is None or not str(row[name]).strip() for row in rows)
 
     def options(self, given: tuple[str, ...]) -> str | tuple[str, ...]:
-        """Return the column of all options or one column each, A first; nothing without options."""
+        """Return the column of all options, or one column per option in order, or nothing."""
         if given:
             found = tuple(self.find("options", name) for name in given)
             return found if len(found) > 1 else found[0]
@@ -259,21 +261,21 @@ class _Search:
         if not {value.upper() for value in self.values(name)} <= set(LETTERS):
             raise DataError(
                 f"{self.place}: column {name} must hold the letter of the right option, A for the "
-                "first; write letters there, or tell another column with --label COLUMN"
+                "first; write letters there, or name another column with --label COLUMN"
             )
 
     def is_closed(self, name: str) -> bool:
-        """Tell whether a column holds few short values, each several times."""
+        """Return whether a column has few short values that repeat."""
         values = self.values(name)
         short = all(len(value) <= _LONGEST_LABEL for value in values)
         return short and len(values) <= 10 and len(self.rows) >= 2 * len(values)
 
     def values(self, name: str) -> set[str]:
         """Return the different values of a column."""
-        return {" ".join(str(row.get(name, "")).split()) for row in self.rows}
+        return {one_line(str(row.get(name, ""))) for row in self.rows}
 
     def keys(self) -> dict[str, str]:
-        """Return the columns that name and group records: no value twice, and some value twice."""
+        """Return the columns of ids (all values differ) and of groups (some values repeat)."""
         keys = {}
         for role in ("id", "group"):
             whole = (name for name in self._usual(role) if self._is_whole(name))
@@ -287,20 +289,21 @@ class _Search:
         return keys
 
     def shown(self, sought: str = "") -> str:
-        """Return the columns for the eye, unless they look like the first row of a bare table.
+        """Return a text that lists the columns, or only those similar to ``sought``.
 
-        Those that are near to what is ``sought`` are shown alone.
+        Columns that look like the first row of a table without a header are not shown, because
+        they may be clinical text.
         """
         names = self.names
         if are_names(names) and not any(name in self.values(name) for name in names):
             return did_you_mean(sought, names) if sought else f"it has: {', '.join(names)}"
         return (
             f"its {len(names)} columns look like a row, not like names; if the table has no "
-            "header, name columns by number, the first is 0"
+            "header, name columns by number from 0"
         )
 
     def _usual(self, role: str) -> tuple[str, ...]:
-        """Return the free columns whose names are usual for a role, the most usual first."""
+        """Return the columns without a role whose names are usual for this one, best first."""
         by_name = {_plain(name): name for name in self.names if name not in self.taken}
         return tuple(by_name[usual] for usual in _USUAL[role] if usual in by_name)
 
@@ -313,12 +316,12 @@ class _Search:
 
 
 def are_names(words: Iterable[str]) -> bool:
-    """Tell whether words look like names of columns, not like texts or numbers."""
+    """Return whether words look like column names and not like texts or numbers."""
     return all(map(_NAME.fullmatch, words))
 
 
 def is_usual(name: str) -> bool:
-    """Tell whether a column of that name is known in any role."""
+    """Return whether a column name is usual for any role."""
     return any(_plain(name) in usual for usual in _USUAL.values())
 
 

@@ -1,7 +1,7 @@
-"""Look into data files to tell how they are to be read. Knows usual names, writes nothing."""
+"""Detect from the content of data files how to read them. Writes nothing."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -9,13 +9,13 @@ from typing import Any
 
 from clinprompt.errors import SettingError
 from clinprompt.tasks.card import SPLITS, TASK_TYPES, AnswerKind, TaskType
-from clinprompt.tasks.draft.columns import Columns, Named, Row, repeated, tell_columns
-from clinprompt.tasks.draft.own_files import Kind, Origin, open_origin
-from clinprompt.tasks.draft.table_layout import tell_table
-from clinprompt.tasks.readers.generic.brat import count_held
+from clinprompt.tasks.draft.columns import ColumnRoles, NamedColumns, assign_columns, repeated
+from clinprompt.tasks.draft.own_files import Kind, OwnFiles, open_own_files
+from clinprompt.tasks.draft.table_layout import detect_table
+from clinprompt.tasks.readers.generic.brat import count_mentions
 from clinprompt.tasks.readers.generic.conll import TAG
 from clinprompt.tasks.readers.generic.data_files import DataFile
-from clinprompt.tasks.readers.generic.json_tables import parse_object
+from clinprompt.tasks.readers.generic.json_tables import load_lines
 
 _TYPES: Mapping[Kind, tuple[TaskType, ...]] = {
     "brat": ("ner", "re"),
@@ -28,10 +28,10 @@ _BARE_TYPE = "ENTITY"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a look into files tells: the reader's settings, the kind of answer, the fields.
+class DetectedReader:
+    """The settings of a reader, the kind of answer and the fields of records.
 
-    ``notes`` say what was guessed, and what is read otherwise than it stands there.
+    ``notes`` say what was guessed, and what is not read as it is in the files.
     """
 
     reader: Mapping[str, Any]
@@ -40,81 +40,84 @@ class Told:
     notes: tuple[str, ...] = ()
 
 
-def look(place: Path, origin: Origin, type_: TaskType, named: Named) -> Told:
-    """Tell from the files what a card needs to say of them; ``place`` is for errors.
+def detect_reader(
+    place: Path, own: OwnFiles, type_: TaskType, named: NamedColumns
+) -> DetectedReader:
+    """Detect the settings that a card needs to read the files; errors name ``place``.
 
     Raises:
-        SettingError: the format makes no task of that type, or a named column is not there.
-        DataError: a file cannot be read, or it cannot be told what is what.
+        SettingError: the format cannot hold a task of that type, or a named column is missing.
+        DataError: a file cannot be read, or the meaning of its columns cannot be guessed.
     """
-    _check_kind(place, origin.kind, type_, named)
-    files = {split: tuple(open_origin(origin, split)) for split in SPLITS}
+    _check_kind(place, own.kind, type_, named)
+    files = {split: tuple(open_own_files(own, split)) for split in SPLITS}
     every = tuple(chain.from_iterable(files.values()))
-    match origin.kind:
+    match own.kind:
         case "brat":
-            return _brat(every, origin, "relations" if type_ == "re" else "spans")
+            return _brat(every, own, "relations" if type_ == "re" else "spans")
         case "conll":
-            return Told(_conll(every), "spans", ("text",))
+            return DetectedReader(_conll(every), "spans", ("text",))
         case "jsonl":
             rows = {
-                split: tuple(chain.from_iterable(map(_objects, files[split]))) for split in files
+                split: tuple(values for file in files[split] for _, values in load_lines(file))
+                for split in files
             }
-            return _of_columns({"name": "jsonl"}, tell_columns(type_, rows, named, str(place)))
+            return _of_columns({"name": "jsonl"}, assign_columns(type_, rows, named, str(place)))
         case "table":
-            table = tell_table(every, named)
-            own = iter(table.rows)
+            table = detect_table(every, named)
+            tables = iter(table.rows)
             rows = {
-                split: tuple(chain.from_iterable(islice(own, len(files[split])))) for split in files
+                split: tuple(chain.from_iterable(islice(tables, len(files[split]))))
+                for split in files
             }
-            columns = tell_columns(type_, rows, table.named, str(place))
+            columns = assign_columns(type_, rows, table.named, str(place))
             return _of_columns({"name": "table", **table.settings}, columns, table.notes)
 
 
-def _check_kind(place: Path, kind: Kind, type_: TaskType, named: Named) -> None:
+def _check_kind(place: Path, kind: Kind, type_: TaskType, named: NamedColumns) -> None:
     if type_ not in _TYPES[kind]:
         others = " or ".join(_SHOWN[other] for other in _TYPES if type_ in _TYPES[other])
         raise SettingError(
             f"{place}: {_SHOWN[kind]} cannot hold a task of type {type_}; give {others}"
         )
-    if named != Named() and kind in ("brat", "conll"):
-        raise SettingError(f"{place}: {_SHOWN[kind]} has no columns to name; name none")
-
-
-def _brat(files: Sequence[DataFile], origin: Origin, answer: AnswerKind) -> Told:
-    notes = []
-    counts = [count_held(file) for file in files]
-    mentions = sum(held.mentions for held in counts)
-    if parted := sum(held.parted for held in counts):
-        notes.append(
-            f"pieces: {parted} of {mentions} mentions have words between their pieces; each is "
-            "read as one stretch from its first piece to its last, these words included"
+    if named != NamedColumns() and kind in ("brat", "conll"):
+        raise SettingError(
+            f"{place}: {_SHOWN[kind]} has no columns; leave out --text, --label, --question and "
+            "--options"
         )
-    notes += repeated(sum(held.repeated for held in counts), mentions)
-    if unread := sum((held.unread for held in counts), Counter[str]()):
+
+
+def _brat(files: Sequence[DataFile], own: OwnFiles, answer: AnswerKind) -> DetectedReader:
+    notes = []
+    counts = [count_mentions(file) for file in files]
+    mentions = sum(count.mentions for count in counts)
+    if fragmented := sum(count.fragmented for count in counts):
+        notes.append(
+            f"fragments: {fragmented} of {mentions} mentions have words between their fragments; "
+            "each is read as one span from its first fragment to its last, including these words"
+        )
+    notes += repeated(sum(count.repeated for count in counts), mentions)
+    if unread := sum((count.unread for count in counts), Counter[str]()):
         shown = " and ".join(f"{number} {what}" for what, number in sorted(unread.items()))
         notes.append(f"not read: {shown}")
-    if left := origin.unannotated:
+    if left := own.unannotated:
         notes.append(
-            f"left out: {len(left)} of {len(left) + len(files)} texts, such as {left[0]}, as no "
-            ".ann lies beside them; a note that was read and has no mention needs an empty one"
+            f"left out: {len(left)} of {len(left) + len(files)} texts, such as {left[0]}, because "
+            "they have no .ann file; an annotated note without mentions needs an empty one"
         )
     view = "entities" if answer == "spans" else "relations"
     reader = {"name": "brat", "view": {"answer": view}}
-    return Told(reader, answer, ("text",), tuple(notes))
+    return DetectedReader(reader, answer, ("text",), tuple(notes))
 
 
-def _of_columns(reader: Mapping[str, Any], columns: Columns, notes: Sequence[str] = ()) -> Told:
+def _of_columns(
+    reader: Mapping[str, Any], columns: ColumnRoles, notes: Sequence[str] = ()
+) -> DetectedReader:
     settings = {**reader, "row": columns.row}
     if columns.spans:
         settings["spans"] = columns.spans
     fields = tuple(columns.row["fields"])
-    return Told(settings, columns.answer, fields, (*notes, *columns.notes))
-
-
-def _objects(file: DataFile) -> Iterator[Row]:
-    for number, line in file.lines():
-        if line.strip():
-            yield parse_object(file, line, number)
+    return DetectedReader(settings, columns.answer, fields, (*notes, *columns.notes))
 
 
 def _conll(files: Sequence[DataFile]) -> dict[str, Any]:
@@ -130,8 +133,8 @@ def _conll(files: Sequence[DataFile]) -> dict[str, Any]:
         columns = line.split("\t") if separator == "tab" else line.split()
         if len(columns) < 2 or not TAG.fullmatch(columns[-1]):
             raise file.error(
-                "the last column must hold a tag, O, B-TYPE or I-TYPE, and the first the token; "
-                "write other schemes (BIOES, BILOU) as these",
+                "the first column must be the token and the last its tag, O, B-TYPE or I-TYPE; "
+                "convert other schemes (BIOES, BILOU) to these",
                 number,
             )
         tags.add(columns[-1])

@@ -1,7 +1,7 @@
 """Make a task folder from a user's own data: a card to edit, and a copy of the files.
 
-Everything that is guessed is told in ``Draft.found``. Knows no models, and never changes the data
-that it is given.
+``Draft.found`` lists everything that was guessed. Knows no models and never changes the user's
+data.
 """
 
 import re
@@ -9,7 +9,7 @@ import shutil
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from clinprompt.tasks.card import (
     TaskType,
     catalog,
 )
-from clinprompt.tasks.draft.card_text import Sketch, label_names, toml_value, write_card
-from clinprompt.tasks.draft.columns import Named
-from clinprompt.tasks.draft.detect_reader import look
-from clinprompt.tasks.draft.own_files import Origin, find_origin, open_origin
+from clinprompt.tasks.draft.card_text import CardContents, label_names, toml_value, write_card
+from clinprompt.tasks.draft.columns import NamedColumns
+from clinprompt.tasks.draft.detect_reader import detect_reader
+from clinprompt.tasks.draft.own_files import OwnFiles, find_own_files, open_own_files
 from clinprompt.tasks.kinds import make_example
 from clinprompt.tasks.load import Splits, TaskData, load_task, move_groups
 from clinprompt.tasks.readers import FileReader
@@ -46,41 +46,31 @@ from clinprompt.tasks.records import (
     spans_of,
 )
 
-_SHARE = 0.1  # of groups, for each split that has no file
-_SEEDS = 100  # tried, where chance makes much of the split
-_FEW = 1000  # records
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a user asks for: a task of a type, from a file or folder, under a name."""
-
-    type: TaskType
-    origin: Path
-    name: str = ""
-    named: Named = field(default_factory=Named)
+_SHARE = 0.1  # of the groups, for each split that has no file
+_NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
+_SMALL = 1000  # records
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A task that is whole but not yet written; ``found`` says what was guessed, a line each."""
+    """A complete task that is not yet written; ``found`` says what was guessed, one line each."""
 
     card_text: str
     data: TaskData
-    origin: Origin
+    files: OwnFiles
     found: tuple[str, ...]
 
     def examples(self, count: int) -> tuple[Example, ...]:
-        """Return the first training examples, those first whose answer is not empty."""
+        """Return the first training examples, beginning with those whose answer is not empty."""
         records = sorted(self.data.splits["train"], key=lambda record: _is_empty(record.answer))
         return tuple(make_example(self.data.card, record) for record in records[:count])
 
 
 def task_type(word: str) -> TaskType:
-    """Return the task type that a word names.
+    """Return the task type with that name.
 
     Raises:
-        SettingError: it names none.
+        SettingError: there is none.
     """
     for known in TASK_TYPES:
         if word == known:
@@ -88,44 +78,53 @@ def task_type(word: str) -> TaskType:
     raise SettingError(f"no task type {word!r}; known: {', '.join(TASK_TYPES)}")
 
 
-def draft_task(request: Request) -> Draft:
-    """Look at the data and write a card for it that loads.
+def draft_task(
+    type_: TaskType, path: Path, name: str = "", named: NamedColumns | None = None
+) -> Draft:
+    """Make a task of the file or folder at ``path``, with a card that was checked by loading it.
+
+    Args:
+        type_: the type of task.
+        path: the user's data.
+        name: the task's name; by default it is made from ``path``.
+        named: the columns that the user names; others are guessed.
 
     Raises:
         SettingError: the name or a column cannot be used.
-        DataError: the data cannot be read, or it cannot be told what is what.
+        DataError: the data cannot be read, or the meaning of its columns cannot be guessed.
     """
-    name = task_name(request)
-    origin = find_origin(request.origin, request.type)
-    told = look(request.origin, origin, request.type, request.named)
-    splits = _read(origin, told.reader)
+    name = task_name(path, name)
+    own = find_own_files(path, type_)
+    detected = detect_reader(path, own, type_, named or NamedColumns())
+    splits = _read(own, detected.reader)
     labels = sorted(
         {label for split in SPLITS for record in splits[split] for label in _labels(record.answer)}
     )
-    _check_labels(request.origin, told.answer, labels)
-    sketch = Sketch(
+    _check_labels(path, detected.answer, labels)
+    contents = CardContents(
         name=name,
-        type=request.type,
-        answer=told.answer,
-        reader=told.reader,
-        fields=told.fields,
-        files={split: origin.addresses(split) for split in SPLITS if origin.files.get(split)},
-        labels=() if told.answer == "choice" else tuple(labels),
-        resplit=_resplit(request.origin, origin, splits),
+        type=type_,
+        answer=detected.answer,
+        reader=detected.reader,
+        fields=detected.fields,
+        files={split: own.addresses(split) for split in SPLITS if own.files.get(split)},
+        labels=() if detected.answer == "choice" else tuple(labels),
+        resplit=_resplit(path, own, splits),
     )
-    text = write_card(sketch)
-    card = TaskCard.model_validate({**tomllib.loads(text), "path": origin.root / "card.toml"})
+    text = write_card(contents)
+    card = TaskCard.model_validate({**tomllib.loads(text), "path": own.root / "card.toml"})
     data = load_task(card, None)
-    return Draft(text, data, origin, (*_findings(sketch, data), *told.notes, *_gaps(sketch, data)))
+    found = (*_findings(contents, data), *detected.notes, *_gaps(contents, data))
+    return Draft(text, data, own, found)
 
 
-def task_name(request: Request) -> str:
-    """Return the task's name: the one asked for, or one made from where the data is.
+def task_name(path: Path, name: str = "") -> str:
+    """Return the task's name: the given one, or one made from the path of the data.
 
     Raises:
-        SettingError: it cannot be a task's name, or the catalog has it.
+        SettingError: it is not a valid name, or a task of the catalog has it.
     """
-    name = request.name or _name_of(request.origin)
+    name = name or _name_of(path)
     if not re.fullmatch(NAME_PATTERN, name):
         raise SettingError(
             f"{name!r} cannot be a task's name; give a --name that begins with a letter or digit "
@@ -136,132 +135,132 @@ def task_name(request: Request) -> str:
     return name
 
 
-def choose_folder(origin: Path, *, out: Path | None = None, name: str = "") -> Path:
-    """Return the folder to make: ``out``, else the name, else NAME-task where the data has that.
+def choose_folder(path: Path, *, out: Path | None = None, name: str = "") -> Path:
+    """Return the folder to create: ``out``, else the name, or NAME-task if the data has that name.
 
     Raises:
-        SettingError: it would lie in the data, and be read as data the next time.
+        SettingError: it would be inside the data and would be read as data the next time.
     """
-    plain = name or _name_of(origin)
-    is_taken = bool(plain) and Path(plain).resolve() == origin.resolve()
+    plain = name or _name_of(path)
+    is_taken = bool(plain) and Path(plain).resolve() == path.resolve()
     folder = out or Path(f"{plain}-task" if is_taken else plain)
-    if origin.is_dir() and origin.resolve() in folder.resolve().parents:
+    if path.is_dir() and path.resolve() in folder.resolve().parents:
         raise SettingError(
-            f"{folder}: lies in the data and would be read as data the next time; give an --out "
-            f"elsewhere, such as {origin.resolve().parent / f'{plain}-task'}"
+            f"{folder}: is inside the data and would be read as data the next time; give another "
+            f"--out, such as {path.resolve().parent / f'{plain}-task'}"
         )
     return folder
 
 
-def _name_of(origin: Path) -> str:
-    return re.sub(r"[^\w.-]+", "-", origin.resolve().stem).strip("-._")
+def _name_of(path: Path) -> str:
+    return re.sub(r"[^\w.-]+", "-", path.resolve().stem).strip("-._")
 
 
 def write_task(draft: Draft, folder: Path) -> None:
-    """Write the task's folder whole or not at all.
+    """Write the task's folder completely or not at all.
 
     Raises:
-        SettingError: something is at that place.
-        RunError: the place cannot be written.
+        SettingError: the folder exists.
+        RunError: the folder cannot be written.
     """
     if folder.exists():
-        raise SettingError(f"{folder}: is there already; give another --out")
+        raise SettingError(f"{folder}: already exists; give another --out")
     with new_folder(folder) as place:
-        for name in draft.origin.copied():
+        for name in draft.files.copied():
             target = place / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(draft.origin.root / name, target)
+            shutil.copyfile(draft.files.root / name, target)
             for part in (Path(name), *Path(name).parents):
-                _keep_private(place / part, draft.origin.root / part)
+                _keep_private(place / part, draft.files.root / part)
         write_text(place / "card.toml", draft.card_text)
 
 
 def _keep_private(copy: Path, original: Path) -> None:
-    """Let nobody read a copy who may not read the original."""
+    """Remove permissions from a copy that the original does not give."""
     allowed = original.stat().st_mode | stat.S_IRWXU
     copy.chmod(copy.stat().st_mode & allowed)
 
 
-def _read(origin: Origin, reader: Mapping[str, Any]) -> Splits:
+def _read(own: OwnFiles, reader: Mapping[str, Any]) -> Splits:
     opened: FileReader = TypeAdapter(FileReader).validate_python(reader)
     read: dict[Split, tuple[Record, ...]] = {}
     for split in SPLITS:
-        files = tuple(open_origin(origin, split))
+        files = tuple(open_own_files(own, split))
         read[split] = tuple(record for file in files for record in opened.read(file))
         if files and not read[split]:
-            raise files[0].error(f"holds no records for {split}; give some, or take it away")
+            raise files[0].error(f"holds no records for {split}; add some, or remove the file")
     return read
 
 
 def _check_labels(place: Path, answer: AnswerKind, labels: Sequence[str]) -> None:
     if answer in ("spans", "relations") and not labels:
-        raise DataError(f"{place}: holds no {answer}; a task needs some to learn from")
+        raise DataError(f"{place}: holds no {answer}; add records that have some")
     if answer == "label" and len(labels) < 2:
-        raise DataError(f"{place}: every record has the same label; a task needs two or more")
+        raise DataError(f"{place}: every record has the same label; add records with another one")
 
 
-def _resplit(place: Path, origin: Origin, splits: Splits) -> Resplit | None:
-    """Return how to make the splits that are missing, so that none is empty."""
-    lacking = tuple(split for split in SPLITS if not origin.files.get(split))
-    if not lacking:
+def _resplit(place: Path, own: OwnFiles, splits: Splits) -> Resplit | None:
+    """Return how to make the missing splits so that none is empty, or None if none is missing."""
+    missing = tuple(split for split in SPLITS if not own.files.get(split))
+    if not missing:
         return None
     tries = [
-        Resplit.model_validate(dict.fromkeys(lacking, _SHARE) | {"seed": seed})
-        for seed in range(_SEEDS if len(splits["train"]) < _FEW else 1)
+        Resplit.model_validate(dict.fromkeys(missing, _SHARE) | {"seed": seed})
+        for seed in range(_NUM_SEEDS if len(splits["train"]) < _SMALL else 1)
     ]
-    best = min(tries, key=lambda resplit: _unevenness(move_groups(splits, resplit), lacking))
+    best = min(tries, key=lambda resplit: _unevenness(move_groups(splits, resplit), missing))
     if all(move_groups(splits, best).values()):
         return best
     raise DataError(
-        f"{place}: {len(splits['train'])} records are too few groups to part in train, validation "
-        "and test; give more, or files named train, dev and test"
+        f"{place}: {len(splits['train'])} records are too few, or form too few groups, to be split "
+        "into train, validation and test; add more, or give files named train, dev and test"
     )
 
 
 def _unevenness(splits: Splits, made: Sequence[Split]) -> float:
-    """Return by how many records a made split misses its share, at most; an empty one is worst."""
-    wanted = _SHARE * sum(map(len, splits.values()))
+    """Return the largest difference, in records, of a made split from its share."""
+    share = _SHARE * sum(map(len, splits.values()))
     if not all(splits.values()):
         return float("inf")
-    return max(abs(len(splits[split]) - wanted) for split in made)
+    return max(abs(len(splits[split]) - share) for split in made)
 
 
-def _findings(sketch: Sketch, data: TaskData) -> Iterator[str]:
-    reader = {key: value for key, value in sketch.reader.items() if key not in ("name", "row")}
+def _findings(contents: CardContents, data: TaskData) -> Iterator[str]:
+    reader = {key: value for key, value in contents.reader.items() if key not in ("name", "row")}
     settings = (f", {key} = {toml_value(value)}" for key, value in reader.items())
-    yield f"reader: {sketch.reader['name']}{''.join(settings)}"
-    for role, name in sketch.reader.get("row", {}).items():
+    yield f"reader: {contents.reader['name']}{''.join(settings)}"
+    for role, name in contents.reader.get("row", {}).items():
         for part, column in name.items() if isinstance(name, Mapping) else [(role, name)]:
             shown = column if isinstance(column, str) else ", ".join(column)
             yield f"{part}: column {shown}"
-    made, total = sketch.resplit, sum(map(len, data.splits.values()))
+    made, total = contents.resplit, sum(map(len, data.splits.values()))
     for split in SPLITS:
-        is_made = made is not None and not sketch.files.get(split)
-        origin = "moved out of train" if is_made else ", ".join(sketch.files[split])
-        yield f"{split}: {len(data.splits[split])} of {total} records, {origin}"
-    for label, word in label_names(sketch.labels).items():
+        is_made = made is not None and not contents.files.get(split)
+        files = "moved out of train" if is_made else ", ".join(contents.files[split])
+        yield f"{split}: {len(data.splits[split])} of {total} records, {files}"
+    for label, word in label_names(contents.labels).items():
         yield f"label {label}: {word}"
 
 
-def _gaps(sketch: Sketch, data: TaskData) -> Iterator[str]:
-    """Say what is there but empty: texts, answers, a whole split that nobody annotated."""
+def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:
+    """Yield a line for each kind of empty value: texts, answers, a split without annotation."""
     for split, records in data.splits.items():
         empty = sum(_is_empty(record.answer) for record in records)
         if split == "test" and len(records) == 1:
-            yield "test: one record alone; a score on it says nothing, so give more"
+            yield "test: only one record; a score on it has no meaning, so add more"
         if empty == len(records):
             yield (
-                f"{split}: none of its {len(records)} records has an answer; was it annotated? If "
-                "not, take it away: a model would learn, or be scored, that nothing is there"
+                f"{split}: none of its {len(records)} records has an answer; if it was not "
+                "annotated, remove it: otherwise an empty answer counts as the right one"
             )
         elif empty:
-            yield f"{split}: {empty} of {len(records)} records have no answer, and are kept so"
+            yield f"{split}: {empty} of {len(records)} records have an empty answer; they are kept"
     every = [record for records in data.splits.values() for record in records]
-    for name in sketch.fields:
+    for name in contents.fields:
         if blank := sum(not record.fields[name].strip() for record in every):
             yield (
-                f"{name}: blank in {blank} of {len(every)} records, which are kept; take them out "
-                "of the data if nothing can be learned from them"
+                f"{name}: blank in {blank} of {len(every)} records, which are kept; remove them "
+                "from the data if nothing can be learned from them"
             )
 
 

@@ -1,7 +1,7 @@
-"""Find the data files that a user points at, their format, and the splits that names give away.
+"""Find a user's data files, their format, and the split that each belongs to.
 
-Knows nothing of what is in the files. A file belongs to a split when its own name or that of a
-folder above it has a word such as train, dev, valid or test in it.
+Does not open the files. A file belongs to a split if its name, or the name of a folder above it,
+contains a word such as train, dev, valid or test.
 """
 
 import glob
@@ -41,10 +41,11 @@ _WORDS: Mapping[str, Split] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Data files of one format below ``root``: for each split, their paths from there.
+class OwnFiles:
+    """Data files of one format: for each split, their paths relative to ``root``.
 
-    ``unannotated`` are texts beside brat's files that nobody annotated; they are no data.
+    ``unannotated`` are the texts in a folder of brat files that have no ``.ann``; they are not
+    used.
     """
 
     root: Path
@@ -53,7 +54,7 @@ class Origin:
     unannotated: tuple[str, ...] = ()
 
     def addresses(self, split: Split) -> tuple[str, ...]:
-        """Return what a card's ``files`` name: the files, or for brat a pattern a folder."""
+        """Return the entries for ``files`` of a card: files, or for brat a pattern per folder."""
         paths = self.files.get(split, ())
         if self.kind != "brat" or len(paths) == 1:
             return paths
@@ -61,51 +62,51 @@ class Origin:
         return tuple(f"{glob.escape(folder)}/*.ann" if folder else "*.ann" for folder in folders)
 
     def copied(self) -> tuple[str, ...]:
-        """Return the paths of everything that belongs to the data, a brat file's text with it."""
+        """Return the paths of all files of the data, including the texts of brat files."""
         paths = [path for split in SPLITS for path in self.files.get(split, ())]
         if self.kind == "brat":
             paths += [f"{path.removesuffix('.ann')}.txt" for path in paths]
         return tuple(paths)
 
 
-def open_origin(origin: Origin, split: Split) -> Iterator[DataFile]:
+def open_own_files(own: OwnFiles, split: Split) -> Iterator[DataFile]:
     """Open the data files of a split one after another."""
-    for address in origin.addresses(split):
-        yield from open_files(origin.root, address)
+    for address in own.addresses(split):
+        yield from open_files(own.root, address)
 
 
-def find_origin(path: Path, type_: TaskType) -> Origin:
-    """Find the data files at ``path``: one file, or those of a folder.
+def find_own_files(path: Path, type_: TaskType) -> OwnFiles:
+    """Find the data files at ``path``, which is a file or a folder.
 
     Raises:
-        DataError: there is none, they are of several formats, some belong to no split though
-            others do, or none belongs to the split train.
+        DataError: there are none, they have several formats, only some belong to a split, or none
+            belongs to the split train.
     """
     if path.is_file():
         names, root = [path.name], path.parent
     elif path.is_dir():
         names, root = sorted(_below(path)), path
     else:
-        raise DataError(f"{path}: no such file or folder; mend --from")
+        raise DataError(f"{path}: no such file or folder; correct --from")
     by_name = {name: _kind(name, type_, alone=len(names) == 1) for name in names}
     kinds = {kind for kind in by_name.values() if kind}
     kind: Kind | None = "brat" if "brat" in kinds else min(kinds, default=None)
     if kind is None and (texts := [name for name in names if name.lower().endswith(".txt")]):
         raise DataError(
             f"{path}: holds {len(texts)} texts (.txt) without annotation; annotate them in brat, "
-            "which puts an .ann beside each, or give JSON Lines"
+            "which writes an .ann file for each, or give JSON Lines"
         )
     if kind is None:
         known = ", ".join([*_KINDS, ".txt (CoNLL)"])
         raise DataError(f"{path}: holds no data file; known endings: {known}")
-    if len(kinds) > 1 and kind != "brat":  # beside brat's files lie texts and notes on them
+    if len(kinds) > 1 and kind != "brat":  # folders of brat have other files too
         raise DataError(f"{path}: holds files of {' and '.join(sorted(kinds))}; give one format")
     own = [name for name in names if by_name[name] == kind]
     for name in own:
         if "!" in name:
-            raise DataError(f"{root / name}: rename it; no data file may have '!' in its path")
+            raise DataError(f"{root / name}: no data file may have '!' in its path; rename it")
     unannotated = tuple(_unannotated(names)) if kind == "brat" else ()
-    return Origin(root, kind, _by_split(path, own), unannotated)
+    return OwnFiles(root, kind, _by_split(path, own), unannotated)
 
 
 def _unannotated(names: Iterable[str]) -> Iterable[str]:
@@ -121,7 +122,7 @@ def _below(folder: Path) -> Iterable[str]:
 
 
 def _kind(name: str, type_: TaskType, *, alone: bool) -> Kind | None:
-    """Return a file's format; a .txt file is CoNLL's only where nothing else can be meant."""
+    """Return a file's format; .txt is CoNLL if it is the only file or belongs to a split."""
     suffix = PurePosixPath(name).suffix.lower()
     if suffix == ".txt" and type_ == "ner" and (alone or split_of(name)):
         return "conll"
@@ -131,7 +132,7 @@ def _kind(name: str, type_: TaskType, *, alone: bool) -> Kind | None:
 
 
 def split_of(place: str) -> Split | None:
-    """Return the split that a path gives away, the file's own name before its folders'."""
+    """Return the split that a path names; the file's name counts before those of its folders."""
     path = PurePosixPath(place)
     for part in (path.stem, *(parent.name for parent in path.parents)):
         named = {_WORDS[word] for word in re.split(r"[^a-z]+", part.lower()) if word in _WORDS}
@@ -148,7 +149,7 @@ def _by_split(path: Path, names: Iterable[str]) -> Mapping[Split, tuple[str, ...
     if lone and found:
         raise DataError(
             f"{path}: {len(lone)} of the files, such as {lone[0]}, belong to no split, but others "
-            "do; put train, dev or test in their names, or take them away"
+            "do; put train, dev or test in their names, or remove them"
         )
     by_split: dict[Split, tuple[str, ...]] = {
         split: tuple(paths) for split, paths in found.items() if split
@@ -156,5 +157,5 @@ def _by_split(path: Path, names: Iterable[str]) -> Mapping[Split, tuple[str, ...
     if lone or path.is_file():
         return {"train": tuple(lone) or next(iter(by_split.values()))}
     if "train" not in by_split:
-        raise DataError(f"{path}: no file is named train; name the one to learn from so")
+        raise DataError(f"{path}: no file is named train; rename the file with training records")
     return by_split

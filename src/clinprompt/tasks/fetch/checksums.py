@@ -1,9 +1,10 @@
-"""Sums that tell whether a file is the one a card names. Knows no tasks and no network.
+"""Compute the checksums that cards give for files. Knows no tasks and no network.
 
-A card gives the sha256 of a file's bytes, in hex, or ``content:`` and the sha256 of what the file
-holds, which stays the same however it was packed: of a ``.gz`` the unpacked bytes; of a tar archive
-one line ``SHA256  NAME`` for each member, sorted by name, as ``sha256sum`` writes them. Members
-whose name starts with a dot (``.DS_Store``) do not count.
+A card gives the sha256 of a file's bytes in hex, or ``content:`` and the sha256 of what the file
+contains, which does not depend on how it was packed. For a ``.gz`` these are the unpacked
+bytes. For a tar archive they are one line ``SHA256  NAME`` per member, sorted by name,
+as in ``sha256sum``.
+Members whose name starts with a dot (``.DS_Store``) do not count.
 """
 
 import gzip
@@ -19,12 +20,13 @@ CONTENT = "content:"
 
 
 def checksum(path: Path, *, like: str, name: str = "") -> str:
-    """Return a file's sum, of its content where ``like`` is such a sum.
+    """Return a file's checksum, of its content if ``like`` is a checksum of content.
 
-    The file's name tells how it is packed; ``name`` stands in for it where the file is a draft.
+    The ending of the file's name says how it is packed; give ``name`` if the file is a draft with
+    another name.
 
     Raises:
-        DataError: the file is damaged, so that its content cannot be read.
+        DataError: the file is damaged, so its content cannot be read.
     """
     if not like.startswith(CONTENT):
         with path.open("rb") as stream:
@@ -36,7 +38,7 @@ def checksum(path: Path, *, like: str, name: str = "") -> str:
 
 
 def counts_as_member(name: str) -> bool:
-    """Tell whether a member of an archive belongs to its content."""
+    """Return whether a member of an archive counts as its content."""
     return not name.rpartition("/")[2].startswith(".")
 
 

@@ -1,23 +1,24 @@
-"""Say which file of a public repository a task's file comes from. Knows no network, no cards."""
+"""Describe which file of a public repository a task's file comes from. Knows no network."""
 
 from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BeforeValidator, model_validator
+
+from clinprompt.settings.groups import Settings
 
 GITHUB = "https://github.com/"
 
 
-class Upstream(BaseModel):
+class Upstream(Settings):
     """How one file of a task's folder is made from its repository, at the pinned commit.
 
-    Exactly one of three is given: ``file`` is a path taken as it is (a bare string says the same),
-    ``gzip`` one that is compressed here, ``pack`` folders and files that are packed here as one
-    ``.tar.gz``, under names that leave out the folder ``below``. ``repository`` and ``commit``
-    stand where they are not the source's.
+    Give exactly one of three. ``file`` is a path that is used unchanged (a plain string in the card
+    means the same). ``gzip`` is a path that is compressed after the download. ``pack`` lists
+    folders and files that are packed into one ``.tar.gz`` after the download; their names in it
+    start below the folder ``below``. Give ``repository`` and ``commit`` if they are
+    not those of the card's source.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str = ""
     gzip: str = ""
@@ -29,18 +30,18 @@ class Upstream(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if sum(map(bool, (self.file, self.gzip, self.pack))) != 1:
-            raise ValueError("exactly one of file, gzip and pack says what to fetch")
+            raise ValueError("give exactly one of file, gzip and pack")
         if self.below and not self.pack:
             raise ValueError("below has no effect without pack")
         if bool(self.repository) != bool(self.commit):
-            raise ValueError("repository and commit are given together")
+            raise ValueError("repository and commit are needed together; give both or none")
         if self.repository and not self.repository.startswith(GITHUB):
             raise ValueError(f"repository must start with {GITHUB}")
         return self
 
     @property
     def is_repacked(self) -> bool:
-        """Tell whether the file's bytes, unlike its content, depend on who packs it."""
+        """Return whether the file is packed after the download, so that its bytes may differ."""
         return not self.file
 
 
@@ -52,10 +53,10 @@ FromUpstream = Annotated[Upstream, BeforeValidator(_as_upstream)]
 
 
 def match_path(paths: Sequence[str], name: str) -> Upstream | None:
-    """Return what makes the file ``name`` of a task's folder, where one path alone fits its name.
+    """Return how the file ``name`` of a task's folder is made, if exactly one path matches it.
 
-    ``a/b.txt`` fits ``b.txt`` and, compressed here, ``b.txt.gz``; a folder ``a/c`` fits
-    ``c.tar.gz``, whose members are then named ``c/...``.
+    ``a/b.txt`` matches ``b.txt`` and, compressed after the download, ``b.txt.gz``. A folder ``a/c``
+    matches ``c.tar.gz``, whose members are then named ``c/...``.
     """
     if path := _ending(paths, name):
         return Upstream(file=path)

@@ -1,1 +1,1 @@
-"""Split records that are longer than a model can read."""
+"""Split records that are longer than the maximum input of a model."""

@@ -1,7 +1,7 @@
-"""Measure how long a task's answers are for their texts. Knows no tokenizer and no models.
+"""Measure how long a task's answers are relative to their texts. Knows no tokenizer, no models.
 
-Windows of a long note must be so short that a model can write what is in them. How short is not
-known before the answer is, but it can be learned from annotated notes: by their density.
+Windows of a long note must be short enough for the maximum length of an answer. The answer is not
+known when windows are made, so its length is estimated from annotated notes.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import render_answer
 from clinprompt.tasks.records import Record
 
-_SHARE = 0.95  # of all text: the rest may be denser
+_SHARE = 0.95  # of all text that has at most the returned density
 
 
 def answer_density(card: TaskCard, records: Sequence[Record]) -> float:
-    """Return how many characters of answer a character of text has, in all but the densest texts.
+    """Return the number of characters in an answer per character of text, its 95th percentile.
 
-    Those that are denser hold a twentieth of all text. Records without answer do not count.
+    The percentile is weighted by length of text. Records without answer do not count.
 
     Raises:
         DataError: an answer does not fit the card.

@@ -1,19 +1,20 @@
-"""Split records that are longer than a model reads into windows; merge the answers back.
+"""Split records that are longer than the maximum input into windows; merge the answers.
 
-Knows no tokenizer: ``length_of`` tells how many tokens a text has (without marks of begin and end),
-and ``limit`` how many the text of one window may have. Windows begin and end between sentences, or
-between words where a sentence is long, and share about ``overlap`` tokens with the next one.
+Knows no tokenizer: ``length_of`` returns the number of tokens of a text (without begin and end
+tokens), and ``limit`` is the maximum for the text of one window. Windows start and end between
+sentences, or between words if a sentence is too long, and consecutive windows share about
+``overlap`` tokens.
 
-What windows keep, where the tokens of a text are those of its sentences and words together:
+Windows keep these promises if a text has as many tokens as its sentences and words together:
 
-- Every annotated mention lies whole in a window, as no window is cut inside one; a window is longer
-  than ``limit`` only where mentions make it so, or where a single letter is.
-- In windows made without an answer, every stretch of fewer than ``overlap`` tokens, and every
-  sentence of at most (limit - overlap) / 3, lies whole in a window: what a model can find.
-- A link whose two ends no window holds together is lost; ``num_lost_links`` counts them.
+- Every annotated mention is whole in some window, because no window is cut inside one. A window is
+  longer than ``limit`` only because of mentions, or because of a single letter.
+- In windows made without an answer, every part of fewer than ``overlap`` tokens, and every sentence
+  of at most (limit - overlap) / 3 tokens, is whole in some window.
+- A link is lost if no window contains both ends; ``num_lost_links`` counts these.
 
-A stretch that several windows hold belongs to the one where it lies furthest from a cut, and only
-that window's answer counts: what is found twice in an overlap is told once.
+If several windows contain a mention or link, only the window in which it is furthest from a cut
+counts, so it is never counted twice.
 """
 
 from bisect import bisect_left, bisect_right
@@ -22,7 +23,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from clinprompt.errors import SettingError
-from clinprompt.tasks.long.pieces import LengthOf, Piece, cut, fit
+from clinprompt.tasks.long.chunks import Chunk, LengthOf, cut, fit
 from clinprompt.tasks.records import (
     Answer,
     Record,
@@ -31,17 +32,20 @@ from clinprompt.tasks.records import (
     Span,
     SpansAnswer,
     Unparseable,
+    one_line,
     spans_of,
 )
 
-_PIECES_A_WINDOW = 3  # more, and fewer sentences stay whole; fewer, and windows hardly move on
+_CHUNKS_PER_WINDOW = (
+    3  # with more, fewer sentences stay whole; with fewer, windows overlap too much
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a record as a record of its own; ``offset`` is where its text begins in the whole.
+    """A part of a record as a separate record; its text starts at ``offset`` of the whole text.
 
-    ``is_first`` and ``is_last`` tell that nothing was cut before or after it.
+    ``is_first`` and ``is_last`` say that nothing was cut before or after it.
     """
 
     record: Record
@@ -51,19 +55,20 @@ class Window:
 
     @property
     def end(self) -> int:
-        """Return where the window ends in the whole text."""
+        """Return the end of the window in the whole text."""
         return self.offset + len(self.record.text)
 
 
 def split_record(
     record: Record, length_of: LengthOf, limit: int, overlap: int
 ) -> tuple[Window, ...]:
-    """Return the windows of a record in order; a record that fits is one window, as it is.
+    """Return the windows of a record in order; a record that fits is returned as one window.
 
-    To train, give the record with its answer: each window bears what lies whole in it. To predict,
-    give it without one, so that the cuts tell nothing of the answer. A field ``mentions``, one
-    ``type: mention`` a line, keeps the lines whose mention the window holds: ``limit`` is what the
-    whole list leaves to the text, and a window has the tokens of lines that it lacks for its text.
+    For training, give the record with its answer; each window gets the part of the answer that is
+    whole in it. For prediction, give it without, so that the cuts do not depend on the answer. The
+    field ``mentions`` (one ``type: mention`` per line) keeps the lines whose mention is in the
+    window: ``limit`` is what the whole list leaves for the text, and a window may use the tokens of
+    the lines that it does not have for its text.
 
     Raises:
         SettingError: ``overlap`` is not at least 0 and below half of ``limit``.
@@ -78,8 +83,8 @@ def split_record(
         return (Window(record, 0, is_first=True, is_last=True),)
     if listed := record.fields.get("mentions", ""):
         limit, length_of = limit + length_of(listed), _with_list(length_of, listed)
-    pieces = cut(text, length_of, max(1, (limit - overlap) // _PIECES_A_WINDOW))
-    glued = _glue(pieces, spans_of(record.answer))
+    chunks = cut(text, length_of, max(1, (limit - overlap) // _CHUNKS_PER_WINDOW))
+    glued = _glue(chunks, spans_of(record.answer))
     return tuple(
         _window(record, start, end)
         for start, end in _places(text, glued, length_of, limit, overlap)
@@ -124,7 +129,7 @@ def merge_relations(
 
 
 def num_lost_links(record: Record, windows: Sequence[Window]) -> int:
-    """Return how many links of a record no window holds: their ends lie too far apart."""
+    """Return how many links of a record are in no window, because their ends are too far apart."""
     if not isinstance(record.answer, RelationsAnswer):
         return 0
     owns = _Owners(windows)
@@ -151,43 +156,43 @@ class _Owners:
         return min(before, float("inf") if window.is_last else window.end - end)
 
 
-def _glue(pieces: Sequence[Piece], spans: Iterable[Span]) -> list[Piece]:
-    """Join pieces wherever the cut between them lies inside a span."""
-    cuts = [piece.start for piece in pieces]
+def _glue(chunks: Sequence[Chunk], spans: Iterable[Span]) -> list[Chunk]:
+    """Join chunks wherever the cut between them is inside a span."""
+    cuts = [chunk.start for chunk in chunks]
     changes = [0] * (len(cuts) + 1)
     for span in spans:
         changes[bisect_right(cuts, span.start)] += 1
         changes[bisect_left(cuts, span.end)] -= 1
-    glued: list[Piece] = []
-    for piece, num_spans in zip(pieces, accumulate(changes), strict=False):
+    glued: list[Chunk] = []
+    for chunk, num_spans in zip(chunks, accumulate(changes), strict=False):
         if num_spans:
             start, _, length = glued.pop()
-            glued.append(Piece(start, piece.end, length + piece.length))
+            glued.append(Chunk(start, chunk.end, length + chunk.length))
         else:
-            glued.append(piece)
+            glued.append(chunk)
     return glued
 
 
 def _places(
-    text: str, pieces: Sequence[Piece], length_of: LengthOf, limit: int, overlap: int
+    text: str, chunks: Sequence[Chunk], length_of: LengthOf, limit: int, overlap: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield where the windows begin and end, each as long as may be."""
+    """Yield start and end of the windows, each as long as possible."""
     first = reached = 0
-    while reached < len(pieces):
-        last = fit(text, pieces, first, length_of, limit)
+    while reached < len(chunks):
+        last = fit(text, chunks, first, length_of, limit)
         if last > reached:
-            yield pieces[first].start, pieces[last - 1].end
+            yield chunks[first].start, chunks[last - 1].end
         reached = max(reached, last)
-        first = _next_first(pieces, first, last, limit, overlap)
+        first = _next_first(chunks, first, last, limit, overlap)
 
 
-def _next_first(pieces: Sequence[Piece], first: int, last: int, limit: int, overlap: int) -> int:
-    """Step back from the end of a window by the overlap, so far that the next piece still fits."""
-    back, kept = last, pieces[last].length if last < len(pieces) else 0
+def _next_first(chunks: Sequence[Chunk], first: int, last: int, limit: int, overlap: int) -> int:
+    """Return the first chunk of the next window, which overlaps the last one and fits one more."""
+    back, kept = last, chunks[last].length if last < len(chunks) else 0
     wanted = kept + overlap
-    while back - 1 > first and kept < wanted and kept + pieces[back - 1].length <= limit:
+    while back - 1 > first and kept < wanted and kept + chunks[back - 1].length <= limit:
         back -= 1
-        kept += pieces[back].length
+        kept += chunks[back].length
     return back
 
 
@@ -207,18 +212,18 @@ def _window(record: Record, start: int, end: int) -> Window:
 
 
 def _with_list(length_of: LengthOf, listed: str) -> LengthOf:
-    """Return what tells how many tokens a text has together with the lines listed for it."""
+    """Return a function for the number of tokens of a text and of the lines listed for it."""
     return lambda text: length_of(text) + length_of(_mentions_in(listed, text))
 
 
 def _mentions_in(listed: str, text: str) -> str:
-    flat = " ".join(text.split())
+    flat = one_line(text)
     kept = (line for line in listed.split("\n") if line.partition(": ")[2] in flat)
     return "\n".join(kept)
 
 
 def _part_of(answer: Answer | None, start: int, end: int) -> Answer | None:
-    """Return what of an answer lies whole between two offsets, counted from the first."""
+    """Return the part of an answer that is whole between two offsets, relative to the first."""
     match answer:
         case SpansAnswer(spans):
             inside = (span for span in spans if start <= span.start and span.end <= end)

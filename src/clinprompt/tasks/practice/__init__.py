@@ -1,1 +1,1 @@
-"""Made-up clinical notes with known answers."""
+"""Invented clinical notes with known answers."""

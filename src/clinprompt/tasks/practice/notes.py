@@ -1,7 +1,7 @@
-"""Make up short clinical notes whose truth is known, and ask ten tasks of them. Knows no cards.
+"""Invent short clinical notes with known answers for ten tasks. Knows no cards.
 
-No line is real: vocabularies and sentence patterns are invented. The text of a note alone decides
-its split, so that no note of one split is in another, whatever the seed.
+No line is real: vocabularies and sentence patterns are invented. The split of a note depends only
+on its text, so no note is in two splits, whatever the seed.
 """
 
 import random
@@ -47,7 +47,7 @@ _Draft = tuple[dict[str, str], Answer, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One sentence's statement: its group of patterns and the word in each slot."""
+    """The statement of one sentence: its group of patterns and the word in each slot."""
 
     group: str
     words: Mapping[str, str]
@@ -55,7 +55,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A made-up note with everything that it says.
+    """An invented note with its annotation.
 
     ``links`` go from each drug to its dose and frequency. Offsets count characters of ``text``.
     """
@@ -68,7 +68,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """The words and patterns that notes are made of."""
+    """The words and sentence patterns of notes."""
 
     words: Mapping[str, tuple[str, ...]]
     patterns: Mapping[str, tuple[str, ...]]
@@ -79,7 +79,7 @@ TARGET_LANGUAGE = Language(TARGET_WORDS, TARGET_PATTERNS)
 
 
 def make_note(rng: random.Random, groups: Sequence[str], language: Language) -> Note:
-    """Write one sentence for each group of patterns; no word of a note is used twice."""
+    """Write one sentence for each group of patterns, without using a word twice."""
     unused = {kind: iter(rng.sample(words, len(words))) for kind, words in language.words.items()}
     text, spans, links, facts = "", list[Span](), list[Relation](), list[Fact]()
     for group in groups:
@@ -101,7 +101,7 @@ def make_note(rng: random.Random, groups: Sequence[str], language: Language) -> 
 
 
 def make_records(task: PracticeTask, split: str, *, count: int, seed: int) -> Iterator[Record]:
-    """Make ``count`` records of one split, no two with the same note."""
+    """Make ``count`` records of one split, all with different notes."""
     rng = random.Random(f"{seed}/{task}/{split}")
     draft, outcomes = _TASKS[task]
     language = TARGET_LANGUAGE if task in get_args(TargetTask) else SOURCE_LANGUAGE
@@ -142,7 +142,7 @@ def _balanced(rng: random.Random, values: Sequence[_Item], count: int) -> list[_
 def _groups(
     rng: random.Random, needed: Sequence[str], others: Sequence[str], num: int
 ) -> list[str]:
-    """Return the needed groups with others, ``num`` in all, in any order, no contradiction."""
+    """Return ``num`` groups in random order: those needed and others, without contradiction."""
     while True:
         groups = [*needed, *rng.sample(others, num - len(needed))]
         if not any(f"{group} not" in groups for group in groups):
@@ -193,31 +193,31 @@ def _draft_links(kind: str) -> Callable[[random.Random, Language, str], _Draft]:
 
 
 def _draft_choice(rng: random.Random, language: Language, outcome: str) -> _Draft:
-    """Ask for the drug or its dose; one wrong option is the note's other drug or dose."""
+    """Ask for a drug or its dose; one wrong option is the other drug or dose in the note."""
     note = make_note(
         rng, _groups(rng, ("treated", "dosed"), ("present", "lab", "smokes"), 3), language
     )
-    asked = _words_of(note, "treated")
+    treated = _words_of(note, "treated")
     kind = rng.choice(("drug", "dose"))
-    of = {"drug": f"Which drug is for {asked['problem']}?", "dose": f"Dose of {asked['drug']}?"}
+    of = {"drug": f"Which drug is for {treated['problem']}?", "dose": f"Dose of {treated['drug']}?"}
     other = _words_of(note, "dosed")[kind]
-    used = {asked[kind].casefold(), other.casefold()}
+    used = {treated[kind].casefold(), other.casefold()}
     wrong = [other, *rng.sample([w for w in language.words[kind] if w.casefold() not in used], 2)]
     rng.shuffle(wrong)
-    wrong.insert("ABCD".index(outcome), asked[kind])
+    wrong.insert("ABCD".index(outcome), treated[kind])
     fields = {"text": note.text, "question": of[kind]}
     return fields, LabelAnswer(outcome), tuple(word.lower() for word in wrong)
 
 
 def _draft_history(rng: random.Random, language: Language, outcome: str) -> _Draft:
-    """State a present or past problem, or smoking; the note says so or says the contrary."""
+    """State a present or past problem, or smoking, which the note states or contradicts."""
     about = rng.choice(("present", "past", "smokes"))
     holds = outcome == "entailment"
     contrary = {"present": "negated", "past": "negated", "smokes": "smokes not"}
-    told = about if holds else contrary[about]
+    noted = about if holds else contrary[about]
     others = ("dosed", "lab", "plan", "drinks", "works")
-    note = make_note(rng, _groups(rng, (told,), others, 3), language)
-    problem = _words_of(note, told).get("problem", "").lower()
+    note = make_note(rng, _groups(rng, (noted,), others, 3), language)
+    problem = _words_of(note, noted).get("problem", "").lower()
     statements = {
         "present": f"The patient has {problem}.",
         "past": f"The patient had {problem} in the past.",
@@ -227,35 +227,35 @@ def _draft_history(rng: random.Random, language: Language, outcome: str) -> _Dra
 
 
 def _draft_medication(rng: random.Random, language: Language, outcome: str) -> _Draft:
-    """State a drug with its dose: as in the note, with another dose, or a drug not in the note."""
+    """State a drug with its dose: as in the note, another dose, or a drug not in the note."""
     groups = _groups(rng, ("dosed",), ("present", "negated", "lab", "plan", "treated"), 3)
     note = make_note(rng, groups, language)
-    told = _words_of(note, "dosed")
-    drug, dose = told["drug"].lower(), told["dose"]
+    noted = _words_of(note, "dosed")
+    drug, dose = noted["drug"].lower(), noted["dose"]
     if outcome == "contradiction":
-        dose = _unsaid(rng, language, note, "dose")
+        dose = _word_not_in(rng, language, note, "dose")
     if outcome == "neutral":
-        drug = _unsaid(rng, language, note, "drug")
+        drug = _word_not_in(rng, language, note, "drug")
     statement = f"The dose of {drug} is {dose}."
     return {"text": note.text, "statement": statement}, LabelAnswer(outcome), ()
 
 
 def _draft_social(rng: random.Random, language: Language, outcome: str) -> _Draft:
-    """State drinking, housing or work; the note says so or says the contrary."""
+    """State drinking, housing or work, which the note states or contradicts."""
     statements = {
         "drinks": "The patient drinks alcohol.",
         "housed": "The patient has a home.",
         "works": "The patient has a job.",
     }
     about = rng.choice(sorted(statements))
-    told = about if outcome == "entailment" else f"{about} not"
+    noted = about if outcome == "entailment" else f"{about} not"
     others = ("present", "lab", "past", "smokes", "smokes not", "dosed")
-    note = make_note(rng, _groups(rng, (told,), others, 3), language)
+    note = make_note(rng, _groups(rng, (noted,), others, 3), language)
     return {"text": note.text, "statement": statements[about]}, LabelAnswer(outcome), ()
 
 
 def _draft_summary(rng: random.Random, language: Language, _outcome: str) -> _Draft:
-    """Name the present problem and the plan."""
+    """Summarize the note by the present problem and the plan."""
     others = ("negated", "past", "lab", "dosed", *_SOCIAL)
     note = make_note(rng, ["present", *rng.sample(others, 1), "plan"], language)
     problem, plan = _words_of(note, "present")["problem"], _words_of(note, "plan")["plan"]
@@ -267,9 +267,9 @@ def _words_of(note: Note, group: str) -> Mapping[str, str]:
     return next(fact.words for fact in note.facts if fact.group == group)
 
 
-def _unsaid(rng: random.Random, language: Language, note: Note, kind: str) -> str:
-    said = {note.text[span.start : span.end].casefold() for span in note.spans}
-    return rng.choice([word for word in language.words[kind] if word.casefold() not in said])
+def _word_not_in(rng: random.Random, language: Language, note: Note, kind: str) -> str:
+    used = {note.text[span.start : span.end].casefold() for span in note.spans}
+    return rng.choice([word for word in language.words[kind] if word.casefold() not in used])
 
 
 _SOME = ("some", "some", "some", "none")

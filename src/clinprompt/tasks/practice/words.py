@@ -1,7 +1,7 @@
 """The invented vocabularies and sentence patterns of the practice notes. Knows no tasks.
 
-A slot in braces stands for a word of that kind and becomes a typed span; a digit at the end
-(``{drug2}``) keeps several of one kind apart. Patterns are grouped by what they state.
+A slot in braces is filled by a word of that kind and becomes a typed span; a digit at its end
+(``{drug2}``) distinguishes several slots of a kind. Patterns are grouped by what they state.
 """
 
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ TARGET_WORDS: Mapping[str, tuple[str, ...]] = {
     "frequency": (*_FREQUENCIES[::2], *_NEW_FREQUENCIES),
 }
 
-# Each pattern says what its statement is about: the name of its group. See practice.Sentence.
+# The name of a group says what its patterns state.
 SOURCE_PATTERNS: Mapping[str, tuple[str, ...]] = {
     "present": (
         "{person} presents with {problem}.",

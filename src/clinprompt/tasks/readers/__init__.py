@@ -1,4 +1,4 @@
-"""One reader a format: from a file to records. Knows nothing of cards, wording or models."""
+"""Read files into records, one reader per format. Knows nothing of cards, wording or models."""
 
 from typing import Annotated
 

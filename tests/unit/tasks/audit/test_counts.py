@@ -3,35 +3,27 @@
 from types import SimpleNamespace
 
 import pytest
+from made_cards import card_of, record_of
 
 from clinprompt.tasks.audit.counts import balances, counts_of, mismatches
-from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import LabelAnswer, Record, Relation, RelationsAnswer, Span
 
 VALUES = {
-    "name": "own",
-    "type": "re",
-    "answer": "label",
-    "title": "Own",
-    "metric": "accuracy",
     "setting": "gold-entities",
-    "source": {"repository": "own", "license": "own"},
     "reader": {"name": "ddi", "view": {"answer": "pairs", "pairs": [["drug", "drug"]]}},
     "files": {"train": ["a.xml"], "test": ["b.xml"]},
     "resplit": {"validation": 0.5},
     "labels": {"int": "interaction", "none": "none"},
-    "wording": {"version": 1, "template": "{{ text }}:", "instruction": "Answer."},
 }
 
 
 def task(train, validation, test, **changes):
-    card = TaskCard.model_validate(VALUES | changes)
+    card = card_of("re", "label", "accuracy", **VALUES | changes)
     splits = {"train": train, "validation": validation, "test": test}
     records = {
         split: tuple(
-            Record(f"{split}{n}", {"text": "x"}, LabelAnswer(label))
-            for n, label in enumerate(labels)
+            record_of(f"{split}{n}", "x", LabelAnswer(label)) for n, label in enumerate(labels)
         )
         for split, labels in splits.items()
     }

@@ -13,10 +13,9 @@ from typer.testing import CliRunner
 from clinprompt.cli import app
 from clinprompt.errors import ClinpromptError, DataError, SettingError
 from clinprompt.tasks.card import SPLITS, TaskCard, find_card
-from clinprompt.tasks.draft.card_text import METRICS, Sketch, label_names, write_card
-from clinprompt.tasks.draft.columns import Named
+from clinprompt.tasks.draft.card_text import METRICS, CardContents, label_names, write_card
+from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.draft_task import (
-    Request,
     choose_folder,
     draft_task,
     task_name,
@@ -31,14 +30,14 @@ SECRET = "zebrafishpatient"  # stands for record text: no error may show it
 
 def make(type_, origin, folder, name="", **named):
     """Draft and write a task, and load it the way that every command does."""
-    draft = draft_task(Request(type_, origin, name, Named(**named)))
+    draft = draft_task(type_, origin, name, NamedColumns(**named))
     write_task(draft, folder)
     return draft, load_task(find_card(str(folder)), None)
 
 
 def refusal(type_, origin, **named):
     with pytest.raises(ClinpromptError) as caught:
-        draft_task(Request(type_, origin, "", Named(**named)))
+        draft_task(type_, origin, "", NamedColumns(**named))
     assert SECRET not in str(caught.value)
     return str(caught.value)
 
@@ -189,8 +188,8 @@ class TestFormats:
         found = "\n".join(draft.found)
         assert "repeated:" not in found
         assert "not read:" not in found
-        assert "pieces: 1 of 13 mentions have words between their pieces; each is read as" in found
-        assert "left out: 1 of 13 texts, such as n99.txt, as no .ann lies beside them" in found
+        assert "fragments: 1 of 13 mentions have words between their fragments; each is " in found
+        assert "left out: 1 of 13 texts, such as n99.txt, because they have no .ann" in found
 
     def test_what_brat_holds_twice_or_in_vain_is_told(self, tmp_path):
         for number in range(12):
@@ -233,13 +232,13 @@ class TestColumns:
         long = f"{quoted}{10_000 * SECRET}{quoted}"
         lines = [f"{long if i == 3 else i},{'yn'[i % 2]}" for i in range(20)]
         message = refusal("nli", put(tmp_path / "a.csv", "text,label", *lines), text=("text",))
-        assert "a.csv:5: a cell of more than 131,072 characters; close the quotation" in message
+        assert "a.csv:5: a cell of more than 131,072 characters; close an open quotation" in message
 
     def test_a_test_split_of_one_record_is_told(self, tmp_path):
         for name, count in (("train", 9), ("dev", 2), ("test", 1)):
             put(tmp_path / "in" / f"{name}.jsonl", *(note(i) for i in range(count)))
         draft, _ = make("ner", tmp_path / "in", tmp_path / "task")
-        assert [line for line in draft.found if line.startswith("test: one record alone")]
+        assert [line for line in draft.found if line.startswith("test: only one record")]
 
     def test_a_column_that_is_named_is_taken(self, tmp_path):
         rows = [{"a": f"long {i}", "b": f"short {i}", "text": "x"} for i in range(9)]
@@ -284,7 +283,7 @@ class TestColumns:
                 "no column 'lable'; did you mean gold_label?",
             ),
             ("re", {"question": "premise"}, "only qa takes --question"),
-            ("re", {"text": ("premise", "hypothesis")}, "takes --text once at most"),
+            ("re", {"text": ("premise", "hypothesis")}, "takes --text at most once"),
             ("ner", {}, "tables cannot hold a task of type ner; give brat or CoNLL or JSON Lines"),
         ],
     )
@@ -303,7 +302,7 @@ class TestColumns:
         draft, data = make("nli", origin, tmp_path / "task", text=("0", "1"), label="2")
         assert sum(num_rows(data)) == 20
         assert data.card.reader.row.fields == {"text": "premise", "statement": "hypothesis"}
-        note = "header: the first row names the columns (premise, hypothesis, gold_label), so it is"
+        note = "header: the first row is read as column names (premise, hypothesis, gold_label), no"
         assert any(line.startswith(note) for line in draft.found)
 
     def test_a_header_may_lack_the_name_of_a_column_that_counts_rows(self, tmp_path):
@@ -325,7 +324,7 @@ class TestColumns:
         named = {"text": ("premise",), "label": "hypothesis"}
         message = refusal("nli", put(tmp_path / "p.csv", *pairs("a", "b")), **named)
         assert "hypothesis holds 20 different values of up to 9 characters in 20 rows" in message
-        assert "tell the right one with --label COLUMN (perhaps gold_label)" in message
+        assert "name the right column with --label COLUMN (perhaps gold_label)" in message
 
     def test_one_text_without_a_pair_is_told_what_to_say(self, tmp_path):
         lines = [f"s{i},{'yn'[i % 2]}" for i in range(20)]
@@ -339,7 +338,7 @@ class TestColumns:
             lines = [f"t{i},{label[i % 2]}" for i in range(20)]
             put(tmp_path / "in" / f"{name}.csv", "text,label", *lines)
         message = refusal("nli", tmp_path / "in", text=("text",))
-        assert "column label has no value in all 20 rows of test; label them, or take" in message
+        assert "column label has no value in all 20 rows of test; label them, or remove" in message
 
     def test_splits_without_mentions_and_blank_texts_are_told(self, tmp_path):
         for name in ("train", "dev", "test"):
@@ -348,7 +347,7 @@ class TestColumns:
             put(tmp_path / "in" / f"{name}.jsonl", *(note(i, **spans) for i in range(8)), blank)
         draft, data = make("ner", tmp_path / "in", tmp_path / "task")
         assert num_rows(data) == [9, 9, 9]
-        assert "train: 1 of 9 records have no answer, and are kept so" in draft.found
+        assert "train: 1 of 9 records have an empty answer; they are kept" in draft.found
         assert any(line.startswith("test: none of its 9 records has an") for line in draft.found)
         assert any(line.startswith("text: blank in 3 of 27 records, which") for line in draft.found)
 
@@ -405,8 +404,8 @@ class TestFiles:
     def test_nothing_is_overwritten(self, tmp_path):
         origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(20)))
         (tmp_path / "task").mkdir()
-        draft = draft_task(Request("ner", origin))
-        with pytest.raises(SettingError, match="is there already"):
+        draft = draft_task("ner", origin)
+        with pytest.raises(SettingError, match="already exists"):
             write_task(draft, tmp_path / "task")
         assert list((tmp_path / "task").iterdir()) == []
 
@@ -421,10 +420,10 @@ class TestFiles:
         made = CliRunner().invoke(app, arguments, catch_exceptions=False)
         assert "task: notes-task (notes stays as it is)" in made.output
         assert find_card("notes-task").name == "notes-task"
-        with pytest.raises(SettingError, match=r"lies in the data .* such as .*/notes-task"):
+        with pytest.raises(SettingError, match=r"is inside the data .* such as .*/notes-task"):
             choose_folder(Path("notes"), out=Path("notes/task"))
         monkeypatch.chdir(tmp_path / "notes")
-        with pytest.raises(SettingError, match="lies in the data"):
+        with pytest.raises(SettingError, match="is inside the data"):
             choose_folder(Path())
 
     @pytest.mark.parametrize(
@@ -466,7 +465,7 @@ class TestFiles:
         [
             (['{"text"'], "a.jsonl:1: not JSON"),
             (["[1]"], "a.jsonl:1: not a JSON object"),
-            ([note(1), {"id": 2, "note": 3.5, "entities": 4}], "must hold a list"),
+            ([note(1), {"id": 2, "note": 3.5, "entities": 4}], "must be a list"),
             ([note(1), note(2)], "2 records are too few"),
             ([note(i, entities=[]) for i in range(9)], "holds no spans"),
         ],
@@ -491,12 +490,12 @@ class TestFiles:
     )
     def test_a_name_that_no_task_may_have_is_refused(self, tmp_path, name, says):
         with pytest.raises(SettingError, match=says):
-            task_name(Request("ner", tmp_path, name))
+            task_name(tmp_path, name)
 
     def test_files_without_a_pair_are_refused(self, tmp_path):
         put(tmp_path / "in" / "n1.ann", "T1\tDrug 0 4\tIron")
         with pytest.raises(DataError, match=r"n1\.txt: cannot be read"):
-            draft_task(Request("ner", tmp_path / "in"))
+            draft_task("ner", tmp_path / "in")
 
 
 class TestCard:
@@ -565,7 +564,7 @@ class TestCard:
 def sketch(answer, labels, column="text"):
     types = {"spans": "ner", "relations": "re", "label": "nli", "choice": "qa"}
     row = {"fields": {"text": column}}
-    return Sketch(
+    return CardContents(
         name="made",
         type=types.get(answer, "summarization"),
         answer=answer,
@@ -589,7 +588,7 @@ def test_files_of_other_columns_are_named(tmp_path, second, message):
     (folder / "train.csv").write_text("text,label\nfoo bar,x\nbaz q,y\nfoo,x\nbaz,y\n")
     (folder / "test.csv").write_text(second)
     with pytest.raises(DataError, match=message):
-        draft_task(Request("nli", folder, "mine"))
+        draft_task("nli", folder, "mine")
 
 
 def test_a_quotation_mark_at_the_start_of_a_cell_joins_no_rows(tmp_path):
@@ -598,13 +597,13 @@ def test_a_quotation_mark_at_the_start_of_a_cell_joins_no_rows(tmp_path):
     notes[3], notes[7] = '"Feels sick today', 'says he is well"'
     lines = [f"{note}\t{'yes' if number % 2 else 'no'}" for number, note in enumerate(notes)]
     (tmp_path / "own.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
-    draft = draft_task(Request("nli", tmp_path / "own.tsv", "mine", Named(text=("text",))))
+    draft = draft_task("nli", tmp_path / "own.tsv", "mine", NamedColumns(text=("text",)))
     assert sum(map(len, draft.data.splits.values())) == 20
 
 
 def test_a_tsv_is_parted_by_tabs_even_where_every_row_has_one_comma(tmp_path):
     lines = [f"note {n} has pain, acute\t{'yes' if n % 2 else 'no'}" for n in range(20)]
     (tmp_path / "own.tsv").write_text("\n".join(lines) + "\n")
-    named = Named(text=("0",), label="1")
-    draft = draft_task(Request("nli", tmp_path / "own.tsv", "mine", named))
+    named = NamedColumns(text=("0",), label="1")
+    draft = draft_task("nli", tmp_path / "own.tsv", "mine", named)
     assert set(draft.data.card.labels) == {"yes", "no"}

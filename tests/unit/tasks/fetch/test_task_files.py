@@ -9,18 +9,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made_cards import CARD_TEXT, SOURCE
 from upstream_site import COMMIT, REPOSITORY, Site, serve
 
 from clinprompt.errors import DataError, RunError, SettingError
 from clinprompt.tasks.card import catalog, find_card, read_card
 from clinprompt.tasks.fetch.checksums import checksum
 from clinprompt.tasks.fetch.task_files import (
-    Route,
+    DownloadSource,
+    choose_source,
     fetch_files,
-    find_route,
     find_upstream,
     is_public,
-    lacking_files,
+    missing_files,
 )
 from clinprompt.tasks.fetch.upstream import Upstream, match_path
 from clinprompt.tasks.load import load_task
@@ -34,32 +35,22 @@ NOTES = {"notes/1.txt": b"one", "notes/2.txt": b"two"}
 NOTES_SUM = hashlib.sha256(
     "".join(f"{hashlib.sha256(c).hexdigest()}  {n}\n" for n, c in NOTES.items()).encode()
 ).hexdigest()
-CARD = """
-name = "mine"
-type = "nli"
-answer = "label"
-title = "Mine"
-metric = "accuracy"
-reader = { name = "table", row = { id = "n", fields = { text = "t" }, label = "l" } }
-labels = { 1 = "yes", 0 = "no" }
+CARD = (
+    CARD_TEXT.replace(SOURCE, "").replace("a.csv", "NAME")
+    + """
 [source]
 repository = "REPOSITORY"
 commit = "COMMIT"
 paths = ["data/a.csv", "data/b.csv", "corpus/notes/"]
 license = "none stated"
 license_allows = "unstated"
-[wording]
-version = 1
-template = "{{ text }} yes or no:"
-instruction = "Write yes or no."
-[files]
-train = ["NAME"]
 [checksums]
 "NAME" = "SUM"
 """
+)
 
 
-class Watcher:
+class RecordedProgress:
     """Keep what was told: starts as (what, total, done), and bytes."""
 
     def __init__(self):
@@ -87,10 +78,10 @@ def site(monkeypatch):
 def bench(site, tmp_path):
     """Fetch into ``folder`` from ``site``; ``waits`` are the pauses that were asked for."""
     waits = []
-    watcher = Watcher()
-    route = Route(watcher, site.url, site.url, waits.append)
+    progress = RecordedProgress()
+    source = DownloadSource(progress, site.url, site.url, waits.append)
     folder = tmp_path / "data"
-    return SimpleNamespace(site=site, folder=folder, waits=waits, watcher=watcher, route=route)
+    return SimpleNamespace(site=site, folder=folder, waits=waits, progress=progress, source=source)
 
 
 def card(tmp_path, name="a.csv", total=ROWS_SUM, more=""):
@@ -107,11 +98,11 @@ def names(folder):
 def test_a_file_is_fetched_as_it_is_and_only_once(bench, tmp_path):
     bench.site.put("data/a.csv", ROWS)
     mine = card(tmp_path)
-    assert fetch_files(mine, bench.folder, bench.route) == ("a.csv",)
+    assert fetch_files(mine, bench.folder, bench.source) == ("a.csv",)
     assert (bench.folder / "a.csv").read_bytes() == ROWS
-    assert bench.watcher.starts == [("a.csv", len(ROWS), 0)]
-    assert bench.watcher.num_bytes == len(ROWS)
-    assert fetch_files(mine, bench.folder, bench.route) == ()
+    assert bench.progress.starts == [("a.csv", len(ROWS), 0)]
+    assert bench.progress.num_bytes == len(ROWS)
+    assert fetch_files(mine, bench.folder, bench.source) == ()
     assert len(bench.site.asked) == 1
     assert names(bench.folder) == ["a.csv"]
 
@@ -120,7 +111,7 @@ def test_fetched_data_and_a_mirror_load_alike(bench, tmp_path):
     """The card's sum is of the content, so that it does not matter who packed the file."""
     bench.site.put("data/a.csv", ROWS)
     mine = card(tmp_path, "a.csv.gz", f"content:{ROWS_SUM}")
-    fetch_files(mine, tmp_path, bench.route)
+    fetch_files(mine, tmp_path, bench.source)
     fetched = (tmp_path / "a.csv.gz").read_bytes()
     theirs = gzip.compress(ROWS, compresslevel=1, mtime=99)
     assert gzip.decompress(fetched) == ROWS
@@ -140,14 +131,14 @@ def test_a_folder_is_packed_the_same_every_time(bench, tmp_path):
     others = {"corpus/notes/.DS_Store": b"x", "corpus/notesheet.txt": b"x", "README.md": b"x"}
     bench.site.put_archive({f"corpus/{n}": c for n, c in NOTES.items()} | others)
     mine = card(tmp_path, "notes.tar.gz", f"content:{NOTES_SUM}")
-    assert fetch_files(mine, bench.folder, bench.route) == ("notes.tar.gz",)
+    assert fetch_files(mine, bench.folder, bench.source) == ("notes.tar.gz",)
     packed = (bench.folder / "notes.tar.gz").read_bytes()
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         assert {m.name: archive.extractfile(m).read() for m in archive} == NOTES
     assert names(bench.folder) == ["notes.tar.gz"]
     (bench.folder / "notes.tar.gz").unlink()
     bench.site.put_archive({f"corpus/{n}": NOTES[n] for n in reversed(NOTES)})
-    fetch_files(mine, bench.folder, bench.route)
+    fetch_files(mine, bench.folder, bench.source)
     assert (bench.folder / "notes.tar.gz").read_bytes() == packed
 
 
@@ -177,7 +168,7 @@ def test_two_packs_of_one_repository_cost_one_archive(bench, tmp_path):
     "one.tar.gz" = {{ pack = ["notes/1.txt"], below = "notes" }}
     """
     mine = card(tmp_path, "both.tar.gz", f"content:{NOTES_SUM}", more)
-    assert fetch_files(mine, bench.folder, bench.route) == ("both.tar.gz", "one.tar.gz")
+    assert fetch_files(mine, bench.folder, bench.source) == ("both.tar.gz", "one.tar.gz")
     assert len(bench.site.asked) == 1
     assert names(bench.folder) == ["both.tar.gz", "one.tar.gz"]
 
@@ -191,7 +182,7 @@ def test_a_file_may_come_from_another_repository(bench, tmp_path):
     repository = "https://github.com/other/place"
     commit = "{COMMIT}"
     """
-    fetch_files(card(tmp_path, "deep/a.csv", more=more), bench.folder, bench.route)
+    fetch_files(card(tmp_path, "deep/a.csv", more=more), bench.folder, bench.source)
     assert names(bench.folder) == ["deep", "deep/a.csv"]
 
 
@@ -202,12 +193,12 @@ def test_a_cut_download_goes_on_where_the_server_lets_it(bench, tmp_path, takes_
     bench.site.takes_ranges = takes_ranges
     bench.site.troubles = [-5000, -7000]
     mine = card(tmp_path, total=hashlib.sha256(rows).hexdigest())
-    fetch_files(mine, bench.folder, bench.route)
+    fetch_files(mine, bench.folder, bench.source)
     assert (bench.folder / "a.csv").read_bytes() == rows
     assert names(bench.folder) == ["a.csv"]
     second = "bytes=12000-" if takes_ranges else "bytes=7000-"
     assert [asked for _, asked in bench.site.asked] == ["", "bytes=5000-", second]
-    assert bench.watcher.starts[1] == ("a.csv", len(rows), 5000 if takes_ranges else 0)
+    assert bench.progress.starts[1] == ("a.csv", len(rows), 5000 if takes_ranges else 0)
     assert bench.waits == [1.0, 2.0]
 
 
@@ -216,11 +207,11 @@ def test_the_next_run_goes_on_with_what_an_unreachable_server_left(bench, tmp_pa
     bench.site.put("data/a.csv", rows)
     bench.site.troubles = [-1000] * 5
     mine = card(tmp_path, total=hashlib.sha256(rows).hexdigest())
-    with pytest.raises(RunError, match=r"127\.0\.0\.1:\d+: no whole answer .*check the network"):
-        fetch_files(mine, bench.folder, bench.route)
+    with pytest.raises(RunError, match=r"127\.0\.0\.1:\d+: no complete answer .*check the network"):
+        fetch_files(mine, bench.folder, bench.source)
     assert bench.waits == [1.0, 2.0, 4.0, 8.0]
     assert not (bench.folder / "a.csv").exists()
-    fetch_files(mine, bench.folder, bench.route)
+    fetch_files(mine, bench.folder, bench.source)
     assert bench.site.asked[-1] == ("a.csv", "bytes=5000-")
     assert (bench.folder / "a.csv").read_bytes() == rows
 
@@ -230,10 +221,10 @@ def test_a_part_that_is_too_long_is_forgotten(bench, tmp_path):
     mine = card(tmp_path)
     bench.site.troubles = [-3] * 5
     with pytest.raises(RunError):
-        fetch_files(mine, bench.folder, bench.route)
+        fetch_files(mine, bench.folder, bench.source)
     [part] = bench.folder.iterdir()
     part.write_bytes(b"x" * 100)
-    fetch_files(mine, bench.folder, bench.route)
+    fetch_files(mine, bench.folder, bench.source)
     assert [asked for _, asked in bench.site.asked[-2:]] == ["bytes=100-", ""]
     assert names(bench.folder) == ["a.csv"]
 
@@ -241,24 +232,24 @@ def test_a_part_that_is_too_long_is_forgotten(bench, tmp_path):
 def test_an_overloaded_server_is_asked_again(bench, tmp_path):
     bench.site.put("data/a.csv", ROWS)
     bench.site.troubles = [503, 429, 500]
-    fetch_files(card(tmp_path), bench.folder, bench.route)
+    fetch_files(card(tmp_path), bench.folder, bench.source)
     assert bench.waits == [1.0, 2.0, 4.0]
     (bench.folder / "a.csv").unlink()
     bench.site.troubles = [502] * 5
-    with pytest.raises(DataError, match=r"a\.csv: HTTP 502 every time; try again later"):
-        fetch_files(card(tmp_path), bench.folder, bench.route)
+    with pytest.raises(DataError, match=r"a\.csv: HTTP 502 at every attempt; try again later"):
+        fetch_files(card(tmp_path), bench.folder, bench.source)
 
 
 def test_a_file_that_upstream_lacks_is_not_asked_for_again(bench, tmp_path):
     with pytest.raises(DataError, match=r"data/a\.csv: HTTP 404 .*--mirror DIR"):
-        fetch_files(card(tmp_path), bench.folder, bench.route)
+        fetch_files(card(tmp_path), bench.folder, bench.source)
     assert bench.waits == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "no-such-host.invalid"])
 def test_no_way_to_a_server_is_one_error_at_once(bench, tmp_path, monkeypatch, host):
     monkeypatch.setenv("no_proxy", "*")
-    nowhere = Route(bench.watcher, f"http://{host}", f"http://{host}", bench.waits.append)
+    nowhere = DownloadSource(bench.progress, f"http://{host}", f"http://{host}", bench.waits.append)
     with pytest.raises(RunError, match=rf"{host}: cannot be reached .*https_proxy.*--to DIR"):
         fetch_files(card(tmp_path), bench.folder, nowhere)
     assert bench.waits == []
@@ -266,22 +257,22 @@ def test_no_way_to_a_server_is_one_error_at_once(bench, tmp_path, monkeypatch, h
 
 def test_what_is_not_the_file_of_the_card_is_removed_and_named(bench, tmp_path):
     bench.site.put("data/a.csv", b"other")
-    with pytest.raises(DataError, match=rf"a\.csv: what came from .* card has {ROWS_SUM}; it was"):
-        fetch_files(card(tmp_path), bench.folder, bench.route)
+    with pytest.raises(DataError, match=rf"a\.csv: the file from .* card has {ROWS_SUM}; it was"):
+        fetch_files(card(tmp_path), bench.folder, bench.source)
     assert names(bench.folder) == []
 
 
 def test_a_damaged_archive_is_removed_and_named(bench, tmp_path):
     mine = card(tmp_path, "notes.tar.gz", f"content:{NOTES_SUM}")
     bench.site.files[f"/someone/corpus/tar.gz/{COMMIT}"] = b"not an archive"
-    with pytest.raises(DataError, match="a damaged archive came"):
-        fetch_files(mine, bench.folder, bench.route)
+    with pytest.raises(DataError, match="the downloaded archive is damaged"):
+        fetch_files(mine, bench.folder, bench.source)
     bench.site.put_archive({"README.md": b"x"})
     with pytest.raises(DataError, match=r"corpus: no 'corpus/notes' at c0ffee"):
-        fetch_files(mine, bench.folder, bench.route)
+        fetch_files(mine, bench.folder, bench.source)
     bench.site.put_archive({"corpus/notes/3.txt": b"three"})
-    with pytest.raises(DataError, match=r"notes\.tar\.gz: what came from .* it was removed"):
-        fetch_files(mine, bench.folder, bench.route)
+    with pytest.raises(DataError, match=r"notes\.tar\.gz: the file from .* it was removed"):
+        fetch_files(mine, bench.folder, bench.source)
     assert names(bench.folder) == []
 
 
@@ -289,23 +280,23 @@ def test_a_damaged_file_in_place_is_fetched_again(bench, tmp_path):
     bench.site.put("data/a.csv", ROWS)
     bench.folder.mkdir()
     (bench.folder / "a.csv").write_bytes(ROWS[:-1])
-    assert lacking_files(card(tmp_path), bench.folder) == ("a.csv",)
-    fetch_files(card(tmp_path), bench.folder, bench.route)
+    assert missing_files(card(tmp_path), bench.folder) == ("a.csv",)
+    fetch_files(card(tmp_path), bench.folder, bench.source)
     assert (bench.folder / "a.csv").read_bytes() == ROWS
 
 
 def test_an_answer_without_length_is_taken_whole(bench, tmp_path):
     bench.site.put("data/a.csv", ROWS)
     bench.site.tells_length = False
-    fetch_files(card(tmp_path), bench.folder, bench.route)
-    assert bench.watcher.starts == [("a.csv", None, 0)]
+    fetch_files(card(tmp_path), bench.folder, bench.source)
+    assert bench.progress.starts == [("a.csv", None, 0)]
 
 
 def test_a_place_that_cannot_be_written_is_named(bench, tmp_path):
     bench.site.put("data/a.csv", ROWS)
     bench.folder.write_text("in the way")
     with pytest.raises(RunError, match="could not be written"):
-        fetch_files(card(tmp_path), bench.folder, bench.route)
+        fetch_files(card(tmp_path), bench.folder, bench.source)
 
 
 def test_paths_fit_names_by_their_end():
@@ -323,12 +314,12 @@ def test_paths_fit_names_by_their_end():
 @pytest.mark.parametrize(
     ("name", "more", "problem"),
     [
-        ("b.txt", "", r"nothing of source\.paths alone fits 'b\.txt'; say in fetch"),
-        ("a.csv.gz", "", r"a\.csv\.gz is packed here.* checksum as 'content:HEX'"),
+        ("b.txt", "", r"not exactly one of source\.paths ends with 'b\.txt'; give its path in fe"),
+        ("a.csv.gz", "", r"a\.csv\.gz is packed after.* checksum as 'content:HEX'"),
         ("a.csv", "[fetch]\n'c.csv' = 'x'", r"fetch names 'c\.csv', for which checksums has no"),
         ("a.csv", "[fetch]\n'a.csv' = {}", "exactly one of file, gzip and pack"),
         ("a.csv", "[fetch]\n'a.csv' = { file = 'x', below = 'y' }", "below has no effect"),
-        ("a.csv", "[fetch]\n'a.csv' = { file = 'x', commit = 'y' }", "are given together"),
+        ("a.csv", "[fetch]\n'a.csv' = { file = 'x', commit = 'y' }", "are needed together"),
         (
             "a.csv",
             "[fetch]\n'a.csv' = { file = 'x', repository = 'y', commit = 'z' }",
@@ -343,23 +334,23 @@ def test_a_card_that_does_not_say_where_from_is_refused(tmp_path, name, more, pr
 
 def test_a_file_without_a_checksum_cannot_be_fetched(tmp_path):
     mine = card(tmp_path).model_copy(update={"checksums": {}})
-    with pytest.raises(DataError, match=r"checksums lacks a\.csv, so it cannot be fetched"):
-        lacking_files(mine, tmp_path)
+    with pytest.raises(DataError, match=r"a\.csv has no checksum, so it cannot be fetched; add"):
+        missing_files(mine, tmp_path)
 
 
 def test_files_come_from_github_unless_another_server_is_named(monkeypatch):
     upstream = Upstream(file="x", repository=REPOSITORY, commit=COMMIT)
-    route = find_route(Watcher())
+    source = choose_source(RecordedProgress())
     place = f"https://raw.githubusercontent.com/someone/corpus/{COMMIT}/a%20b/c.txt"
-    assert route.file_url(upstream, "a b/c.txt") == place
+    assert source.file_url(upstream, "a b/c.txt") == place
     archive = f"https://codeload.github.com/someone/corpus/tar.gz/{COMMIT}"
-    assert route.archive_url(upstream) == archive
+    assert source.archive_url(upstream) == archive
     monkeypatch.setenv("CLINPROMPT_FETCH_BASE", "http://proxy/git/")
-    assert find_route(Watcher()).file_url(upstream, "c") == (
+    assert choose_source(RecordedProgress()).file_url(upstream, "c") == (
         f"http://proxy/git/someone/corpus/{COMMIT}/c"
     )
     with pytest.raises(SettingError, match="CLINPROMPT_FETCH_BASE = 'proxy' must start with http"):
-        find_route(Watcher(), "proxy")
+        choose_source(RecordedProgress(), "proxy")
 
 
 def public_cards():
@@ -369,7 +360,7 @@ def public_cards():
 
 @pytest.mark.parametrize("mine", public_cards(), ids=lambda mine: mine.name)
 def test_each_card_says_where_each_of_its_files_is_from(mine):
-    lacking = lacking_files(mine, Path("no such folder"))
+    lacking = missing_files(mine, Path("no such folder"))
     assert lacking == tuple(mine.checksums)
     for name in lacking:
         find_upstream(mine, name)
@@ -384,17 +375,17 @@ def test_real_data_comes_back_from_a_server_laid_out_like_github(bench, name, tm
         pytest.skip(f"no mirror of {mine.data_folder} at {MIRROR}")
     for file in mine.checksums:
         upstream = find_upstream(mine, file)
-        place = bench.route.file_url(upstream, upstream.file or upstream.gzip)
+        place = bench.source.file_url(upstream, upstream.file or upstream.gzip)
         content = (mirror / file).read_bytes()
         if upstream.pack:
             with tarfile.open(mirror / file) as archive:
                 members = {m.name: archive.extractfile(m).read() for m in archive}
             below = f"{upstream.below}/" if upstream.below else ""
             bench.site.put_archive({f"{below}{n}": c for n, c in members.items()})
-            place = bench.route.archive_url(upstream)
+            place = bench.source.archive_url(upstream)
             content = bench.site.files.popitem()[1]
         bench.site.files[place.removeprefix(bench.site.url)] = (
             gzip.decompress(content) if upstream.gzip else content
         )
-    fetch_files(mine, tmp_path / mine.data_folder, bench.route)
+    fetch_files(mine, tmp_path / mine.data_folder, bench.source)
     assert load_task(mine, tmp_path).splits == load_task(mine, MIRROR).splits

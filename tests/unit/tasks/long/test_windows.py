@@ -63,7 +63,7 @@ def num_words(text):
 
 class TestSplit:
     def test_a_note_of_three_sentences_by_hand(self):
-        """At a limit of 6 words and an overlap of 2, pieces have at most (6 - 2) // 3 = 1 word."""
+        """At a limit of 6 words and an overlap of 2, chunks have at most (6 - 2) // 3 = 1 word."""
         text = "Took iron.\nHad rash.\nWent home.\nSlept."
         spans = (Span(5, 9, "DRUG"), Span(15, 19, "ADE"))
         record = Record("n1", {"text": text}, SpansAnswer(spans))

@@ -58,7 +58,7 @@ def grid(*intervals: tuple[float, str]) -> str:
 _REPORT = f" FINAL REPORT\n HISTORY: {SECRET}.\n\n FINDINGS:\n Clear.\n\n IMPRESSION:\n 1. Well.\n"
 _TRIAL = '{"Results": ["SECRET", "all well"], "Eligibility": ["adult"]}'
 _RELATIONS = {"answer": "relations"}
-_OTHER_WORDS = "mentions have other words"
+_OTHER_WORDS = "mentions differ from the words"
 
 _BIOASQ = """{"questions": [
 {"id": "q1", "type": "yesno", "body": "Is it?", "exact_answer": "Yes",

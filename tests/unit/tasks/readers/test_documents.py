@@ -76,5 +76,5 @@ def test_given_mentions_are_listed_by_type_in_order_and_each_once():
 
 
 def test_a_link_to_nothing_is_refused():
-    with pytest.raises(DataError, match="'T9', not annotated"):
+    with pytest.raises(DataError, match="'T9', which is not annotated"):
         list(View(answer="relations").records(document("xxxxxx", [Link("p", "T0", "T9")])))

@@ -84,7 +84,7 @@ class TestConll:
 
     @pytest.mark.parametrize(
         ("line", "says"),
-        [(SECRET, "1 column"), (f"x\t{SECRET}", "none of O"), (f"{SECRET}\tB", "bare_type")],
+        [(SECRET, "1 column"), (f"x\t{SECRET}", "must be one of O"), (f"{SECRET}\tB", "bare_type")],
     )
     def test_damaged_line_is_named_by_file_and_line(self, tmp_path, line, says):
         message = refusal(self.tab, tmp_path / "a.tsv", f"ok\tO\n{line}\n")
@@ -190,7 +190,7 @@ class TestTable:
     @pytest.mark.parametrize(
         ("content", "line", "says"),
         [
-            (f"t,l\nx,1\n{SECRET}\n", 3, "1 columns where the first row has 2"),
+            (f"t,l\nx,1\n{SECRET}\n", 3, "1 columns, but the first row has 2"),
             (f't,l\nx,1\n"{SECRET},1\n', 3, "quotation marks"),
             (f"tt,l\n{SECRET},1\n", 2, "did you mean tt"),
             (f"{SECRET},l\nx,1\n", 2, "no value named 't'"),

@@ -261,7 +261,7 @@ class TestDamage:
             (f"T2\tX 0 2 {SECRET}", "a T line must read"),
             ("T2\tX 0-2\tok", "offsets must read"),
             ("T2\tX 0 2;2\tok", "offsets must read"),
-            ("T2\tX 2 2\t", "must lie after its start"),
+            ("T2\tX 2 2\t", "must be after its start"),
             (f"T2\tX 0 2\t{SECRET}", "text column"),
             (
                 "T2\tX 0 99\tok",
@@ -295,7 +295,7 @@ class TestDamage:
         assert "its line ends perhaps" in message
         message = refusal(tmp_path, "Cough\r\nfever, chills", ["T1\tSign 6 11\tfever"])
         assert "not what the offsets 6-11 cover; its line ends are CR LF" in message
-        assert "mend its offsets in the .ann file" in message
+        assert "correct its offsets in the .ann file" in message
         assert "corrected" not in message
 
     def test_missing_text_is_named(self, tmp_path):

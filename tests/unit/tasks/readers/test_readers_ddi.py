@@ -102,10 +102,10 @@ def test_entities_are_mentions_and_a_sentence_without_drugs_makes_no_pair(tmp_pa
     ("element", "says"),
     [
         (entity(0, "0-6", SECRET), "T.d0.s0.e0: charOffset does not point"),
-        (entity(0, "0", SECRET), "pieces like 4-9"),
+        (entity(0, "0", SECRET), "must be like 4-9"),
         (f'<entity id="T.d0.s0.e0" text="{SECRET}"/>', "no attribute 'charOffset'"),
         (pair(0, 1, f'ddi="{SECRET}"'), "must be true or false"),
-        (pair(0, 9, 'ddi="true" type="int"'), "'e0', not annotated"),
+        (pair(0, 9, 'ddi="true" type="int"'), "'e0', which is not annotated"),
     ],
 )
 def test_damaged_sentence_is_named_by_file_and_line(tmp_path, element, says):

@@ -87,7 +87,7 @@ def test_sibling_lies_beside_a_member_in_the_archive(tmp_path, kind):
     (file,) = open_files(tmp_path, f"a.{kind}!*.ann")
     assert file.sibling("a.txt").text() == "note"
     assert file.sibling("a.txt").sibling("b.gz").text() == "b"
-    with pytest.raises(DataError, match=r"x/a\.ann: the archive has no 'c\.txt' beside it"):
+    with pytest.raises(DataError, match=r"x/a\.ann: the archive has no 'c\.txt' next to it"):
         file.sibling("c.txt")
 
 

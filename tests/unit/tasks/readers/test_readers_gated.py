@@ -189,7 +189,7 @@ class TestUfRelations:
     @pytest.mark.parametrize(
         ("row", "says"),
         [
-            (f"adverse\t{SECRET}", "2 columns parted by tabs; 8 are needed"),
+            (f"adverse\t{SECRET}", "2 columns separated by tabs; 8 are needed"),
             ("adverse\t" + f"{SECRET}\t" * 6 + "x", r"needs one [s1] and one [e1]"),
             ("adverse\t[s1] [e1]\t[s2] a [e2]\tA\tB\tT1\tT2\tx", "no word stands between"),
         ],

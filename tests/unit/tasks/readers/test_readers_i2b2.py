@@ -93,12 +93,12 @@ class TestI2b2Of2010:
         ("con", "says"),
         [
             (f"{SECRET}\n", ":1: a field is not name="),
-            (f'c="{SECRET}" 1:0||t="problem"\n', ":1: places come in twos"),
+            (f'c="{SECRET}" 1:0||t="problem"\n', ":1: a place needs two ends"),
             (f'c="{SECRET}" 1:0 1:77||t="problem"\n', ":1: 1:77: the text's line has 7 words"),
             (f'c="{SECRET}" 0:0 0:0||t="problem"\n', ":1: 0:0: the text has 5 lines"),
             (f'c="{SECRET}" 1:2 1:1||t="problem"\n', ":1: a mention ends before it begins"),
             (f'c="{SECRET}" 1:0 1:0||a="present"\n', ":1: the line must have the fields c, t"),
-            (f'c="{SECRET}" 1:0 1:0||t="problem"\n', "1 of 1 mentions have other words"),
+            (f'c="{SECRET}" 1:0 1:0||t="problem"\n', "1 of 1 mentions differ from the words"),
         ],
     )
     def test_damaged_concepts_are_named_by_file_and_line(self, tmp_path, con, says):
@@ -109,13 +109,13 @@ class TestI2b2Of2010:
     def test_a_relation_of_no_concept_is_named_by_file_and_line(self, tmp_path):
         rel = 'c="angina" 1:5 1:5||r="PIP"||c="helped" 1:4 1:4\n'
         message = refusal("i2b2-2010-relations", self.write(tmp_path, rel=rel))
-        assert "record-1.rel:1: a relation names a concept that the .con file lacks" in message
+        assert "record-1.rel:1: a relation names a concept that is not in the .con file" in message
 
     def test_a_note_without_its_text_is_refused(self, tmp_path):
         self.write(tmp_path)
         pack(tmp_path / "i2b2-2010" / "test_data.tar.gz", {"test_data/0002.txt": "Fine .\n"})
         message = refusal("i2b2-2010-concepts", tmp_path)
-        assert "no file named '0001' in test_data.tar.gz!*.txt" in message
+        assert "no file is named '0001' in test_data.tar.gz!*.txt" in message
 
 
 class TestI2b2Of2009:
@@ -184,10 +184,10 @@ class TestI2b2Of2009:
     @pytest.mark.parametrize(
         ("entry", "says"),
         [
-            (f'do="{SECRET}" 2:0 2:0\n', "an entry has one m"),
+            (f'do="{SECRET}" 2:0 2:0\n', "an entry must have one field m"),
             (f'm="{SECRET}"||do="nm"\n', "a value that is not nm needs its places"),
             ('m="nm"||do="nm"\n', "m must have a value"),
-            (f'm="lasix" 2:0 2:0||x="{SECRET}"\n', "an entry has one m and else the fields"),
+            (f'm="lasix" 2:0 2:0||x="{SECRET}"\n', "one field m and only the fields"),
             (f'm="{SECRET}" 2:7 2:8||do="nm"\n', "2:7: the text's line has 6 words"),
         ],
     )

@@ -147,7 +147,7 @@ def test_crlf_lines_give_the_same_records_as_lf_lines(tmp_path):
     [
         (f"7\t0\t4\t{SECRET}\tDisease\tD1", "0-4 does not point"),
         (f"7\t{SECRET}", "neither a mention nor a link"),
-        (f"8\t0\t4\t{SECRET}\tDisease\tD1", "no line of document 7"),
+        (f"8\t0\t4\t{SECRET}\tDisease\tD1", "not a line of document 7"),
     ],
 )
 def test_damaged_line_is_named_by_file_and_line(tmp_path, line, says):

@@ -63,12 +63,12 @@ class TestOptionsInOneCell:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            (f"[{SECRET}", "no list or table"),
-            (f"{SECRET}()", "no list or table"),
+            (f"[{SECRET}", "no list or mapping"),
+            (f"{SECRET}()", "no list or mapping"),
             ("[{'key': 'B', 'value': 'x'}]", "letters A, B, C"),
-            ("{[]: 1}", "no list or table"),
+            ("{[]: 1}", "no list or mapping"),
             ("[{'key': 'A', 'value': 'x'}, {'key': 'A', 'value': 'y'}]", "one letter"),
-            ("7", "must hold a list"),
+            ("7", "must be a list"),
         ],
     )
     def test_other_text_in_the_cell_is_refused_with_its_line(self, tmp_path, options, says):

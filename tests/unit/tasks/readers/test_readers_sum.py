@@ -99,7 +99,7 @@ class TestMediqaMas:
 
     def test_question_that_lacks_a_part_is_named(self, tmp_path):
         self.write(tmp_path, questions="7||Why?\n")
-        assert "question 9 lacks" in refusal(self.reader, tmp_path, "a.xlsx")
+        assert "question 9 has no" in refusal(self.reader, tmp_path, "a.xlsx")
 
     def test_damaged_lines_and_rows_are_named_by_number(self, tmp_path):
         self.write(tmp_path, questions=f"9||Who?\n{SECRET}\n")
@@ -184,7 +184,7 @@ class TestPrimock:
     def test_transcript_with_too_few_intervals_is_refused(self, tmp_path):
         self.pack(tmp_path, patient=grid((4, SECRET), size=2))
         message = refusal(self.reader, tmp_path, "all.tar.gz!notes/*.json")
-        assert "transcripts/d1_patient.TextGrid: no TextGrid" in message
+        assert "transcripts/d1_patient.TextGrid: the TextGrid lacks" in message
 
     def test_missing_note_is_named(self, tmp_path):
         self.pack(tmp_path, note=None)

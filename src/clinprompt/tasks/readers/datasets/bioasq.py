@@ -3,38 +3,32 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import items, load_object, table, text
 from clinprompt.tasks.records import LabelAnswer, Record
 
 
-class BioasqReader(BaseModel):
-    """Read the yes/no questions with their snippets, joined, as the field ``context``.
+class BioasqReader(Settings):
+    """Read the yes/no questions; the field ``context`` is all snippets, one per line.
 
-    Factoid, list and summary questions are passed over. A snippet that comes twice is kept once.
+    Factoid, list and summary questions are skipped. A repeated snippet is kept once.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["bioasq"]
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a yes/no question; its label is "yes" or "no".
+        """Yield one record per yes/no question; its label is "yes" or "no".
 
         Raises:
-            DataError: the file is damaged or a question lacks a value.
+            DataError: the file is damaged or a question has a value missing.
         """
-        try:
+        with file.errors_at():
             for value in items(load_object(file), "questions", "file"):
                 question = table(value, "a question")
                 name = text(question, "id", "a question")
                 if question.get("type") == "yesno":
                     yield _record(name, question)
-        except DataError as error:
-            raise file.error(str(error)) from error
 
 
 def _record(name: str, question: Mapping[str, object]) -> Record:

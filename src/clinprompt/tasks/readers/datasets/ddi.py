@@ -1,30 +1,28 @@
 """Read the DDI corpus: sentences with drugs and their interactions. Knows nothing of other XML.
 
-An offset ``4-9`` has its last character included; ``4-9;15-20`` are the pieces of one mention,
-which is taken by its first piece. White space at the end of a sentence is cut off.
+The offset ``4-9`` includes its last character. ``4-9;15-20`` are the fragments of one mention, of
+which the first is read. Whitespace at the end of a sentence is removed.
 """
 
 from collections.abc import Iterator
 from typing import Literal
 
 from lxml import etree
-from pydantic import BaseModel, ConfigDict
 
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
 from clinprompt.tasks.readers.generic.xml_pairs import line_of, parse_xml
 from clinprompt.tasks.records import Record, Span
 
 
-class DdiReader(BaseModel):
-    """Read one document a sentence; ``view`` says which task it makes.
+class DdiReader(Settings):
+    """Read one document per sentence; ``view`` says which task to make of it.
 
-    Sentences of one file form a group. A pair with ``ddi="true"`` is a link of its ``type``, or of
-    the type ``untyped`` where it has none.
+    The sentences of a file form a group. A pair with ``ddi="true"`` is a link of its ``type``, or
+    of the type ``untyped`` if it has none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["ddi"]
     view: View
@@ -34,15 +32,13 @@ class DdiReader(BaseModel):
         """Yield the records that the view makes of each sentence.
 
         Raises:
-            DataError: the file is not XML; a mention does not stand where it says; an interaction
-                has no type or names an unknown drug.
+            DataError: the file is not XML, a mention is not at its offset, or an interaction has
+                no type or names an unknown drug.
         """
         root = parse_xml(file)
         for sentence in root.iter("sentence"):
-            try:
+            with file.errors_at(line_of(sentence)):
                 yield from self.view.records(self._document(sentence, root.get("id") or file.stem))
-            except DataError as error:
-                raise file.error(str(error), line_of(sentence)) from error
 
     def _document(self, sentence: etree._Element, group: str) -> Document:
         name = _get(sentence, "id")
@@ -73,7 +69,7 @@ def _get(element: etree._Element, name: str) -> str:
 
 
 def _key(name: str, sentence: str) -> str:
-    """Return the id of an entity without that of its sentence, with which it begins."""
+    """Return the id of an entity without the id of its sentence at its beginning."""
     return name.removeprefix(f"{sentence}.")
 
 
@@ -85,13 +81,15 @@ def _is_interaction(pair: etree._Element) -> bool:
 
 
 def _span(entity: etree._Element, text: str) -> Span:
-    pieces = _get(entity, "charOffset").split(";")
+    fragments = _get(entity, "charOffset").split(";")
     try:
-        first, last = map(int, pieces[0].split("-"))
+        first, last = map(int, fragments[0].split("-"))
     except ValueError as error:
-        raise DataError(f"{_get(entity, 'id')}: charOffset needs pieces like 4-9") from error
+        raise DataError(
+            f"{_get(entity, 'id')}: charOffset must be like 4-9 or 4-9;15-20"
+        ) from error
     mention = text[first : last + 1]
-    # pieces of one mention are not held against its words: the corpus joins them in several ways
-    if not mention.strip() or (len(pieces) == 1 and mention != _get(entity, "text")):
+    # fragments are not compared with the words, because the corpus joins them in several ways
+    if not mention.strip() or (len(fragments) == 1 and mention != _get(entity, "text")):
         raise DataError(f"{_get(entity, 'id')}: charOffset does not point to the mention")
     return Span(first, last + 1, _get(entity, "type"))

@@ -3,37 +3,32 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import identity, items, load_object, table, text
 from clinprompt.tasks.readers.generic.rows import LETTERS
 from clinprompt.tasks.records import LabelAnswer, Record
 
 
-class HeadqaReader(BaseModel):
-    """Read multiple-choice questions; those that need an image are left out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class HeadqaReader(Settings):
+    """Read the multiple-choice questions that need no image."""
 
     name: Literal["headqa"]
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a question without an image; a question has as many options as it has.
+        """Yield one record per question without an image; the number of options varies.
 
         Raises:
-            DataError: the file is damaged or a right answer is none of the options.
+            DataError: the file is damaged or a right answer is not one of the options.
         """
-        try:
+        with file.errors_at():
             for exam, value in table(load_object(file).get("exams"), "exams").items():
                 for question in items(table(value, exam), "data", exam):
                     values = table(question, f"a question of {exam}")
                     if not values.get("image"):
                         number = identity(values, "qid", f"a question of {exam}")
                         yield _record(f"{exam}:{number}", values)
-        except DataError as error:
-            raise file.error(str(error)) from error
 
 
 def _record(name: str, values: Mapping[str, object]) -> Record:
@@ -41,7 +36,7 @@ def _record(name: str, values: Mapping[str, object]) -> Record:
     numbers = [identity(answer, "aid", name) for answer in answers]
     right = identity(values, "ra", name)
     if right not in numbers or len(numbers) > len(LETTERS):
-        raise DataError(f"{name}: 'ra' is no 'aid' of its {len(numbers)} answers")
+        raise DataError(f"{name}: 'ra' must be the 'aid' of one of its {len(numbers)} answers")
     return Record(
         id=name,
         fields={"question": text(values, "qtext", name)},

@@ -1,15 +1,16 @@
 """Read the 2010 i2b2/VA challenge: ``.con`` concepts and ``.rel`` relations. Knows no splits.
 
-The text has one sentence a line, which becomes a document of its own; lines that one concept or
-relation joins stay together. Assertions (``.ast``) are not read.
+Each line of the text is one sentence and becomes a document; lines that share a concept or a
+relation form one document. Assertions (``.ast``) are not read.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.datasets.i2b2_lines import (
     LineField,
     Place,
@@ -17,8 +18,8 @@ from clinprompt.tasks.readers.datasets.i2b2_lines import (
     check_words,
     find_span,
     find_words,
+    line_ranges,
     parse_fields,
-    stretches,
 )
 from clinprompt.tasks.readers.datasets.i2b2_texts import companion
 from clinprompt.tasks.readers.generic.data_files import DataFile
@@ -34,15 +35,13 @@ class _Relation(NamedTuple):
     tail: Place
 
 
-class I2b2Reader(BaseModel):
-    """Read the sentences of one ``.con`` file; ``texts`` and ``relations`` say where the rest is.
+class I2b2Reader(Settings):
+    """Read the sentences of one ``.con`` file with its text and its relations.
 
-    These addresses are relative to the folder of the annotation (``test_data.tar.gz!*.txt``). A
-    relation whose ends stand the other way round is turned, to run from treatment or test to
-    problem. All sentences of a note form one group.
+    ``texts`` and ``relations`` are addresses relative to the folder of the annotation
+    (``test_data.tar.gz!*.txt``). A relation whose ends are in the other order is reversed, so that
+    it goes from treatment or test to problem. All sentences of a note form one group.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["i2b2"]
     view: View
@@ -59,8 +58,8 @@ class I2b2Reader(BaseModel):
         """Yield the records of a note's sentences.
 
         Raises:
-            DataError: text or relations are missing, a line is damaged, or it names words that
-                the text, or a concept that the annotation, does not have.
+            DataError: text or relations are missing, or a line is damaged, has a place that is not
+                in the text, or names a concept that is not annotated.
         """
         text = companion(file, self.texts).text().replace("\r\n", "\n")
         words = find_words(text)
@@ -68,7 +67,7 @@ class I2b2Reader(BaseModel):
         relations = tuple(self._relations(file, concepts))
         joined = [(place.first_line, place.last_line) for place in concepts]
         joined += [(link.head.first_line, link.tail.last_line) for link in relations]
-        for first, last in stretches(len(words), joined):
+        for first, last in line_ranges(len(words), joined):
             if any(words[first - 1 : last]):
                 document = _sentence(file.stem, text, words, concepts, (first, last))
                 links = (link for link in relations if first <= link.head.first_line <= last)
@@ -83,29 +82,22 @@ class I2b2Reader(BaseModel):
         if not self.relations:
             return
         named = companion(file, self.relations)
-        for number, line in named.lines():
-            if line.strip():
-                try:
-                    yield _relation(line, concepts)
-                except DataError as error:
-                    raise named.error(str(error), number) from error
+        for number, line in named.filled_lines():
+            with named.errors_at(number):
+                yield _relation(line, concepts)
 
 
 def _concepts(file: DataFile, text: str, words: Words) -> dict[Place, tuple[Span, ...]]:
     concepts: dict[Place, tuple[Span, ...]] = {}
-    told = []
-    for number, line in file.lines():
-        if not line.strip():
-            continue
-        try:
+    pairs = []
+    for number, line in file.filled_lines():
+        with file.errors_at(number):
             concept, kind = _parts(line, "c", "t")
             span = find_span(words, concept.places, kind.words)
-        except DataError as error:
-            raise file.error(str(error), number) from error
-        told.append((text[span.start : span.end], concept.words))
+        pairs.append((text[span.start : span.end], concept.words))
         here = concepts.get(concept.places[0], ())
         concepts[concept.places[0]] = here if span in here else (*here, span)
-    check_words(file, told)
+    check_words(file, pairs)
     return concepts
 
 
@@ -113,7 +105,7 @@ def _relation(line: str, concepts: Mapping[Place, tuple[Span, ...]]) -> _Relatio
     head, kind, tail = _parts(line, "c", "r", "c")
     for end in (head, tail):
         if end.places[0] not in concepts:
-            raise DataError("a relation names a concept that the .con file lacks; mend its place")
+            raise DataError("a relation names a concept that is not in the .con file; correct it")
     ends = [head.places[0], tail.places[0]]
     if _is_last(concepts[ends[0]]) and not _is_last(concepts[ends[1]]):
         ends.reverse()
@@ -125,12 +117,12 @@ def _is_last(spans: tuple[Span, ...]) -> bool:
 
 
 def _parts(line: str, *names: str) -> tuple[LineField, ...]:
-    """Return the fields of a line that must have these names, "c" with one place each."""
+    """Return the fields of a line after checking their names, and that each "c" has one place."""
     fields = parse_fields(line)
     if tuple(field.name for field in fields) != names:
-        raise DataError(f"the line must have the fields {', '.join(names)}; mend it")
+        raise DataError(f"the line must have the fields {', '.join(names)}; correct it")
     if any(field.name == "c" and len(field.places) != 1 for field in fields):
-        raise DataError("a concept has one place, line:token line:token; mend the line")
+        raise DataError("a concept needs one place, line:token line:token; correct the line")
     return fields
 
 
@@ -141,7 +133,7 @@ def _sentence(
     concepts: Mapping[Place, tuple[Span, ...]],
     lines: tuple[int, int],
 ) -> Document:
-    """Return some lines of a text as a document, with the concepts in them."""
+    """Return some lines of a text as a document with their concepts."""
     first, last = lines
     inside = [place for row in words[first - 1 : last] for place in row]
     start, end = inside[0][0], inside[-1][1]

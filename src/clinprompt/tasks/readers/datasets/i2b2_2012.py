@@ -1,9 +1,9 @@
 """Read the 2012 i2b2 challenge: events and temporal links, from its ``.xml``. Knows no splits.
 
-Of the two codings the ``.xml`` is read: one file holds text, mentions and links, links name ids,
-and the test archive's merged annotation is coded so. Some files are not well formed, as ``&`` and
-quotation marks stand unescaped in them, so tags are found by their outer form. Offsets count from 1
-in the text that follows the first line end.
+Of the two formats of the data set, the ``.xml`` is read: one file has text, mentions and links,
+links name ids, and the merged annotation of the test archive has this format. In some files ``&``
+and quotation marks are not escaped, so they are not well-formed XML and tags are found by regular
+expressions. Offsets count from 1 in the text after the first line end.
 """
 
 import re
@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import unescape
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.datasets.i2b2_lines import check_words
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
@@ -34,16 +35,14 @@ class _Tag(NamedTuple):
     line: int
 
 
-class I2b22012Reader(BaseModel):
-    """Read one note a file; its entities, or with ``links`` one document for each temporal link.
+class I2b22012Reader(Settings):
+    """Read one note per file with its entities, or with ``links`` one document per temporal link.
 
-    A link's document has the lines of its two ends, of the types "from" and "to", and what is
-    between them, or ``...`` where they lie more than ``nearby`` lines apart. ``merged`` gives types
-    of links a common name. A link to "Admission" or "Discharge" ends at the time tag of that type;
-    where the note has none, or both ends are the same words, the link cannot be shown.
+    The document of a link has the lines of its two ends, of the types "from" and "to", and the
+    lines between them, or ``...`` if they are more than ``nearby`` lines apart. ``merged`` maps
+    link types to a common name. A link to "Admission" or "Discharge" ends at the time tag of that
+    type. Links are left out if the note has no such tag or if both ends are the same words.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["i2b2_2012"]
     view: View
@@ -55,7 +54,7 @@ class I2b22012Reader(BaseModel):
         """Yield the records of one note.
 
         Raises:
-            DataError: the file has no text, a tag is damaged, or names what is not there.
+            DataError: the file has no text, or a tag is damaged or names an unknown id.
         """
         content = file.text().replace("\r\n", "\n")
         text = _text(file, content)
@@ -82,45 +81,45 @@ class I2b22012Reader(BaseModel):
 def _text(file: DataFile, content: str) -> str:
     found = _TEXT.search(content)
     if found is None:
-        raise file.error("no <TEXT> element; take the .xml files, not .xml.txt or .xml.extent")
+        raise file.error("no <TEXT> element; give the .xml files, not .xml.txt or .xml.extent")
     inner = _CDATA.fullmatch(found[1])
     return (inner[1] if inner else unescape(found[1])).removeprefix("\n")
 
 
 def _tags(file: DataFile, content: str) -> Iterator[_Tag]:
-    """Yield the tags behind the text."""
+    """Yield the tags after the text."""
     start = content.index("</TEXT>")
     found = list(_TAG.finditer(content, start))
     if len(found) != len(_TAG_BEGIN.findall(content, start)):
-        raise file.error("a tag does not end in />; mend it")
+        raise file.error("a tag does not end in />; correct it")
     for tag in found:
         values = {name: unescape(value) for name, value in _ATTRIBUTE.findall(tag[2].rstrip())}
         yield _Tag(tag[1], values, content.count("\n", 0, tag.start()) + 1)
 
 
 def _spans(file: DataFile, text: str, tags: Sequence[_Tag]) -> Iterator[tuple[str, Span]]:
-    told = []
+    pairs = []
     seen: set[str] = set()
     for tag in tags:
         if tag.kind == "TLINK":
             continue
         key, start, end, kind, words = _values(file, tag, "id", "start", "end", "type", "text")
         if key in seen:
-            raise file.error("another tag has the same id; mend one", tag.line)
+            raise file.error("another tag has the same id; correct one", tag.line)
         seen.add(key)
         numbers = [int(offset) for offset in (start, end) if _OFFSET.fullmatch(offset)]
         if len(numbers) < 2 or not 1 <= numbers[0] < numbers[1] <= len(text) + 1:
-            raise file.error("start and end must lie in the text, counted from 1", tag.line)
+            raise file.error("start and end must be in the text, counted from 1", tag.line)
         span = Span(numbers[0] - 1, numbers[1] - 1, kind)
-        told.append((text[span.start : span.end], words))
+        pairs.append((text[span.start : span.end], words))
         yield key, span
-    check_words(file, told)
+    check_words(file, pairs)
 
 
 def _links(
     file: DataFile, tags: Sequence[_Tag], spans: Mapping[str, Span]
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield type, head and tail of the links whose ends have words of their own."""
+    """Yield type, head and tail of the links between two different mentions."""
     times = {tag.values["type"].casefold(): tag.values["id"] for tag in tags if _is_time(tag)}
     for tag in tags:
         if tag.kind != "TLINK":
@@ -129,7 +128,7 @@ def _links(
         ends = [end if end in spans else times.get(end.casefold(), end) for end in named]
         unknown = [end for end in ends if end not in spans]
         if any(end.casefold() not in ("admission", "discharge") for end in unknown):
-            raise file.error("a link names an id that no tag has; mend it", tag.line)
+            raise file.error("a link names an id that no tag has; correct it", tag.line)
         if not unknown and spans[ends[0]] != spans[ends[1]]:
             yield kind.upper(), ends[0], ends[1]
 
@@ -141,12 +140,12 @@ def _is_time(tag: _Tag) -> bool:
 def _values(file: DataFile, tag: _Tag, *names: str) -> list[str]:
     missing = [name for name in names if name not in tag.values]
     if missing:
-        raise file.error(f"{tag.kind} has no readable {missing[0]}; mend its quotation", tag.line)
+        raise file.error(f"{tag.kind} has no readable {missing[0]}; correct its quotes", tag.line)
     return [tag.values[name] for name in names]
 
 
 def _excerpt(text: str, head: Span, tail: Span, nearby: int) -> tuple[str, Span, Span]:
-    """Return the lines of two mentions, and where the mentions are in them."""
+    """Return the lines of two mentions, and the spans of the mentions in them."""
     first, last = sorted([head, tail])
     start, middle = _lines_of(text, first)
     again, end = _lines_of(text, last)
@@ -166,6 +165,6 @@ def _excerpt(text: str, head: Span, tail: Span, nearby: int) -> tuple[str, Span,
 
 
 def _lines_of(text: str, span: Span) -> tuple[int, int]:
-    """Return where the lines begin and end in which a mention stands."""
+    """Return start and end of the lines of a mention."""
     end = text.find("\n", span.end)
     return text.rfind("\n", 0, span.start) + 1, len(text) if end < 0 else end

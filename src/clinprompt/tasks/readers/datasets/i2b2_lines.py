@@ -1,8 +1,8 @@
-"""Find the words that i2b2's line annotation means. Knows no files and no types of mention.
+"""Find the words that a line of i2b2's annotation refers to. Knows no types of mention.
 
-A line of annotation has fields parted by ``||``, each ``name="words" 3:0 3:1``. A place is
-``line:token``: lines of the text count from 1, its tokens from 0, and the last token is included.
-Words stand there in lower case and unescaped, so that they may hold quotation marks.
+A line has fields separated by ``||``, each of the form ``name="words" 3:0 3:1``. A place is
+``line:token``; lines count from 1, tokens from 0, and the last token is included. The words are in
+lower case and not escaped, so they may contain quotation marks.
 """
 
 import re
@@ -14,11 +14,11 @@ from clinprompt.errors import DataError
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.records import Span
 
-_PARTING = re.compile(r"\|\|+\s*(?=\w+=\")")  # three bars stand where one was typed too often
+_SEPARATOR = re.compile(r"\|\|+\s*(?=\w+=\")")  # some lines have three bars by mistake
 _FIELD = re.compile(r"(\w+)=\"(.*)\"([\d:,\s]*)", re.DOTALL)  # greedy: up to the last quote
 _TOKEN = re.compile(r"(\d{1,9}):(\d{1,9})")
 
-Words = Sequence[Sequence[tuple[int, int]]]  # where each word of each line begins and ends
+Words = Sequence[Sequence[tuple[int, int]]]  # start and end of each word of each line
 
 
 class Place(NamedTuple):
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 class LineField(NamedTuple):
-    """One field of a line: ``places`` has several where a value stands in pieces, or none."""
+    """One field of a line; ``places`` has one entry per fragment of the value, or none."""
 
     name: str
     words: str
@@ -42,25 +42,25 @@ def parse_fields(line: str) -> tuple[LineField, ...]:
     """Split a line of annotation into its fields.
 
     Raises:
-        DataError: a field is not of the form above. The reader adds file and line.
+        DataError: a field has another form. The reader adds file and line.
     """
-    return tuple(_field(part.strip()) for part in _PARTING.split(line.strip().strip("|")))
+    return tuple(_field(part.strip()) for part in _SEPARATOR.split(line.strip().strip("|")))
 
 
 def _field(part: str) -> LineField:
     match = _FIELD.fullmatch(part)
     if match is None:
-        raise DataError('a field is not name="words" with places such as 3:0 3:1; mend the line')
+        raise DataError('a field is not name="words" with places such as 3:0 3:1; correct the line')
     tokens = [_TOKEN.fullmatch(token) for token in re.split(r"[\s,]+", match[3].strip()) if token]
     numbers = [(int(token[1]), int(token[2])) for token in tokens if token]
     if len(numbers) < len(tokens) or len(numbers) % 2:
-        raise DataError("places come in twos, line:token line:token; mend the line")
+        raise DataError("a place needs two ends, line:token line:token; correct the line")
     ends = zip(numbers[::2], numbers[1::2], strict=True)
     return LineField(match[1], match[2], tuple(Place(*first, *last) for first, last in ends))
 
 
 def find_words(text: str, blanks: str = " ") -> Words:
-    """Return where the words of each line stand in the text; ``blanks`` part them."""
+    """Return start and end of the words of each line; ``blanks`` are what separates words."""
     pattern = re.compile(f"[^{re.escape(blanks)}]+")
     found = []
     start = 0
@@ -73,12 +73,12 @@ def find_words(text: str, blanks: str = " ") -> Words:
 
 
 def find_span(words: Words, places: Iterable[Place], kind: str, *, clip: bool = False) -> Span:
-    """Return the span from the first of some places to the last.
+    """Return the span from the first place to the last.
 
-    With ``clip``, what ends behind the last word of its line ends with that word.
+    With ``clip``, a place that ends after the last word of its line ends with that word.
 
     Raises:
-        DataError: the text has no such words. The reader adds file and line.
+        DataError: a place is not in the text. The reader adds file and line.
     """
     ends = [
         (
@@ -89,34 +89,34 @@ def find_span(words: Words, places: Iterable[Place], kind: str, *, clip: bool = 
     ]
     start, end = min(ends)[0], max(end for _, end in ends)
     if any(last <= first for first, last in ends):
-        raise DataError("a mention ends before it begins; mend its places")
+        raise DataError("a mention ends before it begins; correct its places")
     return Span(start, end, kind)
 
 
 def _word(words: Words, line: int, token: int, *, clip: bool = False) -> tuple[int, int]:
     if not 1 <= line <= len(words):
-        raise DataError(f"{line}:{token}: the text has {len(words)} lines; mend the place")
+        raise DataError(f"{line}:{token}: the text has {len(words)} lines; correct the place")
     row = words[line - 1]
     number = min(token, len(row) - 1) if clip else token
     if not 0 <= number < len(row):
-        raise DataError(f"{line}:{token}: the text's line has {len(row)} words; mend the place")
+        raise DataError(f"{line}:{token}: the text's line has {len(row)} words; correct the place")
     return row[number]
 
 
-def check_words(file: DataFile, told: Iterable[tuple[str, str]]) -> None:
-    """Check that a text is the one that was annotated: ``told`` are words there and words told.
+def check_words(file: DataFile, pairs: Iterable[tuple[str, str]]) -> None:
+    """Check that a text is the annotated one; ``pairs`` are its words and the annotated words.
 
-    Places decide, and words that do not fit are slips of the annotators, unless most are wrong.
+    Places count more than words: single differences are mistakes of the annotators.
 
     Raises:
-        DataError: more than half do not fit.
+        DataError: more than half of the pairs differ.
     """
-    fitting = [_squeezed(there) == _squeezed(words) for there, words in told]
-    wrong = fitting.count(False)
-    if 2 * wrong > len(fitting):
+    matches = [_squeezed(there) == _squeezed(words) for there, words in pairs]
+    wrong = matches.count(False)
+    if 2 * wrong > len(matches):
         raise file.error(
-            f"{wrong} of {len(fitting)} mentions have other words than the text has at their "
-            "places; the text is another one than was annotated, so fetch both again"
+            f"{wrong} of {len(matches)} mentions differ from the words at their places in the "
+            "text; this is not the annotated text, so fetch text and annotation again"
         )
 
 
@@ -124,8 +124,8 @@ def _squeezed(words: str) -> str:
     return "".join(unescape(words).casefold().split())
 
 
-def stretches(num_lines: int, joined: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield first and last line of the shortest stretches that keep all joined lines together."""
+def line_ranges(num_lines: int, joined: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield first and last line of the shortest ranges that keep all joined lines together."""
     kept = {line for first, last in joined for line in range(min(first, last), max(first, last))}
     first = 1
     for line in range(1, num_lines + 1):

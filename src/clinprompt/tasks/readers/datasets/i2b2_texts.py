@@ -1,7 +1,7 @@
-"""Find the file that belongs to a file of annotation, in another folder or archive of the task.
+"""Find the text or relations that belong to a file of annotation. Knows no formats.
 
-Knows no formats. i2b2 gives texts, concepts and relations of one note the same name, and puts them
-into different folders, or even archives.
+In i2b2's data sets, the text, concepts and relations of a note have the same file name in different
+folders or archives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ _SKIPPED = "unannotated"
 
 
 def companion(file: DataFile, address: str, stem: str = "") -> DataFile:
-    """Return the file of ``address`` with the stem of ``file``, or another one given.
+    """Return the file at ``address`` with the given stem, by default the stem of ``file``.
 
-    The address is relative to the folder that holds the file, or its archive. Files in folders
-    named "unannotated" are passed over.
+    The address is relative to the folder of the file, or of its archive. Files in folders named
+    "unannotated" are skipped.
 
     Raises:
-        DataError: there is none, or there are several that differ.
+        DataError: there is no such file, or there are several that differ.
     """
     stem = stem or file.stem
     folder = file.path.parent
@@ -28,12 +28,12 @@ def companion(file: DataFile, address: str, stem: str = "") -> DataFile:
     changed = path.stat().st_mtime_ns if path.is_file() else 0
     found = {one.content(): one for one in _by_stem(folder, address, changed).get(stem, ())}
     if len(found) != 1:
-        how_many = "several files, and different ones," if found else "no file"
+        how_many = "several different files are" if found else "no file is"
         raise file.error(f"{how_many} named {stem!r} in {address}; fetch the archives again")
     return next(iter(found.values()))
 
 
-@lru_cache(maxsize=4)  # every note of an archive asks for the same few
+@lru_cache(maxsize=4)  # all notes of an archive need the same few
 def _by_stem(folder: Path, address: str, _changed: int) -> Mapping[str, Sequence[DataFile]]:
     found: dict[str, list[DataFile]] = {}
     for file in open_files(folder, address):

@@ -3,21 +3,17 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import items, load_object, strings, table, text
 from clinprompt.tasks.records import Record, TextAnswer
 
 
-class MediqaAnsReader(BaseModel):
-    """Read the fields ``question`` and ``text`` (the articles, joined) and the summary as answer.
+class MediqaAnsReader(Settings):
+    """Read the fields ``question`` and ``text`` (all articles) and the summary as answer.
 
-    All answers to one question form one group: their ids start with its number.
+    All answers to a question form one group; their ids start with its number.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["mediqa_ans"]
 
@@ -25,13 +21,11 @@ class MediqaAnsReader(BaseModel):
         """Yield one record an entry.
 
         Raises:
-            DataError: the file is damaged or an entry lacks a value.
+            DataError: the file is damaged or an entry has a value missing.
         """
         for name, value in load_object(file).items():
-            try:
+            with file.errors_at():
                 yield _record(name, table(value, name))
-            except DataError as error:
-                raise file.error(str(error)) from error
 
 
 def _record(name: str, entry: Mapping[str, object]) -> Record:
@@ -44,8 +38,8 @@ def _record(name: str, entry: Mapping[str, object]) -> Record:
 
 
 def _articles(entry: Mapping[str, object], name: str) -> str:
-    held = entry.get("articles")
-    if not isinstance(held, dict):
+    articles = entry.get("articles")
+    if not isinstance(articles, dict):
         return text(entry, "articles", name)
-    firsts = [items(held, key, name)[:1] for key in held]
+    firsts = [items(articles, key, name)[:1] for key in articles]
     return " ".join(strings([first for found in firsts for first in found], name))

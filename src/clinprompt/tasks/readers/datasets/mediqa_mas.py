@@ -3,31 +3,29 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.excel import open_sheet, rows_of
-from clinprompt.tasks.records import Record, TextAnswer
+from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 
-class MediqaMasReader(BaseModel):
-    """Read the fields ``question`` and ``text`` (one answer a line); the summary is the answer.
+class MediqaMasReader(Settings):
+    """Read the fields ``question`` and ``text`` (one answer per line); the summary is the answer.
 
-    The workbook holds question number, answer number and answer in its first three columns, below
-    one row of names. ``questions`` and ``summaries`` are files of ``number||text`` beside it.
+    The workbook has question number, answer number and answer in its first three columns, below
+    one row of names. ``questions`` and ``summaries`` are files in the same folder with lines
+    ``number||text``.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["mediqa_mas"]
     questions: str
     summaries: str
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a question, in the order of the summaries.
+        """Yield one record per question, in the order of the summaries.
 
         Raises:
-            DataError: a file is missing or damaged, or a number stands in one of the three only.
+            DataError: a file is missing or damaged, or a number is not in all three.
         """
         answers = _answers(file)
         questions = _texts(file.sibling(self.questions))
@@ -35,8 +33,8 @@ class MediqaMasReader(BaseModel):
         for number in dict.fromkeys((*answers, *questions, *summaries)):
             if not (number in answers and number in questions and number in summaries):
                 raise file.error(
-                    f"question {number} lacks answers, question or summary; mend reader.questions, "
-                    "reader.summaries or the files"
+                    f"question {number} has no answers, no question or no summary; correct "
+                    "reader.questions, reader.summaries or the files"
                 )
         for number, summary in summaries.items():
             fields = {"question": questions[number], "text": "\n".join(answers[number])}
@@ -50,18 +48,16 @@ def _answers(file: DataFile) -> dict[str, list[str]]:
         if number == 1 or not any(cell is not None for cell in cells):
             continue
         if len(cells) < 3 or cells[0] is None or cells[2] is None:
-            raise file.error("a row needs a question number and an answer", number)
-        answers.setdefault(str(cells[0]).strip(), []).append(" ".join(str(cells[2]).split()))
+            raise file.error("the row has no question number or no answer", number)
+        answers.setdefault(str(cells[0]).strip(), []).append(one_line(str(cells[2])))
     return answers
 
 
 def _texts(file: DataFile) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for number, line in file.lines():
-        if not line.strip():
-            continue
+    for number, line in file.filled_lines():
         key, mark, text = line.partition("||")
         if not mark or key.strip() in texts:
-            raise file.error("not a line of NUMBER||TEXT with a number of its own", number)
-        texts[key.strip()] = " ".join(text.split())
+            raise file.error("must be NUMBER||TEXT with a number that no other line has", number)
+        texts[key.strip()] = one_line(text)
     return texts

@@ -1,7 +1,7 @@
 """Read chest X-ray reports of MIMIC-CXR: findings to impression. Knows no other reports.
 
-A section begins with its title in capitals and a colon, one blank from the start of a line. Titles
-are written in many ways, so they are told by what they contain, misspellings included.
+A section starts with its title in capitals and a colon, after one blank at the start of a line.
+Titles vary and are often misspelled, so they are recognized by words that are similar.
 """
 
 import csv
@@ -13,10 +13,9 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DAMAGED, DataFile
-from clinprompt.tasks.records import Record, TextAnswer
+from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 _TITLE = re.compile(r"\n ([A-Z ()/,-]+):\s")
 _BULLET = re.compile(r"(?:^|(?<=\s))\d\.\s+")
@@ -30,7 +29,7 @@ _NAMES = {
     "findings": _FINDINGS,
 }
 _OTHERS = ("history", "comparison", "indication", "addendum", "technique", "examination")
-_VIEWS = ("chest", "portable", "lateral", "frontal", "view", "bone window", "ribs")  # say findings
+_VIEWS = ("chest", "portable", "lateral", "frontal", "view", "bone window", "ribs")  # = findings
 
 
 class _Section(NamedTuple):
@@ -39,25 +38,23 @@ class _Section(NamedTuple):
     text: str
 
 
-class MimicReportsReader(BaseModel):
-    """Read the reports that a table of ``study_id,subject_id,split`` lists, out of ``reports``.
+class MimicReportsReader(Settings):
+    """Read the reports that are listed in a table of ``study_id,subject_id,split``.
 
-    ``splits.csv!train`` keeps the rows of that split; ``reports`` is the archive beside the table.
-    Fields are ``text``, the findings, and ``background``, what stands before them. Numbers of list
-    items are left out of the impression. A report without findings or without impression is left
-    out. Reports on one patient form one group.
+    ``splits.csv!train`` selects the rows of that split; ``reports`` is the archive in the same
+    folder. The field ``text`` is the findings, ``background`` the text before them. The numbers of
+    list items are removed from the impression. Reports without findings or without impression are
+    left out. Reports on one patient form one group.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["mimic_reports"]
     reports: str = "mimic-cxr-reports.zip"
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a report.
+        """Yield one record per report.
 
         Raises:
-            DataError: the table or the archive is missing or damaged, or lacks a report.
+            DataError: the table, the archive or a report in it is missing or damaged.
         """
         archive = file.sibling(self.reports)
         with _opened(archive) as reports:
@@ -90,7 +87,9 @@ def _rows(file: DataFile) -> Iterator[tuple[str, str]]:
     except csv.Error as error:
         raise file.error(f"not a readable row: {error}", rows.reader.line_num) from error
     if not found:
-        raise file.error(f"no row has split {file.part!r}; mend the part after '!' in card.files")
+        raise file.error(
+            f"no row has split {file.part!r}; correct the text after '!' in card.files"
+        )
 
 
 def _report(archive: DataFile, reports: zipfile.ZipFile, study: str, subject: str) -> str:
@@ -111,19 +110,19 @@ def _record(report: str, study: str, subject: str) -> Record | None:
     sections = tuple(_sections(report))
     findings = next((section for section in sections if section.kind == _FINDINGS), None)
     impression = next((section for section in sections if section.kind == _IMPRESSION), None)
-    told = _flat(_BULLET.sub("", impression.text)) if impression else ""
-    if findings is None or not told:
+    summary = one_line(_BULLET.sub("", impression.text)) if impression else ""
+    if findings is None or not summary:
         return None
-    background = _flat(_HEADING.sub("", report[: findings.title]))
-    fields = {"text": _flat(findings.text), "background": background}
-    return Record(f"s{study}", fields, TextAnswer(told), group=f"p{subject}")
+    background = one_line(_HEADING.sub("", report[: findings.title]))
+    fields = {"text": one_line(findings.text), "background": background}
+    return Record(f"s{study}", fields, TextAnswer(summary), group=f"p{subject}")
 
 
 def _sections(report: str) -> Iterator[_Section]:
-    """Yield the findings and impressions that have text, and whatever else has a title."""
+    """Yield the sections that have text."""
     title = _TITLE.search(report)
     while title is not None:
-        # A title on the line of another one is no section of its own.
+        # A title on the line of another title starts no section.
         line_end = report.find("\n", title.end())
         following = _TITLE.search(report, title.end() if line_end < 0 else line_end)
         text = report[title.end() : following.start() if following else len(report)]
@@ -134,7 +133,7 @@ def _sections(report: str) -> Iterator[_Section]:
 
 @cache  # a few thousand titles stand in all reports
 def _kind(title: str) -> str:
-    """Tell what a section is; where a title names both, its text is the impression."""
+    """Return the kind of a section; a title that names findings and impression is an impression."""
     words = [word for word in re.split(r"[ /,()]+", title) if word]
     near = [get_close_matches(word, (*_NAMES, *_OTHERS), n=1, cutoff=0.8) for word in words]
     kinds = {_NAMES.get(found[0], "other") for found in near if found}
@@ -142,7 +141,3 @@ def _kind(title: str) -> str:
         if kind in kinds:
             return kind
     return _FINDINGS if any(view in title for view in _VIEWS) else "other"
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())

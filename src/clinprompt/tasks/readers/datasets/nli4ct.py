@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import items, load_object, strings, table, text
 from clinprompt.tasks.records import LabelAnswer, Record
@@ -13,33 +12,29 @@ from clinprompt.tasks.records import LabelAnswer, Record
 NO_SECOND_TRIAL = "none"
 
 
-class Nli4ctReader(BaseModel):
-    """Read each statement with the section of the trials that it speaks of, one line a line.
+class Nli4ctReader(Settings):
+    """Read each statement with the section of the trials that it is about, line by line.
 
-    The trials' reports lie in the folder ``trials`` beside the file of statements. Where a
-    statement compares no second trial, the field ``secondary`` is "none".
+    The reports of the trials are in the folder ``trials`` next to the file of statements. If a
+    statement is about one trial only, the field ``secondary`` is "none".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["nli4ct"]
     trials: str = "CT json"
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a statement.
+        """Yield one record per statement.
 
         Raises:
             DataError: the archive is damaged, a statement has no label, or its trial is missing.
         """
         for name, value in load_object(file).items():
-            try:
+            with file.errors_at():
                 yield self._record(name, table(value, f"statement {name}"), file)
-            except DataError as error:
-                raise file.error(str(error)) from error
 
     def _record(self, name: str, entry: Mapping[str, object], file: DataFile) -> Record:
         if "Label" not in entry:
-            raise DataError(f"statement {name} has no label; mend card.files")
+            raise DataError(f"statement {name} has no label; correct card.files")
         heading = text(entry, "Section_id", name)
         primary = text(entry, "Primary_id", name)
         secondary = text(entry, "Secondary_id", name) if "Secondary_id" in entry else ""
@@ -59,7 +54,7 @@ class Nli4ctReader(BaseModel):
 
     def _section(self, file: DataFile, trial: str, heading: str) -> str:
         if not trial.isalnum():
-            raise DataError("a trial needs a number of letters and digits")
+            raise DataError("the number of a trial must consist of letters and digits")
         report = load_object(file.sibling(f"{self.trials}/{trial}.json"))
         lines = strings(items(report, heading, trial), trial)
         return "\n".join(line for line in lines if line)

@@ -1,9 +1,9 @@
 """Read PHEE's drug events as relations. Knows nothing of other event sets.
 
-Within one event every drug of its treatment is the head of a link to every *effect*, *dosage* and
-*route* of that event. An argument in several pieces is taken by its first piece. Triggers,
-subjects, severities and the events nested in a treatment (combinations) make no link. The spans of
-links bear no type: the link's type says what its tail is.
+Every drug in the treatment of an event is linked to every *effect*, *dosage* and *route* of that
+event. Of an argument in several fragments, the first is read. Triggers, subjects, severities and
+events nested in a treatment (combinations) make no links. The spans of links have no type, as the
+type of a link says what its tail is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,39 +11,32 @@ from dataclasses import replace
 from itertools import product
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import listed
-from clinprompt.tasks.readers.generic.json_tables import identity, items, parse_object, table
+from clinprompt.tasks.readers.generic.json_tables import identity, items, load_lines, table
 from clinprompt.tasks.records import Record, Relation, RelationsAnswer, Span
 
 
-class PheeReader(BaseModel):
-    """Read one record a sentence; its relations are "effect", "dosage" and "route".
+class PheeReader(Settings):
+    """Read one record per sentence with the relations "effect", "dosage" and "route".
 
-    With ``given``, a field ``mentions`` lists all drugs, effects, dosages and routes to link.
+    With ``given``, the field ``mentions`` lists all drugs, effects, dosages and routes to link.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["phee"]
     given: bool = False
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a line; blank lines are passed over.
+        """Yield one record per line and skip blank lines.
 
         Raises:
-            DataError: a line is not JSON, or an argument does not stand where it says.
+            DataError: a line is not JSON, or an argument is not at its offset.
         """
-        for number, line in file.lines():
-            if line.strip():
-                values = parse_object(file, line, number)
-                try:
-                    yield _record(values, given=self.given)
-                except DataError as error:
-                    raise file.error(str(error), number) from error
+        for number, values in load_lines(file):
+            with file.errors_at(number):
+                yield _record(values, given=self.given)
 
 
 def _record(sentence: Mapping[str, object], *, given: bool) -> Record:
@@ -65,7 +58,7 @@ def _record(sentence: Mapping[str, object], *, given: bool) -> Record:
 
 
 def _arguments(event: Mapping[str, object], context: str) -> tuple[Span, ...]:
-    """Return the spans of an event's arguments; their types tell which."""
+    """Return the spans of an event's arguments, with the argument's role as type."""
     treatment = table(event.get("Treatment") or {}, "Treatment")
     holders = {"drug": treatment, "effect": event, "dosage": treatment, "route": treatment}
     return tuple(
@@ -88,8 +81,8 @@ def _spans(argument: object, kind: str, context: str) -> Iterator[Span]:
     texts, starts = items(values, "text", kind), items(values, "start", kind)
     if len(texts) != len(starts):
         raise DataError(f"{kind}: {len(texts)} texts but {len(starts)} starts")
-    for pieces in zip(texts, starts, strict=True):
-        match pieces:
+    for fragments in zip(texts, starts, strict=True):
+        match fragments:
             case [[str(text), *_], [int(start), *_]]:
                 if context[start : start + len(text)] != text:
                     raise DataError(f"{kind}: start {start} does not point to the argument's text")

@@ -1,19 +1,18 @@
-"""Read the made-up practice notes as if they were a data set. Knows no files: nothing is read."""
+"""Read the invented practice notes as if they were a data set. Opens no files."""
 
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from clinprompt.errors import DataError, did_you_mean
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.practice.notes import PracticeTask, make_records
 from clinprompt.tasks.records import Record
 
 
-class PracticeReader(BaseModel):
-    """Draw ``train``, ``validation`` and ``test`` made-up records of one practice task."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class PracticeReader(Settings):
+    """Draw ``train``, ``validation`` and ``test`` invented records of one practice task."""
 
     name: Literal["practice"]
     task: PracticeTask
@@ -23,7 +22,7 @@ class PracticeReader(BaseModel):
     test: int = Field(default=120, ge=0)
 
     def read_split(self, split: str) -> Iterator[Record]:
-        """Draw the records of one split; the same reader always gives the same ones.
+        """Draw the records of one split; equal readers draw equal records.
 
         Raises:
             DataError: ``split`` is not train, validation or test.

@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import load_object, text
-from clinprompt.tasks.records import Record, TextAnswer
+from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 _NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _INTERVAL = re.compile(
@@ -21,16 +19,14 @@ _UNHEARD = re.compile(r"<[^<>]*/>")
 _UNSURE = re.compile(r"</?[^<>/]*>")
 
 
-class PrimockReader(BaseModel):
+class PrimockReader(Settings):
     """Read the turns of both speakers as the field ``text`` and the note as answer.
 
-    The card names the notes; ``transcripts`` is the folder, from there, of Praat TextGrids by the
-    note's own name, one for each of ``speakers``: ``visit1_doctor.TextGrid`` holds what the doctor
-    says. Turns are put in order of their start; what one speaker says in succession makes one line.
-    Words marked as unsure stay, marks of what was not understood go.
+    The card names the notes. ``transcripts`` is the folder, relative to the note, of Praat
+    TextGrids, one for each of ``speakers``: ``visit1_doctor.TextGrid`` is the doctor's speech in
+    ``visit1``. Turns are sorted by start; consecutive turns of one speaker form one line. Words
+    marked as unsure are kept; marks of speech that was not understood are removed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["primock"]
     transcripts: str = "../transcripts"
@@ -53,21 +49,19 @@ class PrimockReader(BaseModel):
             f"{speaker.capitalize()}: {' '.join(words for _, _, words in said)}"
             for speaker, said in groupby(turns, key=lambda turn: turn[1])
         )
-        try:
+        with file.errors_at():
             note = TextAnswer(text(load_object(file), "note", "file"))
             yield Record(file.stem, {"text": "\n".join(lines)}, note, group=file.stem)
-        except DataError as error:
-            raise file.error(str(error)) from error
 
 
 def _turns(grid: DataFile) -> Iterator[tuple[float, str]]:
-    """Yield start in seconds and words of each interval in which something is said."""
+    """Yield start in seconds and words of each interval with speech."""
     content = grid.text()
     found = tuple(_INTERVAL.finditer(content))
     if sum(int(size) for size in _SIZE.findall(content)) != len(found) or not found:
-        raise grid.error("no TextGrid with as many intervals as it states; fetch the file again")
+        raise grid.error("the TextGrid lacks intervals that it states; fetch the file again")
     for interval in found:
         heard = _UNHEARD.sub(" ", interval["words"].replace('""', '"'))
-        words = " ".join(_UNSURE.sub("", heard).split())
+        words = one_line(_UNSURE.sub("", heard))
         if words:
             yield float(interval["start"]), words

@@ -3,37 +3,31 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import items, load_object, strings, table, text
 from clinprompt.tasks.records import LabelAnswer, Record
 
 
-class PubmedqaReader(BaseModel):
+class PubmedqaReader(Settings):
     """Read ``ori_pqal.json!test`` (the ids in ``test_ids``) or ``ori_pqal.json!train`` (others)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["pubmedqa"]
     test_ids: str = "test_ground_truth.json"
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a question of the part; the abstract's sections are joined.
+        """Yield one record per question of the part; the abstract's sections are joined.
 
         Raises:
             DataError: the file is damaged, or the part is neither train nor test.
         """
         if file.part not in ("train", "test"):
-            raise file.error("address it as FILE!train or FILE!test in card.files")
+            raise file.error("write FILE!train or FILE!test in card.files")
         test_ids = load_object(file.sibling(self.test_ids)).keys()
         for name, value in load_object(file).items():
             if (name in test_ids) == (file.part == "test"):
-                try:
+                with file.errors_at():
                     yield _record(name, value)
-                except DataError as error:
-                    raise file.error(str(error)) from error
 
 
 def _record(name: str, value: object) -> Record:

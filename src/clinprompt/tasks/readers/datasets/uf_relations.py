@@ -1,16 +1,15 @@
 """Read the relation tables of UF Health's pipeline. Knows no types and no labels.
 
-Eight tab-separated columns, below a header line: label, the sentence with the first entity between
-``[s1]`` and ``[e1]``, the sentence with the second between ``[s2]`` and ``[e2]``, two types, two
-ids, and the file.
+Below a header line are eight tab-separated columns: the label, the sentence with the first entity
+between ``[s1]`` and ``[e1]``, the sentence with the second entity between ``[s2]`` and ``[e2]``,
+two types, two ids, and the file.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import HEAD, TAIL
 from clinprompt.tasks.records import LabelAnswer, Record
@@ -22,38 +21,33 @@ _FIRST, _SECOND = ("[s1]", "[e1]"), ("[s2]", "[e2]")
 class _Marked(NamedTuple):
     words: tuple[str, ...]
     start: int
-    end: int  # behind the last word of the entity
+    end: int  # after the last word of the entity
 
 
-class UfRelationsReader(BaseModel):
-    """Read one record a row: the field ``text`` shows ``<< first >>`` and ``[[ second ]]``.
+class UfRelationsReader(Settings):
+    """Read one record per row: the field ``text`` shows ``<< first >>`` and ``[[ second ]]``.
 
-    Where both entities stand in one sentence, it is shown once, else the two one after the other.
-    Fields ``head`` and ``tail`` are the types. Rows of one file form one group.
+    If both entities are in one sentence, it is shown once; otherwise both sentences are shown. The
+    fields ``head`` and ``tail`` are the types. Rows of one file form one group.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["uf_relations"]
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a row; blank lines are passed over.
+        """Yield one record per row and skip blank lines.
 
         Raises:
-            DataError: a row has not eight columns, or a sentence not one pair of marks.
+            DataError: a row does not have eight columns, or a sentence not one pair of marks.
         """
-        for number, line in file.lines():
-            if number == 1 or not line.strip():
-                continue
-            try:
-                yield _record(line.split("\t"), number)
-            except DataError as error:
-                raise file.error(str(error), number) from error
+        for number, line in file.filled_lines():
+            if number > 1:
+                with file.errors_at(number):
+                    yield _record(line.split("\t"), number)
 
 
 def _record(columns: Sequence[str], number: int) -> Record:
     if len(columns) != _NUM_COLUMNS:
-        raise DataError(f"{len(columns)} columns parted by tabs; {_NUM_COLUMNS} are needed")
+        raise DataError(f"{len(columns)} columns separated by tabs; {_NUM_COLUMNS} are needed")
     label, one, other, head, tail, head_id, tail_id, name = (cell.strip() for cell in columns)
     first, second = _marked(one, _FIRST), _marked(other, _SECOND)
     if first.words == second.words:
@@ -68,7 +62,7 @@ def _marked(sentence: str, marks: tuple[str, str]) -> _Marked:
     words = sentence.split()
     if [words.count(mark) for mark in marks] != [1, 1]:
         raise DataError(
-            f"a sentence needs one {marks[0]} and one {marks[1]}, each a word of its own"
+            f"a sentence needs one {marks[0]} and one {marks[1]} with blanks around them"
         )
     start, end = words.index(marks[0]), words.index(marks[1]) - 1
     if end <= start:

@@ -1,7 +1,7 @@
-"""Read text annotated with brat: ``X.ann`` with ``X.txt`` beside it. Knows no types by name.
+"""Read text annotated with brat: ``X.ann`` and ``X.txt`` in one folder. Knows no types by name.
 
-The types of links are the types of relations and the roles of event arguments; an event stands for
-its trigger. Offsets count the characters of the text file as it is, CR LF as two.
+Link types are the types of relations and the roles of event arguments; an event is represented by
+its trigger. Offsets count the characters of the unchanged text file, so CR LF counts as two.
 """
 
 from collections import Counter
@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.brat_lines import (
     Attribute,
     Event,
+    Fragments,
     Line,
     Mention,
-    Pieces,
     Relation,
     parse_line,
     parse_offsets,
@@ -28,24 +29,22 @@ from clinprompt.tasks.readers.generic.documents import Document, Link, View
 from clinprompt.tasks.records import Record, Span
 
 _SUFFIX = ".ann"
-_UNREAD = {"A": "attributes", "M": "attributes", "#": "remarks"}  # where no setting asks for them
+_UNREAD = {"A": "attributes", "M": "attributes", "#": "remarks"}  # by the letter of their lines
 _Lines = tuple[tuple[int, Line], ...]
 
 
-class BratReader(BaseModel):
+class BratReader(Settings):
     """Read one document from each ``.ann`` file; its id is the file's path without the suffix.
 
-    A mention in several pieces spans from the first to the last: brat parts mentions at line ends
-    too. Whitespace at the ends of a mention is left out.
+    A mention in several fragments is read as one span from the first to the last, because brat also
+    splits mentions at line ends. Whitespace at the ends of a mention is left out.
 
     ``values`` names attributes: a link to a mention that has one gets the type ``LINK:VALUE``. With
-    ``event_types``, a link in an event's role tells the type of the event: ``EVENT.ROLE``.
-    ``group_before = "_"`` puts files in one group whose names are the same before the first "_".
-    ``corrected`` gives, by ``DOCUMENT:ID``, the offsets of mentions whose own are wrong or whose
-    text column is damaged; the text is not compared there.
+    ``event_types``, a link from an event has the event's type in its own: ``EVENT.ROLE``. With
+    ``group_before = "_"``, files whose names are equal before the first "_" form one group.
+    ``corrected`` gives, for ``DOCUMENT:ID``, the right offsets of a mention whose own are wrong or
+    whose text column is damaged; the text column is not checked there.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["brat"]
     view: View
@@ -61,17 +60,17 @@ class BratReader(BaseModel):
         return self
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield the records that one annotated text makes.
+        """Yield the records of one annotated text.
 
         Raises:
-            DataError: the file is no ``.ann`` file, its text is missing, a line is damaged, names
-                what is not annotated, or shows other text than its offsets cover.
+            DataError: the file is no ``.ann`` file, its text is missing, or a line is damaged,
+                names a missing mention, or has a text column that does not match its offsets.
         """
         yield from self.view.records(self._document(file))
 
     def _document(self, file: DataFile) -> Document:
         if not file.place.endswith(_SUFFIX):
-            raise file.error("brat's annotation is in .ann files; name these in card.files: *.ann")
+            raise file.error("not an .ann file; brat's annotation is in these: name *.ann in files")
         name = file.place.removeprefix("./").removesuffix(_SUFFIX)
         folder, slash, last = name.rpartition("/")
         text = _text_beside(file)
@@ -89,20 +88,18 @@ class BratReader(BaseModel):
     def _spans(
         self, file: DataFile, lines: _Lines, name: str, text: str
     ) -> Iterator[tuple[str, Span]]:
-        """Yield the span of each mention by its id."""
+        """Yield the id and the span of each mention."""
         seen: set[str] = set()
         for number, line in lines:
             if not isinstance(line, Mention):
                 continue
             if line.id in seen:
-                raise file.error(f"{line.id} stands twice in this file", number)
+                raise file.error(f"{line.id} stands twice in this file; rename one", number)
             seen.add(line.id)
             corrected = self.corrected.get(f"{name}:{line.id}")
-            try:
-                pieces = _checked(line, text) if corrected is None else parse_offsets(corrected)
-                start, end = _stretch(pieces, text)
-            except DataError as error:
-                raise file.error(str(error), number) from error
+            with file.errors_at(number):
+                fragments = _checked(line, text) if corrected is None else parse_offsets(corrected)
+                start, end = _whole_span(fragments, text)
             yield line.id, Span(start, end, line.type)
         for key in self.corrected:
             document, _, mention = key.rpartition(":")
@@ -110,21 +107,21 @@ class BratReader(BaseModel):
                 raise file.error(f"reader.corrected names {mention}, which is not in this file")
 
     def _links(self, file: DataFile, lines: _Lines, spans: Mapping[str, Span]) -> Iterator[Link]:
-        """Yield the links of relations and events, to the first mention of a type at a place."""
+        """Yield the links of relations and events; of mentions with equal spans, link the first."""
         firsts = _first_keys(spans)
         triggers = {line.id: line.trigger.id for _, line in lines if isinstance(line, Event)}
 
         def mention(name: str, number: int) -> str:
             found = triggers.get(name, name)
             if found not in spans:
-                raise file.error(f"names {name}, which is not annotated", number)
+                raise file.error(f"names {name}, which is not annotated; correct the line", number)
             return found
 
         values: dict[str, str] = {}
         for number, attribute in self._valued(file, lines):
             target = mention(attribute.target, number)
             if target in values:
-                raise file.error("a second value for one mention; mend reader.values", number)
+                raise file.error("a second value for one mention; correct reader.values", number)
             values[target] = attribute.value
         for number, line in lines:
             for kind, *ends in _ends(line, event_types=self.event_types):
@@ -133,52 +130,51 @@ class BratReader(BaseModel):
                 yield Link(shown, firsts[spans[head]], firsts[spans[tail]])
 
     def _valued(self, file: DataFile, lines: _Lines) -> Iterator[tuple[int, Attribute]]:
-        """Yield the attributes named in ``values``."""
+        """Yield the attributes named in ``values``, with their line numbers."""
         for number, line in lines:
             if isinstance(line, Attribute) and line.name in self.values:
                 if not line.value:
-                    raise file.error(f"{line.name} has no value here; mend reader.values", number)
+                    raise file.error(
+                        f"{line.name} has no value here; correct reader.values", number
+                    )
                 yield number, line
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """How many mentions a file has, and how many of them are not read as they stand there.
+class BratCounts:
+    """How many mentions a file has, and how many of them are read in another form.
 
-    Words stand between the pieces of those that are ``parted``; those that are ``repeated`` have
-    the type and place of another, once pieces are joined. ``unread`` counts lines by what they
-    hold.
+    ``fragmented`` mentions have words between their fragments. ``repeated`` mentions have the type
+    and the span of another one after their fragments are joined. ``unread`` counts the lines that
+    are not read, by kind.
     """
 
     mentions: int
-    parted: int
+    fragmented: int
     repeated: int
     unread: Counter[str]
 
 
-def count_held(file: DataFile) -> Held:
-    """Return what a file holds, in numbers.
+def count_mentions(file: DataFile) -> BratCounts:
+    """Count the mentions of a file and what of it is not read as it is.
 
     Raises:
         DataError: a line is damaged, or the text is missing.
     """
     text = _text_beside(file)
     mentions = [line for _, line in _parsed(file) if isinstance(line, Mention)]
-    kept = {(*_trimmed(mention.pieces, text), mention.type) for mention in mentions}
-    return Held(
+    kept = {(*_trimmed(mention.fragments, text), mention.type) for mention in mentions}
+    return BratCounts(
         mentions=len(mentions),
-        parted=sum(_is_parted(sorted(mention.pieces), text) for mention in mentions),
+        fragmented=sum(_has_gap(sorted(mention.fragments), text) for mention in mentions),
         repeated=len(mentions) - len(kept),
         unread=Counter(_UNREAD[line[0]] for _, line in file.lines() if line[:1] in _UNREAD),
     )
 
 
-def _is_parted(pieces: Sequence[tuple[int, int]], text: str) -> bool:
-    return any(_has_words(text, end, start) for (_, end), (start, _) in pairwise(pieces))
-
-
-def _has_words(text: str, start: int, end: int) -> bool:
-    return bool(text[start:end].strip())
+def _has_gap(fragments: Sequence[tuple[int, int]], text: str) -> bool:
+    """Return whether words stand between fragments."""
+    return any(text[end:start].strip() for (_, end), (start, _) in pairwise(fragments))
 
 
 def _text_beside(file: DataFile) -> str:
@@ -188,29 +184,27 @@ def _text_beside(file: DataFile) -> str:
 
 def _parsed(file: DataFile) -> Iterator[tuple[int, Line]]:
     for number, line in file.lines():
-        try:
+        with file.errors_at(number):
             parsed = parse_line(line)
-        except DataError as error:
-            raise file.error(str(error), number) from error
         if parsed is not None:
             yield number, parsed
 
 
-def _checked(mention: Mention, text: str) -> Pieces:
-    """Return the mention's pieces, once they are seen to cover the text that its line shows."""
-    start, end = min(mention.pieces)[0], max(end for _, end in mention.pieces)
+def _checked(mention: Mention, text: str) -> Fragments:
+    """Return the mention's fragments after checking that they cover the text on its line."""
+    start, end = min(mention.fragments)[0], max(end for _, end in mention.fragments)
     if end > len(text):
         raise DataError(
             f"the offsets {start}-{end} lie beyond the text of {len(text)} characters; "
             f"{_likely_cause(text)}, or is the .ann of another text?"
         )
-    covered = " ".join(text[start:end] for start, end in mention.pieces)
+    covered = " ".join(text[start:end] for start, end in mention.fragments)
     if covered.split() != mention.shown.split():
         raise DataError(
             f"the text column is not what the offsets {start}-{end} cover; {_likely_cause(text)}? "
-            "If this line alone is wrong, mend its offsets in the .ann file"
+            "If this line alone is wrong, correct its offsets in the .ann file"
         )
-    return mention.pieces
+    return mention.fragments
 
 
 def _likely_cause(text: str) -> str:
@@ -219,22 +213,22 @@ def _likely_cause(text: str) -> str:
     return "was the .txt changed after it was annotated, its line ends perhaps"
 
 
-def _stretch(pieces: Pieces, text: str) -> tuple[int, int]:
-    """Return the one stretch of text that stands for all pieces, without blanks around it."""
-    start, end = _trimmed(pieces, text)
-    if max(end for _, end in pieces) > len(text) or start >= end:
-        raise DataError("a mention covers no words of the text; mend its offsets")
+def _whole_span(fragments: Fragments, text: str) -> tuple[int, int]:
+    """Return start and end from the first fragment to the last, without blanks at the ends."""
+    start, end = _trimmed(fragments, text)
+    if max(end for _, end in fragments) > len(text) or start >= end:
+        raise DataError("a mention covers no words of the text; correct its offsets")
     return start, end
 
 
-def _trimmed(pieces: Pieces, text: str) -> tuple[int, int]:
-    start, end = min(pieces)[0], max(end for _, end in pieces)
+def _trimmed(fragments: Fragments, text: str) -> tuple[int, int]:
+    start, end = min(fragments)[0], max(end for _, end in fragments)
     covered = text[start:end]
     return start + len(covered) - len(covered.lstrip()), start + len(covered.rstrip())
 
 
 def _first_keys(spans: Mapping[str, Span]) -> dict[Span, str]:
-    """Return the first id of each span: one type annotated twice at one place is one entity."""
+    """Return the first id of each span; a mention that is annotated twice is one entity."""
     firsts: dict[Span, str] = {}
     for key, span in spans.items():
         firsts.setdefault(span, key)
@@ -242,7 +236,7 @@ def _first_keys(spans: Mapping[str, Span]) -> dict[Span, str]:
 
 
 def _ends(line: Line, *, event_types: bool) -> Iterator[tuple[str, str, str]]:
-    """Yield type, head and tail of each link that a line makes."""
+    """Yield type, head and tail of each link on a line."""
     match line:
         case Relation():
             yield line.type, line.head.id, line.tail.id

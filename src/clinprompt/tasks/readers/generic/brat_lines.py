@@ -1,13 +1,13 @@
-r"""Read the lines of a brat ``.ann`` file, one value a line. Knows nothing of the text beside it.
+r"""Read the lines of a brat ``.ann`` file, one value per line. Knows nothing of the ``.txt`` file.
 
 ::
 
-    T1<tab>Drug 5 12;20 24<tab>shown     a mention: type, pieces, and its text for the eye
+    T1<tab>Drug 5 12;20 24<tab>shown     a mention: type, offsets of its fragments, and its text
     R1<tab>Treats Arg1:T1 Arg2:E2        a relation between two mentions or events
     E1<tab>Drug:T1 Dose:T2 Dose2:T3      an event: its trigger, then arguments in their roles
     A1<tab>StatusVal T2 current          an attribute of a mention or event; M lines are the same
 
-Passed over: equivalences (``*``), notes (``#``), normalizations (``N``) and blank lines.
+Skipped are equivalences (``*``), notes (``#``), normalizations (``N``) and blank lines.
 """
 
 import re
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from clinprompt.errors import DataError
 
-Pieces = tuple[tuple[int, int], ...]
+Fragments = tuple[tuple[int, int], ...]  # start and end of each
 
 _OFFSETS = re.compile(r"\d{1,9} \d{1,9}(;\d{1,9} \d{1,9})*")
 _MENTION = re.compile(r"T\d+")
@@ -25,17 +25,17 @@ _ARGUMENT = re.compile(r"([^\s:]+):([TE]\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A typed mention; ``pieces`` are (start, end) in the file's order, ``shown`` is its text."""
+    """A typed mention with its fragments in the file's order; ``shown`` is its text column."""
 
     id: str
     type: str
-    pieces: Pieces
+    fragments: Fragments
     shown: str
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """What stands in a role of an event or relation: the id of a mention or event."""
+    """The mention or event, by its id, that has a role in an event or relation."""
 
     role: str
     id: str
@@ -43,7 +43,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A typed relation; its two arguments stand in the file's order."""
+    """A typed relation with its two arguments in the file's order."""
 
     type: str
     head: Argument
@@ -61,7 +61,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A named value of a mention or event; ``value`` is "" where the name says it all."""
+    """A named value of a mention or event; ``value`` is "" if the attribute has only a name."""
 
     name: str
     target: str
@@ -72,10 +72,10 @@ Line = Mention | Relation | Event | Attribute
 
 
 def parse_line(line: str) -> Line | None:
-    """Return what a line says, or None where it is passed over.
+    """Return the value on a line, or None for a line that is skipped.
 
     Raises:
-        DataError: the line is none that brat writes. The reader adds file and line.
+        DataError: brat writes no such line. The reader adds file and line.
     """
     if not line.strip():
         return None
@@ -91,22 +91,22 @@ def parse_line(line: str) -> Line | None:
         case "*" | "#" | "N":
             return None
         case _:
-            raise DataError("not a line of brat: none of T, R, E, A, M, N, * and # begins it")
+            raise DataError("not a line of brat: it must begin with T, R, E, A, M, N, * or #")
 
 
-def parse_offsets(offsets: str) -> Pieces:
-    """Read ``start end`` of each piece, parted by ``;``.
+def parse_offsets(offsets: str) -> Fragments:
+    """Read ``start end`` of each fragment; fragments are separated by ``;``.
 
     Raises:
-        DataError: it does not read so, or a piece is empty.
+        DataError: the text has another form, or a fragment is empty.
     """
     if not _OFFSETS.fullmatch(offsets):
-        raise DataError("offsets must read 'start end', or 'start end;start end' for pieces")
-    numbers = [[int(number) for number in piece.split(" ")] for piece in offsets.split(";")]
-    pieces = tuple((start, end) for start, end in numbers)
-    if any(start >= end for start, end in pieces):
-        raise DataError("a mention is empty; its end must lie after its start")
-    return pieces
+        raise DataError("offsets must read 'start end', or 'start end;start end' for fragments")
+    numbers = [[int(number) for number in fragment.split(" ")] for fragment in offsets.split(";")]
+    fragments = tuple((start, end) for start, end in numbers)
+    if any(start >= end for start, end in fragments):
+        raise DataError("a mention is empty; its end must be after its start")
+    return fragments
 
 
 def _mention(line: str) -> Mention:

@@ -1,12 +1,11 @@
-"""Read sentences with one token and its tag a line. Knows nothing of labels beyond their names."""
+"""Read sentences with one token and its tag per line. Knows no labels by name."""
 
 import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.records import Record, Span, SpansAnswer
 
@@ -14,16 +13,14 @@ TAG = re.compile(r"O|[BI](-\S+)?")
 _DOCUMENT = "-DOCSTART-"
 
 
-class ConllReader(BaseModel):
+class ConllReader(Settings):
     """Read columns of tokens and tags; a blank line ends a sentence.
 
-    Tags may be IOB2 (``B-x``, ``I-x``), IO (``I-x``) or bare (``B``, ``I``), which take
-    ``bare_type``. An ``I`` that continues nothing of its type starts a span. The text is the tokens
-    joined by single blanks. Sentences below one ``-DOCSTART-`` line form one group. Ids are of the
-    file, with its folder, and the sentence's first line.
+    Tags may be IOB2 (``B-x``, ``I-x``), IO (``I-x``) or bare (``B``, ``I``), which get the type
+    ``bare_type``. An ``I`` tag that does not continue a span of its type starts one. The text is
+    the tokens joined by single blanks. Sentences after one ``-DOCSTART-`` line form one group. An
+    id consists of the file, with its folder, and the first line of the sentence.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["conll"]
     token: int = 0
@@ -32,7 +29,7 @@ class ConllReader(BaseModel):
     bare_type: str = ""
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a sentence.
+        """Yield one record per sentence.
 
         Raises:
             DataError: a line has too few columns or a tag of another scheme.
@@ -61,18 +58,18 @@ class ConllReader(BaseModel):
         if len(columns) < 2 or not token:
             raise self._too_few(file, number, len(columns))
         if not TAG.fullmatch(tag):
-            raise file.error("the tag column holds none of O, B-TYPE, I-TYPE, B, I", number)
+            raise file.error("the tag must be one of O, B-TYPE, I-TYPE, B, I", number)
         if tag in ("B", "I") and not self.bare_type:
             raise file.error("the tag names no type; set reader.bare_type", number)
         return token, f"{tag}-{self.bare_type}" if tag in ("B", "I") else tag
 
     def _too_few(self, file: DataFile, number: int, num_columns: int) -> DataError:
-        message = f"no token and tag in {num_columns} column(s) parted by a {self.separator}"
-        return file.error(f"{message}; mend the line or reader.separator, token and tag", number)
+        message = f"no token and tag in {num_columns} column(s) separated by a {self.separator}"
+        return file.error(f"{message}; correct the line or reader.separator, token and tag", number)
 
 
 def _name(file: DataFile) -> str:
-    """Return a name that files of the same name in other folders do not share."""
+    """Return the file's name with its folder, which no other file has."""
     folder = file.place.rpartition("/")[0]
     return f"{folder}/{file.stem}" if folder else file.stem
 

@@ -1,10 +1,10 @@
 """Open the files of a task: plain, gzipped, or members of an archive. Knows no formats.
 
-A file is addressed relative to the task's folder, or several by a pattern (``notes/*.ann``). What
-follows ``!`` is a part of the file: the members of an archive that match a pattern
-(``notes.tar.gz!train/*.txt``), the sheet of a workbook (``book.xlsx!train``), or what else a reader
-takes it for. In an address before ``!``, ``*`` stays within one folder; among members it does not.
-Files named ``._...``, which macOS leaves beside others, match no pattern.
+An address is a path relative to the task's folder, or a pattern for several files
+(``notes/*.ann``). The text after ``!`` names a part of the file: the members of an archive that
+match a pattern (``notes.tar.gz!train/*.txt``), the sheet of a workbook (``book.xlsx!train``), or
+another part that a reader defines. Before ``!``, ``*`` stays within one folder; after it, ``*``
+also matches ``/``. Files named ``._...``, which macOS adds, match no pattern.
 """
 
 import gzip
@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -29,17 +30,17 @@ DAMAGED = (
     gzip.BadGzipFile,
     tarfile.TarError,
     zipfile.BadZipFile,
-    RuntimeError,  # of zipfile: a member is, or by damage seems, encrypted or packed in another way
-    ValueError,  # of zipfile: a member lies before the beginning
+    RuntimeError,  # from zipfile: a member is (or looks) encrypted or has an unknown compression
+    ValueError,  # from zipfile: a member starts before the archive
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One readable file: ``name`` is shown in errors, ``part`` is what follows ``!``.
+    """One readable file: ``name`` is shown in errors, ``part`` is the text after ``!``.
 
-    ``place`` is the file's path inside its archive, or else below the task's folder. ``members``
-    gives the content of every member of its archive by name; a plain file has none.
+    ``place`` is the file's path in its archive, or below the task's folder if it is in none.
+    ``members`` returns the content of every member of its archive by name; None for a plain file.
     """
 
     name: str
@@ -71,7 +72,7 @@ class DataFile:
             raise self.error(f"cannot be read: {error.strerror or error}") from error
 
     def text(self) -> str:
-        """Return the file as text; line ends stay as they are, a byte order mark is dropped.
+        """Return the file as text, with its line ends and without a byte order mark.
 
         Raises:
             DataError: the file is missing, damaged or not UTF-8.
@@ -81,42 +82,54 @@ class DataFile:
             return content.decode("utf-8").removeprefix("\ufeff")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            remedy = f"byte {error.start} is not UTF-8; save the file as UTF-8"
-            raise self.error(remedy, line) from error
+            message = f"byte {error.start} is not UTF-8; save the file as UTF-8"
+            raise self.error(message, line) from error
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Yield each line with its number, first is 1. Only LF and CRLF end a line, and are cut."""
+        """Yield each line with its number from 1, without its end. Only LF and CRLF end a line."""
         for number, line in enumerate(self.text().split("\n"), start=1):
             yield number, line.removesuffix("\r")
 
-    def sibling(self, name: str) -> "DataFile":
-        """Return the file ``name`` that lies beside this one, in the same archive if in one.
+    def filled_lines(self) -> Iterator[tuple[int, str]]:
+        """Yield each line that is not blank, with its number."""
+        return ((number, line) for number, line in self.lines() if line.strip())
 
-        ``name`` may lead into a folder (``reports/7.json``) or up (``../reports/7.json``).
+    def sibling(self, name: str) -> "DataFile":
+        """Return the file ``name`` in the same folder as this one, or in the same archive.
+
+        ``name`` may be a path into a folder (``reports/7.json``) or up (``../reports/7.json``).
 
         Raises:
-            DataError: the archive has no such member. A plain file is first looked for when read.
+            DataError: the archive has no such member. A plain file is not opened before it is read.
         """
         place = _beside(self.place, name)
         if self.members is None:
             path = self.path.parent / name
             return DataFile(str(path), path, partial(_load, path), place=place)
         if place not in self.members():
-            raise self.error(f"the archive has no {name!r} beside it; mend card.files")
+            raise self.error(f"the archive has no {name!r} next to it; correct card.files")
         return _member(self.path, place, self.members()[place], self.members)
 
     def error(self, message: str, line: int | None = None) -> DataError:
-        """Return the error that says what is wrong in this file, at a line where one is known."""
+        """Return an error that names this file, and the line if one is known."""
         return DataError(f"{self.name}:{line}: {message}" if line else f"{self.name}: {message}")
+
+    @contextmanager
+    def errors_at(self, line: int | None = None) -> Iterator[None]:
+        """Add this file's name, and the line if given, to a ``DataError`` that the block raises."""
+        try:
+            yield
+        except DataError as error:
+            raise self.error(str(error), line) from error
 
 
 def is_archive(path: Path) -> bool:
-    """Tell whether a file holds members of its own."""
+    """Return whether a file is an archive with members."""
     return path.name.endswith((*_TAR, ".zip"))
 
 
 def open_files(folder: Path, address: str) -> tuple[DataFile, ...]:
-    """Open what ``address`` names below ``folder``: files, or members of archives, in order.
+    """Open the files, or members of archives, that ``address`` names below ``folder``, in order.
 
     Raises:
         DataError: a file is missing, an archive is damaged, or nothing matches a pattern.
@@ -139,11 +152,11 @@ def _found(folder: Path, name: str) -> tuple[Path, ...]:
         return (path,)
     is_pattern = any(character in name for character in "*?[") and not Path(name).is_absolute()
     if not is_pattern:
-        raise DataError(f"{path}: no such file; fetch the task's files again or mend card.files")
+        raise DataError(f"{path}: no such file; fetch the task's files again or correct card.files")
     found = (path for path in sorted(folder.glob(name)) if path.is_file())
     matching = tuple(path for path in found if not path.name.startswith(_JUNK))
     if not matching:
-        raise DataError(f"{path}: no file matches this pattern; mend card.files")
+        raise DataError(f"{path}: no file matches this pattern; correct card.files")
     return matching
 
 
@@ -153,7 +166,7 @@ def _load(path: Path) -> bytes:
 
 
 def _gunzip(content: bytes) -> bytes:
-    if not content:  # which gzip takes for a whole file
+    if not content:  # gzip accepts this as a complete file
         raise EOFError("the file is empty")
     return gzip.decompress(content)
 
@@ -162,8 +175,10 @@ def _members(path: Path, pattern: str) -> tuple[DataFile, ...]:
     archive = DataFile(str(path), path, path.read_bytes)
     found = sorted(_unpacked(archive, pattern).items())
     if not found:
-        raise archive.error(f"no member matches {pattern!r}; mend the part after '!' in card.files")
-    everything = cache(lambda: _unpacked(archive, "*"))  # read for the first sibling, then kept
+        raise archive.error(
+            f"no member matches {pattern!r}; correct the text after '!' in card.files"
+        )
+    everything = cache(lambda: _unpacked(archive, "*"))  # unpacked when first needed
     return tuple(_member(path, name, content, everything) for name, content in found)
 
 
@@ -190,7 +205,7 @@ def _unzip(content: bytes, pattern: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _untar(content: bytes, pattern: str) -> Iterator[tuple[str, bytes]]:
-    # Unpacked whole, as this compares the sum at the end, which tarfile may never reach.
+    # Unpack everything first: that verifies the checksum at the end, which tarfile may not reach.
     content = _gunzip(content) if content.startswith(_GZIP) else content
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
         for member in archive:
@@ -198,7 +213,7 @@ def _untar(content: bytes, pattern: str) -> Iterator[tuple[str, bytes]]:
             if opened is not None and _matches(member.name, pattern):
                 yield member.name, opened.read()
         end = content[archive.offset : archive.offset + tarfile.BLOCKSIZE]
-        if end != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
+        if end != bytes(tarfile.BLOCKSIZE):  # tarfile reads a damaged header as the end
             raise tarfile.ReadError("no end of the archive")
 
 

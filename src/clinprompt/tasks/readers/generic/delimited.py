@@ -1,4 +1,4 @@
-"""Read tables of comma- or tab-separated values. Knows nothing of what the columns mean."""
+"""Read tables of comma-, tab-, semicolon- or bar-separated values. Knows no columns by name."""
 
 import csv
 import io
@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.rows import RowShape
 from clinprompt.tasks.records import Record
@@ -16,13 +15,11 @@ from clinprompt.tasks.records import Record
 DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 
 
-class TableReader(BaseModel):
-    """Read one record a row; ``row`` names columns by header, or else by number (first is "0").
+class TableReader(Settings):
+    """Read one record per row; ``row`` names columns by header, or by number from "0" without one.
 
-    With ``quotes = false`` a quotation mark is a letter like any other.
+    With ``quotes = false`` a quotation mark is an ordinary character.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["table"]
     row: RowShape
@@ -31,11 +28,11 @@ class TableReader(BaseModel):
     quotes: bool = True
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a row; blank rows, and those with empty cells only, are passed over.
+        """Yield one record per row and skip rows without any value.
 
         Raises:
-            DataError: quoting is broken, a row has another number of columns than the first, or a
-                column is missing or there twice.
+            DataError: quoting is broken, rows differ in their number of columns, or a column is
+                missing or appears twice.
         """
         names: list[str] = []
         for number, cells in read_rows(file, DELIMITERS[self.delimiter], quotes=self.quotes):
@@ -45,33 +42,31 @@ class TableReader(BaseModel):
                 if self.header:
                     continue
             if len(cells) != len(names):
-                message = f"{len(cells)} columns where the first row has {len(names)}"
-                raise file.error(f"{message}; mend the row or reader.delimiter", number)
-            try:
+                message = f"{len(cells)} columns, but the first row has {len(names)}"
+                raise file.error(f"{message}; correct the row or reader.delimiter", number)
+            with file.errors_at(number):
                 yield self.row.record(dict(zip(names, cells, strict=True)), f"{file.stem}:{number}")
-            except DataError as error:
-                raise file.error(str(error), number) from error
 
 
 def check_names(file: DataFile, names: Sequence[str]) -> None:
-    """Check that no two columns have one name.
+    """Check that no two columns have the same name.
 
     Raises:
         DataError: two have.
     """
     if twice := next((name for name, count in Counter(names).items() if count > 1), ""):
-        raise file.error(f"two columns are named {twice!r}; give each a name of its own")
+        raise file.error(f"two columns are named {twice!r}; rename one")
 
 
 class CellError(DataError):
-    """Signal a cell that is too long, or that no quotation mark ends."""
+    """Signal a cell that is too long, probably because its closing quotation mark is missing."""
 
 
 def read_rows(file: DataFile, delimiter: str, *, quotes: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that is not blank with the number of its first line.
+    """Yield each row that is not blank, after the number of its first line.
 
     Raises:
-        CellError: a cell is longer than a table can have.
+        CellError: a cell is too long for a table.
         DataError: quoting is broken.
     """
     rows = csv.reader(
@@ -90,8 +85,7 @@ def read_rows(file: DataFile, delimiter: str, *, quotes: bool) -> Iterator[tuple
         if "field limit" in str(error):
             raise CellError(
                 f"{file.name}:{number}: a cell of more than {csv.field_size_limit():,} characters; "
-                "close the quotation mark that is left open, or else give JSON Lines, whose texts "
-                "may be longer"
+                "close an open quotation mark, or give JSON Lines, where texts may be longer"
             ) from error
-        remedy = "mend the quotation marks or set reader.quotes = false"
+        remedy = "correct the quotation marks or set reader.quotes = false"
         raise file.error(f"not a readable row: {error}; {remedy}", number) from error

@@ -1,8 +1,8 @@
 """Turn an annotated document into records: mentions, links, or candidate pairs. Knows no files.
 
-Readers of annotated text (brat, PubTator, event sets ...) give documents; the card's view says
-which task they make. *Entities* asks for mentions. *Relations* asks for links, end to end, or with
-the mentions listed (``given``). *Pairs* asks for the label of one marked pair at a time.
+Readers of annotated text (brat, PubTator, event sets ...) produce documents; the card's view says
+which task to make of them. The answer of *entities* is all mentions; that of *relations* all links,
+end to end or with the mentions listed (``given``); that of *pairs* the label of one marked pair.
 """
 
 import re
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.records import (
     LabelAnswer,
     Record,
@@ -21,6 +22,7 @@ from clinprompt.tasks.records import (
     RelationsAnswer,
     Span,
     SpansAnswer,
+    one_line,
 )
 
 HEAD, TAIL = ("<<", ">>"), ("[[", "]]")
@@ -31,7 +33,7 @@ _End = tuple[Span, str]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A typed link from one entity to another, by their keys."""
+    """A typed link between two entities, given by their keys."""
 
     type: str
     head: str
@@ -40,10 +42,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Annotated text. ``entities`` holds the mentions of each entity by its key, at least one each.
+    """Annotated text. ``entities`` maps the key of each entity to its mentions, at least one.
 
-    Where annotation is of mentions, every entity has one; where it is of concepts, as many as the
-    text names it. Documents with one ``group`` stay in one split.
+    If mentions are annotated, an entity has one; if concepts are annotated, it has all mentions of
+    the concept. Documents with the same ``group`` stay in one split.
     """
 
     id: str
@@ -53,19 +55,17 @@ class Document:
     group: str = ""
 
 
-class View(BaseModel):
-    """Which task a document makes.
+class View(Settings):
+    """Which task to make of a document.
 
-    ``types`` and ``link_types`` keep only those (empty: all). With ``given``, a field ``mentions``
-    lists the mentions of the ``types`` to link, as ``listed`` writes them. ``pairs`` are the
-    (head type, tail type) of candidates; a candidate without a link has the label ``negative``.
-    Where links are not ``directed``, or both ends are of one type, the end that appears first is
-    the head of a candidate. Of several links between two ends, the first that ``link_types`` names
-    counts. Candidates of which all mentions overlap are left out: a marked pair cannot show them.
-    Without ``self_links`` so are links from words to the very same words.
+    Only ``types`` and ``link_types`` are kept (empty: all). With ``given``, the field ``mentions``
+    lists the mentions of the ``types``, in the form of ``listed``. ``pairs`` are the (head type,
+    tail type) of candidates; a candidate without a link has the label ``negative``. If links are
+    not ``directed``, or both ends have the same type, the end that appears first is the head of a
+    candidate. If two ends have several links, the one that comes first in ``link_types`` counts.
+    Candidates whose mentions all overlap are left out, because the marks cannot show them. Without
+    ``self_links``, links whose two ends are the same words are left out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     answer: Literal["entities", "relations", "pairs"]
     types: tuple[str, ...] = ()
@@ -89,15 +89,17 @@ class View(BaseModel):
         return self
 
     def records(self, document: Document) -> Iterator[Record]:
-        """Yield the records that a document makes: one, or one for each candidate pair.
+        """Yield the records of a document: one, or one per candidate pair.
 
         Raises:
-            DataError: a link names an entity that the document lacks.
+            DataError: a link names an entity that the document does not have.
         """
         for link in document.links:
             for key in (link.head, link.tail):
                 if key not in document.entities:
-                    raise DataError(f"document {document.id}: a link names {key!r}, not annotated")
+                    raise DataError(
+                        f"document {document.id}: a link names {key!r}, which is not annotated"
+                    )
         if self.answer == "pairs":
             yield from self._pairs(document)
             return
@@ -135,7 +137,7 @@ class View(BaseModel):
             spans = _nearest_apart(*(document.entities[key] for key in keys))
             first, second = sorted(zip(spans, keys, strict=True))
             if not _overlap(*spans):
-                for (head, head_key), (tail, tail_key) in self._asked(first, second):
+                for (head, head_key), (tail, tail_key) in self._candidates(first, second):
                     yield Record(
                         f"{document.id}:{head_key}-{tail_key}",
                         {"text": _marked(document.text, head, tail)},
@@ -144,7 +146,7 @@ class View(BaseModel):
                     )
 
     def _labels(self, document: Document) -> dict[tuple[str, str], str]:
-        """Return the type of each linked pair: of several, the first that ``link_types`` names."""
+        """Return the type of each linked pair; of several, the one first in ``link_types``."""
         links = list(self._links(document))
         if self.link_types:
             links.sort(key=lambda link: self.link_types.index(link.type))
@@ -153,14 +155,14 @@ class View(BaseModel):
     def _label(
         self, labels: Mapping[tuple[str, str], str], head: Span, tail: Span, keys: tuple[str, str]
     ) -> str:
-        forth, back = labels.get(keys), labels.get(keys[::-1])
-        is_either = not self.directed or head.type == tail.type
-        return forth or (back if is_either else None) or self.negative
+        forward, backward = labels.get(keys), labels.get(keys[::-1])
+        is_symmetric = not self.directed or head.type == tail.type
+        return forward or (backward if is_symmetric else None) or self.negative
 
-    def _asked(self, first: _End, second: _End) -> tuple[tuple[_End, _End], ...]:
-        """Return the directions in which two ends, in order of appearance, make a candidate.
+    def _candidates(self, first: _End, second: _End) -> tuple[tuple[_End, _End], ...]:
+        """Return the candidate pairs (head, tail) of two ends that are in order of appearance.
 
-        They never depend on links: a direction that did would give the label away.
+        They never depend on the links, because that would reveal the label.
         """
         ways = ((first, second), (second, first))
         types = [(head.type, tail.type) for (head, _), (tail, _) in ways]
@@ -171,12 +173,12 @@ class View(BaseModel):
 
 
 def _nearest(heads: tuple[Span, ...], tails: tuple[Span, ...]) -> tuple[Span, Span]:
-    """Return the mentions of two entities that lie nearest to each other, the earlier on a tie."""
+    """Return the two mentions of two entities that are closest, the earlier ones on a tie."""
     return min(product(heads, tails), key=lambda pair: (_gap(*pair), pair))
 
 
 def _nearest_apart(heads: tuple[Span, ...], tails: tuple[Span, ...]) -> tuple[Span, Span]:
-    """Return the nearest mentions that do not overlap, where there are such."""
+    """Return the closest mentions that do not overlap, or the closest if all overlap."""
     return min(product(heads, tails), key=lambda pair: (_overlap(*pair), _gap(*pair), pair))
 
 
@@ -189,15 +191,13 @@ def _overlap(one: Span, other: Span) -> bool:
 
 
 def listed(text: str, mentions: Iterable[Span]) -> str:
-    """Return ``type: mention`` lines in order of appearance, each once, for wording to show."""
-    lines = (
-        f"{span.type}: {' '.join(text[span.start : span.end].split())}" for span in sorted(mentions)
-    )
+    """Return ``type: mention`` lines in order of appearance, each once, for the wording."""
+    lines = (f"{span.type}: {one_line(text[span.start : span.end])}" for span in sorted(mentions))
     return "\n".join(dict.fromkeys(lines))
 
 
 def marked_places(text: str) -> tuple[tuple[int, int], ...]:
-    """Return where the marked mentions of a candidate pair stand, marks included."""
+    """Return start and end of the marked mentions of a candidate pair, marks included."""
     return tuple(found.span() for found in _MARKED.finditer(text))
 
 

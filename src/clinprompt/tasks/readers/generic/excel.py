@@ -1,4 +1,4 @@
-"""Read sheets of Excel workbooks. Knows nothing of what the columns mean."""
+"""Read sheets of Excel workbooks. Knows no columns by name."""
 
 import io
 import warnings
@@ -8,14 +8,14 @@ from zipfile import ZipFile
 
 from openpyxl import load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
-from pydantic import BaseModel, ConfigDict
 
 from clinprompt.errors import DataError, did_you_mean
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DAMAGED, DataFile
 from clinprompt.tasks.readers.generic.rows import RowShape, no_value
 from clinprompt.tasks.records import Record
 
-# The strict form of the standard (ISO/IEC 29500) renames what openpyxl knows by its older names.
+# The strict form of the standard (ISO/IEC 29500) has new names; openpyxl knows the older ones.
 _OLDER_NAMES = {
     b"http://purl.oclc.org/ooxml/spreadsheetml/main": (
         b"http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -24,7 +24,7 @@ _OLDER_NAMES = {
         b"http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     ),
 }
-# What openpyxl lets through where a part of a workbook lacks something: it checks next to nothing.
+# openpyxl checks little itself: these are what it raises for a workbook with missing parts.
 _UNREADABLE = (
     *DAMAGED,
     InvalidFileException,
@@ -37,7 +37,7 @@ _UNREADABLE = (
 
 
 class Sheet(Protocol):
-    """The rows of one sheet, the first row included."""
+    """The rows of one sheet, including the first row."""
 
     def iter_rows(
         self, *, max_col: int | None = ..., values_only: Literal[True]
@@ -46,20 +46,19 @@ class Sheet(Protocol):
         ...
 
 
-class ExcelReader(BaseModel):
-    """Read one record a row of a sheet whose first row names the columns.
+class ExcelReader(Settings):
+    """Read one record per row of a sheet whose first row names the columns.
 
-    The sheet is the part of the address (``book.xlsx!train``), else ``sheet``, else the first one.
+    The sheet is named in the address (``book.xlsx!train``) or by ``sheet``; otherwise it is the
+    first one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["excel"]
     row: RowShape
     sheet: str = ""
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a row; blank rows are passed over.
+        """Yield one record per row and skip blank rows.
 
         Raises:
             DataError: the workbook is damaged, or a sheet, column or value is missing.
@@ -70,26 +69,24 @@ class ExcelReader(BaseModel):
         for name in self.row.names():
             if name not in columns:
                 raise file.error(no_value(name, columns), 1)
-        # Some workbooks claim 16,384 columns: read no further than the last one needed.
+        # Some workbooks claim 16,384 columns, so read only up to the last one that is needed.
         width = max(columns[name] for name in self.row.names()) + 1
         for number, cells in enumerate(rows_of(file, sheet, width), start=1):
             if number > 1 and any(cell is not None for cell in cells):
                 values = {name: cells[columns[name]] for name in self.row.names()}
-                try:
+                with file.errors_at(number):
                     yield self.row.record(values, f"{file.stem}:{number}")
-                except DataError as error:
-                    raise file.error(str(error), number) from error
 
 
 def open_sheet(file: DataFile, name: str = "") -> Sheet:
-    """Open the sheet of that name, else the first one.
+    """Open the sheet of that name, or the first one if no name is given.
 
     Raises:
         DataError: the file is no workbook, or has no such sheet.
     """
     content = file.content()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # openpyxl warns of what it leaves out, which is no value
+        warnings.simplefilter("ignore")  # openpyxl warns of parts that it skips, never of values
         try:
             older = io.BytesIO(_with_older_names(content))
             book = load_workbook(older, read_only=True, data_only=True)
@@ -102,10 +99,10 @@ def open_sheet(file: DataFile, name: str = "") -> Sheet:
 
 
 def rows_of(file: DataFile, sheet: Sheet, width: int | None = None) -> Iterator[Sequence[object]]:
-    """Yield the values of each row of a sheet, of its first ``width`` columns if that is given.
+    """Yield the values of each row of a sheet, only of its first ``width`` columns if given.
 
     Raises:
-        DataError: the sheet is damaged. It is not looked into before its rows are read.
+        DataError: the sheet is damaged. This is not known before its rows are read.
     """
     try:
         yield from sheet.iter_rows(max_col=width, values_only=True)
@@ -118,15 +115,15 @@ def _unreadable(file: DataFile) -> DataError:
 
 
 def _with_older_names(content: bytes) -> bytes:
-    """Return a workbook of the strict form as one that openpyxl reads; others as they are."""
+    """Return a workbook of the strict form with the names that openpyxl reads; others unchanged."""
     with ZipFile(io.BytesIO(content)) as book:
         if not any(name in book.read("_rels/.rels") for name in _OLDER_NAMES):
             return content
         renamed = io.BytesIO()
         with ZipFile(renamed, "w") as copy:
             for member in book.namelist():
-                held = book.read(member)
+                part = book.read(member)
                 for name, older in _OLDER_NAMES.items():
-                    held = held.replace(name, older)
-                copy.writestr(member, held)
+                    part = part.replace(name, older)
+                copy.writestr(member, part)
     return renamed.getvalue()

@@ -1,28 +1,34 @@
-"""Load a whole JSON file and look into it. Knows nothing of the data sets whose readers use it."""
+"""Load JSON and check the types of its values. Knows nothing of single data sets."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.records import one_line
 
 
 def load_object(file: DataFile) -> dict[str, object]:
-    """Return the one JSON object that a file holds.
+    """Return the JSON object in a file.
 
     Raises:
-        DataError: the file is not JSON or holds something else.
+        DataError: the file is not one JSON object.
     """
-    return parse_object(file, file.text())
+    return _parse_object(file, file.text())
 
 
-def parse_object(file: DataFile, content: str, line: int | None = None) -> dict[str, object]:
-    """Return the one JSON object of ``content``: all of a file, or one line of it.
+def load_lines(file: DataFile) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield line number and JSON object of each line that is not blank.
 
     Raises:
-        DataError: it is not JSON or something else.
+        DataError: a line is not one JSON object.
     """
-    remedy = "each line holds one object" if line else "fetch the file again"
+    for number, line in file.filled_lines():
+        yield number, _parse_object(file, line, number)
+
+
+def _parse_object(file: DataFile, content: str, line: int | None = None) -> dict[str, object]:
+    remedy = "give one object per line" if line else "fetch the file again"
     try:
         values = json.loads(content)
     except json.JSONDecodeError as error:
@@ -31,45 +37,45 @@ def parse_object(file: DataFile, content: str, line: int | None = None) -> dict[
             f"not JSON: {error.msg} {place}; {remedy}", line or error.lineno
         ) from error
     except (ValueError, RecursionError) as error:
-        raise file.error(f"a number too long or lists too deep to read; {remedy}", line) from error
+        raise file.error(f"a number is too long or lists are too deep; {remedy}", line) from error
     if not isinstance(values, dict):
         raise file.error(f"not a JSON object; {remedy}", line)
     return values
 
 
 def table(value: object, name: str) -> Mapping[str, object]:
-    """Return ``value`` as a JSON object, or say that ``name`` is none."""
+    """Return ``value`` if it is a JSON object; ``name`` names it in the error otherwise."""
     if not isinstance(value, dict):
-        raise DataError(f"{name}: a JSON object is needed")
+        raise DataError(f"{name}: must be a JSON object")
     return value
 
 
 def items(values: Mapping[str, object], key: str, name: str) -> list[object]:
-    """Return the list below ``key``, or say that ``name`` has none."""
-    held = values.get(key)
-    if not isinstance(held, list):
+    """Return the list at ``key`` of the object that errors call ``name``."""
+    value = values.get(key)
+    if not isinstance(value, list):
         raise DataError(f"{name}: no list {key!r}")
-    return held
+    return value
 
 
 def text(values: Mapping[str, object], key: str, name: str) -> str:
-    """Return the text below ``key``, whitespace runs as blanks, or say that ``name`` has none."""
-    held = values.get(key)
-    if not isinstance(held, str):
+    """Return the text at ``key`` on one line; errors call the object ``name``."""
+    value = values.get(key)
+    if not isinstance(value, str):
         raise DataError(f"{name}: no text {key!r}")
-    return " ".join(held.split())
+    return one_line(value)
 
 
 def identity(values: Mapping[str, object], key: str, name: str) -> str:
-    """Return the text or whole number below ``key``, or say that ``name`` has none."""
-    held = values.get(key)
-    if isinstance(held, bool) or not isinstance(held, str | int) or held == "":
+    """Return the text or whole number at ``key``; errors call the object ``name``."""
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise DataError(f"{name}: {key!r} must be a text or a whole number")
-    return str(held)
+    return str(value)
 
 
 def strings(values: list[object], name: str) -> list[str]:
-    """Return a list of texts with whitespace runs as blanks, or say that ``name`` holds others."""
+    """Return a list of texts, each on one line; errors call the list ``name``."""
     if not all(isinstance(value, str) for value in values):
-        raise DataError(f"{name}: a list of texts is needed")
-    return [" ".join(str(value).split()) for value in values]
+        raise DataError(f"{name}: must be a list of texts")
+    return [one_line(str(value)) for value in values]

@@ -4,25 +4,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
-from clinprompt.tasks.readers.generic.json_tables import parse_object
+from clinprompt.tasks.readers.generic.json_tables import load_lines
 from clinprompt.tasks.readers.generic.rows import RowShape
 from clinprompt.tasks.records import Record, Span, SpansAnswer
 
 _EACH = 'write each as {"start": 0, "end": 4, "label": "DRUG"} or [0, 4, "DRUG"]'
 
 
-class JsonlReader(BaseModel):
-    """Read one JSON object a line; ``row`` says what its values become.
+class JsonlReader(Settings):
+    """Read one JSON object per line; ``row`` says what its values become.
 
-    ``spans`` names a list of mentions in the field ``text``, in a form of ``parse_span``; a line
-    without it has no mention. Mentions of one type at one place are one.
+    ``spans`` is the key of a list of mentions in the field ``text``, in a form that ``parse_span``
+    reads; a line without it has no mentions. A mention that is repeated is kept once.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["jsonl"]
     row: RowShape
@@ -35,26 +34,23 @@ class JsonlReader(BaseModel):
         return self
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a line; blank lines are passed over.
+        """Yield one record per line and skip blank lines.
 
         Raises:
-            DataError: a line is not a JSON object, lacks a value, or has a span outside the text.
+            DataError: a line is not a JSON object, has no value for a key of ``row``, or has a span
+                outside the text.
         """
         shape = self.row.model_copy(update={"verbatim": True}) if self.spans else self.row
-        for number, line in file.lines():
-            if line.strip():
-                values = parse_object(file, line, number)
-                try:
-                    record = shape.record(values, f"{file.stem}:{number}")
-                    yield self._with_spans(record, values) if self.spans else record
-                except DataError as error:
-                    raise file.error(str(error), number) from error
+        for number, values in load_lines(file):
+            with file.errors_at(number):
+                record = shape.record(values, f"{file.stem}:{number}")
+                yield self._with_spans(record, values) if self.spans else record
 
     def _with_spans(self, record: Record, values: Mapping[str, object]) -> Record:
-        held = values.get(self.spans)
-        if not isinstance(held, list | None):
-            raise DataError(f"{self.spans} must hold a list of mentions; {_EACH}")
-        found = [parse_span(value) for value in held or ()]
+        mentions = values.get(self.spans)
+        if not isinstance(mentions, list | None):
+            raise DataError(f"{self.spans} must be a list of mentions; {_EACH}")
+        found = [parse_span(value) for value in mentions or ()]
         spans = [one[1] for one in found if one]
         if len(spans) < len(found):
             raise DataError(
@@ -64,10 +60,10 @@ class JsonlReader(BaseModel):
 
 
 def parse_span(value: object) -> tuple[str, Span] | None:
-    """Return the name of the form that a mention is written in, and the mention; None if in none.
+    """Return the form that a mention is written in and its span, or None if it has no known form.
 
-    The forms are Prodigy's ``{"start", "end", "label"}``, the same with doccano's names, and the
-    ``[start, end, label]`` that doccano and spaCy's training data have.
+    The forms are ``{"start", "end", "label"}`` of Prodigy, the same with the names of doccano, and
+    ``[start, end, label]`` of doccano and spaCy's training data.
     """
     match value:
         case [start, end, label]:

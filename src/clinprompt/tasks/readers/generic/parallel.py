@@ -1,36 +1,33 @@
-"""Read parallel files: each line of one is answered by the same line of another. Knows no cards."""
+"""Read parallel files: a line of one has its answer on the same line of another. Knows no cards."""
 
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
-from clinprompt.tasks.records import Record, TextAnswer
+from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 _SOURCE, _TARGET = ".source", ".target"
 
 
-class ParallelReader(BaseModel):
-    """Read one record a line; the file of answers has ``.target`` for ``.source`` in its name.
+class ParallelReader(Settings):
+    """Read one record per line; the answers are in a file with ``.target`` instead of ``.source``.
 
-    The card names the files of texts only: beside ``test.source.gz`` lies ``test.target.gz``.
+    The card names only the files of texts: ``test.source.gz`` needs ``test.target.gz`` next to it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["parallel"]
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a line; lines that are blank in both files are passed over.
+        """Yield one record per line and skip lines that are blank in both files.
 
         Raises:
-            DataError: there is no file of answers, or a line has no partner.
+            DataError: the file of answers is missing, or a line has no text or no answer.
         """
         name = file.place.rpartition("/")[2]
         if _SOURCE not in name:
-            raise file.error(f"its name has no {_SOURCE!r}; rename it or mend card.files")
+            raise file.error(f"its name has no {_SOURCE!r}; rename it or correct card.files")
         partner = name.replace(_SOURCE, _TARGET, 1)
         lines = zip_longest(_lines(file), _lines(file.sibling(partner)), fillvalue="")
         for number, (text, answer) in enumerate(lines, start=1):
@@ -41,4 +38,4 @@ class ParallelReader(BaseModel):
 
 
 def _lines(file: DataFile) -> Iterator[str]:
-    return (" ".join(line.split()) for _, line in file.lines())
+    return (one_line(line) for _, line in file.lines())

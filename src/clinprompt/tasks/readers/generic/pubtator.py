@@ -1,6 +1,6 @@
 """Read PubTator: abstracts with mentions of concepts, and links between concepts.
 
-Knows nothing of the vocabularies that the concepts come from::
+Knows nothing of the vocabularies of the concepts. An example::
 
     7|t|Rash after madeupin
     7|a|One patient had a rash.
@@ -13,11 +13,10 @@ Offsets count characters of title and abstract, joined by one blank.
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
 from clinprompt.tasks.records import Record, Span
@@ -29,17 +28,15 @@ _NO_CONCEPT = {"", "-", "-1"}
 _Block = list[tuple[int, str]]
 
 
-class PubtatorReader(BaseModel):
-    """Read documents that blank lines part; ``view`` says which task they make.
+class PubtatorReader(Settings):
+    """Read documents that are separated by blank lines; ``view`` says which task they make.
 
-    A concept with all its mentions is one entity. A mention of several concepts, their ids joined
-    by ``separator``, is one of each. A mention of no concept (id ``-1``, ``-`` or none) is asked
-    for by a view of entities, but can be no end of a link or a pair. Documents that the file
-    ``exclude``, beside this one, holds too are left out. Columns after a mention's concept, or
-    after the two ends of a link, are not read.
+    A concept with all its mentions is one entity. A mention of several concepts (their ids joined
+    by ``separator``) belongs to each of them. A mention without a concept (id ``-1``, ``-`` or
+    none) appears in a view of entities, but cannot be an end of a link or a pair. Documents that
+    are also in the file ``exclude``, in the same folder, are left out. Columns after a mention's
+    concept, or after the two ends of a link, are not read.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["pubtator"]
     view: View
@@ -50,20 +47,18 @@ class PubtatorReader(BaseModel):
         """Yield the records that the view makes of each document.
 
         Raises:
-            DataError: a line is of no known form, a mention does not stand where it says, a link
-                names a concept that the document lacks, or ``exclude`` leaves nothing out.
+            DataError: a line has no known form, a mention is not at its offsets, a link names a
+                concept that the document does not have, or ``exclude`` leaves nothing out.
         """
         excluded = _ids(file.sibling(self.exclude)) if self.exclude else frozenset()
         if self.exclude and not excluded & _ids(file):
-            raise file.error(f"shares no document with {self.exclude}; mend reader.exclude")
+            raise file.error(f"shares no document with {self.exclude}; correct reader.exclude")
         for block in _blocks(file):
             document = self._document(block, file)
             if document.id in excluded:
                 continue
-            try:
+            with file.errors_at(block[0][0]):
                 yield from self.view.records(document)
-            except DataError as error:
-                raise file.error(str(error), block[0][0]) from error
 
     def _document(self, block: _Block, file: DataFile) -> Document:
         name, text = _header(block, file)
@@ -73,23 +68,26 @@ class PubtatorReader(BaseModel):
             match line.split("\t"):
                 case [owner, *_] if owner != name:
                     raise file.error(
-                        f"no line of document {name}; part documents by blanks", number
+                        f"not a line of document {name}; separate documents by blank lines", number
                     )
                 case [_, start, end, mention, kind, *more] if _are_offsets(start, end):
                     span = Span(int(start), int(end), kind)
                     if not mention or text[span.start : span.end] != mention:
-                        raise file.error(f"{start}-{end} does not point to the mention", number)
+                        raise file.error(
+                            f"{start}-{end} does not point to the mention; correct the offsets",
+                            number,
+                        )
                     for key in self._keys(span, more[0] if more else ""):
                         entities.setdefault(key, []).append(span)
                 case [_, kind, head, tail, *_] if not kind.isdecimal():
                     links.append(Link(kind, head, tail))
                 case _:
-                    raise file.error("neither a mention nor a link; mend the line", number)
-        held = {key: tuple(spans) for key, spans in entities.items()}
-        return Document(name, text, held, tuple(links), group=name)
+                    raise file.error("neither a mention nor a link; correct the line", number)
+        mentions = {key: tuple(spans) for key, spans in entities.items()}
+        return Document(name, text, mentions, tuple(links), group=name)
 
     def _keys(self, span: Span, concepts: str) -> tuple[str, ...]:
-        """Return the concepts of a mention; one of no concept stands for itself, if at all."""
+        """Return the concepts of a mention, or its offsets if it has none and entities are read."""
         named = dict.fromkeys(key for key in concepts.split(self.separator))
         keys = tuple(key for key in named if key not in _NO_CONCEPT)
         if keys or self.view.answer != "entities":
@@ -98,19 +96,17 @@ class PubtatorReader(BaseModel):
 
 
 def _blocks(file: DataFile) -> Iterator[_Block]:
-    block: _Block = []
-    for number, line in file.lines():
-        if line.strip():
-            block.append((number, line))
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
+    for is_filled, lines in groupby(file.lines(), key=lambda numbered: bool(numbered[1].strip())):
+        if is_filled:
+            yield list(lines)
 
 
 def _header(block: _Block, file: DataFile) -> tuple[str, str]:
-    """Return the id of a document and its text."""
+    """Return the id of a document and its text.
+
+    Raises:
+        DataError: the first two lines are not the title and the abstract of one document.
+    """
     found = [_HEADER.fullmatch(line) for _, line in block[:2]]
     match found:
         case [re.Match() as title, re.Match() as abstract] if (title[1], title[2], abstract[2]) == (
@@ -121,7 +117,7 @@ def _header(block: _Block, file: DataFile) -> tuple[str, str]:
             return title[1], f"{title[3]} {abstract[3]}"
         case _:
             raise file.error(
-                "a document starts with its lines ID|t|title, ID|a|abstract", block[0][0]
+                "a document must start with the lines ID|t|title and ID|a|abstract", block[0][0]
             )
 
 

@@ -1,4 +1,4 @@
-"""Turn one row of named values into a record. Knows nothing of the file that the row came from."""
+"""Turn one row of named values into a record. Knows nothing of the row's file."""
 
 import ast
 import math
@@ -7,27 +7,25 @@ from difflib import get_close_matches
 from string import ascii_uppercase
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.records import Answer, LabelAnswer, Record, TextAnswer
+from clinprompt.settings.groups import Settings
+from clinprompt.tasks.records import Answer, LabelAnswer, Record, TextAnswer, one_line
 
 LETTERS = ascii_uppercase
 
 
-class RowShape(BaseModel):
-    """Which value of a row becomes what in a record; values are named as the format names them.
+class RowShape(Settings):
+    """Which values of a row make a record; a value is named as in the file: column, key or path.
 
-    ``fields`` maps each field of the record to a value. The answer is a ``label`` or a ``text``;
-    with ``options`` (one value that holds them all, or one value each) the label is a letter, small
-    or capital. One
-    value may be a list of texts, a table of letters, a list of ``{"key": letter, "value": text}``,
-    or any of these written out as Python writes it, as a cell of a table may hold it. With
-    ``above``, the label is "1" where the value is a number above it and "0" elsewhere. Whitespace
-    runs become single blanks unless ``verbatim``, which keeps offsets into the text true.
+    ``fields`` maps each field of the record to a value. The answer is a ``label`` or a ``text``.
+    With ``options`` (one value with all options, or one value per option) the label is a letter in
+    either case. A value with all options is a list of texts, a mapping from letters, a list of
+    ``{"key": letter, "value": text}``, or one of these in Python's notation as a text. With
+    ``above``, the label is "1" if the value is a number above it, and "0" otherwise. Runs of
+    whitespace become single blanks, except with ``verbatim``, which keeps offsets correct.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fields: dict[str, str]
     id: str = ""
@@ -41,22 +39,22 @@ class RowShape(BaseModel):
     @model_validator(mode="after")
     def _one_answer(self) -> Self:
         if self.label and self.text:
-            raise ValueError("give label or text, not both; a record has one answer")
+            raise ValueError("label and text are given; a record has one answer, so give not both")
         if (self.options or self.above is not None) and not self.label:
             raise ValueError("options and above have no effect without label")
         return self
 
     def names(self) -> tuple[str, ...]:
-        """Return every value of the row that this shape reads."""
+        """Return the names of all values that are read."""
         options = (self.options,) if isinstance(self.options, str) else self.options
         names = (*self.fields.values(), self.id, self.group, self.label, self.text, *options)
         return tuple(dict.fromkeys(name for name in names if name))
 
     def record(self, row: Mapping[str, object], place: str) -> Record:
-        """Return the record of one row; ``place`` is its id where the row gives none.
+        """Return the record of one row; ``place`` becomes its id if the row has none.
 
         Raises:
-            DataError: a value is missing, or is not of its kind. The reader adds file and line.
+            DataError: a value is missing or has a wrong type. The reader adds file and line.
         """
         return Record(
             id=self._get(row, self.id) if self.id else place,
@@ -68,11 +66,11 @@ class RowShape(BaseModel):
 
     def _get(self, row: Mapping[str, object], name: str) -> str:
         text = _words(_value(row, name), name)
-        return text if self.verbatim else " ".join(text.split())
+        return text if self.verbatim else one_line(text)
 
     def _answer(self, row: Mapping[str, object]) -> Answer | None:
         if self.text:
-            return TextAnswer(" ".join(self._get(row, self.text).split()))
+            return TextAnswer(one_line(self._get(row, self.text)))
         if not self.label:
             return None
         label = self._get(row, self.label).strip()
@@ -86,41 +84,43 @@ class RowShape(BaseModel):
         except ValueError:
             number = math.nan
         if math.isnan(number):
-            raise DataError(f"{self.label} is not a number, but reader.row.above is set")
+            raise DataError(f"{self.label} is not a number, which reader.row.above needs")
         return "1" if number > (self.above or 0.0) else "0"
 
     def _options(self, row: Mapping[str, object]) -> tuple[str, ...]:
         if not isinstance(self.options, str):
             return tuple(self._get(row, name) for name in self.options)
-        held = _lettered(_value(row, self.options), self.options)
-        if isinstance(held, Mapping):
-            if list(held) != list(LETTERS[: len(held)]):
+        options = _lettered(_value(row, self.options), self.options)
+        if isinstance(options, Mapping):
+            if list(options) != list(LETTERS[: len(options)]):
                 raise DataError(f"{self.options}: keys must be the letters A, B, C ... in order")
-            held = list(held.values())
-        if not isinstance(held, list | tuple):
-            raise DataError(f"{self.options} must hold a list, or a table of letters")
-        return tuple(" ".join(_words(option, self.options).split()) for option in held)
+            options = list(options.values())
+        if not isinstance(options, list | tuple):
+            raise DataError(f"{self.options} must be a list, or a mapping from letters")
+        return tuple(one_line(_words(option, self.options)) for option in options)
 
 
-def _lettered(held: object, name: str) -> object:
-    """Return options that a text or a list of pairs holds as what they stand for."""
-    if isinstance(held, str):
+def _lettered(options: object, name: str) -> object:
+    """Return options as a list or mapping if they are written as a text or a list of pairs."""
+    if isinstance(options, str):
         try:
-            held = ast.literal_eval(held)
+            options = ast.literal_eval(options)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-            raise DataError(f"{name} is a text that is no list or table; mend the value") from error
-    if not (isinstance(held, list) and held and all(isinstance(one, Mapping) for one in held)):
-        return held
-    lettered = {str(one.get("key")): one.get("value") for one in held}
-    if len(lettered) < len(held):
-        raise DataError(f"{name}: two options have one letter")
+            raise DataError(f"{name} is a text, but no list or mapping; correct it") from error
+    if not (
+        isinstance(options, list) and options and all(isinstance(one, Mapping) for one in options)
+    ):
+        return options
+    lettered = {str(one.get("key")): one.get("value") for one in options}
+    if len(lettered) < len(options):
+        raise DataError(f"{name}: two options have one letter; rename one")
     return lettered
 
 
 def no_value(name: str, known: Iterable[str]) -> str:
-    """Say that a name is missing, and which is near. The others are not shown: they may be text."""
+    """Return a message that a name is missing, with similar names; others may be clinical text."""
     near = get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "mend reader.row"
+    hint = f"did you mean {' or '.join(near)}?" if near else "correct reader.row"
     return f"no value named {name!r}; {hint}"
 
 
@@ -136,4 +136,4 @@ def _words(value: object, name: str) -> str:
     if isinstance(value, str | int | float):
         return str(value)
     kind = "empty" if value is None else f"a {type(value).__name__}"
-    raise DataError(f"value {name!r} is {kind}; text or a number is needed")
+    raise DataError(f"value {name!r} is {kind}; it must be a text or a number")

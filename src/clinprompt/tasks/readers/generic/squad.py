@@ -1,45 +1,40 @@
-"""Read questions with an answer inside a passage, as SQuAD stores them. Knows nothing of cards."""
+"""Read questions with an answer in a passage, in the format of SQuAD. Knows nothing of cards."""
 
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import identity, items, load_object, table, text
-from clinprompt.tasks.records import Record, TextAnswer
+from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 UNANSWERABLE = "unanswerable"
 
 
-class SquadReader(BaseModel):
-    """Read one record a question, answered by its first answer.
+class SquadReader(Settings):
+    """Read one record per question with its first answer.
 
-    The answer must stand in the passage; some sets count ``answer_start`` a few characters wrong,
-    so where is not asked. Questions of one article form one group; a question without an answer is
-    answered "unanswerable".
+    The answer must be part of the passage; ``answer_start`` is ignored, as some sets have it wrong
+    by a few characters. Questions of one article form one group. A question without an answer gets
+    the answer "unanswerable".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["squad"]
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record a question.
+        """Yield one record per question.
 
         Raises:
-            DataError: the file is damaged or an answer does not stand in its passage.
+            DataError: the file is damaged or an answer is not in its passage.
         """
-        try:
+        with file.errors_at():
             for number, value in enumerate(items(load_object(file), "data", "file"), start=1):
                 article = f"{file.stem}:article{number}"
                 for passage in items(table(value, article), "paragraphs", article):
                     values = table(passage, article)
                     for question in items(values, "qas", article):
                         yield self._record(table(question, article), values, article)
-        except DataError as error:
-            raise file.error(str(error)) from error
 
     def _record(
         self, question: Mapping[str, object], passage: Mapping[str, object], article: str
@@ -49,18 +44,16 @@ class SquadReader(BaseModel):
         if not isinstance(context, str):
             raise DataError(f"{article}: no text 'context'")
         answer = _first_answer(question, context, name)
-        asked = text(question, "question", name)
-        fields = {"question": asked, "context": " ".join(context.split())}
-        told = TextAnswer(" ".join(answer.split()) or UNANSWERABLE)
-        return Record(name, fields, told, group=article)
+        fields = {"question": text(question, "question", name), "context": one_line(context)}
+        return Record(name, fields, TextAnswer(one_line(answer) or UNANSWERABLE), group=article)
 
 
 def _first_answer(question: Mapping[str, object], context: str, name: str) -> str:
     match question.get("answers"):
         case [{"text": str(answer)}, *_]:
             if answer not in context:
-                raise DataError(f"question {name}: its answer does not stand in its passage")
+                raise DataError(f"question {name}: its answer is not in its passage; correct it")
             return answer
         case [] | None:
             return ""
-    raise DataError(f"question {name}: answers need a text 'text'")
+    raise DataError(f"question {name}: an answer has no text 'text'")

@@ -1,48 +1,43 @@
-"""Read rows that an XML file holds as elements. Knows nothing of what the elements mean."""
+"""Read records from the elements of an XML file. Knows no elements by name."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, cast
 
 from lxml import etree
-from pydantic import BaseModel, ConfigDict
 
-from clinprompt.errors import DataError
+from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.rows import RowShape
 from clinprompt.tasks.records import Record, TextAnswer
 
 
-class XmlPairsReader(BaseModel):
-    """Read one record an element ``pair``; ``row`` names attributes ``@name`` and child paths.
+class XmlPairsReader(Settings):
+    """Read one record per element named ``pair``; ``row`` names attributes (``@name``) and paths.
 
-    A path may climb: ``../question`` is a child of the element that holds the pair. A file of
-    an archive is a document: its pairs form one group, if ``row`` names none, and it may have none.
-    A pair whose answer is an empty text is passed over.
+    A path may lead up: ``../question`` is a child of the element around the pair. If the file is
+    in an archive, its pairs form one group unless ``row`` names one, and it may have no pairs. A
+    pair whose answer is an empty text is skipped.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["xml_pairs"]
     row: RowShape
     pair: str = "pair"
 
     def read(self, file: DataFile) -> Iterator[Record]:
-        """Yield one record an element. Entities of the file's own are refused, never resolved.
+        """Yield one record per element. Entities that the file defines are refused.
 
         Raises:
-            DataError: the file is not XML, has no such element, or one lacks a value.
+            DataError: the file is not XML, has no such element, or an element has a value missing.
         """
         elements = parse_xml(file).findall(f".//{self.pair}")
         is_document = file.members is not None
         if not elements and not is_document:
-            raise file.error(f"no element named {self.pair!r}; mend reader.pair")
+            raise file.error(f"no element named {self.pair!r}; correct reader.pair")
         name = file.place.removesuffix(".gz").removesuffix(".xml")
         for number, element in enumerate(elements, start=1):
-            try:
+            with file.errors_at(line_of(element)):
                 record = self.row.record(self._row(element), f"{name}:{number}")
-            except DataError as error:
-                raise file.error(str(error), line_of(element)) from error
             if record.answer != TextAnswer(""):
                 yield replace(record, group=record.group or name) if is_document else record
 
@@ -58,26 +53,27 @@ class XmlPairsReader(BaseModel):
 
 
 def parse_xml(file: DataFile) -> etree._Element:
-    """Return the root element of an XML file. Entities of the file's own are refused.
+    """Return the root element of an XML file. Entities that the file defines are refused.
 
     Raises:
-        DataError: the file is missing, is not XML, or has entities of its own.
+        DataError: the file is missing, is not XML, or defines entities.
     """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
         root = etree.fromstring(file.content(), parser)
     except etree.XMLSyntaxError as error:
-        # libxml2's own words may quote the text of the file
-        raise file.error("not well-formed XML; mend the line", error.lineno) from error
+        # the message of libxml2 is left out, as it may quote clinical text
+        raise file.error("not well-formed XML; correct the line", error.lineno) from error
     for node in root.iter():
         if isinstance(node, etree._Entity):
             raise file.error(
-                "entities of the file's own are not read; write them out", line_of(node.getparent())
+                "entities that the file defines are not read; replace them by their text",
+                line_of(node.getparent()),
             )
     return root
 
 
 def line_of(element: etree._Element | None) -> int | None:
-    """Return the line of the file on which an element starts, where it is known."""
+    """Return the line on which an element starts, if it is known."""
     # lxml-stubs gives sourceline no type
     return None if element is None else cast("int | None", element.sourceline)

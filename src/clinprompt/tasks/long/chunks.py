@@ -1,17 +1,17 @@
-"""Cut text into stretches that stay whole: sentences, or words where a sentence is long.
+"""Cut text into chunks that stay whole: sentences, or words if a sentence is too long.
 
-Knows no tokenizer and no records. Sentences are found by a rule of thumb, at line ends and at marks
-before a capital or a digit: good enough for where a window may end, not for linguistics.
+Knows no tokenizer and no records. Sentences end at line ends and at punctuation before a capital or
+a digit. This simple rule is good enough to choose where a window may end.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-LengthOf = Callable[[str], int]  # how many tokens a text has, without marks of begin and end
+LengthOf = Callable[[str], int]  # number of tokens of a text, without begin and end tokens
 
-# A line's end, or a mark before a blank and a capital or digit. Blanks go with what follows them,
-# as tokenizers have it; so a text has about as many tokens as its pieces have together.
+# A line end, or punctuation before a blank and a capital or digit. Blanks belong to the text after
+# them as in tokenizers, so a text has about as many tokens as all its chunks.
 _BREAK = re.compile(r"\n(?:[ \t\r]*\n)*|[.!?][)\]\"']*(?=[ \t]+(\S))")
 _WORD = re.compile(r"\s*\S+|\s+")
 _LAST_WORD = re.compile(r"(?:^|[\s(\[])([^\s(\[]{1,12})$")
@@ -24,8 +24,8 @@ _ABBREVIATIONS = frozenset(
 )
 
 
-class Piece(NamedTuple):
-    """A stretch of a text that is never cut, and how many tokens it has by itself."""
+class Chunk(NamedTuple):
+    """A part of a text that is never cut, with its number of tokens."""
 
     start: int
     end: int
@@ -33,7 +33,7 @@ class Piece(NamedTuple):
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where each sentence begins and ends; together they are the whole text."""
+    """Yield start and end of each sentence; together they are the whole text."""
     start = 0
     for found in _BREAK.finditer(text):
         if found.end() < len(text) and _ends_sentence(text, found):
@@ -43,26 +43,26 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
         yield start, len(text)
 
 
-def cut(text: str, length_of: LengthOf, limit: int) -> list[Piece]:
-    """Return the text's sentences; instead of one above the limit its words, or halves of words.
+def cut(text: str, length_of: LengthOf, limit: int) -> list[Chunk]:
+    """Return the sentences of a text; one above the limit is cut into words, or halves of words.
 
-    Just a single letter may be above the limit. Every stretch is measured once by itself.
+    Only a single letter may be above the limit. Every chunk is measured once.
     """
     return [
-        piece
+        chunk
         for start, end in sentences(text)
-        for piece in _small(text, start, end, length_of, limit)
+        for chunk in _small(text, start, end, length_of, limit)
     ]
 
 
-def fit(text: str, pieces: Sequence[Piece], first: int, length_of: LengthOf, limit: int) -> int:
-    """Return behind which piece a window that begins at ``first`` ends: it has one at least."""
-    last, length = first + 1, pieces[first].length
-    while last < len(pieces) and length + pieces[last].length <= limit:
-        length += pieces[last].length
+def fit(text: str, chunks: Sequence[Chunk], first: int, length_of: LengthOf, limit: int) -> int:
+    """Return the end (last + 1) of the longest window from ``first``; it has at least one chunk."""
+    last, length = first + 1, chunks[first].length
+    while last < len(chunks) and length + chunks[last].length <= limit:
+        length += chunks[last].length
         last += 1
-    # A text may have more tokens than its pieces have by themselves.
-    while last - first > 1 and length_of(text[pieces[first].start : pieces[last - 1].end]) > limit:
+    # A text may have more tokens than the sum over its chunks.
+    while last - first > 1 and length_of(text[chunks[first].start : chunks[last - 1].end]) > limit:
         last -= 1
     return last
 
@@ -81,10 +81,10 @@ def _is_abbreviation(word: str) -> bool:
     return (len(word) == 1 and word.isupper()) or word.casefold() in _ABBREVIATIONS
 
 
-def _small(text: str, start: int, end: int, length_of: LengthOf, limit: int) -> Iterator[Piece]:
+def _small(text: str, start: int, end: int, length_of: LengthOf, limit: int) -> Iterator[Chunk]:
     length = length_of(text[start:end])
     if length <= limit or end - start == 1:
-        yield Piece(start, end, length)
+        yield Chunk(start, end, length)
         return
     parts = [found.span() for found in _WORD.finditer(text, start, end)]
     if len(parts) == 1:

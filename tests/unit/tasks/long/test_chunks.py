@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinprompt.tasks.long.pieces import cut, fit, sentences
+from clinprompt.tasks.long.chunks import cut, fit, sentences
 
 LENGTHS = [len, lambda text: len(text.split()), lambda text: -(-len(text.encode()) // 3)]
 texts = st.text(st.sampled_from("ab Z9.\n!?)é \t"), max_size=80)
@@ -40,11 +40,11 @@ def test_sentences_are_the_whole_text(text):
 
 @given(texts, st.sampled_from(LENGTHS), st.integers(1, 20))
 def test_pieces_are_the_whole_text_and_within_the_limit(text, length_of, limit):
-    pieces = cut(text, length_of, limit)
-    assert "".join(text[piece.start : piece.end] for piece in pieces) == text
-    for piece in pieces:
-        assert piece.length == length_of(text[piece.start : piece.end])
-        assert piece.length <= limit or piece.end - piece.start == 1
+    chunks = cut(text, length_of, limit)
+    assert "".join(text[chunk.start : chunk.end] for chunk in chunks) == text
+    for chunk in chunks:
+        assert chunk.length == length_of(text[chunk.start : chunk.end])
+        assert chunk.length <= limit or chunk.end - chunk.start == 1
 
 
 def test_a_long_sentence_is_cut_at_blanks_and_a_long_word_in_half():
@@ -61,7 +61,7 @@ def test_a_long_sentence_is_cut_at_blanks_and_a_long_word_in_half():
 def test_a_window_is_measured_as_a_whole():
     """Pieces of 1 token each, of which any three together have one token more."""
     text = "a b c d"
-    pieces = cut(text, lambda part: max(1, len(part.split())), 1)
-    assert len(pieces) == 4
-    assert fit(text, pieces, 0, lambda part: len(part.split()), 3) == 3
-    assert fit(text, pieces, 0, lambda part: len(part.split()) + len(part) // 5, 3) == 2
+    chunks = cut(text, lambda part: max(1, len(part.split())), 1)
+    assert len(chunks) == 4
+    assert fit(text, chunks, 0, lambda part: len(part.split()), 3) == 3
+    assert fit(text, chunks, 0, lambda part: len(part.split()) + len(part) // 5, 3) == 2

@@ -1,4 +1,4 @@
-"""See which gold answers come back unchanged from their text form. Knows no tokens, no models."""
+"""Count the gold answers that are unchanged after writing and reading text. Knows no models."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,11 +10,11 @@ from clinprompt.tasks.records import Answer, Record, RelationsAnswer, SpansAnswe
 
 
 @dataclass(frozen=True, slots=True)
-class Survival:
-    """How many answers, written as text and read again, are the same; and how much of them.
+class RoundTrip:
+    """How many answers, and how many of their annotations, are unchanged as text.
 
-    ``annotations`` are mentions or links, else whole answers. ``first_lost`` is the id of the first
-    record whose answer is not the same.
+    ``annotations`` are mentions or links, or whole answers of other kinds. ``first_lost`` is the id
+    of the first record whose answer changes.
     """
 
     rows: int
@@ -24,8 +24,8 @@ class Survival:
     first_lost: str = ""
 
 
-def survival_of(card: TaskCard, records: Iterable[Record]) -> Survival:
-    """Write every answer as text, read it again, and count what is the same.
+def count_round_trip(card: TaskCard, records: Iterable[Record]) -> RoundTrip:
+    """Write every answer as text, read it again, and count what is unchanged.
 
     Raises:
         DataError: an answer cannot be written.
@@ -40,11 +40,11 @@ def survival_of(card: TaskCard, records: Iterable[Record]) -> Survival:
         annotations += gold.total()
         annotations_kept += (gold & again).total()
         first_lost = first_lost or ("" if gold == again else record.id)
-    return Survival(rows, rows_kept, annotations, annotations_kept, first_lost)
+    return RoundTrip(rows, rows_kept, annotations, annotations_kept, first_lost)
 
 
 def _parts(answer: Answer | None) -> Counter[object]:
-    """Count an answer's parts, without what text leaves out: the types of a link's two ends."""
+    """Count the parts of an answer; the types of a link's ends are left out, as text has none."""
     match answer:
         case SpansAnswer(spans):
             return Counter(spans)
