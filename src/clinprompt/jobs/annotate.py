@@ -152,7 +152,7 @@ def _check_output(card: TaskCard, notes: Path, output: Path, form: OutputForm) -
     if output.resolve() == notes.resolve():
         raise SettingError(f"{output}: is the file of notes itself; name another output")
     if form == "brat" and output.exists():
-        raise SettingError(f"{output}: is there already; name a new folder")
+        raise SettingError(f"{output}: exists; name a new folder")
     if form == "brat" and card.answer not in ("spans", "relations"):
         raise SettingError(
             f"{card.name}: its answer is {card.answer}, and brat shows spans and relations only; "

@@ -166,7 +166,7 @@ def _lost_answers(card: TaskCard, round_trip: RoundTrip) -> Iterator[str]:
     if lost and not _has_parts(card):
         yield (
             f"{lost} of {round_trip.rows} answers do not come back from their text form, the first "
-            f"in record {round_trip.first_lost}; mend the record's answer or the labels' words"
+            f"in record {round_trip.first_lost}; correct the record's answer or the labels' words"
         )
 
 

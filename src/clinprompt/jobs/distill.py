@@ -97,7 +97,7 @@ def distill(
 def _student(
     config: RunConfig, backbone: Backbone, teachers: Sequence[Tensor], types: Sequence[str]
 ) -> DecomposedPrompts:
-    """Return the metaprompt before distillation: neutral factors, so each task starts alike."""
+    """Return the metaprompt before distillation, in which all tasks have the same prompt."""
     settings = config.prompt
     segments = Segments(settings.length, settings.segment)
     if config.distill.start == "teachers":

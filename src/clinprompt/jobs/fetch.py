@@ -31,7 +31,9 @@ def choose_cards(names: Sequence[str], suite: str = "") -> tuple[TaskCard, ...]:
     cards = tuple(map(find_card, dict.fromkeys(chosen)))
     for card in cards:
         if card.path not in catalog().values():
-            raise SettingError(f"{card.name}: nothing to fetch, its records lie beside its card")
+            raise SettingError(
+                f"{card.name}: nothing to fetch; its records are in the folder of its card"
+            )
     with_data = tuple(card for card in cards if not isinstance(card.reader, PracticeReader))
     if not with_data:
         raise SettingError("nothing to fetch; name a task or a suite whose data is not made up")
@@ -113,9 +115,9 @@ def _fetch_card(card: TaskCard, folder: Path, route: DownloadSource) -> tuple[st
     if is_public(card):
         return fetch_files(card, folder, route)
     source = card.source
-    lacking = [path for path in source.paths if not (folder / path).exists()]
-    if lacking or not folder.is_dir():
+    missing = [path for path in source.paths if not (folder / path).exists()]
+    if missing or not folder.is_dir():
         access = source.access or f"ask for it at {source.repository} ({source.license})"
-        what = ", ".join(lacking) or "it"
+        what = ", ".join(missing) or "it"
         raise DataError(f"{card.name}: not public; {access}, and put {what} into {folder}")
     return ()

@@ -27,10 +27,10 @@ def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConf
     if not own.metaprompt:
         return own
     fitting = with_shape(own, find_metaprompt(own.metaprompt, plain_name(own.backbone)))
-    asked = set(config.variants[variant].get("prompt", {})) if variant else set()
+    explicit = set(config.variants[variant].get("prompt", {})) if variant else set()
     if config.metaprompt:  # otherwise the plain settings are those of a prompt to be distilled
-        asked |= config.prompt.model_fields_set
-    for name in asked.intersection(SHAPE):
+        explicit |= config.prompt.model_fields_set
+    for name in explicit.intersection(SHAPE):
         value, fits = getattr(own.prompt, name), getattr(fitting.prompt, name)
         if value != fits:
             raise SettingError(
@@ -91,7 +91,7 @@ _OF_STUDENTS = {"rank", "segment"}  # settings of prompts that teachers do not h
 
 
 def same_teachers(one: RunConfig, other: RunConfig) -> bool:
-    """Tell whether two runs train the same prompt for each source that both have."""
+    """Return whether two runs train the same prompt for each source that both have."""
     first, second = (
         config.model_dump(
             include=_OF_TEACHERS, exclude={"prompt": _OF_STUDENTS, "teacher": {"together"}}
@@ -102,7 +102,7 @@ def same_teachers(one: RunConfig, other: RunConfig) -> bool:
 
 
 def same_metaprompt(one: RunConfig, other: RunConfig) -> bool:
-    """Tell whether two runs distill the same metaprompt, or are given the same one."""
+    """Return whether two runs distill the same metaprompt, or are given the same one."""
     names = ("metaprompt", "suite", "distill", "prompt")
     are_equal = all(getattr(one, name) == getattr(other, name) for name in names)
     return are_equal and same_teachers(one, other)

@@ -19,7 +19,7 @@ _BEFORE_RESULTS = {"teachers", "metaprompts"}  # in the store
 
 
 def check_is_run(folder: Path) -> bool:
-    """Tell whether a folder holds a run; an empty or missing one may become one.
+    """Return whether a folder holds a run; an empty or missing one may become one.
 
     Raises:
         RunError: it holds something else.
@@ -50,7 +50,7 @@ def check_folder(folder: Path, config: RunConfig, *, results_folder: Path) -> No
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed := [key for key in changed if key not in may_change]:
         raise RunError(
-            f"{folder}: holds a run with other settings ({', '.join(changed)}); go on with its own "
+            f"{folder}: holds a run with other settings ({', '.join(changed)}); use its own "
             "config, or choose another --out"
         )
 
@@ -102,7 +102,7 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_results(folder: Path, results_folder: Path) -> bool:
-    """Tell whether a fit to a task was started, or a cell scored."""
+    """Return whether a fit to a task was started, or a cell scored."""
     started = {path.stem for path in (folder / "checkpoints").glob("*.safetensors")} - {"distill"}
     saved = {path.name for path in (folder / "store").glob("*")} - _BEFORE_RESULTS
     return (

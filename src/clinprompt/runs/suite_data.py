@@ -131,5 +131,5 @@ def _check_records(data: TaskData, splits: Sequence[Split]) -> None:
         if not records or unanswered:
             what = f"{unanswered} rows without an answer" if unanswered else "no rows"
             raise DataError(
-                f"{data.card.name}: split {split} has {what}; mend the card or its files"
+                f"{data.card.name}: split {split} has {what}; correct the card or its files"
             )

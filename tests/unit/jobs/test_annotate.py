@@ -99,7 +99,7 @@ def test_answers_are_written_for_brat_with_what_it_cannot_tell_beside_them(tmp_p
 def test_no_folder_is_replaced_by_answers(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    with pytest.raises(SettingError, match="is there already"):
+    with pytest.raises(SettingError, match="exists; name a new folder"):
         annotate_file(DRUGS, write_notes(tmp_path), out, form="brat")
     assert list(out.iterdir()) == []
 

@@ -167,7 +167,9 @@ def test_cards_are_chosen_by_name_and_suite(tmp_path):
         choose_cards([])
     own = find_card("nli-mqp").path.read_text()
     (tmp_path / "card.toml").write_text(own)
-    with pytest.raises(SettingError, match="nli-mqp: nothing to fetch, its records lie beside"):
+    with pytest.raises(
+        SettingError, match="nli-mqp: nothing to fetch; its records are in the folder"
+    ):
         choose_cards([str(tmp_path)])
     assert find_card("nli-mqp").path in catalog().values()
 

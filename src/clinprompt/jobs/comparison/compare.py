@@ -64,7 +64,7 @@ class Budget:
         self._started = self.clock()
 
     def has_room(self, expected: float) -> bool:
-        """Tell whether ``expected`` more seconds fit."""
+        """Return whether ``expected`` more seconds fit."""
         return self.seconds is None or self.clock() - self._started + expected <= self.seconds
 
 

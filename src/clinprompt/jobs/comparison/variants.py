@@ -183,7 +183,7 @@ class Runs:
             targets, known = ({data.card.name for data in s.targets} for s in (self.suite, suite))
             if missing := targets - known:
                 raise SettingError(
-                    f"suite {config.suite} has not the target {min(missing)} of suite "
+                    f"suite {config.suite} lacks the target {min(missing)} of suite "
                     f"{plain.suite}, so its sources were not cleaned of it; add it there"
                 )
             self._suites[key] = suite

@@ -44,3 +44,10 @@ def test_a_block_takes_later_cells_until_its_teams_are_complete():
         "t2 prompt-tuning@long",
     ]
     assert len(with_team_members(first, ahead, 100)) == 4 + 2 * 3  # all but lora
+
+
+def test_a_cells_identity_does_not_depend_on_where_its_backbone_lies(tmp_path):
+    target = SimpleNamespace(card=SimpleNamespace(name="t", type="ner"))
+    grid = CompareSettings(methods=("lora",), shots=(4,))
+    [block] = blocks(grid, str(tmp_path / "model"), [target])
+    assert block[0].key == ("model", "t", "lora", 4, 0)
