@@ -17,6 +17,7 @@ from clinprompt.evaluation.cells import read_cells
 from clinprompt.jobs.comparison.compare import Budget, compare, seconds_of
 from clinprompt.jobs.comparison.report_contents import report_contents
 from clinprompt.jobs.comparison.search import _table, search
+from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.resolve import resolve_all
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.prompts.store import open_prompt
@@ -337,7 +338,7 @@ def from_saved(compared, methods, **changes):
     values = config.model_dump(exclude={"variants", "prompt"})
     grid = {**values["compare"], "methods": methods}
     changed = {"metaprompt": str(saved), "compare": grid, **changes}
-    return check_config({**values, **changed}, source="x")
+    return check_methods(check_config({**values, **changed}, source="x"))
 
 
 def test_a_saved_metaprompt_is_compared_without_training_sources(compared, tmp_path):
