@@ -132,7 +132,7 @@ def _folder(card: TaskCard, mirror: Path | None) -> Path:
         raise DataError(f"{folder}: no such folder, needed for {card.name}; {remedy(card)}")
     if card.source.access and missing:
         names = ", ".join(missing)
-        raise DataError(f"{folder}: {names} missing, needed for {card.name}; {remedy(card)}")
+        raise DataError(f"{folder}: does not have {names}, needed for {card.name}; {remedy(card)}")
     return folder
 
 

@@ -59,12 +59,12 @@ def test_a_misspelt_folder_offers_the_nearest_and_not_the_whole_catalog(tmp_path
         find_card("my-tsak/")
     with pytest.raises(SettingError) as caught:
         find_card("/no/such/place/xyzzy")
-    assert "'clinprompt tasks list' shows all; a task of your own is a folder" in str(caught.value)
+    assert "'clinprompt tasks list' shows all names; your own task is a folder" in str(caught.value)
     assert len(str(caught.value)) < 200
 
 
 def test_folder_without_card_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"no such card; a task folder holds a card\.toml"):
+    with pytest.raises(DataError, match=r"no such card; a task folder needs a card\.toml"):
         find_card(str(tmp_path))
 
 
@@ -76,13 +76,13 @@ def test_folder_without_card_is_refused(tmp_path):
         ('"label"', '"spans"', "takes ('label',)"),
         ('"accuracy"', '"rouge_l"', "metric = 'rouge_l'"),
         ('{ 1 = "yes", 0 = "no" }', "{}", "labels is empty"),
-        ('1 = "yes", 0 = "no"', '1 = "not so", 0 = "not  so"', "needs a word of its own"),
-        ('"no" }', '"Yes" }', "a word of its own"),
+        ('1 = "yes", 0 = "no"', '1 = "not so", 0 = "not  so"', "give each label a different word"),
+        ('"no" }', '"Yes" }', "each label a different word"),
         ('"accuracy"', '"positive_f1"\npositive = "2"', "must name some of the labels"),
         (
             '"accuracy"',
             '"macro_f1"\npositive = "1"',
-            "positive = ['1'] goes with metric positive_f1",
+            "positive = ['1'] is for metric positive_f1",
         ),
         (
             'type = "nli"\nanswer = "label"\ntitle = "Mine"\nmetric = "accuracy"',
@@ -96,11 +96,15 @@ def test_folder_without_card_is_refused(tmp_path):
         ("version = 1", "version = 1\nversoin = 2", "wording.versoin: no such setting; did you"),
         ("files", "fetch = { a = { fil = 'x' } }\nfiles", "fetch.a.fil: no such setting; did you"),
         ("files", "counts = { train = { raws = 1 } }\nfiles", "counts.train.raws: no such setting"),
-        ('{ train = ["a.csv"] }', "{}", "files names no file"),
+        ('{ train = ["a.csv"] }', "{}", "files is empty"),
         ("files", "resplit = { test = 0.1, source = 'test' }\nfiles", "a share to move"),
         ("files", "resplit = { seed = 3 }\nfiles", "a share to move"),
-        ("files", "resplit = { test = 0.5, validation = 0.5 }\nfiles", "leaves nothing"),
-        ('"a.csv"] ', '"a.csv"], test = ["b"] }\nresplit = { test = 0.1 ', "names already"),
+        ("files", "resplit = { test = 0.5, validation = 0.5 }\nfiles", "or nothing is left"),
+        (
+            '"a.csv"] ',
+            '"a.csv"], test = ["b"] }\nresplit = { test = 0.1 ',
+            "which already have files",
+        ),
         ("files", "readers = { test = { name = 'conll' } }\nfiles", "readers.test has no effect"),
         ("files", "published = { left_out = [] }\nfiles", "published: states nothing"),
         ("files", "published.all = {}\nfiles", "published.all: states neither rows nor"),

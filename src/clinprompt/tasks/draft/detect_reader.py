@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import SettingError
-from clinprompt.tasks.card import SPLITS, TASK_TYPES, AnswerKind, TaskType
-from clinprompt.tasks.draft.columns import ColumnRoles, NamedColumns, assign_columns, repeated
+from clinprompt.tasks.card import SPLITS, TASK_TYPES, AnswerKind, Split, TaskType
+from clinprompt.tasks.draft.columns import (
+    ColumnRoles,
+    NamedColumns,
+    Values,
+    assign_columns,
+    repeated,
+)
 from clinprompt.tasks.draft.own_files import Kind, OwnFiles, open_own_files
 from clinprompt.tasks.draft.table_layout import detect_table
 from clinprompt.tasks.readers.generic.brat import count_mentions
@@ -52,6 +58,7 @@ def detect_reader(
     _check_kind(place, own.kind, type_, named)
     files = {split: tuple(open_own_files(own, split)) for split in SPLITS}
     every = tuple(chain.from_iterable(files.values()))
+    rows: Mapping[Split, tuple[Values, ...]]
     match own.kind:
         case "brat":
             return _brat(every, own, "relations" if type_ == "re" else "spans")

@@ -316,7 +316,11 @@ def test_paths_fit_names_by_their_end():
     [
         ("b.txt", "", r"not exactly one of source\.paths ends with 'b\.txt'; give its path in fe"),
         ("a.csv.gz", "", r"a\.csv\.gz is packed after.* checksum as 'content:HEX'"),
-        ("a.csv", "[fetch]\n'c.csv' = 'x'", r"fetch names 'c\.csv', for which checksums has no"),
+        (
+            "a.csv",
+            "[fetch]\n'c.csv' = 'x'",
+            r"fetch names 'c\.csv', which has no entry in checksums",
+        ),
         ("a.csv", "[fetch]\n'a.csv' = {}", "exactly one of file, gzip and pack"),
         ("a.csv", "[fetch]\n'a.csv' = { file = 'x', below = 'y' }", "below has no effect"),
         ("a.csv", "[fetch]\n'a.csv' = { file = 'x', commit = 'y' }", "are needed together"),

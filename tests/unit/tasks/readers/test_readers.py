@@ -149,7 +149,7 @@ class TestJsonl:
             (f'["{SECRET}"]', "not a JSON object"),
             (f'{{"txt": "{SECRET}"}}', "did you mean txt"),
             (f'{{"text": ["{SECRET}"]}}', "is a list"),
-            ('{"text": "abc", "spans": [{"start": 1, "end": 9, "label": "D"}]}', "lies outside"),
+            ('{"text": "abc", "spans": [{"start": 1, "end": 9, "label": "D"}]}', "is outside"),
             (f'{{"text": "abc", "spans": [{{"start": "{SECRET}"}}]}}', "whole numbers"),
         ],
     )

@@ -258,7 +258,7 @@ def test_a_gated_task_without_its_files_says_what_to_request_where(tmp_path, nam
         load_task(card, tmp_path)
     assert str(no_folder.value).startswith(f"{folder}: no such folder, needed for {name}; ")
     files = ", ".join(card.source.paths)
-    assert str(no_file.value).startswith(f"{folder}: lacks {files}, needed for {name}; ")
+    assert str(no_file.value).startswith(f"{folder}: does not have {files}, needed for {name}; ")
     for error in (unset, no_folder, no_file):
         assert card.source.access in str(error.value)
         assert f"put {files} into {card.data_folder}/ of the mirror" in str(error.value)
