@@ -1,9 +1,9 @@
 """Split records that are longer than the maximum input into windows.
 
 Knows no tokenizer and no kind of answer. ``length_of`` returns the number of tokens of a text
-(without begin and end tokens), and ``limit`` is the maximum for the text of one window. Windows start and end between
-sentences, or between words if a sentence is too long, and consecutive windows share about
-``overlap`` tokens.
+(without begin and end tokens), and ``limit`` is the maximum for the text of one window. Windows
+start and end between sentences, or between words if a sentence is too long, and consecutive windows
+share about ``overlap`` tokens.
 
 Windows keep these promises if a text has as many tokens as its sentences and words together:
 
@@ -62,9 +62,9 @@ def split_record(
 
     For training, give the record with its answer; each window gets the part of the answer that
     ``answer_within`` its start and end returns. For prediction, give it without, so that the cuts
-    do not depend on the answer. The field ``mentions`` (one ``type: mention`` per line) keeps the lines whose mention is in the
-    window: ``limit`` is what the whole list leaves for the text, and a window may use the tokens of
-    the lines that it does not have for its text.
+    do not depend on the answer. The field ``mentions`` (one ``type: mention`` per line) keeps the
+    lines whose mention is in the window: ``limit`` is what the whole list leaves for the text, and
+    a window may use the tokens of the lines that it does not have for its text.
 
     Raises:
         SettingError: ``overlap`` is not at least 0 and below half of ``limit``.
