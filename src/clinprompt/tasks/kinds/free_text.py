@@ -1,4 +1,4 @@
-"""Write, read and score free text: summaries and freely worded answers. Knows not what it is about.
+"""Write, read and score free text: summaries and freely worded answers. Knows no topics.
 
 Shared by all kinds that are answered with a text.
 """

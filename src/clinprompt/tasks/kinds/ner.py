@@ -67,19 +67,19 @@ def says_none(text: str) -> bool:
 
 
 def without_bullet(line: str) -> str:
-    """Return a line without the list mark or number that chat models like to begin it with."""
+    """Return a line without the list mark or number that chat models often put first."""
     return _BULLET.sub("", line)
 
 
 def split_type(card: Card, line: str) -> tuple[str, str] | None:
-    """Split ``type word: rest`` into the type (longest word first) and the rest, if one is there.
+    """Split ``type word: rest`` into the type (longest word first) and the rest.
 
-    Returns None when no type's word is there.
+    Returns None if the line begins with no type's word.
     """
     said = line.casefold()
     starts = {label: f"{word_of(card, label).casefold()}:" for label in card.labels}
     for label, start in sorted(starts.items(), key=lambda pair: -len(pair[1])):
-        # Folding may change lengths, so the rest is cut at the word's own colon.
+        # Folding may change lengths, so the rest begins after the colon and not at an offset.
         if said.startswith(start):
             rest = line.split(":", maxsplit=start.count(":"))[-1]
             return label, flatten(rest)

@@ -14,12 +14,12 @@ from clinprompt.tasks.kinds.qa import letters
 from clinprompt.tasks.kinds.table import kind_of
 from clinprompt.tasks.records import Answer, Example, Record, Unparseable
 
-# Private-use characters around a word: a filter that would change the text changes this too.
+# A word between private-use characters: a filter that changes the text changes this word, too.
 _CUT = "\ue000Cut{}\ue001"
 
 
 def make_example(card: Card, record: Record, *, instruct: bool = False) -> Example:
-    """Put a record into the card's words; with ``instruct``, the card's instruction goes first.
+    """Put a record into the card's words; with ``instruct``, begin with the card's instruction.
 
     Raises:
         DataError: the wording does not fit the record, or the answer does not fit the card.
@@ -41,7 +41,7 @@ def instruction_of(card: Card) -> str:
     """Return the card's instruction, in its labels' words.
 
     Raises:
-        DataError: it is no template over labels.
+        DataError: it is not a template over labels.
     """
     try:
         return _compiled(card.wording.instruction.strip()).render(_label_values(card))
@@ -77,7 +77,7 @@ def answer_to_json(card: Card, record: Record, answer: Answer) -> dict[str, Any]
 
 
 def _pieces(card: Card, record: Record) -> tuple[str, ...]:
-    """Return wording and cuttable fields in turn, in the order in which the template shows them."""
+    """Return wording and fields that may be cut, alternating, in the order of the template."""
     marks = {name: _CUT.format(number) for number, name in enumerate(card.wording.cut)}
     if missing := sorted(set(marks) - set(record.fields)):
         raise DataError(
@@ -102,7 +102,7 @@ def _pieces(card: Card, record: Record) -> tuple[str, ...]:
 
 
 def _label_values(card: Card) -> dict[str, str]:
-    """Return what a template may call ``labels``: "a, b, c", and ``either``: "a, b or c"."""
+    """Return the values of ``labels`` ("a, b, c") and ``either`` ("a, b or c") in a template."""
     words = label_words(card)
     *most, last = words or ("",)
     return {
