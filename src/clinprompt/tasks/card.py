@@ -24,7 +24,7 @@ from clinprompt.settings.groups import NAME_PATTERN, Settings
 from clinprompt.tasks.audit.published import Published
 from clinprompt.tasks.card_errors import first_problem
 from clinprompt.tasks.fetch.upstream import FromUpstream
-from clinprompt.tasks.kinds.table import TASK_TYPES, answers_of, kind_of
+from clinprompt.tasks.kinds.table import KINDS, answers_of, kind_of
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
 from clinprompt.tasks.records import one_line
 
@@ -159,7 +159,8 @@ class TaskCard(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if not answers_of(self.type):
-            raise ValueError(f"type = {self.type!r}; {did_you_mean(self.type, TASK_TYPES)}")
+            known = {type_ for type_, _ in KINDS}
+            raise ValueError(f"type = {self.type!r}; {did_you_mean(self.type, known)}")
         if self.answer not in answers_of(self.type):
             raise ValueError(
                 f"answer = {self.answer!r}, but type {self.type} takes {answers_of(self.type)}"
