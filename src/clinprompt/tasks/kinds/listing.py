@@ -111,6 +111,6 @@ class Listing(Generic[Item]):
         return self.answer(items, ungrounded)
 
 
-def nothing_scores(*_: object) -> float:
+def chance_of_nothing(*_: object) -> float:
     """Return the score of an answer that lists nothing: 0."""
     return 0.0

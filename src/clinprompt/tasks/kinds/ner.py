@@ -23,7 +23,7 @@ from clinprompt.tasks.kinds.baselines import readable
 from clinprompt.tasks.kinds.grounding import SpanGrounder, flatten
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import word_of
-from clinprompt.tasks.kinds.listing import Listing, nothing_scores
+from clinprompt.tasks.kinds.listing import Listing, chance_of_nothing
 from clinprompt.tasks.kinds.scores import check_rows, f1, of_class
 from clinprompt.tasks.records import Answer, Record, Span, SpansAnswer, Unparseable
 
@@ -188,7 +188,7 @@ NER = Kind(
     labels_in=_types_in,
     metrics=(MENTIONS.f1("entity_f1", ENTITY_SCORER),),
     extra_scores=_partial_score,
-    chance=nothing_scores,
+    chance=chance_of_nothing,
     constant=_no_mentions,
     listing=MENTIONS,
     is_often_sentences=True,

@@ -23,7 +23,7 @@ from clinprompt.tasks.kinds.baselines import readable
 from clinprompt.tasks.kinds.grounding import RelationGrounder, flatten
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import CLOSED_LABELS, word_of
-from clinprompt.tasks.kinds.listing import Listing, nothing_scores
+from clinprompt.tasks.kinds.listing import Listing, chance_of_nothing
 from clinprompt.tasks.kinds.ner import NONE, says_none, shifted, span_to_json, split_type
 from clinprompt.tasks.long.chunks import LengthOf
 from clinprompt.tasks.long.passages import excerpt
@@ -134,7 +134,7 @@ RELATIONS = Kind(
     to_json=_to_json,
     labels_in=_types_in,
     metrics=(LINKS.f1("relation_f1", RELATION_SCORER),),
-    chance=nothing_scores,
+    chance=chance_of_nothing,
     constant=_no_links,
     listing=LINKS,
     has_setting=True,
