@@ -15,10 +15,9 @@ from numpy.random import Generator
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.kinds.baselines import gold_answers, most_frequent
-from clinprompt.tasks.kinds.grounding import flatten
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.scores import LabelSet, Metric, Numbers, mean, of_class
-from clinprompt.tasks.records import Answer, Record, TextAnswer, Unparseable
+from clinprompt.tasks.records import Answer, Record, TextAnswer, Unparseable, one_line
 
 ROUGE_SCORER = "ROUGE-L F (rouge-score, rougeL, stemmer on, whitespace-joined single line)"
 TOKEN_SCORER = "SQuAD token F1 (case, punctuation and a/an/the dropped; two empty answers agree)"
@@ -31,12 +30,12 @@ _NUM_CHANCE_DRAWS = 5
 def render_text(_card: Card, _record: Record, answer: Answer) -> str:
     """Return the text with whitespace runs as single blanks."""
     assert isinstance(answer, TextAnswer)
-    return flatten(answer.text)
+    return one_line(answer.text)
 
 
 def parse_text(_card: Card, _record: Record, text: str) -> Answer:
     """Read any text that is not blank."""
-    said = flatten(text)
+    said = one_line(text)
     return TextAnswer(said) if said else Unparseable(text)
 
 

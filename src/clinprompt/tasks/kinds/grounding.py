@@ -16,11 +16,6 @@ from clinprompt.tasks.records import Relation, Span
 Place = tuple[int, int]
 
 
-def flatten(text: str) -> str:
-    """Return the text with whitespace runs as single blanks and none at the ends."""
-    return " ".join(text.split())
-
-
 class FlatText:
     """A text with whitespace runs flattened, the offsets back, and an index of occurrences."""
 

@@ -12,17 +12,16 @@ from numpy.random import Generator
 
 from clinprompt.errors import DataError, SettingError
 from clinprompt.tasks.kinds.baselines import gold_answers, most_frequent
-from clinprompt.tasks.kinds.grounding import flatten
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.scores import LabelSet, Metric, Numbers, f1, macro_f1, mean, of_class
-from clinprompt.tasks.records import Answer, LabelAnswer, Record, Unparseable
+from clinprompt.tasks.records import Answer, LabelAnswer, Record, Unparseable, one_line
 
 _NUM_CHANCE_DRAWS = 200
 
 
 def label_words(card: Card) -> tuple[str, ...]:
     """Return the word of every label in the card's order."""
-    return tuple(flatten(word) for word in card.labels.values())
+    return tuple(one_line(word) for word in card.labels.values())
 
 
 def word_of(card: Card, label: str) -> str:
@@ -34,7 +33,7 @@ def word_of(card: Card, label: str) -> str:
     if label not in card.labels:
         known = ", ".join(card.labels)
         raise DataError(f"{card.name}: labels lack one that the data has; the card lists: {known}")
-    return flatten(card.labels[label])
+    return one_line(card.labels[label])
 
 
 def render_label(card: Card, _record: Record, answer: Answer) -> str:
@@ -45,7 +44,7 @@ def render_label(card: Card, _record: Record, answer: Answer) -> str:
 
 def parse_label(card: Card, _record: Record, text: str) -> Answer:
     """Read a label: its word alone, or a text that starts with it (longest word first)."""
-    said = flatten(text).casefold()
+    said = one_line(text).casefold()
     words = [word.casefold() for word in label_words(card)]
     for word, label in sorted(zip(words, card.labels, strict=True), key=lambda pair: -len(pair[0])):
         if starts_with_word(said, word):

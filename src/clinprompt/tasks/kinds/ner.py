@@ -20,12 +20,12 @@ import numpy as np
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.kinds.baselines import readable
-from clinprompt.tasks.kinds.grounding import SpanGrounder, flatten
+from clinprompt.tasks.kinds.grounding import SpanGrounder
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import word_of
 from clinprompt.tasks.kinds.listing import Listing, chance_of_nothing
 from clinprompt.tasks.kinds.scores import check_rows, f1, of_class
-from clinprompt.tasks.records import Answer, Record, Span, SpansAnswer, Unparseable
+from clinprompt.tasks.records import Answer, Record, Span, SpansAnswer, Unparseable, one_line
 
 NONE = "none"
 ENTITY_SCORER = "entity F1, strict, micro, multiset of (start, end, type)"
@@ -39,7 +39,7 @@ def render_spans(card: Card, record: Record, answer: Answer) -> str:
     lines = []
     for span in sorted(answer.spans, key=_appearance):
         word = word_of(card, span.type)
-        mention = flatten(record.text[span.start : span.end])
+        mention = one_line(record.text[span.start : span.end])
         lines.append(f"{word}: {mention}" if len(card.labels) > 1 else mention)
     return "\n".join(lines) or NONE
 
@@ -48,7 +48,7 @@ def parse_spans(card: Card, record: Record, text: str) -> Answer:
     """Read mentions and find them in the record's text; what is not found is counted."""
     if says_none(text):
         return SpansAnswer(())
-    lines = [line for line in map(flatten, text.split("\n")) if line]
+    lines = [line for line in map(one_line, text.split("\n")) if line]
     readable = [found for line in lines if (found := _typed_mention(card, line))]
     if not readable:
         return Unparseable(text)
@@ -82,7 +82,7 @@ def split_type(card: Card, line: str) -> tuple[str, str] | None:
         # Folding may change lengths, so the rest begins after the colon and not at an offset.
         if said.startswith(start):
             rest = line.split(":", maxsplit=start.count(":"))[-1]
-            return label, flatten(rest)
+            return label, one_line(rest)
     return None
 
 

@@ -13,7 +13,6 @@ from numpy.random import Generator
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.kinds.free_text import FREE_TEXT
-from clinprompt.tasks.kinds.grounding import flatten
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import (
     ACCURACY,
@@ -25,7 +24,7 @@ from clinprompt.tasks.kinds.labels import (
 )
 from clinprompt.tasks.long.chunks import LengthOf
 from clinprompt.tasks.long.passages import best_passage
-from clinprompt.tasks.records import Answer, LabelAnswer, Record, TextAnswer, Unparseable
+from clinprompt.tasks.records import Answer, LabelAnswer, Record, TextAnswer, Unparseable, one_line
 
 _LETTER = re.compile(r"\(([a-z])\)|([a-z])(?:[.):,]|$)")
 
@@ -58,10 +57,10 @@ def render_choice(card: Card, record: Record, answer: Answer) -> str:
 
 def parse_choice(_card: Card, record: Record, text: str) -> Answer:
     """Read ``B``, ``b``, ``B.``, ``(B)``, ``B. text of the option``, or an option's exact text."""
-    said = flatten(text).casefold()
+    said = one_line(text).casefold()
     known = tuple(ascii_uppercase[: len(record.options)])
     for letter, option in zip(known, record.options, strict=False):
-        if said and said == flatten(option).casefold() and said.upper() not in known:
+        if said and said == one_line(option).casefold() and said.upper() not in known:
             return LabelAnswer(letter)
     match = _LETTER.match(said)
     letter = (match[1] or match[2]).upper() if match else ""

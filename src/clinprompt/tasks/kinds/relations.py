@@ -20,7 +20,7 @@ from operator import attrgetter
 from typing import Any
 
 from clinprompt.tasks.kinds.baselines import readable
-from clinprompt.tasks.kinds.grounding import RelationGrounder, flatten
+from clinprompt.tasks.kinds.grounding import RelationGrounder
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import CLOSED_LABELS, word_of
 from clinprompt.tasks.kinds.listing import Listing, chance_of_nothing
@@ -28,7 +28,15 @@ from clinprompt.tasks.kinds.ner import NONE, says_none, shifted, span_to_json, s
 from clinprompt.tasks.long.chunks import LengthOf
 from clinprompt.tasks.long.passages import excerpt
 from clinprompt.tasks.readers.generic.documents import marked_places
-from clinprompt.tasks.records import Answer, Record, Relation, RelationsAnswer, Span, Unparseable
+from clinprompt.tasks.records import (
+    Answer,
+    Record,
+    Relation,
+    RelationsAnswer,
+    Span,
+    Unparseable,
+    one_line,
+)
 
 RELATION_SCORER = "relation F1, strict, micro, multiset of (type, head start-end, tail start-end)"
 _HEAD_AND_TAIL = re.compile(r"((?:\\.|[^\\|])++)\|(.+)")
@@ -48,7 +56,7 @@ def parse_relations(card: Card, record: Record, text: str) -> Answer:
     """Read links and find both ends in the record's text; what is not found is counted."""
     if says_none(text):
         return RelationsAnswer(())
-    lines = [line for line in map(flatten, text.split("\n")) if line]
+    lines = [line for line in map(one_line, text.split("\n")) if line]
     readable = [found for line in lines if (found := _typed_pair(card, line))]
     if not readable:
         return Unparseable(text)
@@ -63,12 +71,12 @@ def _typed_pair(card: Card, line: str) -> tuple[str, str, str] | None:
     pair = _HEAD_AND_TAIL.fullmatch(found[1]) if found else None
     if found is None or pair is None:
         return None
-    head, tail = (flatten(re.sub(r"\\(.)", r"\1", part)) for part in pair.groups())
+    head, tail = (one_line(re.sub(r"\\(.)", r"\1", part)) for part in pair.groups())
     return (found[0], head, tail) if head and tail else None
 
 
 def _mention(record: Record, span: Span) -> str:
-    return re.sub(r"([\\|])", r"\\\1", flatten(record.text[span.start : span.end]))
+    return re.sub(r"([\\|])", r"\\\1", one_line(record.text[span.start : span.end]))
 
 
 def _appearance(link: Relation) -> tuple[int, int, str]:
