@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import SettingError
-from clinprompt.tasks.card import SPLITS, AnswerKind, TaskType
+from clinprompt.tasks.card import SPLITS, AnswerKind, Split, TaskType
 from clinprompt.tasks.draft.columns import ColumnRoles, NamedColumns, assign_columns, repeated
 from clinprompt.tasks.draft.own_files import Kind, OwnFiles, open_own_files
 from clinprompt.tasks.draft.table_layout import detect_table
@@ -53,6 +53,7 @@ def detect_reader(
     _check_kind(place, own.kind, type_, named)
     files = {split: tuple(open_own_files(own, split)) for split in SPLITS}
     every = tuple(chain.from_iterable(files.values()))
+    rows: dict[Split, tuple[Mapping[str, object], ...]]
     match own.kind:
         case "brat":
             return _brat(every, own, "relations" if type_ == "re" else "spans")
