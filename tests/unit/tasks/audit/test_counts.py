@@ -18,8 +18,8 @@ VALUES = {
 }
 
 
-def task(train, validation, test, **changes):
-    card = card_of("re", "label", "accuracy", **VALUES | changes)
+def task(train, validation, test, *, answer="label", metric="accuracy", **changes):
+    card = card_of("re", answer, metric, **VALUES | changes)
     splits = {"train": train, "validation": validation, "test": test}
     records = {
         split: tuple(
