@@ -20,7 +20,8 @@ from clinprompt.prompts.initializers import mean_of_teachers
 from clinprompt.prompts.segments import Segments
 from clinprompt.prompts.store import open_prompt
 from clinprompt.settings.run import check_config
-from clinprompt.tasks.card import TASK_TYPES, find_card
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.kinds import TASK_TYPES
 from clinprompt.tasks.load import load_task
 
 LENGTH, SEGMENT, RANK = 4, 2, 2

@@ -21,17 +21,9 @@ from clinprompt.prompts.artifact import Artifact, Manifest
 from clinprompt.prompts.store import open_prompt
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds import make_example
+from clinprompt.tasks.kinds import answer_to_json, kind_of, make_example
 from clinprompt.tasks.kinds.brat_output import write_brat
-from clinprompt.tasks.records import (
-    LabelAnswer,
-    Record,
-    RelationsAnswer,
-    Span,
-    SpansAnswer,
-    TextAnswer,
-    Unparseable,
-)
+from clinprompt.tasks.records import Record
 
 OutputForm = Literal["jsonl", "brat"]
 
@@ -127,11 +119,12 @@ def annotate_file(
             answered = (replace(p.example.record, answer=p.answer) for p in predictions)
             names = write_brat(folder, answered)
             rows = (
-                {**as_json(one), "file": name} for one, name in zip(predictions, names, strict=True)
+                {**as_json(annotator.card, one), "file": name}
+                for one, name in zip(predictions, names, strict=True)
             )
             _write_lines(folder / "predictions.jsonl", rows)
     else:
-        _write_lines(output, map(as_json, predictions))
+        _write_lines(output, (as_json(annotator.card, one) for one in predictions))
     return len(predictions)
 
 
@@ -153,7 +146,7 @@ def _check_output(card: TaskCard, notes: Path, output: Path, form: OutputForm) -
         raise SettingError(f"{output}: is the file of notes itself; name another output")
     if form == "brat" and output.exists():
         raise SettingError(f"{output}: exists; name a new folder")
-    if form == "brat" and card.answer not in ("spans", "relations"):
+    if form == "brat" and kind_of(card).listing is None:
         raise SettingError(
             f"{card.name}: its answer is {card.answer}, and brat shows spans and relations only; "
             "leave --format out"
@@ -183,33 +176,14 @@ def read_notes(path: Path) -> Iterator[Record]:
             yield _note(line, f"{path}:{number}", number)
 
 
-def as_json(prediction: Prediction) -> dict[str, Any]:
+def as_json(card: TaskCard, prediction: Prediction) -> dict[str, Any]:
     """Return an answer as plain JSON values; spans have character offsets and their text."""
     record, answer = prediction.example.record, prediction.answer
     row: dict[str, Any] = {"id": record.id, "task": prediction.example.task}
-    match answer:
-        case LabelAnswer(label):
-            row["label"] = label
-        case SpansAnswer(spans, ungrounded):
-            row |= {"entities": [_span(record, s) for s in spans], "ungrounded": ungrounded}
-        case RelationsAnswer(relations, ungrounded):
-            row["relations"] = [
-                {"type": r.type, "head": _span(record, r.head), "tail": _span(record, r.tail)}
-                for r in relations
-            ]
-            row["ungrounded"] = ungrounded
-        case TextAnswer(text):
-            row["text"] = text
-        case Unparseable(text):
-            row["unparseable"] = text
+    row |= answer_to_json(card, record, answer)
     if prediction.input_was_cut:
         row["input_was_cut"] = True
     return row
-
-
-def _span(record: Record, span: Span) -> dict[str, Any]:
-    text = record.text[span.start : span.end]
-    return {"start": span.start, "end": span.end, "type": span.type, "text": text}
 
 
 def _note(line: str, place: str, number: int) -> Record:

@@ -16,6 +16,7 @@ from clinprompt.tasks.audit.overlap import drop_overlapping
 from clinprompt.tasks.audit.published import KINDS
 from clinprompt.tasks.audit.round_trip import RoundTrip, count_round_trip
 from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card
+from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.load import TaskData, check_files, load_task, remedy
 from clinprompt.tasks.suite import find_suite
 
@@ -156,19 +157,15 @@ def _shares(card: TaskCard, round_trip: RoundTrip) -> dict[str, float | None]:
     parts = share(round_trip.annotations_kept, round_trip.annotations)
     return {
         "rows": share(round_trip.rows_kept, round_trip.rows),
-        "annotations": parts if _has_parts(card) else None,
+        "annotations": parts if kind_of(card).listing else None,
     }
 
 
 def _lost_answers(card: TaskCard, round_trip: RoundTrip) -> Iterator[str]:
     """Report lost answers of a task whose answers must all come back from their text form."""
     lost = round_trip.rows - round_trip.rows_kept
-    if lost and not _has_parts(card):
+    if lost and kind_of(card).listing is None:
         yield (
             f"{lost} of {round_trip.rows} answers do not come back from their text form, the first "
             f"in record {round_trip.first_lost}; correct the record's answer or the labels' words"
         )
-
-
-def _has_parts(card: TaskCard) -> bool:
-    return card.answer in ("spans", "relations")

@@ -15,7 +15,7 @@ from clinprompt.backbone.memory import peak_bytes
 from clinprompt.batches.encode import Encoder
 from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell
-from clinprompt.evaluation.metrics import partial_entity_f1, rates, score
+from clinprompt.evaluation.metrics import rates, score
 from clinprompt.evaluation.predict import predict
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
 from clinprompt.jobs.annotate import Annotator, of_other_version
@@ -25,8 +25,10 @@ from clinprompt.settings.groups import Shots
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard, catalog, find_card
+from clinprompt.tasks.kinds import kind_of
+from clinprompt.tasks.kinds.baselines import gold_answers
 from clinprompt.tasks.load import load_task
-from clinprompt.tasks.records import Answer, Example
+from clinprompt.tasks.records import Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,10 @@ def evaluate(backbone: Backbone, given: CellInput) -> Cell:
     predictions = predict(backbone, given.encoder, examples, cards=cards, bank=given.bank)
     seconds = perf_counter() - started
     answers = [prediction.answer for prediction in predictions]
-    gold = [_gold(example) for example in examples]
+    gold = gold_answers([example.record for example in examples])
     scores = score(card.metric, answers, gold, labels=tuple(card.labels), positive=card.positive)
     interval = confidence_interval(scores, np.random.default_rng(given.interval_seed))
-    counted, paid = rates(answers), given.cost
+    counted, paid = rates(kind_of(card), answers), given.cost
     return Cell(
         backbone=given.backbone_name,
         target=card.name,
@@ -132,7 +134,7 @@ def evaluate(backbone: Backbone, given: CellInput) -> Cell:
         ungrounded=counted.ungrounded,
         truncated=float(np.mean([prediction.input_was_cut for prediction in predictions])),
         peak_bytes=peak_bytes(backbone.device),
-        extra=_extra(card, answers, gold),
+        extra=kind_of(card).extra_scores(card, answers, gold),
         row_digest=_digest(examples),
         statistics=tuple(map(tuple, scores.statistics.tolist())),
     )
@@ -142,20 +144,3 @@ def _digest(examples: Sequence[Example]) -> str:
     """Return a short sha256 of which rows were answered, and in what order."""
     names = "\n".join(example.record.id for example in examples)
     return hashlib.sha256(names.encode()).hexdigest()[:16]
-
-
-def _gold(example: Example) -> Answer:
-    assert example.record.answer is not None, "test rows have answers"
-    return example.record.answer
-
-
-def _extra(card: TaskCard, answers: Sequence[Answer], gold: Sequence[Answer]) -> dict[str, float]:
-    if card.answer == "spans":
-        return {"partial_f1": partial_entity_f1(answers, gold, tuple(card.labels))}
-    if card.answer == "label":
-        other = "accuracy" if card.metric != "accuracy" else "macro_f1"
-        return {other: score(other, answers, gold, labels=tuple(card.labels)).value}
-    if card.answer == "text":
-        others = {"rouge_l", "token_f1", "exact_match"} - {card.metric}
-        return {other: score(other, answers, gold).value for other in sorted(others)}
-    return {}

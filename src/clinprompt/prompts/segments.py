@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clinprompt.prompts.decomposed import Route
 from clinprompt.prompts.initializers import mean_of_teachers
-from clinprompt.tasks.card import TASK_TYPES
+from clinprompt.tasks.kinds import TASK_TYPES
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.prompts.artifact import Kind, Manifest
 from clinprompt.settings.local_names import plain_name, with_plain_names
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.card import TASK_TYPES, TaskCard
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.kinds import TASK_TYPES
 
 
 def manifest_of(

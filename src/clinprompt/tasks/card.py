@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -19,37 +19,19 @@ from pydantic import (
     model_validator,
 )
 
-from clinprompt.errors import DataError, SettingError
+from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.settings.groups import NAME_PATTERN, Settings
 from clinprompt.tasks.audit.published import Published
 from clinprompt.tasks.card_errors import first_problem
 from clinprompt.tasks.fetch.upstream import FromUpstream
+from clinprompt.tasks.kinds.table import KINDS, answers_of, kind_of
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
 from clinprompt.tasks.records import one_line
 
-TaskType = Literal["ner", "re", "qa", "nli", "summarization"]
-TASK_TYPES: tuple[TaskType, ...] = get_args(TaskType)
-AnswerKind = Literal["label", "choice", "spans", "relations", "text"]
+TaskType = str  # ner, re, qa, nli or summarization: a first word of a key of kinds/table.py
+AnswerKind = str  # spans, relations, label, choice or text: a second word of a key
 Split = Literal["train", "validation", "test"]
-Metric = Literal[
-    "entity_f1", "relation_f1", "accuracy", "macro_f1", "positive_f1", "rouge_l", "token_f1"
-]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-_KINDS: dict[TaskType, tuple[AnswerKind, ...]] = {
-    "ner": ("spans",),
-    "re": ("relations", "label"),
-    "qa": ("label", "choice", "text"),
-    "nli": ("label",),
-    "summarization": ("text",),
-}
-METRICS: dict[AnswerKind, tuple[Metric, ...]] = {  # the usual one comes first
-    "spans": ("entity_f1",),
-    "relations": ("relation_f1",),
-    "label": ("accuracy", "macro_f1", "positive_f1"),
-    "choice": ("accuracy",),
-    "text": ("rouge_l", "token_f1"),
-}
 
 
 class Source(Settings):
@@ -169,24 +151,28 @@ class TaskCard(Settings):
     labels: dict[str, str] = Field(default_factory=dict)
     positive: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     wording: Wording
-    metric: Metric
+    metric: str
     setting: Literal["", "gold-entities", "end-to-end"] = ""
     density: float | None = Field(default=None, ge=0)
     path: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.answer not in _KINDS[self.type]:
+        if not answers_of(self.type):
+            known = {type_ for type_, _ in KINDS}
+            raise ValueError(f"type = {self.type!r}; {did_you_mean(self.type, known)}")
+        if self.answer not in answers_of(self.type):
             raise ValueError(
-                f"answer = {self.answer!r}, but type {self.type} takes {_KINDS[self.type]}"
+                f"answer = {self.answer!r}, but type {self.type} takes {answers_of(self.type)}"
             )
-        if self.metric not in METRICS[self.answer]:
+        kind = kind_of(self)
+        if self.metric not in kind.metric_names:
             raise ValueError(
-                f"metric = {self.metric!r}, but answer {self.answer} takes {METRICS[self.answer]}"
+                f"metric = {self.metric!r}, but answer {self.answer} takes {kind.metric_names}"
             )
-        if self.density is not None and self.answer not in ("spans", "relations"):
+        if self.density is not None and kind.listing is None:
             raise ValueError(f"density has no effect with answer = {self.answer!r}; leave it out")
-        if (self.type == "re") != bool(self.setting):
+        if kind.has_setting != bool(self.setting):
             raise ValueError(
                 "setting = 'gold-entities' or 'end-to-end' is for type re, which needs it"
             )
@@ -194,22 +180,24 @@ class TaskCard(Settings):
 
     @model_validator(mode="after")
     def _labels_fit_together(self) -> Self:
-        if self.answer in ("label", "spans", "relations") and not self.labels:
+        kind = kind_of(self)
+        if kind.has_labels and not self.labels:
             raise ValueError(
                 f"labels is empty, but answer = {self.answer!r} needs a word for every label"
             )
-        if self.labels and self.answer in ("choice", "text"):
+        if self.labels and not kind.has_labels:
             raise ValueError(f"labels has no effect with answer = {self.answer!r}; leave it out")
         words = [one_line(word).casefold() for word in self.labels.values()]
         if len(set(words)) < len(words) or "" in words:
             raise ValueError("labels: give each label a different word (case and blanks aside)")
-        if self.positive and self.metric != "positive_f1":
+        needs_positive = kind.metric(self).needs_positive
+        if self.positive and not needs_positive:
             raise ValueError(
                 f"positive = {list(self.positive)} is for metric positive_f1, but metric = "
                 f"{self.metric!r}; leave it out"
             )
         known = set(self.labels)
-        if self.metric == "positive_f1" and not (self.positive and known.issuperset(self.positive)):
+        if needs_positive and not (self.positive and known.issuperset(self.positive)):
             raise ValueError(
                 f"positive = {list(self.positive)} must name some of the labels {sorted(known)}"
             )

@@ -8,30 +8,15 @@ from itertools import chain
 from pathlib import Path
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
-from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, catalog
+from clinprompt.tasks.card import SPLITS, Resplit, Split, TaskCard, catalog
 from clinprompt.tasks.fetch.checksums import checksum
-from clinprompt.tasks.long.density import answer_density
+from clinprompt.tasks.kinds import kind_of
+from clinprompt.tasks.kinds.density import answer_density
 from clinprompt.tasks.readers import PracticeReader
 from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
-from clinprompt.tasks.readers.generic.rows import LETTERS
-from clinprompt.tasks.records import (
-    Answer,
-    LabelAnswer,
-    Record,
-    RelationsAnswer,
-    SpansAnswer,
-    TextAnswer,
-    one_line,
-)
+from clinprompt.tasks.records import Record, one_line
 
 _MIRROR_HINT = "set --mirror DIR or CLINPROMPT_MIRROR to the folder that holds the data sets"
-_KINDS: Mapping[AnswerKind, type[Answer]] = {
-    "label": LabelAnswer,
-    "choice": LabelAnswer,
-    "text": TextAnswer,
-    "spans": SpansAnswer,
-    "relations": RelationsAnswer,
-}
 
 Splits = Mapping[Split, tuple[Record, ...]]
 
@@ -205,15 +190,16 @@ def _is_named(card: TaskCard, split: Split) -> bool:
 def _check_record(card: TaskCard, record: Record) -> None:
     if record.answer is None:
         return
-    if not isinstance(record.answer, _KINDS[card.answer]):
+    kind = kind_of(card)
+    if not isinstance(record.answer, kind.answer):
         found = type(record.answer).__name__
         raise DataError(
             f"{card.name}: record {record.id}: the reader gives a {found}, but the card has "
             f"answer = {card.answer!r}; correct one of the two"
         )
-    known = LETTERS[: len(record.options)] if card.answer == "choice" else card.labels
-    for label in _labels(record.answer):
-        if label not in tuple(known):
+    known = kind.labels_for(card, record)
+    for label in kind.labels_in(record.answer):
+        if label not in known:
             raise DataError(
                 f"{card.name}: record {record.id}: {_shown(label)} is not in the card; "
                 f"{did_you_mean(label, known)}"
@@ -224,18 +210,6 @@ def _shown(label: str) -> str:
     """Return a label for a message, or its length if it may be clinical text of a wrong column."""
     is_word = len(label) <= 24 and not any(character.isspace() for character in label)
     return f"label {label!r}" if is_word else f"a label of {len(label)} characters"
-
-
-def _labels(answer: Answer) -> set[str]:
-    match answer:
-        case LabelAnswer(label):
-            return {label}
-        case SpansAnswer(spans):
-            return {span.type for span in spans}
-        case RelationsAnswer(relations):
-            return {relation.type for relation in relations}
-        case _:
-            return set()
 
 
 def without(data: TaskData, dropped: frozenset[str]) -> TaskData:

@@ -1,17 +1,15 @@
 import numpy as np
 import pytest
+from made_cards import card_of
 
 from clinprompt.errors import DataError, SettingError
-from clinprompt.evaluation.metrics import (
-    exact_match,
-    normalize_answer,
-    partial_entity_f1,
-    rates,
-    score,
-    token_f1,
-)
+from clinprompt.evaluation.metrics import chance, majority, rates, score
+from clinprompt.tasks.kinds import kind_of
+from clinprompt.tasks.kinds.free_text import exact_match, normalize_answer, token_f1
+from clinprompt.tasks.kinds.ner import NER, partial_entity_f1
 from clinprompt.tasks.records import (
     LabelAnswer,
+    Record,
     Relation,
     RelationsAnswer,
     Span,
@@ -156,7 +154,7 @@ def test_value_of_rows_equals_the_score_of_those_rows():
 
 def test_rates_are_shares_of_rows_and_of_mentions():
     answers = [SpansAnswer((Span(0, 1, "drug"),), ungrounded=2), Unparseable("?"), spans()]
-    counted = rates(answers)
+    counted = rates(NER, answers)
     assert counted.unparseable == pytest.approx(1 / 3)
     assert counted.ungrounded == pytest.approx(2 / 3)
 
@@ -176,3 +174,58 @@ def test_an_answer_of_another_kind_is_refused_without_its_text():
 def test_an_unknown_metric_gives_the_nearest_name():
     with pytest.raises(SettingError, match="accuracy"):
         score("acuracy", labels("a"), labels("a"))
+
+
+def records_of(answers, options=()):
+    return [
+        Record(str(number), {"text": "x"}, answer, options) for number, answer in enumerate(answers)
+    ]
+
+
+def classification(metric, words="a b", **changes):
+    return card_of("nli", "label", metric, labels={word: word for word in words.split()}, **changes)
+
+
+MENTIONS = card_of("ner", "spans", "entity_f1", labels={"x": "x"})
+SUMMARY = card_of("summarization", "text", "token_f1")
+
+
+def test_chance_accuracy_is_exact_for_rows_with_different_numbers_of_options():
+    card = card_of("qa", "choice", "accuracy")
+    records = [
+        *records_of(labels("A"), ("1", "2", "3", "4")),
+        *records_of(labels("B"), ("1", "2", "3", "4", "5")),
+    ]
+    value = chance(card, records, [], np.random.default_rng(0))
+    assert value == pytest.approx((1 / 4 + 1 / 5) / 2)
+
+
+def test_chance_macro_f1_of_balanced_labels_is_near_one_half():
+    records = records_of(labels("a b " * 200))
+    value = chance(classification("macro_f1"), records, [], np.random.default_rng(0))
+    assert value == pytest.approx(0.5, abs=0.01)
+
+
+def test_chance_on_spans_is_nothing_and_on_text_a_training_answer():
+    generator = np.random.default_rng(0)
+    assert chance(MENTIONS, records_of([spans((0, 1, "x"))]), [], generator) == 0.0
+    gold = texts("no acute disease")
+    assert chance(SUMMARY, records_of(gold), gold, generator) == 1.0
+    with pytest.raises(DataError, match="training"):
+        chance(SUMMARY, records_of(gold), [], generator)
+
+
+def test_majority_gives_the_most_frequent_training_answer():
+    card, training = classification("accuracy", "a b c"), labels("a b b c")
+    assert kind_of(card).constant(card, training) == LabelAnswer("b")
+    assert majority(card, records_of(labels("a b b b")), training) == 3 / 4
+    assert kind_of(MENTIONS).constant(MENTIONS, [spans((0, 1, "x"))]) == SpansAnswer(())
+    with pytest.raises(DataError, match="training answers"):
+        majority(card, records_of(labels("a")), [])
+
+
+def test_majority_of_positive_f1_always_says_positive():
+    gold = labels("yes no no no")
+    card = classification("positive_f1", "yes no", positive="yes")
+    # correct 1, predicted 4, gold 1: 2·1 / (4 + 1)
+    assert majority(card, records_of(gold), gold) == pytest.approx(2 / 5)

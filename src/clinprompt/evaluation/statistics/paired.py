@@ -11,7 +11,6 @@ from statistics import fmean
 import numpy as np
 from numpy.random import Generator
 
-from clinprompt.evaluation.metrics import Numbers
 from clinprompt.evaluation.statistics.significance import holm, p_value, swapped_differences
 from clinprompt.evaluation.statistics.summaries import (
     Grid,
@@ -20,6 +19,7 @@ from clinprompt.evaluation.statistics.summaries import (
     methods_of,
     targets_of,
 )
+from clinprompt.tasks.kinds.scores import Numbers
 
 MEAN = "mean"  # stands where a target's name stands
 SIGNIFICANT = 0.05

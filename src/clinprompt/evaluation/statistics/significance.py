@@ -1,10 +1,9 @@
-"""Say how sure a score is and what it must beat. Knows nothing of models or files.
+"""Say how sure a score is. Knows nothing of models or files.
 
 All of it resamples the rows of one test set: it speaks of the rows, not of other seeds or of other
 hospitals. Axes: N rows, S sums, D draws.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,15 +11,7 @@ import numpy as np
 from numpy.random import Generator
 
 from clinprompt.errors import DataError
-from clinprompt.evaluation.metrics import Numbers, Scores, score
-from clinprompt.tasks.records import (
-    Answer,
-    LabelAnswer,
-    RelationsAnswer,
-    SpansAnswer,
-    TextAnswer,
-    Unparseable,
-)
+from clinprompt.tasks.kinds.scores import Numbers, Scores
 
 _CELLS_AT_ONCE = 4_000_000  # draws × rows held in memory at a time
 _Z = 1.96  # two-sided 5 % point of the normal distribution
@@ -158,85 +149,6 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def chance(
-    metric: str,
-    gold: Sequence[Answer],
-    generator: Generator,
-    *,
-    choices: Sequence[Sequence[str]] = (),
-    positive: tuple[str, ...] = (),
-    training: Sequence[Answer] = (),
-) -> float:
-    """Return the expected score of an answer that ignores the text.
-
-    Labels: uniform over the row's ``choices`` (exact for accuracy, else the mean of 200 draws).
-    Spans and relations: nothing, which scores 0. Text: another answer drawn from ``training``, mean
-    of 5 draws.
-
-    Raises:
-        DataError: choices are not one set a row, or a text metric has no training answers.
-    """
-    if isinstance(gold[0] if gold else None, SpansAnswer | RelationsAnswer):
-        return 0.0
-    if isinstance(gold[0] if gold else None, TextAnswer):
-        if not training:
-            raise DataError("chance on free text draws training answers, but none were given")
-        draws = [
-            [training[i] for i in row]
-            for row in generator.integers(len(training), size=(5, len(gold)))
-        ]
-        return float(np.mean([score(metric, drawn, gold).value for drawn in draws]))
-    if len(choices) != len(gold) or not all(choices):
-        raise DataError(f"{len(choices)} sets of choices for {len(gold)} rows; give one a row")
-    if metric == "accuracy":
-        return float(np.mean([1 / len(options) for options in choices]))
-    values = [
-        score(metric, _random_labels(choices, generator), gold, positive=positive).value
-        for _ in range(200)
-    ]
-    return float(np.mean(values))
-
-
-def majority_answer(training: Sequence[Answer]) -> Answer:
-    """Return the most frequent training answer; nothing for spans and relations.
-
-    Ties go to the answer that comes first.
-
-    Raises:
-        DataError: there are no training answers.
-    """
-    known = [answer for answer in training if not isinstance(answer, Unparseable)]
-    if not known:
-        raise DataError("a majority baseline needs training answers, but none were given")
-    if isinstance(known[0], SpansAnswer):
-        return SpansAnswer(())
-    if isinstance(known[0], RelationsAnswer):
-        return RelationsAnswer(())
-    return Counter(known).most_common(1)[0][0]
-
-
-def majority(
-    metric: str,
-    gold: Sequence[Answer],
-    training: Sequence[Answer],
-    *,
-    positive: tuple[str, ...] = (),
-) -> float:
-    """Return the score of the majority answer given for every row.
-
-    Positive F1 is the exception: its constant answer is the positive label that is most
-    frequent in training, since any other constant scores 0.
-
-    Raises:
-        DataError: there are no training answers or no gold answers.
-    """
-    answer = majority_answer(training)
-    if metric == "positive_f1":
-        counts = Counter(answer.label for answer in training if isinstance(answer, LabelAnswer))
-        answer = LabelAnswer(max(positive, key=lambda label: counts[label]))
-    return score(metric, [answer] * len(gold), gold, positive=positive).value
-
-
 def _group_means(sums: Numbers, groups: Sequence[Sequence[Scores]]) -> list[Numbers]:
     """Return each group's mean score [D] from the sums of all its members' statistics, in order."""
     members = [one for group in groups for one in group]
@@ -248,11 +160,3 @@ def _group_means(sums: Numbers, groups: Sequence[Sequence[Scores]]) -> list[Numb
 def _side_by_side(groups: Sequence[Sequence[Scores]]) -> Numbers:
     """Return all members' statistics on the same N rows as one table [N, ...], in order."""
     return np.concatenate([one.statistics for group in groups for one in group], axis=1)
-
-
-def _random_labels(choices: Sequence[Sequence[str]], generator: Generator) -> list[Answer]:
-    picks = generator.random(len(choices))
-    return [
-        LabelAnswer(options[int(pick * len(options))])
-        for options, pick in zip(choices, picks, strict=True)
-    ]

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.random import Generator
 
 from clinprompt.evaluation.cells import Cell, shots_order
-from clinprompt.evaluation.metrics import Numbers, Scores, stored_scores
+from clinprompt.evaluation.metrics import stored_scores
 from clinprompt.evaluation.statistics.significance import bootstrap_means
 from clinprompt.settings.groups import Shots
+from clinprompt.tasks.kinds.scores import Numbers, Scores
 
 SummaryKey = tuple[str, str, Shots]  # target, method, shots
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from clinprompt.evaluation.cells import Cell, cell_name
+from clinprompt.evaluation.metrics import chance, majority
 from clinprompt.evaluation.report.score_tables import Baseline
 from clinprompt.evaluation.report.write_report import ReportContents, TaskRow
-from clinprompt.evaluation.statistics.significance import chance, majority
 from clinprompt.jobs.comparison.variants import OpenVariant
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.resolve import Resolved, on_backbone, variants_with
@@ -21,8 +21,8 @@ from clinprompt.settings.groups import SHIPPED
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import SPLITS, Split
+from clinprompt.tasks.kinds.baselines import gold_answers
 from clinprompt.tasks.load import TaskData
-from clinprompt.tasks.records import Answer, Record
 from clinprompt.tasks.suite import find_suite, known_suites
 from clinprompt.training.runlog import RunLog
 
@@ -118,29 +118,12 @@ def _curve_name(phase: str, variant: str, shown: Set[str]) -> str:
 def _baseline(config: RunConfig, data: TaskData) -> Baseline:
     card = data.card
     examples = examples_of(data, "test", limit=config.data.test_rows, seed=config.seed)
-    gold = [_answer(example.record) for example in examples]
-    training = [_answer(record) for record in data.splits["train"]]
-    if card.answer == "choice":
-        choices: list[tuple[str, ...]] = [example.choices for example in examples]
-    else:
-        choices = [tuple(card.labels)] * len(gold)
-    generator = np.random.default_rng(config.seed)
+    records = [example.record for example in examples]
+    training = gold_answers(data.splits["train"])
     return Baseline(
-        chance=chance(
-            card.metric,
-            gold,
-            generator,
-            choices=choices,
-            positive=card.positive,
-            training=training,
-        ),
-        majority=majority(card.metric, gold, training, positive=card.positive),
+        chance=chance(card, records, training, np.random.default_rng(config.seed)),
+        majority=majority(card, records, training),
     )
-
-
-def _answer(record: Record) -> Answer:
-    assert record.answer is not None, "suite records have answers"
-    return record.answer
 
 
 def _task_row(task_rows: TaskRows, data: TaskData, split: Split) -> TaskRow:

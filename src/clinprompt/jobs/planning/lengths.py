@@ -11,9 +11,8 @@ from clinprompt.batches.encode import Encoder
 from clinprompt.batches.mixture import sample
 from clinprompt.batches.parts import Parts, parts_of
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds import make_example
-from clinprompt.tasks.long.windows import num_lost_links
-from clinprompt.tasks.records import Example, Record, RelationsAnswer
+from clinprompt.tasks.kinds import kind_of, make_example
+from clinprompt.tasks.records import Example, Record
 
 INPUT_ROWS = 200  # of which the whole inputs are measured
 
@@ -74,21 +73,21 @@ def share(part: int, whole: int) -> float:
 
 
 def _parts(card: TaskCard, example: Example, encoder: Encoder) -> Parts:
-    """Return what training reads; where its answer is the whole one, the input stays uncut."""
-    is_split = card.answer in ("spans", "relations")
+    """Return what training reads; keep the input whole if the answer covers it."""
+    is_split = kind_of(card).listing is not None
     return parts_of(card, example, encoder) if is_split else Parts((example,))
 
 
 def _links(
     card: TaskCard, examples: Sequence[Example], parts: Sequence[Parts]
 ) -> dict[str, int | None]:
-    if card.answer != "relations":
+    listing = kind_of(card).listing
+    if listing is None or not listing.may_be_lost:
         return {"links": None, "lost_links": None}
-    answers = [example.record.answer for example in examples]
     return {
-        "links": sum(len(a.relations) for a in answers if isinstance(a, RelationsAnswer)),
+        "links": sum(len(listing.items(example.record.answer)) for example in examples),
         "lost_links": sum(
-            num_lost_links(example.record, one.windows)
+            listing.num_lost(example.record, one.windows)
             for example, one in zip(examples, parts, strict=True)
             if one.windows
         ),

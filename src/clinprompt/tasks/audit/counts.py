@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from clinprompt.tasks.audit.published import KINDS, Balance, Kind, Part
 from clinprompt.tasks.card import SPLITS, Split, TaskCard
+from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.readers.generic.documents import View
-from clinprompt.tasks.records import LabelAnswer, Record, RelationsAnswer, SpansAnswer
+from clinprompt.tasks.records import LabelAnswer, Record
 
 Counts = Mapping[Kind, int]
 
@@ -70,11 +71,10 @@ def _negative(card: TaskCard) -> str | None:
 
 
 def _count(card: TaskCard, record: Record, negative: str | None) -> int:
-    match record.answer:
-        case SpansAnswer(spans):
-            return len(spans)
-        case RelationsAnswer(relations):
-            return len(relations)
-        case LabelAnswer(label):
-            return int(label in card.positive if card.positive else label != negative)
+    listing = kind_of(card).listing
+    if listing is not None:
+        return len(listing.items(record.answer))
+    if isinstance(record.answer, LabelAnswer):
+        label = record.answer.label
+        return int(label in card.positive if card.positive else label != negative)
     return 1

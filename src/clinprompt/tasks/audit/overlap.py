@@ -7,6 +7,7 @@ digits, in lower case. A source record that overlaps could show a model text tha
 import re
 from collections.abc import Iterator, Sequence
 
+from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.load import TaskData, without
 from clinprompt.tasks.records import Record, TextAnswer
 
@@ -64,7 +65,7 @@ def _records(tasks: Sequence[TaskData]) -> Iterator[Record]:
 def _joined(task: TaskData) -> Iterator[str]:
     """Yield the texts of a task; those of a task with mentions as one text per split."""
     for records in task.splits.values():
-        if task.card.answer == "spans":
+        if kind_of(task.card).is_often_sentences:
             yield "\n".join(record.text for record in records)
         else:
             for record in records:

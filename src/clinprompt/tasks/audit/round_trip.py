@@ -1,12 +1,12 @@
 """Count the gold answers that are unchanged after writing and reading text. Knows no models."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds import parse_answer, render_answer
-from clinprompt.tasks.records import Answer, Record, RelationsAnswer, SpansAnswer
+from clinprompt.tasks.kinds import kind_of, parse_answer, render_answer
+from clinprompt.tasks.records import Answer, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ def count_round_trip(card: TaskCard, records: Iterable[Record]) -> RoundTrip:
     rows = rows_kept = annotations = annotations_kept = 0
     first_lost = ""
     for record in records:
-        gold = _parts(record.answer)
-        again = _parts(parse_answer(card, record, render_answer(card, record)))
+        gold = _parts(card, record.answer)
+        again = _parts(card, parse_answer(card, record, render_answer(card, record)))
         rows += 1
         rows_kept += gold == again
         annotations += gold.total()
@@ -43,13 +43,9 @@ def count_round_trip(card: TaskCard, records: Iterable[Record]) -> RoundTrip:
     return RoundTrip(rows, rows_kept, annotations, annotations_kept, first_lost)
 
 
-def _parts(answer: Answer | None) -> Counter[object]:
-    """Count the parts of an answer; the types of a link's ends are left out, as text has none."""
-    match answer:
-        case SpansAnswer(spans):
-            return Counter(spans)
-        case RelationsAnswer(relations):
-            return Counter(
-                (r.type, r.head.start, r.head.end, r.tail.start, r.tail.end) for r in relations
-            )
+def _parts(card: TaskCard, answer: Answer | None) -> Counter[Hashable]:
+    """Count the annotations of an answer, without what text leaves out, or the whole answer."""
+    kind = kind_of(card)
+    if kind.listing is not None and isinstance(answer, kind.answer):
+        return kind.listing.identities(answer)
     return Counter([answer])

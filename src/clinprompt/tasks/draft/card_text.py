@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clinprompt.tasks.card import METRICS, AnswerKind, Metric, Resplit, Split, TaskType
+from clinprompt.tasks.card import AnswerKind, Resplit, Split, TaskType
+from clinprompt.tasks.kinds import KINDS
 from clinprompt.tasks.records import one_line
 
 _NEGATIVE = frozenset({"0", "no", "false", "none", "negative", "other", "no relation", "na"})
@@ -100,7 +101,7 @@ def _head(contents: CardContents) -> list[_Setting]:
         ("type", contents.type, "ner | re | qa | nli | summarization"),
         ("answer", contents.answer, "spans | relations | label | choice | text"),
         ("title", contents.name, "one line for lists and reports: the question and the texts"),
-        ("metric", metric, _metric_note(contents.answer, metric)),
+        ("metric", metric, _metric_note(contents, metric)),
     ]
     if contents.type == "re":
         setting = "end-to-end" if contents.answer == "relations" else "gold-entities"
@@ -114,17 +115,18 @@ def _head(contents: CardContents) -> list[_Setting]:
     return settings
 
 
-def _metric(contents: CardContents) -> Metric:
+def _metric(contents: CardContents) -> str:
     """Return the usual metric: F1 for relation labels, token F1 for free answers to questions."""
     if contents.type == "re" and contents.answer == "label":
         return "positive_f1" if _positive(contents.labels) else "macro_f1"
     if contents.type == "qa" and contents.answer == "text":
         return "token_f1"
-    return METRICS[contents.answer][0]
+    return KINDS[contents.type, contents.answer].metric_names[0]
 
 
-def _metric_note(answer: AnswerKind, metric: Metric) -> str:
-    others = [other for other in METRICS[answer] if other != metric]
+def _metric_note(contents: CardContents, metric: str) -> str:
+    names = KINDS[contents.type, contents.answer].metric_names
+    others = [other for other in names if other != metric]
     return f"or {' or '.join(others)}" if others else "the only metric for this answer"
 
 

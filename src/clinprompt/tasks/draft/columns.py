@@ -97,6 +97,7 @@ def assign_columns(
             fields = {"text": search.find("text", *named.text[:1])}
             label = search.label("label", named.label)
             return ColumnRoles({"fields": fields, "label": label, **search.keys()}, "label")
+    raise SettingError(f"{place}: no card of type {type_} can be drafted; write it by hand")
 
 
 def _check_parts(type_: TaskType, named: NamedColumns, place: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import SettingError
-from clinprompt.tasks.card import SPLITS, TASK_TYPES, AnswerKind, Split, TaskType
+from clinprompt.tasks.card import SPLITS, AnswerKind, Split, TaskType
 from clinprompt.tasks.draft.columns import (
     ColumnRoles,
     NamedColumns,
@@ -18,6 +18,7 @@ from clinprompt.tasks.draft.columns import (
 )
 from clinprompt.tasks.draft.own_files import Kind, OwnFiles, open_own_files
 from clinprompt.tasks.draft.table_layout import detect_table
+from clinprompt.tasks.kinds import TASK_TYPES
 from clinprompt.tasks.readers.generic.brat import count_mentions
 from clinprompt.tasks.readers.generic.conll import TAG
 from clinprompt.tasks.readers.generic.data_files import DataFile

@@ -20,7 +20,6 @@ from clinprompt.files import new_folder, write_text
 from clinprompt.settings.groups import NAME_PATTERN
 from clinprompt.tasks.card import (
     SPLITS,
-    TASK_TYPES,
     AnswerKind,
     Resplit,
     Split,
@@ -32,7 +31,7 @@ from clinprompt.tasks.draft.card_text import CardContents, label_names, toml_val
 from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.detect_reader import detect_reader
 from clinprompt.tasks.draft.own_files import OwnFiles, find_own_files, open_own_files
-from clinprompt.tasks.kinds import make_example
+from clinprompt.tasks.kinds import TASK_TYPES, make_example
 from clinprompt.tasks.load import Splits, TaskData, load_task, move_groups
 from clinprompt.tasks.readers import FileReader
 from clinprompt.tasks.records import (

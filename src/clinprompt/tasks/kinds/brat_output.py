@@ -1,9 +1,9 @@
 r"""Write annotated records as brat's pairs of files: ``X.txt`` and ``X.ann``. Knows no models.
 
-``readers/brat.py`` reads back the same mentions and links, once each, but for this: white space at
-the ends of a mention is left out, blanks in a type become ``_``, and ends of links that bear no
-type are called ``Mention``. Text is written as it is; just a byte order mark at its beginning,
-which readers would drop, becomes a blank, so that offsets stay true everywhere.
+The brat reader reads back the same mentions and links, once each, with three exceptions: white
+space at the ends of a mention is left out, blanks in a type become ``_``, and ends of links without
+a type are called ``Mention``. Text is written unchanged, except that a byte order mark at its
+beginning becomes a blank: readers would drop it, and all offsets would be wrong.
 """
 
 import re
@@ -15,14 +15,14 @@ from clinprompt.tasks.records import Answer, Record, RelationsAnswer, Span, span
 
 _UNTYPED = "Mention"
 _LONGEST_NAME = 100
-_LINE = re.compile(r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")  # what no str.splitlines() parts
+_LINE = re.compile(r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")  # no line end of str.splitlines()
 
 
 def write_brat(folder: Path, records: Iterable[Record]) -> tuple[str, ...]:
     """Write each record's pair of files into a folder; return the names of the pairs, in order.
 
-    A name is the record's id with marks that no file name should have replaced, and a number
-    behind it where an earlier one is the same. A record without mentions gets an empty ``.ann``.
+    A name is the record's id, without characters that file names should not have, and followed by
+    a number if an earlier name is the same. A record without mentions gets an empty ``.ann``.
 
     Raises:
         DataError: a mention covers no words.
@@ -41,7 +41,7 @@ def write_brat(folder: Path, records: Iterable[Record]) -> tuple[str, ...]:
 
 
 def _free_name(identity: str, used: set[str]) -> str:
-    """Return a file name for a record that no other has, on any system, whatever its case."""
+    """Return a file name that no other record has, even where case is ignored."""
     safe = re.sub(r"[^A-Za-z0-9.-]+", "_", identity).strip("._-")[:_LONGEST_NAME] or "note"
     name, number = safe, 2
     while name.casefold() in used:
@@ -67,7 +67,7 @@ def _mentions(answer: Answer | None) -> Sequence[Span]:
 
 
 def _pieces(record: Record, span: Span) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a mention on each line, as brat takes none that goes over a line's end."""
+    """Yield the part of a mention on each line, as brat allows no mention across lines."""
     is_empty = True
     for found in _LINE.finditer(record.text, span.start, span.end):
         part = found[0]

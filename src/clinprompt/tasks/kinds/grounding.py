@@ -1,10 +1,10 @@
 """Find the mentions that a model wrote in the text that it read. Knows nothing of cards or lines.
 
-A mention is a string with whitespace runs as single blanks. Text is searched with its whitespace
-runs flattened likewise; the spans that come out count characters of the text as it is.
+A mention is a string in which each run of whitespace is one blank. The text is searched in the same
+form, but the spans returned count characters of the original text.
 
-What strings cannot carry: of several occurrences of one string, which was meant, where the rules
-below choose another; discontinuous mentions; whitespace at the ends of a mention.
+Strings cannot carry everything: not which of several occurrences was meant, if the rules below
+choose another; not discontinuous mentions; not whitespace at the ends of a mention.
 """
 
 from bisect import bisect_left
@@ -14,11 +14,6 @@ from itertools import chain, product
 from clinprompt.tasks.records import Relation, Span
 
 Place = tuple[int, int]
-
-
-def flatten(text: str) -> str:
-    """Return the text with whitespace runs as single blanks and none at the ends."""
-    return " ".join(text.split())
 
 
 class FlatText:
@@ -57,11 +52,12 @@ class FlatText:
 
 
 class SpanGrounder:
-    """Ground mentions one after another; holds the place reached and the spans already given.
+    """Ground mentions one after another; holds the last span and the spans already returned.
 
-    A mention is searched, best kind of occurrence first, after the end of the one before it, else
-    from that one's start (it may be nested), and last from the beginning of the text. Mentions
-    rarely nest, so the next place after is the better guess. No (start, end, type) is given twice.
+    A mention is searched after the end of the last one, then from its start (mentions may be
+    nested), then from the beginning of the text, each time with the best kind of occurrence first.
+    Mentions rarely nest, so the next place is the better guess. No (start, end, type) is returned
+    twice.
     """
 
     def __init__(self, text: str) -> None:
@@ -71,7 +67,7 @@ class SpanGrounder:
         self._open: dict[tuple[str, str], tuple[list[Place], ...]] = {}
 
     def ground(self, mention: str, kind: str) -> Span | None:
-        """Return the next span of that mention and type, or None where the text has no more."""
+        """Return the next span of that mention and type, or None if the text has no more."""
         key = (mention, kind)
         if key not in self._open:
             self._open[key] = tuple(map(list, self._text.tiers(mention)))
@@ -84,7 +80,7 @@ class SpanGrounder:
         return None
 
     def _take(self, places: list[Place], start: int, kind: str) -> Span | None:
-        # Every place leaves the list when it is looked at, so that repeated lines cost no rescans.
+        # A place leaves the list once it is looked at, so that repeated lines need no new scan.
         at = bisect_left(places, (start, 0))
         while at < len(places):
             span = Span(*places.pop(at), kind)
@@ -95,11 +91,11 @@ class SpanGrounder:
 
 
 class RelationGrounder:
-    """Ground links one after another; holds the links already given.
+    """Ground links one after another; holds the links already returned.
 
     A line takes the occurrences of its head and tail that lie nearest to each other (ties: the
-    earlier head, then the earlier tail). A repeated line takes the next nearest pair of which it
-    has used neither end, then one of which it has used one end; no link is given twice.
+    earlier head, then the earlier tail). A repeated line takes the next nearest pair of which
+    neither end was used, then one of which one end was used. No link is returned twice.
     """
 
     def __init__(self, text: str) -> None:
@@ -108,7 +104,7 @@ class RelationGrounder:
         self._open: dict[tuple[str, str, str], Iterator[tuple[Place, Place]]] = {}
 
     def ground(self, head: str, tail: str, kind: str) -> Relation | None:
-        """Return the next link between those mentions, or None where the text has no more."""
+        """Return the next link between those mentions, or None if the text has no more."""
         key = (head, tail, kind)
         if key not in self._open:
             heads, tails = _best(self._text.tiers(head)), _best(self._text.tiers(tail))
@@ -122,7 +118,7 @@ class RelationGrounder:
 
 
 def _fold(text: str) -> str:
-    # Only one-to-one lower case: offsets must stay.
+    # Replace single characters only, so that offsets stay the same.
     return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 

@@ -1,4 +1,4 @@
-"""Write and read entity mentions, one a line. Knows nothing of links between them.
+"""Recognize entities: write, read, join and score mentions. Knows nothing of links between them.
 
 ::
 
@@ -6,38 +6,49 @@
     drug: aspirin              a card with several types: the type's word and the mention
     none                       no mention at all
 
-Mentions stand in order of appearance, the longer first. Reading also takes lines that begin with a
-list mark, where the mark is not part of the mention. The form cannot carry what
-``grounding`` cannot find again, nor a single mention that reads "none".
+Mentions stand in order of appearance, the longer first. A list mark at the beginning of a line is
+accepted and dropped if it is not part of the mention. The form cannot carry what ``grounding``
+cannot find again, nor a single mention that reads "none".
 """
 
 import re
+from collections.abc import Collection, Sequence
+from operator import attrgetter
+from typing import Any
 
-from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds.grounding import SpanGrounder, flatten
+import numpy as np
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.kinds.baselines import readable
+from clinprompt.tasks.kinds.grounding import SpanGrounder
+from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import word_of
-from clinprompt.tasks.records import Answer, Record, Span, SpansAnswer, Unparseable
+from clinprompt.tasks.kinds.listing import Listing, chance_of_nothing
+from clinprompt.tasks.kinds.scores import check_rows, f1, of_class
+from clinprompt.tasks.records import Answer, Record, Span, SpansAnswer, Unparseable, one_line
 
 NONE = "none"
+ENTITY_SCORER = "entity F1, strict, micro, multiset of (start, end, type)"
+PARTIAL_SCORER = "entity F1, partial boundaries, type ignored (nervaluate 1.2, partial)"
 _BULLET = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 
 
-def render_spans(card: TaskCard, record: Record, answer: Answer) -> str:
+def render_spans(card: Card, record: Record, answer: Answer) -> str:
     """Return one line for each mention."""
     assert isinstance(answer, SpansAnswer)
     lines = []
     for span in sorted(answer.spans, key=_appearance):
         word = word_of(card, span.type)
-        mention = flatten(record.text[span.start : span.end])
+        mention = one_line(record.text[span.start : span.end])
         lines.append(f"{word}: {mention}" if len(card.labels) > 1 else mention)
     return "\n".join(lines) or NONE
 
 
-def parse_spans(card: TaskCard, record: Record, text: str) -> Answer:
+def parse_spans(card: Card, record: Record, text: str) -> Answer:
     """Read mentions and find them in the record's text; what is not found is counted."""
     if says_none(text):
         return SpansAnswer(())
-    lines = [line for line in map(flatten, text.split("\n")) if line]
+    lines = [line for line in map(one_line, text.split("\n")) if line]
     readable = [found for line in lines if (found := _typed_mention(card, line))]
     if not readable:
         return Unparseable(text)
@@ -56,26 +67,26 @@ def says_none(text: str) -> bool:
 
 
 def without_bullet(line: str) -> str:
-    """Return a line without the list mark or number that chat models like to begin it with."""
+    """Return a line without the list mark or number that chat models often put first."""
     return _BULLET.sub("", line)
 
 
-def split_type(card: TaskCard, line: str) -> tuple[str, str] | None:
-    """Split ``type word: rest`` into the type (longest word first) and the rest, if one is there.
+def split_type(card: Card, line: str) -> tuple[str, str] | None:
+    """Split ``type word: rest`` into the type (longest word first) and the rest.
 
-    Returns None when no type's word is there.
+    Returns None if the line begins with no type's word.
     """
     said = line.casefold()
     starts = {label: f"{word_of(card, label).casefold()}:" for label in card.labels}
     for label, start in sorted(starts.items(), key=lambda pair: -len(pair[1])):
-        # Folding may change lengths, so the rest is cut at the word's own colon.
+        # Folding may change lengths, so the rest begins after the colon and not at an offset.
         if said.startswith(start):
             rest = line.split(":", maxsplit=start.count(":"))[-1]
-            return label, flatten(rest)
+            return label, one_line(rest)
     return None
 
 
-def _typed_mention(card: TaskCard, line: str) -> tuple[str, str] | None:
+def _typed_mention(card: Card, line: str) -> tuple[str, str] | None:
     if len(card.labels) == 1:
         return next(iter(card.labels)), line
     found = split_type(card, line) or split_type(card, without_bullet(line))
@@ -84,3 +95,101 @@ def _typed_mention(card: TaskCard, line: str) -> tuple[str, str] | None:
 
 def _appearance(span: Span) -> tuple[int, int, str]:
     return span.start, -span.end, span.type
+
+
+def span_to_json(record: Record, span: Span) -> dict[str, Any]:
+    """Return a mention as JSON: its offsets in characters, its type and its text."""
+    text = record.text[span.start : span.end]
+    return {"start": span.start, "end": span.end, "type": span.type, "text": text}
+
+
+def _to_json(record: Record, answer: Answer) -> dict[str, Any]:
+    assert isinstance(answer, SpansAnswer)
+    entities = [span_to_json(record, span) for span in answer.spans]
+    return {"entities": entities, "ungrounded": answer.ungrounded}
+
+
+def partial_entity_f1(
+    answers: Sequence[Answer], gold: Sequence[Answer], types: Sequence[str]
+) -> float:
+    """Return nervaluate's partial F1: an overlap earns half, types are not compared.
+
+    nervaluate drops mentions of types that it was not told of; here a predicted type outside
+    ``types`` is spurious.
+
+    Raises:
+        DataError: the lists differ in length or are empty, an answer is of another kind, or gold
+            has an unknown type.
+    """
+    from nervaluate.evaluator import Evaluator  # noqa: PLC0415 - slow to import
+
+    check_rows(answers, gold)
+    predicted, true = _spans(answers), _spans(gold)
+    unknown = {span.type for row in true for span in row} - set(types)
+    if unknown:
+        raise DataError(f"gold has types {sorted(unknown)} that are none of {sorted(types)}")
+    num_outside = sum(span.type not in types for row in predicted for span in row)
+    inside = [[span for span in row if span.type in types] for row in predicted]
+    evaluator = Evaluator(_dicts(true), _dicts(inside), tags=list(types), loader="dict")
+    counts = evaluator.evaluate()["overall"]["partial"]
+    earned = counts.correct + 0.5 * counts.partial
+    return float(f1(np.array([earned, counts.actual + num_outside, counts.possible])))
+
+
+def _spans(answers: Sequence[Answer]) -> list[tuple[Span, ...]]:
+    return [answer.spans if answer else () for answer in of_class(answers, SpansAnswer)]
+
+
+def _dicts(rows: Sequence[Sequence[Span]]) -> list[list[dict[str, object]]]:
+    """Return spans as nervaluate reads them: inclusive ends, in text order."""
+    return [
+        [{"label": span.type, "start": span.start, "end": span.end - 1} for span in sorted(row)]
+        for row in rows
+    ]
+
+
+def _partial_score(
+    card: Card, answers: Sequence[Answer], gold: Sequence[Answer]
+) -> dict[str, float]:
+    return {"partial_f1": partial_entity_f1(answers, gold, tuple(card.labels))}
+
+
+def _no_mentions(_card: Card, training: Sequence[Answer]) -> Answer:
+    readable(training)
+    return MENTIONS.nothing()
+
+
+def _types_in(answer: Answer) -> Collection[str]:
+    return {span.type for span in MENTIONS.items(answer)}
+
+
+def _place_and_type(span: Span) -> tuple[int, int, str]:
+    return span.start, span.end, span.type
+
+
+def shifted(span: Span, offset: int) -> Span:
+    """Return a mention with its offsets moved."""
+    return Span(span.start + offset, span.end + offset, span.type)
+
+
+MENTIONS: Listing[Span] = Listing(
+    answer=SpansAnswer,
+    items_in=attrgetter("spans"),
+    identity=_place_and_type,
+    order=_place_and_type,
+    extent=attrgetter("start", "end"),
+    shifted=shifted,
+)
+NER = Kind(
+    answer=SpansAnswer,
+    render=render_spans,
+    parse=parse_spans,
+    to_json=_to_json,
+    labels_in=_types_in,
+    metrics=(MENTIONS.f1("entity_f1", ENTITY_SCORER),),
+    extra_scores=_partial_score,
+    chance=chance_of_nothing,
+    constant=_no_mentions,
+    listing=MENTIONS,
+    is_often_sentences=True,
+)

@@ -1,15 +1,30 @@
-"""Write and read the letter of a multiple-choice question. Knows nothing of the question.
+"""Answer questions: with a letter of multiple choice, with a label, or with free text.
 
-Questions answered with a label or with free text use ``labels`` and ``summarization``.
+A question is put to the passage of a long context that suits it best. Labels are written and scored
+as in ``labels``, texts as in ``free_text``.
 """
 
 import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from string import ascii_uppercase
 
+from numpy.random import Generator
+
 from clinprompt.errors import DataError
-from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds.grounding import flatten
-from clinprompt.tasks.records import Answer, LabelAnswer, Record, Unparseable
+from clinprompt.tasks.kinds.free_text import FREE_TEXT
+from clinprompt.tasks.kinds.kind import Card, Kind
+from clinprompt.tasks.kinds.labels import (
+    ACCURACY,
+    CLOSED_LABELS,
+    chance_among,
+    constant_label,
+    label_in,
+    label_to_json,
+)
+from clinprompt.tasks.long.chunks import LengthOf
+from clinprompt.tasks.long.passages import best_passage
+from clinprompt.tasks.records import Answer, LabelAnswer, Record, TextAnswer, Unparseable, one_line
 
 _LETTER = re.compile(r"\(([a-z])\)|([a-z])(?:[.):,]|$)")
 
@@ -27,7 +42,7 @@ def letters(record: Record) -> tuple[str, ...]:
     return tuple(ascii_uppercase[: len(record.options)])
 
 
-def render_choice(card: TaskCard, record: Record, answer: Answer) -> str:
+def render_choice(card: Card, record: Record, answer: Answer) -> str:
     """Return the letter of the right option.
 
     Raises:
@@ -40,13 +55,61 @@ def render_choice(card: TaskCard, record: Record, answer: Answer) -> str:
     return answer.label
 
 
-def parse_choice(_card: TaskCard, record: Record, text: str) -> Answer:
+def parse_choice(_card: Card, record: Record, text: str) -> Answer:
     """Read ``B``, ``b``, ``B.``, ``(B)``, ``B. text of the option``, or an option's exact text."""
-    said = flatten(text).casefold()
+    said = one_line(text).casefold()
     known = tuple(ascii_uppercase[: len(record.options)])
     for letter, option in zip(known, record.options, strict=False):
-        if said and said == flatten(option).casefold() and said.upper() not in known:
+        if said and said == one_line(option).casefold() and said.upper() not in known:
             return LabelAnswer(letter)
     match = _LETTER.match(said)
     letter = (match[1] or match[2]).upper() if match else ""
     return LabelAnswer(letter) if letter in known else Unparseable(text)
+
+
+def _choices(_card: Card, record: Record) -> tuple[str, ...]:
+    return letters(record)
+
+
+def _letters_for(_card: Card, record: Record) -> Collection[str]:
+    return tuple(ascii_uppercase[: len(record.options)])
+
+
+def _chance(
+    card: Card, records: Sequence[Record], _training: Sequence[Answer], generator: Generator
+) -> float:
+    """Return the expected score of letters drawn uniformly from those of each question."""
+    return chance_among(card, records, [letters(record) for record in records], generator)
+
+
+def _passage(
+    record: Record, cut: tuple[str, ...], length_of: LengthOf, limit: int
+) -> Mapping[str, str] | None:
+    """Return the passage of the context that suits the question best.
+
+    To train, the record has its answer: a passage that holds a free-text answer is preferred.
+    """
+    if len(cut) != 1 or "question" not in record.fields or cut[0] == "question":
+        return None
+    context, question = record.fields[cut[0]], record.fields["question"]
+    answer = record.answer.text if isinstance(record.answer, TextAnswer) else ""
+    start, end = best_passage(context, question, length_of, limit, answer=answer)
+    return {cut[0]: context[start:end]}
+
+
+MULTIPLE_CHOICE = Kind(
+    answer=LabelAnswer,
+    render=render_choice,
+    parse=parse_choice,
+    to_json=label_to_json,
+    choices=_choices,
+    labels_for=_letters_for,
+    labels_in=label_in,
+    metrics=(ACCURACY,),
+    chance=_chance,
+    constant=constant_label,
+    shorten=_passage,
+    has_labels=False,
+)
+LABELED_QUESTION = replace(CLOSED_LABELS, shorten=_passage)
+OPEN_QUESTION = replace(FREE_TEXT, shorten=_passage)

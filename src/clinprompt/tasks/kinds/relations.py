@@ -1,27 +1,48 @@
-r"""Write and read typed links between two mentions, one a line. Knows nothing of other mentions.
+r"""Extract relations: typed links between mentions, or the label of one marked pair of mentions.
 
-::
+Links are written one per line::
 
     dose: aspirin | 81 mg      the type's word, the head, the tail
     none                       no link at all
 
 Lines stand in order of head, then tail. Inside a mention ``|`` and ``\`` are written ``\|`` and
 ``\\``. The form does not carry the types of head and tail: read back, both are "". Nor does it
-carry which occurrences of two strings were linked, where those are not the nearest ones.
+carry which occurrences of two strings were linked, if those are not the nearest ones.
+
+A marked pair is answered with a label, as in ``labels``. If its text is too long, the sentences of
+both mentions stay.
 """
 
 import re
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any
 
-from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds.grounding import RelationGrounder, flatten
-from clinprompt.tasks.kinds.labels import word_of
-from clinprompt.tasks.kinds.ner import NONE, says_none, split_type
-from clinprompt.tasks.records import Answer, Record, Relation, RelationsAnswer, Span, Unparseable
+from clinprompt.tasks.kinds.baselines import readable
+from clinprompt.tasks.kinds.grounding import RelationGrounder
+from clinprompt.tasks.kinds.kind import Card, Kind
+from clinprompt.tasks.kinds.labels import CLOSED_LABELS, word_of
+from clinprompt.tasks.kinds.listing import Listing, chance_of_nothing
+from clinprompt.tasks.kinds.ner import NONE, says_none, shifted, span_to_json, split_type
+from clinprompt.tasks.long.chunks import LengthOf
+from clinprompt.tasks.long.passages import excerpt
+from clinprompt.tasks.readers.generic.documents import marked_places
+from clinprompt.tasks.records import (
+    Answer,
+    Record,
+    Relation,
+    RelationsAnswer,
+    Span,
+    Unparseable,
+    one_line,
+)
 
+RELATION_SCORER = "relation F1, strict, micro, multiset of (type, head start-end, tail start-end)"
 _HEAD_AND_TAIL = re.compile(r"((?:\\.|[^\\|])++)\|(.+)")
 
 
-def render_relations(card: TaskCard, record: Record, answer: Answer) -> str:
+def render_relations(card: Card, record: Record, answer: Answer) -> str:
     """Return one line for each link."""
     assert isinstance(answer, RelationsAnswer)
     lines = [
@@ -31,11 +52,11 @@ def render_relations(card: TaskCard, record: Record, answer: Answer) -> str:
     return "\n".join(lines) or NONE
 
 
-def parse_relations(card: TaskCard, record: Record, text: str) -> Answer:
+def parse_relations(card: Card, record: Record, text: str) -> Answer:
     """Read links and find both ends in the record's text; what is not found is counted."""
     if says_none(text):
         return RelationsAnswer(())
-    lines = [line for line in map(flatten, text.split("\n")) if line]
+    lines = [line for line in map(one_line, text.split("\n")) if line]
     readable = [found for line in lines if (found := _typed_pair(card, line))]
     if not readable:
         return Unparseable(text)
@@ -45,18 +66,85 @@ def parse_relations(card: TaskCard, record: Record, text: str) -> Answer:
     return RelationsAnswer(tuple(links), ungrounded=len(lines) - len(links))
 
 
-def _typed_pair(card: TaskCard, line: str) -> tuple[str, str, str] | None:
+def _typed_pair(card: Card, line: str) -> tuple[str, str, str] | None:
     found = split_type(card, line)
     pair = _HEAD_AND_TAIL.fullmatch(found[1]) if found else None
     if found is None or pair is None:
         return None
-    head, tail = (flatten(re.sub(r"\\(.)", r"\1", part)) for part in pair.groups())
+    head, tail = (one_line(re.sub(r"\\(.)", r"\1", part)) for part in pair.groups())
     return (found[0], head, tail) if head and tail else None
 
 
 def _mention(record: Record, span: Span) -> str:
-    return re.sub(r"([\\|])", r"\\\1", flatten(record.text[span.start : span.end]))
+    return re.sub(r"([\\|])", r"\\\1", one_line(record.text[span.start : span.end]))
 
 
 def _appearance(link: Relation) -> tuple[int, int, str]:
     return link.head.start, link.tail.start, link.type
+
+
+def _to_json(record: Record, answer: Answer) -> dict[str, Any]:
+    assert isinstance(answer, RelationsAnswer)
+    relations = [
+        {
+            "type": link.type,
+            "head": span_to_json(record, link.head),
+            "tail": span_to_json(record, link.tail),
+        }
+        for link in answer.relations
+    ]
+    return {"relations": relations, "ungrounded": answer.ungrounded}
+
+
+def _no_links(_card: Card, training: Sequence[Answer]) -> Answer:
+    readable(training)
+    return LINKS.nothing()
+
+
+def _types_in(answer: Answer) -> Collection[str]:
+    return {link.type for link in LINKS.items(answer)}
+
+
+def _type_and_places(link: Relation) -> Hashable:
+    """Return a link without the types of its ends, which its text form does not carry."""
+    return link.type, link.head.start, link.head.end, link.tail.start, link.tail.end
+
+
+def _extent(link: Relation) -> tuple[int, int]:
+    return min(link.head.start, link.tail.start), max(link.head.end, link.tail.end)
+
+
+def _shifted(link: Relation, offset: int) -> Relation:
+    return replace(link, head=shifted(link.head, offset), tail=shifted(link.tail, offset))
+
+
+def _around_the_pair(
+    record: Record, cut: tuple[str, ...], length_of: LengthOf, limit: int
+) -> Mapping[str, str] | None:
+    """Return the sentences of both marked mentions, and their neighbors as far as they fit."""
+    places = marked_places(record.text) if cut == ("text",) else ()
+    return {"text": excerpt(record.text, places, length_of, limit)} if places else None
+
+
+LINKS: Listing[Relation] = Listing(
+    answer=RelationsAnswer,
+    items_in=attrgetter("relations"),
+    identity=_type_and_places,
+    order=attrgetter("head", "tail", "type"),
+    extent=_extent,
+    shifted=_shifted,
+    may_be_lost=True,
+)
+RELATIONS = Kind(
+    answer=RelationsAnswer,
+    render=render_relations,
+    parse=parse_relations,
+    to_json=_to_json,
+    labels_in=_types_in,
+    metrics=(LINKS.f1("relation_f1", RELATION_SCORER),),
+    chance=chance_of_nothing,
+    constant=_no_links,
+    listing=LINKS,
+    has_setting=True,
+)
+MARKED_PAIR = replace(CLOSED_LABELS, shorten=_around_the_pair, has_setting=True)

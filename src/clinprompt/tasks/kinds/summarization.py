@@ -1,17 +1,5 @@
-"""Write and read free text: summaries and freely worded answers. Knows nothing of its meaning."""
+"""Summarize: free text, as in ``free_text``. The middle of a text that is too long is cut."""
 
-from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds.grounding import flatten
-from clinprompt.tasks.records import Answer, Record, TextAnswer, Unparseable
+from clinprompt.tasks.kinds.free_text import FREE_TEXT
 
-
-def render_text(_card: TaskCard, _record: Record, answer: Answer) -> str:
-    """Return the text with whitespace runs as single blanks."""
-    assert isinstance(answer, TextAnswer)
-    return flatten(answer.text)
-
-
-def parse_text(_card: TaskCard, _record: Record, text: str) -> Answer:
-    """Read any text that is not blank."""
-    said = flatten(text)
-    return TextAnswer(said) if said else Unparseable(text)
+SUMMARIZATION = FREE_TEXT

@@ -2,18 +2,16 @@ import numpy as np
 import pytest
 
 from clinprompt.errors import DataError
-from clinprompt.evaluation.metrics import Scores, score
+from clinprompt.evaluation.metrics import score
 from clinprompt.evaluation.statistics.significance import (
     bootstrap_values,
-    chance,
     confidence_interval,
     holm,
-    majority,
-    majority_answer,
     permutation_test,
     smallest_detectable_difference,
 )
-from clinprompt.tasks.records import LabelAnswer, Span, SpansAnswer, TextAnswer
+from clinprompt.tasks.kinds.scores import Scores
+from clinprompt.tasks.records import LabelAnswer, Span, SpansAnswer
 
 
 def accuracy_scores(is_right):
@@ -106,38 +104,3 @@ def test_holm_by_hand():
     assert holm([0.03, 0.01, 0.02]) == pytest.approx((0.04, 0.03, 0.04))
     assert holm([0.9, 0.8]) == (1.0, 1.0)
     assert holm([]) == ()
-
-
-def test_chance_accuracy_is_exact_for_rows_with_different_numbers_of_options():
-    gold = [LabelAnswer("A"), LabelAnswer("B")]
-    value = chance("accuracy", gold, np.random.default_rng(0), choices=["ABCD", "ABCDE"])
-    assert value == pytest.approx((1 / 4 + 1 / 5) / 2)
-
-
-def test_chance_macro_f1_of_balanced_labels_is_near_one_half():
-    gold = [LabelAnswer(name) for name in "ab" * 200]
-    value = chance("macro_f1", gold, np.random.default_rng(0), choices=["ab"] * 400)
-    assert value == pytest.approx(0.5, abs=0.01)
-
-
-def test_chance_on_spans_is_nothing_and_on_text_a_training_answer():
-    generator = np.random.default_rng(0)
-    assert chance("entity_f1", [SpansAnswer((Span(0, 1, "x"),))], generator) == 0.0
-    gold = [TextAnswer("no acute disease")]
-    assert chance("token_f1", gold, generator, training=gold) == 1.0
-    with pytest.raises(DataError, match="training"):
-        chance("token_f1", gold, generator)
-
-
-def test_majority_gives_the_most_frequent_training_answer():
-    training = [LabelAnswer(name) for name in "abbc"]
-    assert majority_answer(training) == LabelAnswer("b")
-    gold = [LabelAnswer(name) for name in "abbb"]
-    assert majority("accuracy", gold, training) == 3 / 4
-    assert majority_answer([SpansAnswer((Span(0, 1, "x"),))]) == SpansAnswer(())
-
-
-def test_majority_of_positive_f1_always_says_positive():
-    gold = [LabelAnswer(name) for name in ("yes", "no", "no", "no")]
-    # correct 1, predicted 4, gold 1: 2·1 / (4 + 1)
-    assert majority("positive_f1", gold, gold, positive=("yes",)) == pytest.approx(2 / 5)

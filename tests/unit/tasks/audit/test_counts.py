@@ -18,8 +18,8 @@ VALUES = {
 }
 
 
-def task(train, validation, test, metric="accuracy", **changes):
-    card = card_of("re", "label", metric, **VALUES | changes)
+def task(train, validation, test, *, answer="label", metric="accuracy", **changes):
+    card = card_of("re", answer, metric, **VALUES | changes)
     splits = {"train": train, "validation": validation, "test": test}
     records = {
         split: tuple(
@@ -56,7 +56,8 @@ def test_of_links_every_one_is_an_annotation():
     two = Relation("int", Span(2, 3, ""), Span(0, 1, ""))
     record = Record("n", {"text": "a b"}, RelationsAnswer((one, two)))
     data = SimpleNamespace(
-        card=task([], [], []).card, splits={"train": (record,), "validation": (), "test": ()}
+        card=task([], [], [], answer="relations", metric="relation_f1").card,
+        splits={"train": (record,), "validation": (), "test": ()},
     )
     assert counts_of(data)["train"] == {"rows": 1, "annotations": 2}
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from clinprompt.cli import app
 from clinprompt.errors import ClinpromptError, DataError, SettingError
 from clinprompt.tasks.card import SPLITS, TaskCard, find_card
-from clinprompt.tasks.draft.card_text import METRICS, CardContents, label_names, write_card
+from clinprompt.tasks.draft.card_text import CardContents, label_names, write_card
 from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.draft_task import (
     choose_folder,
@@ -21,7 +21,7 @@ from clinprompt.tasks.draft.draft_task import (
     task_name,
     write_task,
 )
-from clinprompt.tasks.kinds import make_example
+from clinprompt.tasks.kinds import KINDS, make_example
 from clinprompt.tasks.load import load_task
 from clinprompt.tasks.records import LabelAnswer, Relation, RelationsAnswer, Span
 
@@ -511,10 +511,11 @@ class TestCard:
         assert label_names(["0", "1", "2"]) == {"0": "0", "1": "1", "2": "2"}
 
     def test_metrics_are_those_that_a_card_takes(self):
-        for answer, metrics in METRICS.items():
-            for metric in metrics:
-                labels = () if answer in ("choice", "text") else ("yes", "no")
-                values = tomllib.loads(write_card(sketch(answer, labels)))
+        for (type_, answer), kind in KINDS.items():
+            for metric in kind.metric_names:
+                labels = ("yes", "no") if kind.has_labels else ()
+                told = replace(sketch(answer, labels), type=type_)
+                values = tomllib.loads(write_card(told))
                 positive = ["yes"] if metric == "positive_f1" else []
                 TaskCard.model_validate({**values, "metric": metric, "positive": positive})
 

@@ -8,13 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clinprompt.errors import SettingError
-from clinprompt.tasks.long.windows import (
-    Window,
-    merge_relations,
-    merge_spans,
-    num_lost_links,
-    split_record,
-)
+from clinprompt.tasks.kinds.ner import MENTIONS
+from clinprompt.tasks.kinds.relations import LINKS
+from clinprompt.tasks.long import windows as long_windows
+from clinprompt.tasks.long.windows import Window
 from clinprompt.tasks.records import (
     Record,
     Relation,
@@ -51,6 +48,12 @@ def linked(draw):
     ends = st.sampled_from(spans) if spans else st.nothing()
     links = draw(st.sets(st.builds(Relation, st.sampled_from("rs"), ends, ends), max_size=8))
     return text, sorted(links, key=lambda link: (link.head, link.tail, link.type))
+
+
+def split_record(record, length_of, limit, overlap):
+    listing = LINKS if isinstance(record.answer, RelationsAnswer) else MENTIONS
+    within = listing.within
+    return long_windows.split_record(record, length_of, limit, overlap, answer_within=within)
 
 
 def answers_of(windows):
@@ -175,7 +178,7 @@ class TestMerge:
         text, spans = made
         record = Record("n1", {"text": text}, SpansAnswer(tuple(spans)))
         windows = split_record(record, length_of, *sizes)
-        assert merge_spans(windows, answers_of(windows)) == record.answer
+        assert MENTIONS.join(windows, answers_of(windows)) == record.answer
 
     @given(linked(), lengths, limits())
     @settings(max_examples=300)
@@ -185,9 +188,9 @@ class TestMerge:
         text, links = made
         record = Record("n1", {"text": text}, RelationsAnswer(tuple(links)))
         windows = split_record(record, length_of, *sizes)
-        merged = merge_relations(windows, answers_of(windows)).relations
+        merged = LINKS.join(windows, answers_of(windows)).relations
         assert set(merged) <= set(links)
-        assert len(merged) == len(set(merged)) == len(links) - num_lost_links(record, windows)
+        assert len(merged) == len(set(merged)) == len(links) - LINKS.num_lost(record, windows)
         assert list(merged) == [link for link in links if link in merged]
 
     def test_a_link_is_lost_when_its_ends_lie_further_apart_than_a_window(self):
@@ -195,9 +198,9 @@ class TestMerge:
         link = Relation("causes", Span(0, 4, ""), Span(66, 70, ""))
         record = Record("n1", {"text": text}, RelationsAnswer((link,)))
         windows = split_record(record, num_words, 6, 2)
-        assert num_lost_links(record, windows) == 1
-        assert num_lost_links(record, split_record(record, num_words, 12, 2)) == 0
-        assert num_lost_links(replace(record, answer=SpansAnswer(())), windows) == 0
+        assert LINKS.num_lost(record, windows) == 1
+        assert LINKS.num_lost(record, split_record(record, num_words, 12, 2)) == 0
+        assert LINKS.num_lost(replace(record, answer=SpansAnswer(())), windows) == 0
 
     def test_what_two_windows_find_counts_where_it_lies_further_from_a_cut(self):
         """Cuts at 32 (the end of the first) and at 20 (the beginning of the second).
@@ -208,14 +211,14 @@ class TestMerge:
         second = Window(Record("n1@20", {"text": "x" * 22}), 20, is_first=False, is_last=True)
         found_by_first = SpansAnswer((Span(22, 24, "right"), Span(28, 31, "wrong")), ungrounded=1)
         found_by_second = SpansAnswer((Span(2, 4, "wrong"), Span(8, 11, "right")), ungrounded=2)
-        assert merge_spans([first, second], [found_by_first, found_by_second]) == SpansAnswer(
+        assert MENTIONS.join([first, second], [found_by_first, found_by_second]) == SpansAnswer(
             (Span(22, 24, "right"), Span(28, 31, "right")), ungrounded=3
         )
 
-    @pytest.mark.parametrize("merge", [merge_spans, merge_relations])
-    def test_an_unreadable_window_counts_as_one_not_found(self, merge):
+    @pytest.mark.parametrize("listing", [MENTIONS, LINKS])
+    def test_an_unreadable_window_counts_as_one_not_found(self, listing):
         windows = split_record(Record("n1", {"text": "One. Two. Three."}), num_words, 1, 0)
-        kind = SpansAnswer if merge is merge_spans else RelationsAnswer
+        kind, merge = listing.answer, listing.join
         some = [kind(()), Unparseable("?"), kind((), ungrounded=1)]
         assert merge(windows, some) == kind((), ungrounded=2)
         assert merge(windows, [Unparseable("?")] * 3) == Unparseable("?\n?\n?")

@@ -1,8 +1,8 @@
 """How long answers are for their texts, worked by hand."""
 
 from clinprompt.tasks.card import find_card
+from clinprompt.tasks.kinds.density import answer_density
 from clinprompt.tasks.load import load_task
-from clinprompt.tasks.long.density import answer_density
 from clinprompt.tasks.records import Record, Span, SpansAnswer
 
 CARD = find_card("practice-ner-drugs")

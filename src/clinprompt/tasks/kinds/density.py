@@ -6,14 +6,14 @@ known when windows are made, so its length is estimated from annotated notes.
 
 from collections.abc import Sequence
 
-from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds import render_answer
+from clinprompt.tasks.kinds.kind import Card
+from clinprompt.tasks.kinds.wording import render_answer
 from clinprompt.tasks.records import Record
 
 _SHARE = 0.95  # of all text that has at most the returned density
 
 
-def answer_density(card: TaskCard, records: Sequence[Record]) -> float:
+def answer_density(card: Card, records: Sequence[Record]) -> float:
     """Return the number of characters in an answer per character of text, its 95th percentile.
 
     The percentile is weighted by length of text. Records without answer do not count.

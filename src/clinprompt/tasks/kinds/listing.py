@@ -1,0 +1,116 @@
+"""Work with answers that list annotations of the text: cut, join, score. Knows no cards or models.
+
+Mentions and links are such annotations. Each kind describes its own by a few functions; what
+windows of a long text, the scores and the counts need follows from them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from clinprompt.tasks.kinds.scores import Metric, Numbers, f1, of_class
+from clinprompt.tasks.long.windows import Owners, Window
+from clinprompt.tasks.records import Answer, Record, RelationsAnswer, SpansAnswer, Unparseable
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[Item]):
+    """How annotations of one sort are listed in an answer.
+
+    ``answer`` is the class of the answer, ``items_in`` returns the annotations of such an answer.
+    ``identity`` returns what must agree for an annotation to be right, ``order`` the key that
+    sorts annotations of a whole text. ``extent`` returns the first character and the one after the
+    last, ``shifted`` the annotation with its offsets moved. ``may_be_lost`` says that an
+    annotation may lie in no window of a long text, as its parts may be far from each other.
+    """
+
+    answer: type[SpansAnswer] | type[RelationsAnswer]
+    items_in: Callable[[Any], tuple[Item, ...]]
+    identity: Callable[[Item], Hashable]
+    order: Callable[[Item], Any]
+    extent: Callable[[Item], tuple[int, int]]
+    shifted: Callable[[Item, int], Item]
+    may_be_lost: bool = False
+
+    def items(self, answer: Answer | None) -> tuple[Item, ...]:
+        """Return the annotations in an answer; none where it is of another class."""
+        return self.items_in(answer) if isinstance(answer, self.answer) else ()
+
+    def num_ungrounded(self, answer: Answer) -> int:
+        """Return how many annotations were not found in the text."""
+        return answer.ungrounded if isinstance(answer, SpansAnswer | RelationsAnswer) else 0
+
+    def identities(self, answer: Answer | None) -> Counter[Hashable]:
+        """Count the annotations of an answer by what must agree for them to be right."""
+        return Counter(map(self.identity, self.items(answer)))
+
+    def nothing(self) -> Answer:
+        """Return the answer that lists nothing."""
+        return self.answer(())
+
+    def within(self, answer: Answer | None, start: int, end: int) -> Answer | None:
+        """Return what lies whole between two offsets, with offsets counted from the first."""
+        if not isinstance(answer, self.answer):
+            return answer
+        inside = (
+            self.shifted(item, -start)
+            for item in self.items(answer)
+            if start <= self.extent(item)[0] and self.extent(item)[1] <= end
+        )
+        return self._make(tuple(inside), 0)
+
+    def join(self, windows: Sequence[Window], answers: Sequence[Answer]) -> Answer:
+        """Return the answer for the whole text, from one answer for each window.
+
+        A window whose answer could not be read counts as one annotation that was not found. If no
+        window's answer could be read, neither can the whole.
+        """
+        if all(isinstance(answer, Unparseable) for answer in answers):
+            return Unparseable("\n".join(a.text for a in answers if isinstance(a, Unparseable)))
+        owners = Owners(windows)
+        found = [
+            whole
+            for number, (window, answer) in enumerate(zip(windows, answers, strict=True))
+            for whole in (self.shifted(item, window.offset) for item in self.items(answer))
+            if owners.of(*self.extent(whole)) == number
+        ]
+        lost = sum(
+            self.num_ungrounded(answer) if isinstance(answer, self.answer) else 1
+            for answer in answers
+        )
+        return self._make(tuple(sorted(found, key=self.order)), lost)
+
+    def num_lost(self, record: Record, windows: Sequence[Window]) -> int:
+        """Return how many annotations of a record lie whole in no window."""
+        owners = Owners(windows)
+        return sum(owners.of(*self.extent(item)) is None for item in self.items(record.answer))
+
+    def f1(self, name: str, scorer: str) -> Metric:
+        """Return the F1 over all annotations, exact and as multisets."""
+        return Metric(name, f1, lambda answers, gold, _: (scorer, self._counts(answers, gold)))
+
+    def _counts(self, answers: Sequence[Answer], gold: Sequence[Answer]) -> Numbers:
+        """Return (correct, predicted, gold) for each row, [N, 3]."""
+        pairs = zip(
+            map(self.identities, self._readable(answers)),
+            map(self.identities, self._readable(gold)),
+            strict=True,
+        )
+        rows = [((items & true).total(), items.total(), true.total()) for items, true in pairs]
+        return np.array(rows, dtype=np.float64)
+
+    def _readable(self, answers: Sequence[Answer]) -> Sequence[Answer | None]:
+        return of_class(answers, self.answer)
+
+    def _make(self, items: tuple[Any, ...], ungrounded: int) -> Answer:
+        return self.answer(items, ungrounded)
+
+
+def chance_of_nothing(*_: object) -> float:
+    """Return the score of an answer that lists nothing: 0."""
+    return 0.0

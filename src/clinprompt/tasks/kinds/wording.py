@@ -1,0 +1,117 @@
+"""Turn records into examples and model output into answers. Knows nothing of tokens or models."""
+
+import re
+from functools import cache
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.kinds.kind import Card
+from clinprompt.tasks.kinds.labels import label_words
+from clinprompt.tasks.kinds.qa import letters
+from clinprompt.tasks.kinds.table import kind_of
+from clinprompt.tasks.records import Answer, Example, Record, Unparseable
+
+# A word between private-use characters: a filter that changes the text changes this word, too.
+_CUT = "\ue000Cut{}\ue001"
+
+
+def make_example(card: Card, record: Record, *, instruct: bool = False) -> Example:
+    """Put a record into the card's words; with ``instruct``, begin with the card's instruction.
+
+    Raises:
+        DataError: the wording does not fit the record, or the answer does not fit the card.
+    """
+    pieces = _pieces(card, record)
+    if instruct:
+        pieces = (f"{instruction_of(card)}\n\n{pieces[0]}", *pieces[1:])
+    return Example(
+        task=card.name,
+        record=record,
+        pieces=pieces,
+        target=None if record.answer is None else render_answer(card, record),
+        choices=kind_of(card).choices(card, record),
+        is_instructed=instruct,
+    )
+
+
+def instruction_of(card: Card) -> str:
+    """Return the card's instruction, in its labels' words.
+
+    Raises:
+        DataError: it is not a template over labels.
+    """
+    try:
+        return _compiled(card.wording.instruction.strip()).render(_label_values(card))
+    except TemplateError as error:
+        raise DataError(f"{card.name}: wording.instruction: {error.message}") from error
+
+
+def render_answer(card: Card, record: Record) -> str:
+    """Write the record's answer in the card's form.
+
+    Raises:
+        DataError: the record has no answer, one of another kind, or a label the card lacks.
+    """
+    kind = kind_of(card)
+    if not isinstance(record.answer, kind.answer):
+        raise DataError(
+            f"{card.name}: record {record.id}: the card needs a {kind.answer.__name__}, "
+            f"the record has {type(record.answer).__name__}"
+        )
+    return kind.render(card, record, record.answer)
+
+
+def parse_answer(card: Card, record: Record, text: str) -> Answer:
+    """Read model output; return Unparseable for what no rule can read, never raise."""
+    return kind_of(card).parse(card, record, text)
+
+
+def answer_to_json(card: Card, record: Record, answer: Answer) -> dict[str, Any]:
+    """Return an answer as plain JSON values; mentions have character offsets and their text."""
+    if isinstance(answer, Unparseable):
+        return {"unparseable": answer.text}
+    return kind_of(card).to_json(record, answer)
+
+
+def _pieces(card: Card, record: Record) -> tuple[str, ...]:
+    """Return wording and fields that may be cut, alternating, in the order of the template."""
+    marks = {name: _CUT.format(number) for number, name in enumerate(card.wording.cut)}
+    if missing := sorted(set(marks) - set(record.fields)):
+        raise DataError(
+            f"{card.name}: record {record.id} lacks the field {missing[0]!r} (wording.cut)"
+        )
+    options = list(zip(letters(record), record.options, strict=True)) if record.options else []
+    try:
+        template = _compiled(card.wording.template.strip())
+        values = {**_label_values(card), **record.fields, "options": options, **marks}
+        words = template.render(values)
+    except TemplateError as error:
+        raise DataError(f"{card.name}: wording.template: {error.message}") from error
+    for name, mark in marks.items():
+        if words.count(mark) != 1:
+            raise DataError(
+                f"{card.name}: wording.template shows the field {name!r} (wording.cut) "
+                f"{words.count(mark)} times unchanged; it must do so exactly once"
+            )
+    shown = {mark: record.fields[name] for name, mark in marks.items()}
+    parts = re.split(f"({'|'.join(map(re.escape, shown))})", words)
+    return tuple(shown.get(part, part) for part in parts)
+
+
+def _label_values(card: Card) -> dict[str, str]:
+    """Return the values of ``labels`` ("a, b, c") and ``either`` ("a, b or c") in a template."""
+    words = label_words(card)
+    *most, last = words or ("",)
+    return {
+        "labels": ", ".join(words),
+        "either": f"{', '.join(most)} or {last}" if most else last,
+    }
+
+
+@cache
+def _compiled(template: str) -> Template:
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+    return environment.from_string(template)
