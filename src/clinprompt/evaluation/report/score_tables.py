@@ -52,17 +52,6 @@ class Table:
     is_detail: bool = False
 
 
-def table_rows(
-    cells: Sequence[Cell], baselines: Mapping[str, Baseline]
-) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the table of targets by method and shots; the last row is the mean.
-
-    A score is written as ``0.41 [0.33, 0.48]``; a ``≈`` after it means that it is not clearly above
-    the better of chance and majority. A mean over some of the targets tells their number.
-    """
-    return _score_rows(summarize(cells, np.random.default_rng(_SEED)), baselines)
-
-
 def score_tables(
     cells: Sequence[Cell], baselines: Mapping[str, Baseline], shown_methods: Sequence[str] = ()
 ) -> list[Table]:
@@ -147,6 +136,11 @@ def mean_text(group: Sequence[Summary], num_targets: int) -> str:
 def _score_rows(
     summaries: Summaries, baselines: Mapping[str, Baseline]
 ) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of targets by method and shots; the last row is the mean.
+
+    A score is written as ``0.41 [0.33, 0.48]``; a ``≈`` after it means that it is not clearly above
+    the better of chance and majority. A mean over some of the targets tells their number.
+    """
     targets = targets_of(summaries.values())
     columns = _by_shots((one.method, one.shots) for one in summaries.values())
     rows = []

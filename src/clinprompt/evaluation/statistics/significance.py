@@ -82,34 +82,6 @@ def detectable_difference(standard_error: float) -> float:
     return float(_Z * np.sqrt(2) * standard_error)
 
 
-def smallest_detectable_difference(
-    scores: Scores, generator: Generator, *, num_draws: int = 2000
-) -> float:
-    """Return the detectable difference for the bootstrap standard error of a score."""
-    return detectable_difference(
-        confidence_interval(scores, generator, num_draws=num_draws).standard_error
-    )
-
-
-def permutation_test(
-    first: Scores, second: Scores, generator: Generator, *, num_draws: int = 2000
-) -> float:
-    """Return the two-sided p-value of a paired permutation test, which swaps rows at random.
-
-    The observed arrangement counts as one draw, so the smallest p-value is 1 / (D + 1).
-
-    Raises:
-        DataError: the scores are of different metrics or numbers of rows.
-    """
-    if first.metric != second.metric or first.statistics.shape != second.statistics.shape:
-        raise DataError(
-            f"cannot pair {first.metric} on {first.num_rows} rows with {second.metric} on "
-            f"{second.num_rows} rows; score both methods on the same rows"
-        )
-    drawn = swapped_differences([([first], [second])], generator, num_draws=num_draws)
-    return p_value(second.value - first.value, drawn[0])
-
-
 def swapped_differences(
     pairs: Sequence[tuple[Sequence[Scores], Sequence[Scores]]],
     generator: Generator,
