@@ -125,8 +125,8 @@ def _show_remedies(plan: "Plan") -> None:
         say(f"- open data: clinprompt tasks fetch {' '.join(open_tasks)}", wraps=True)
     for remedy, names in _by_remedy(gated).items():
         say(f"- {', '.join(names)}: {remedy}", wraps=True)
-    for lack in plan.missing:
-        say(f"- suite {plan.suite}: {lack}", wraps=True)
+    for gap in plan.missing:
+        say(f"- suite {plan.suite}: {gap}", wraps=True)
 
 
 def _by_remedy(tasks: Iterable["TaskPlan"]) -> dict[str, list[str]]:

@@ -165,5 +165,5 @@ def _say_missing(suite: str) -> None:
     """Print what a suite does not contain to stderr."""
     from clinprompt.tasks.suite import find_suite
 
-    for lack in find_suite(suite).missing if suite else ():
-        say(f"suite {suite}: {lack}", screen=complaints)
+    for gap in find_suite(suite).missing if suite else ():
+        say(f"suite {suite}: {gap}", screen=complaints)

@@ -139,7 +139,8 @@ def _score_rows(
     """Return header and rows of targets by method and shots; the last row is the mean.
 
     A score is written as ``0.41 [0.33, 0.48]``; a ``≈`` after it means that it is not clearly above
-    the better of chance and majority. A mean over some of the targets tells their number.
+    the better of chance and majority. If targets are missing, the mean
+    shows how many it includes.
     """
     targets = targets_of(summaries.values())
     columns = _by_shots((one.method, one.shots) for one in summaries.values())
