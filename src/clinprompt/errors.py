@@ -1,15 +1,15 @@
-"""Every error that a user can cause, as one tree. Knows nothing of what raises them.
+"""Every error that a user can cause, as one tree. Knows nothing about what raises them.
 
 ::
 
-    ClinpromptError            catch this one to catch all
-    ├── SettingError           a setting, name or argument that cannot be used
+    ClinpromptError            catch this to catch all of them
+    ├── SettingError           a setting, name or argument that is not valid
     ├── DataError              a record, file or task that is missing, damaged or inconsistent
-    ├── BackboneError          a language model that is missing, unsupported or not the right one
+    ├── BackboneError          a language model that is missing, not supported or the wrong one
     ├── ArtifactError          a saved prompt or store that is damaged or does not fit
-    └── RunError               a run folder that cannot be started or continued
+    └── RunError               a run that cannot be started or continued
 
-Each message names the thing, the value and the remedy. Record text is never part of one.
+A message says what is wrong, where, and what to do. It never contains the text of a record.
 """
 
 from collections.abc import Iterable
@@ -17,11 +17,11 @@ from difflib import get_close_matches
 
 
 class ClinpromptError(Exception):
-    """Signal a mistake that the user can mend; the message says how."""
+    """Signal a mistake that the user can correct; the message says how."""
 
 
 class SettingError(ClinpromptError):
-    """Signal a setting, name or argument that cannot be used."""
+    """Signal a setting, name or argument that is not valid."""
 
 
 class DataError(ClinpromptError):
@@ -29,7 +29,7 @@ class DataError(ClinpromptError):
 
 
 class BackboneError(ClinpromptError):
-    """Signal a language model that is missing, unsupported or not the right one."""
+    """Signal a language model that is missing, not supported or the wrong one."""
 
 
 class ArtifactError(ClinpromptError):
@@ -37,11 +37,11 @@ class ArtifactError(ClinpromptError):
 
 
 class RunError(ClinpromptError):
-    """Signal a run folder that cannot be started or continued."""
+    """Signal a run that cannot be started or continued."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint naming the nearest known names, or all of them when none is near."""
+    """Return a hint with the most similar known names, or with all names if none is similar."""
     names = sorted(known)
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"

@@ -1,33 +1,34 @@
-"""Write files whole or not at all. Knows nothing of what is in them."""
+"""Write files and folders completely or not at all, and lock work that processes share.
+
+Knows nothing about what the files contain.
+"""
 
 import glob
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-from clinprompt.errors import RunError
+from filelock import FileLock, Timeout
 
-if sys.platform != "win32":
-    import fcntl
+from clinprompt.errors import RunError
 
 _DRAFT = ".draft"
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made or fetched again."""
+    """Return the folder for files that can be computed or downloaded again."""
     return Path(os.environ.get("CLINPROMPT_CACHE") or Path.home() / ".cache" / "clinprompt")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all; an earlier file stays until then.
+    """Write a file completely or not at all; until then, an earlier file stays as it is.
 
     Raises:
-        RunError: the disk is full or the place cannot be written.
+        RunError: the disk is full or the folder is not writable.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -45,22 +46,23 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text as ``write_bytes`` writes bytes."""
+    """Write UTF-8 text completely or not at all; see ``write_bytes``."""
     write_bytes(path, content.encode())
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line and wait until it is on the disk; a half-written last line is cut first.
+    """Append one line and wait until it is on the disk.
 
-    Several processes may append to one file.
+    An incomplete last line, which a killed process may leave, is removed first. Several processes
+    may append to one file.
 
     Raises:
-        RunError: the disk is full or the place cannot be written.
+        RunError: the disk is full or the folder is not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as stream, _one_at_a_time(stream.fileno()):
-            _cut_half_line(path)
+        with locked(path.with_name(f".{path.name}.lock"), wait=True), path.open("a+b") as stream:
+            _remove_incomplete_line(path)
             stream.write(line.encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
@@ -68,7 +70,7 @@ def append_line(path: Path, line: str) -> None:
         raise _unwritable(path, error) from error
 
 
-def _cut_half_line(path: Path) -> None:
+def _remove_incomplete_line(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as stream:
         stream.seek(max(0, size - 1))
@@ -79,96 +81,76 @@ def _cut_half_line(path: Path) -> None:
 
 
 @contextmanager
-def _one_at_a_time(descriptor: int) -> Iterator[None]:
-    """Keep other processes out of an open file, where the system can."""
-    if sys.platform == "win32":
-        yield
-        return
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def locked(lock_file: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of a lock file until the block or the process ends; yield whether we hold it.
+
+    Without ``wait``, a lock that another process holds yields False. The lock file is created if
+    it is missing, and stays: what counts is the lock, not the file.
+
+    Raises:
+        RunError: the lock file cannot be written.
+    """
+    lock = FileLock(lock_file, blocking=wait)
     try:
-        yield
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise _unwritable(lock_file, error) from error
+    try:
+        yield True
     finally:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        lock.release()
 
 
 class Claims:
-    """Claims on pieces of work that several processes share by a folder, each by its name.
+    """Claims on pieces of work that several processes share, each under its name.
 
-    A claim is a lock on one byte of one file: it ends with the process that holds it, however that
-    ends, and holds over network file systems that pass POSIX locks on (NFS 4 does). Where there
-    are no such locks, every claim is granted: run one process there.
+    A claim is the lock of one file in a folder, so it ends with the process that holds it, even if
+    that process is killed.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     @contextmanager
     def claim(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Yield whether the piece of that name is ours until the block ends.
+        """Yield whether this process has the piece of work until the block ends.
 
         Raises:
-            RunError: the file of claims cannot be written.
+            RunError: the lock file cannot be written.
         """
-        place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
-        is_ours = self._lock(place, wait=wait)
-        try:
-            yield is_ours
-        finally:
-            if is_ours:
-                self._unlock(place)
-
-    def _lock(self, place: int, *, wait: bool) -> bool:
-        if sys.platform == "win32":
-            return True
-        try:
-            if self._descriptor is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
-        how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
-        try:
-            fcntl.lockf(self._descriptor, how, 1, place)
-        except (BlockingIOError, PermissionError):
-            return False
-        except OSError:  # no locks on this file system
-            return True
-        return True
-
-    def _unlock(self, place: int) -> None:
-        if sys.platform != "win32" and self._descriptor is not None:
+        if self._folder.is_file():  # earlier versions locked bytes of one file
             with suppress(OSError):
-                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, place)
-
-    def close(self) -> None:
-        """End all claims of this process."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+                self._folder.unlink()
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        with locked(self._folder / f"{digest}.lock", wait=wait) as is_ours:
+            yield is_ours
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a draft folder that becomes ``path`` when the block ends well, and vanishes if not.
+    """Yield an empty folder that becomes ``path`` if the block succeeds and is removed if not.
 
-    An earlier folder at ``path`` is replaced only then. Drafts for ``path`` that a killed process
+    Only then is an earlier folder at ``path`` replaced. Drafts of ``path`` that a killed process
     left behind are removed first.
 
     Raises:
-        RunError: the disk is full or the place cannot be written.
+        RunError: the disk is full or the folder is not writable.
     """
     draft: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         draft = Path(mkdtemp(prefix=f".{path.name}.", suffix=_DRAFT, dir=path.parent))
-        draft.chmod(0o755)
-        with locked(draft, wait=True):
-            yield draft
-            _swap(draft, path)
+        with locked(draft / "lock", wait=True):
+            content = draft / "content"
+            content.mkdir()
+            content.chmod(0o755)
+            yield content
+            _swap(content, path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -176,33 +158,12 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-@contextmanager
-def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
-    """Lock a folder until the block or the process ends; yield whether that could be done.
-
-    Windows and some network file systems have no such locks: there no draft counts as abandoned.
-    """
-    if sys.platform == "win32":
-        yield False
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        is_locked = True
-    except OSError:
-        is_locked = False
-    try:
-        yield is_locked
-    finally:
-        os.close(descriptor)
-
-
 def _remove_abandoned(path: Path) -> None:
-    """Remove drafts for ``path`` that nobody locks; an empty one may be about to be locked."""
+    """Remove drafts of ``path`` that no process locks; one without content may be about to be."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*{_DRAFT}"):
-        if draft.is_dir():
-            with suppress(OSError), locked(draft, wait=False) as is_locked:
-                if is_locked and any(draft.iterdir()):
+        if (draft / "content").is_dir():
+            with suppress(OSError, RunError), locked(draft / "lock", wait=False) as is_ours:
+                if is_ours:
                     shutil.rmtree(draft)
 
 
@@ -221,5 +182,5 @@ def _swap(draft: Path, path: Path) -> None:
 def _unwritable(path: Path, error: OSError) -> RunError:
     return RunError(
         f"{path}: could not be written ({error.strerror or error}); "
-        "free some space or choose another place, then run the same command again"
+        "free some space or choose another folder, then run the same command again"
     )

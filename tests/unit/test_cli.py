@@ -154,7 +154,7 @@ def test_tasks_check_fits_80_columns_and_says_at_the_end_what_is_wrong(tmp_path)
     assert max(map(len, lines)) <= 80
     for task in ("practice-re-frequency", "practice-nli-medication"):
         assert any(line.split()[:1] == [task] for line in lines)
-    assert any(line.split() == ["ner-psytar", "not", "here"] for line in lines)
+    assert any(line.split() == ["ner-psytar", "no", "data"] for line in lines)
     assert result.stderr.startswith(f"error: ner-psytar: {tmp_path / 'ner-psytar'}: no such folder")
 
 
@@ -181,7 +181,7 @@ def test_ctrl_c_names_a_command_that_goes_on(tmp_path, tiny_llama_folder):
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130, complaint
-    typed = shlex.split(complaint.partition("Go on with: ")[2])
+    typed = shlex.split(complaint.partition("Continue with: ")[2])
     assert typed[:2] == ["clinprompt", "quickstart"]
     assert [typed[i + 1] for i, word in enumerate(typed) if word == "--set"] == settings
 

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from clinprompt.errors import RunError
-from clinprompt.files import append_line, locked, new_folder, write_bytes, write_text
+from clinprompt.files import Claims, append_line, locked, new_folder, write_bytes, write_text
 
 
 @pytest.fixture
@@ -144,8 +145,7 @@ def test_the_draft_of_a_killed_process_is_removed_by_the_next(tmp_path):
     with start_writing(tmp_path / "f") as process:
         process.kill()
     assert len(names(tmp_path)) == 1, "nothing can clean up after kill -9"
-    (tmp_path / ".other.x.draft").mkdir()
-    (tmp_path / ".other.x.draft" / "a").touch()
+    (tmp_path / ".other.x.draft" / "content").mkdir(parents=True)
     old_folder(tmp_path)
     assert names(tmp_path) == [".other.x.draft", "f"]
 
@@ -154,7 +154,7 @@ def test_the_draft_of_a_living_process_stays(tmp_path):
     with start_writing(tmp_path / "f") as process:
         old_folder(tmp_path)
         drafts = [path for path in tmp_path.iterdir() if path.name != "f"]
-        assert [names(draft) for draft in drafts] == [["note.txt"]]
+        assert [names(draft / "content") for draft in drafts] == [["note.txt"]]
         process.send_signal(signal.SIGKILL)
 
 
@@ -165,9 +165,10 @@ def test_work_in_a_folder_is_done_by_one_process_at_a_time(tmp_path):
     add = (
         "import sys; from pathlib import Path; from clinprompt.files import locked\n"
         "path = Path(sys.argv[1]); print('here', flush=True)\n"
-        "with locked(path.parent, wait=True): path.write_text(str(int(path.read_text()) + 1))"
+        "with locked(path.with_name('lock'), wait=True):\n"
+        "    path.write_text(str(int(path.read_text()) + 1))"
     )
-    with locked(tmp_path, wait=True):
+    with locked(tmp_path / "lock", wait=True):
         before = int(number.read_text())
         command = [sys.executable, "-c", add, str(number)]
         other = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -177,4 +178,48 @@ def test_work_in_a_folder_is_done_by_one_process_at_a_time(tmp_path):
     assert other.wait(timeout=60) == 0
     other.stdout.close()
     assert number.read_text() == "2"
-    assert list(tmp_path.iterdir()) == [number]
+
+
+_CLAIMS_AND_WAITS = """
+import sys, time
+from pathlib import Path
+from clinprompt.files import Claims
+with Claims(Path(sys.argv[1])).claim("a cell") as is_ours:
+    print(is_ours, flush=True)
+    time.sleep(60)
+"""
+
+
+def start_claiming(folder):
+    command = [sys.executable, "-c", _CLAIMS_AND_WAITS, folder]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return process, process.stdout.readline().strip()
+
+
+def test_a_claim_is_of_one_process_and_ends_when_it_is_killed(tmp_path):
+    process, answer = start_claiming(tmp_path / "claims")
+    with process:
+        assert answer == "True"
+        with Claims(tmp_path / "claims").claim("a cell") as is_ours:
+            assert not is_ours
+        with Claims(tmp_path / "claims").claim("another cell") as is_ours:
+            assert is_ours
+        process.kill()
+    with Claims(tmp_path / "claims").claim("a cell") as is_ours:
+        assert is_ours
+
+
+def test_whoever_waits_for_a_claim_gets_it_when_the_other_process_ends(tmp_path):
+    process, _ = start_claiming(tmp_path / "claims")
+    with process:
+        threading.Timer(0.3, process.kill).start()
+        with Claims(tmp_path / "claims").claim("a cell", wait=True) as is_ours:
+            assert is_ours
+            assert process.wait(timeout=60) != 0
+
+
+def test_claims_replace_the_file_that_earlier_versions_kept(tmp_path):
+    (tmp_path / "claims").touch()
+    with Claims(tmp_path / "claims").claim("a cell") as is_ours:
+        assert is_ours
+    assert (tmp_path / "claims").is_dir()

@@ -1,6 +1,6 @@
-"""The command line: one thin sub-command per job. The only place that prints.
+"""The command line: one thin command for each job. The only package that prints.
 
-Heavy parts are imported inside the commands, so that ``--help`` answers at once.
+Commands import what is slow to load inside their functions, so that ``--help`` answers at once.
 """
 
 import signal
@@ -23,8 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_tasks = typer.Typer(help="What tasks there are, and whether their data is whole.")
-_prompts = typer.Typer(help="Saved prompts: list, inspect, check, export to PEFT.")
+_tasks = typer.Typer(help="List, show, make, check and download tasks.")
+_prompts = typer.Typer(help="List, show, verify and export saved prompts.")
 app.add_typer(_tasks, name="tasks", no_args_is_help=True)
 app.add_typer(_prompts, name="prompts", no_args_is_help=True)
 _COMMANDS: dict[typer.Typer, Sequence[Callable[..., None]]] = {
@@ -47,14 +47,14 @@ for _group, _commands in _COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one sentence and exit code 2.
+    """Run the command line; a user's mistake is one message and exit code 2.
 
-    Being told to end (SIGTERM, or the terminal closed) cleans up as Ctrl-C does, unless whoever
-    started the command has it ignore that.
+    SIGTERM and SIGHUP (the terminal was closed) clean up as Ctrl-C does, unless the process that
+    started the command made it ignore them.
     """
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _end)
+            signal.signal(number, _exit)
     try:
         app()
     except ClinpromptError as error:
@@ -63,14 +63,14 @@ def main() -> None:
         sys.exit(2)
 
 
-def _end(number: int, _: object) -> NoReturn:
-    """Leave by an exception, so that half-written drafts, which may hold notes, are removed."""
+def _exit(number: int, _: object) -> NoReturn:
+    """Exit by an exception, so that half-written drafts, which may hold notes, are removed."""
     raise SystemExit(128 + number)
 
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         console.print(f"clinprompt {__version__}")

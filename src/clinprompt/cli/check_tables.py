@@ -1,29 +1,24 @@
-"""What a check of tasks found, as tables that fit a screen of 80 columns."""
+"""Print what a check of tasks found, as tables that fit a screen of 80 columns."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
-
-from clinprompt.cli.screen import console
+from clinprompt.cli.screen import print_table, say
 
 Row = dict[str, Any]
 Section = Sequence[Sequence[str]]
 
 
 def show_check(rows: Sequence[Row], absent: Sequence[Row] = ()) -> None:
-    """Print what tasks hold, what of it is not read, what text carries, and lengths.
+    """Print counts, differences from published numbers, losses in text form, and lengths.
 
-    ``absent`` has name and type of the tasks whose data are not here.
+    ``rows`` hold one row for each task; those of ``absent`` tasks have only name and type.
     """
-    sections = _by_type(rows)
     _show_counts(_by_type([*rows, *absent]))
     _show_published(rows)
     _show_survival(rows)
-    _show_lengths(sections)
+    _show_lengths(_by_type(rows))
 
 
 def _by_type(rows: Sequence[Row]) -> list[list[Row]]:
@@ -38,12 +33,12 @@ def _show_counts(sections: Sequence[Sequence[Row]]) -> None:
     has_overlap = any(row.get("dropped") is not None for own in sections for row in own)
     header = ["train", "valid.", "test", "annotations", *(["dropped"] if has_overlap else [])]
     cells = [[_counts(row, has_overlap=has_overlap) for row in own] for own in sections]
-    _show("Rows, and what is annotated in them", header, cells)
+    _show("Rows and annotations", header, cells)
 
 
 def _counts(row: Row, *, has_overlap: bool) -> list[str]:
     if "rows" not in row:
-        return [row["task"], "not here", *([""] * (4 if has_overlap else 3))]
+        return [row["task"], "no data", *([""] * (4 if has_overlap else 3))]
     return [
         row["task"],
         *_numbers(row["rows"].values()),
@@ -62,10 +57,9 @@ def _show_published(rows: Sequence[Row]) -> None:
         for place, (split, amount, reason) in enumerate(_differences(row))
     ]
     even = sum(all(one["is_even"] for one in row["published"]) for row in stated)
-    console.print(f"Published numbers are accounted for in {even} of {len(stated)} tasks.\n")
-    _show(
-        "What is not read of them, or beside", ["split", "differs by", "because"], [cells], words=3
-    )
+    say(f"Published numbers are accounted for in {even} of {len(stated)} tasks.\n")
+    header = ["split", "difference", "reason"]
+    _show("Differences from the published numbers", header, [cells], num_texts=3)
 
 
 def _differences(row: Row) -> Iterator[tuple[str, str, str]]:
@@ -94,8 +88,8 @@ def _show_survival(rows: Sequence[Row]) -> None:
         for row in rows
         if row["survive"]["annotations"] is not None
     ]
-    header = ["rows", "annotations", "train links", "lost in windows"]
-    _show("What comes back from text, of mentions and links", header, [cells])
+    header = ["rows", "annotations", "train links", "lost to windows"]
+    _show("Mentions and links that survive the conversion to text", header, [cells])
 
 
 def _show_lengths(sections: Sequence[Sequence[Row]]) -> None:
@@ -112,28 +106,16 @@ def _show_lengths(sections: Sequence[Sequence[Row]]) -> None:
         ]
         for own in sections
     ]
-    _show("Tokens of inputs and answers (median, 95%, max), answers that fit", header, cells)
+    _show("Tokens of inputs and answers (median, 95%, max); answers that fit", header, cells)
 
 
 def _show(
-    title: str, header: Sequence[str], sections: Sequence[Section], *, words: int = 0
+    title: str, header: Sequence[str], sections: Sequence[Section], *, num_texts: int = 0
 ) -> None:
-    """Print a table; all columns but the task's and ``words`` at the end hold numbers."""
-    if not any(sections):
-        return
-    table = Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
-    table.add_column("task", overflow="fold")
-    for place, name in enumerate(header):
-        is_number = place < len(header) - words
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
-    for rows in sections:
-        for row in rows:
-            table.add_row(*map(escape, row))
-        table.add_section()
-    console.print(table)
-    console.print()
+    """Print a table of tasks; all columns hold numbers but the first and the last ``num_texts``."""
+    if any(sections):
+        columns = ["task", *header]
+        print_table(columns, *sections, title=title, numbers=range(1, len(columns) - num_texts))
 
 
 def _numbers(values: Iterable[int]) -> list[str]:

@@ -1,16 +1,11 @@
-"""What a run needs and costs, as tables that fit a screen of 80 columns."""
+"""Print what a run needs and costs, as tables that fit a screen of 80 columns."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
-
-from clinprompt.cli.screen import console
+from clinprompt.cli.screen import print_json, print_table, say
 
 if TYPE_CHECKING:
     from clinprompt.jobs.planning.estimates import Phase
@@ -20,13 +15,14 @@ Rows = Sequence[Sequence[str]]
 
 
 def show_plan(plan: "Plan", *, as_json: bool) -> None:
-    """Print a plan, and how to come by what it lacks."""
+    """Print a plan, and how to get what is missing."""
     if as_json:
-        print(json.dumps(asdict(plan), indent=2, ensure_ascii=False))
+        print_json(asdict(plan))
         return
-    _say(
+    say(
         f"{plan.name}: suite {plan.suite}, prompts of {plan.length} positions, rank {plan.rank}, "
-        f"{plan.dtype}. Nothing is loaded or trained.\n"
+        f"{plan.dtype}. Nothing is loaded or trained.\n",
+        wraps=True,
     )
     known = [(one, one.costs) for one in plan.backbones if one.costs]
     _show_backbones(plan.backbones)
@@ -47,7 +43,7 @@ def _show_backbones(backbones: Sequence["BackbonePlan"]) -> None:
         for one in backbones
     ]
     _table(
-        "Backbones; GB of weights, GB to train prompts, GB to train LoRA (estimated)",
+        "Backbones (L layers of size H); estimated GB: weights, to train prompts, LoRA",
         ["backbone", "here", "L", "H", "params", "weights", "prompts", "LoRA"],
         rows,
     )
@@ -75,7 +71,7 @@ def _show_numbers(known: Sequence[tuple["BackbonePlan", "Costs"]]) -> None:
         if any(costs.numbers[method] for _, costs in known)
     ]
     header = ["method", *(one.name.rpartition("/")[2] for one, _ in known)]
-    _table("Numbers trained, and their share of the backbone's", header, rows)
+    _table("Trained numbers, and their share of the backbone's numbers", header, rows)
 
 
 def _share(numbers: int, one: "BackbonePlan") -> str:
@@ -86,12 +82,12 @@ def _share(numbers: int, one: "BackbonePlan") -> str:
 def _show_work(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") -> None:
     rows = list(chain.from_iterable(_work(one, costs, plan.rate) for one, costs in known))
     _table(
-        "Work, rows counted at their length limits",
+        "Work, if every row has the maximal length",
         ["phase (cells)", "steps", "M tokens", "PFLOP", "time"],
         rows,
     )
-    how = "measured here" if plan.rate_is_measured else "as given"
-    _say(f"Times are at {plan.rate / 1e12:,.3g} TFLOP/s ({how}), if all of it is used.\n")
+    how = "measured on this machine" if plan.rate_is_measured else "as given"
+    say(f"Times are those of {plan.rate / 1e12:,.3g} TFLOP/s ({how}), fully used.\n", wraps=True)
 
 
 def _work(one: "BackbonePlan", costs: "Costs", rate: float) -> Iterator[list[str]]:
@@ -114,23 +110,23 @@ def _phase(phase: "Phase", rate: float) -> list[str]:
 
 def _show_tasks(tasks: Sequence["TaskPlan"]) -> None:
     rows = [[task.name, task.role, task.type, task.status] for task in tasks]
-    _table("Data", ["task", "role", "type", "data"], rows, words=3)
+    _table("Data", ["task", "role", "type", "data"], rows, num_texts=3)
 
 
 def _show_remedies(plan: "Plan") -> None:
-    lacking = [one for one in plan.backbones if not one.is_there]
+    missing = [one for one in plan.backbones if not one.is_there]
     open_tasks = [task.name for task in plan.tasks if task.status == "missing"]
     gated = [task for task in plan.tasks if task.status == "gated"]
-    if not (lacking or open_tasks or gated):
-        _say("Everything that the run needs is here.")
-    for one in lacking:
-        _say(f"- {one.remedy}")
+    if not (missing or open_tasks or gated):
+        say("Everything that the run needs is here.", wraps=True)
+    for one in missing:
+        say(f"- {one.remedy}", wraps=True)
     if open_tasks:
-        _say(f"- open data: clinprompt tasks fetch {' '.join(open_tasks)}")
+        say(f"- open data: clinprompt tasks fetch {' '.join(open_tasks)}", wraps=True)
     for remedy, names in _by_remedy(gated).items():
-        _say(f"- {', '.join(names)}: {remedy}")
-    for lack in plan.missing:
-        _say(f"- suite {plan.suite}: {lack}")
+        say(f"- {', '.join(names)}: {remedy}", wraps=True)
+    for gap in plan.missing:
+        say(f"- suite {plan.suite}: {gap}", wraps=True)
 
 
 def _by_remedy(tasks: Iterable["TaskPlan"]) -> dict[str, list[str]]:
@@ -140,22 +136,9 @@ def _by_remedy(tasks: Iterable["TaskPlan"]) -> dict[str, list[str]]:
     return found
 
 
-def _table(title: str, header: Sequence[str], rows: Rows, *, words: int = 0) -> None:
-    """Print a table; all columns but the first and ``words`` at the end hold numbers."""
-    table = Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
-    for place, name in enumerate(header):
-        is_number = 0 < place < len(header) - words
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
-    console.print()
-
-
-def _say(text: str) -> None:
-    console.print(text, markup=False, highlight=False)
+def _table(title: str, header: Sequence[str], rows: Rows, *, num_texts: int = 0) -> None:
+    """Print a table; all columns hold numbers but the first and the last ``num_texts``."""
+    print_table(header, rows, title=title, numbers=range(1, len(header) - num_texts))
 
 
 def _gigabytes(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Commands that train, score and annotate."""
+"""Commands that train prompts, score them and annotate notes with them."""
 
 import shlex
 from pathlib import Path
@@ -14,124 +14,139 @@ from clinprompt.cli.screen import (
     Mirror,
     Out,
     Overrides,
+    Task,
     console,
     print_table,
-    reporter_of,
+    say,
+    shown_progress,
 )
 
 if TYPE_CHECKING:
+    from clinprompt.evaluation.report.score_tables import Table
     from clinprompt.settings.run import RunConfig
+
+SavedPrompt = Annotated[Path, typer.Argument(help="Folder of a saved prompt.")]
+Backbone = Annotated[
+    str, typer.Option(help="Name or folder of a backbone, if not the one that the prompt names.")
+]
 
 
 def compare(
-    config: Annotated[Path, typer.Argument(help="TOML file, for instance configs/open21.toml.")],
+    config: Annotated[Path, typer.Argument(help="TOML file, for example configs/open21.toml.")],
     budget: Annotated[
-        str, typer.Option(help="Stop in time, with a balanced part: 90s, 30m, 2h.")
+        str,
+        typer.Option(
+            help="Stop after this time (90s, 30m, 2h), with equally many results of each method."
+        ),
     ] = "",
     out: Out = None,
     mirror: Mirror = None,
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what it needs, and what it costs.")
+        bool, typer.Option("--dry-run", help="Only print what it needs and what it costs.")
     ] = False,
     rate: Annotated[
         float | None,
-        typer.Option(min=1e-6, help="With --dry-run: TFLOP/s of the machine; else measured here."),
+        typer.Option(
+            min=1e-6,
+            help="With --dry-run: TFLOP/s of the machine. By default measured on this one.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare methods on a grid of targets, shots and seeds, from teachers to the report.
+    """Compare methods on target tasks, numbers of shots and seeds, and write a report.
 
-    The same call goes on where it was stopped. Several calls, on one machine or on several over a
-    shared folder, fill one grid together.
+    The same command continues a run that was stopped. Several processes can share the work, on one
+    machine or on several that share the folder.
     """
     from clinprompt.jobs.comparison.compare import seconds_of
     from clinprompt.runs.suite_data import find_mirror
 
     settings = _settings(config, overrides)
     if dry_run:
-        _tell_plan(settings, mirror, rate=rate, as_json=as_json)
+        _print_plan(settings, mirror, rate=rate, as_json=as_json)
         return
-    _need_dry_run({"--rate": rate is not None, "--json": as_json})
+    _require_dry_run({"--rate": rate is not None, "--json": as_json})
     seconds = seconds_of(budget) if budget else None
-    command = _repeat(["compare", _shown(config)], mirror or find_mirror(None), overrides)
+    command = _command_line(["compare", _shown(config)], mirror or find_mirror(None), overrides)
     _compare(settings, out or Path("runs") / settings.name, mirror, command, seconds)
 
 
 def search(
-    config: Annotated[Path, typer.Argument(help="TOML file with a section [search].")],
+    config: Annotated[Path, typer.Argument(help="TOML file with a section 'search'.")],
     out: Out = None,
     mirror: Mirror = None,
     overrides: Overrides = None,
 ) -> None:
-    """Search the settings of each method on held-back tasks, with equally many trials each."""
+    """Find the best settings of each method on held-out tasks, with equally many trials each."""
     from clinprompt.jobs.comparison.search import search as make_trials
 
     settings = _settings(config, overrides)
     folder = out or Path("runs") / f"{settings.name}-search"
-    with reporter_of(folder) as reporter:
+    with shown_progress(folder) as reporter:
         table = make_trials(folder, settings, mirror=mirror, reporter=reporter)
-    print_table(table.header, table.rows, title=table.title, note=table.note)
+    _print(table)
 
 
 def quickstart(out: Out = None, overrides: Overrides = None) -> None:
-    """Walk the whole road on made-up notes: no download, nothing private, ten minutes or so."""
+    """Run all steps on made-up notes: no download, no private data, about ten minutes."""
     from importlib.resources import files
 
     path = Path(str(files("clinprompt.jobs"))) / "practice.toml"
     settings = _settings(path, overrides)
-    command = _repeat(["quickstart"], None, overrides)
+    command = _command_line(["quickstart"], None, overrides)
     _compare(settings, out or Path("runs") / settings.name, None, command)
 
 
 def tune(
-    task: Annotated[str, typer.Argument(help="Task name, or a folder with a card.toml.")],
+    task: Task,
     out: Out = None,
     config: Config = None,
     mirror: Mirror = None,
     overrides: Overrides = None,
 ) -> None:
-    """Train a prompt of one task's own on its training rows (prompt tuning)."""
+    """Train a prompt on the training records of one task (prompt tuning)."""
     from clinprompt.jobs.tune import tune_task
 
     folder = out or Path("runs") / f"tune-{Path(task).name}"
     settings = _settings(config, overrides, name="tune")
-    with reporter_of(folder) as reporter:
+    with shown_progress(folder) as reporter:
         saved = tune_task(folder, task, settings, mirror=mirror, reporter=reporter)
-    console.print(f"prompt: {saved}", markup=False, soft_wrap=True)
+    say(f"prompt: {saved}")
 
 
 def distill(
-    config: Annotated[Path, typer.Argument(help="TOML file that names a suite.")],
+    config: Annotated[Path, typer.Argument(help="TOML file that names a suite of tasks.")],
     out: Out = None,
     mirror: Mirror = None,
     overrides: Overrides = None,
 ) -> None:
-    """Train the teachers of a suite's sources and distill them into one metaprompt."""
+    """Train a teacher for each source task of a suite, and distill them into one metaprompt."""
     from clinprompt.jobs.distill import distill_suite
 
     settings = _settings(config, overrides)
     folder = out or Path("runs") / settings.name
-    with reporter_of(folder) as reporter:
+    with shown_progress(folder) as reporter:
         saved = distill_suite(folder, settings, mirror=mirror, reporter=reporter)
-    console.print(f"metaprompt: {saved}", markup=False, soft_wrap=True)
+    say(f"metaprompt: {saved}")
 
 
 def adapt(
-    task: Annotated[str, typer.Argument(help="Task name, or a folder with a card.toml.")],
+    task: Task,
     metaprompt: Annotated[
-        str, typer.Option(help="Folder that 'distill' saved; the package's own if not given.")
+        str, typer.Option(help="Folder that 'distill' saved. By default the package's metaprompt.")
     ] = "shipped",
-    shots: Annotated[int, typer.Option(min=1, help="How many training examples.")] = 64,
+    shots: Annotated[int, typer.Option(min=1, help="Number of training examples.")] = 64,
     factors_only: Annotated[
-        bool, typer.Option("--factors-only", help="Train P·R + R·H numbers, nothing shared.")
+        bool,
+        typer.Option("--factors-only", help="Train only the task's factors: far fewer numbers."),
     ] = False,
     out: Out = None,
     config: Config = None,
     mirror: Mirror = None,
     overrides: Overrides = None,
 ) -> None:
-    """Fit a metaprompt to a new task from a few examples."""
+    """Adapt a metaprompt to a new task with a few examples."""
     from clinprompt.jobs.adapt import adapt_task, settings_of
     from clinprompt.methods.check_methods import check_methods
     from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
@@ -145,7 +160,7 @@ def adapt(
     else:
         values = settings_of(metaprompt) | {"name": "adapt"}
         settings = check_methods(check_config(values, source="settings", overrides=overrides or ()))
-    with reporter_of(folder) as reporter:
+    with shown_progress(folder) as reporter:
         saved = adapt_task(
             folder,
             load_apart(find_card(task), mirror),
@@ -154,20 +169,22 @@ def adapt(
             shots=shots,
             reporter=reporter,
         )
-    console.print(f"prompt: {saved}", markup=False, soft_wrap=True)
+    say(f"prompt: {saved}")
 
 
 def evaluate(
-    prompt: Annotated[Path, typer.Argument(help="Folder of a saved prompt.")],
-    task: Annotated[str, typer.Option(help="Another task than the prompt's own.")] = "",
-    rows: Annotated[int, typer.Option(min=1, help="Test rows at most.")] = 200,
+    prompt: SavedPrompt,
+    task: Annotated[
+        str, typer.Option(help="Name or folder of a task, if not the one that the prompt is for.")
+    ] = "",
+    rows: Annotated[int, typer.Option(min=1, help="Maximal number of test records.")] = 200,
     mirror: Mirror = None,
-    backbone: Annotated[str, typer.Option(help="Another backbone than the prompt's own.")] = "",
+    backbone: Backbone = "",
     device: Device = "auto",
     allow_backbone: AllowBackbone = False,
     as_json: Json = False,
 ) -> None:
-    """Score a saved prompt on a task's test rows, with a 95 % interval."""
+    """Score a saved prompt on test records, with a 95 % confidence interval."""
     from clinprompt.jobs.annotate import open_annotator
     from clinprompt.jobs.evaluate import evaluate_prompt
 
@@ -178,21 +195,20 @@ def evaluate(
     if as_json:
         console.print_json(cell.model_dump_json())
         return
-    console.print(
-        f"{cell.target}: {cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}] on {cell.num_rows} "
-        f"rows ({cell.scorer}; {cell.method})",
-        highlight=False,
-    )
+    score = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
+    say(f"{cell.target}: {score} on {cell.num_rows} rows ({cell.scorer}; {cell.method})")
 
 
 def predict(
-    prompt: Annotated[Path, typer.Argument(help="Folder of a saved prompt.")],
-    notes: Annotated[Path, typer.Argument(help="JSON Lines: one object with text a line.")],
-    output: Annotated[Path, typer.Argument(help="JSON Lines file to write, or brat folder.")],
+    prompt: SavedPrompt,
+    notes: Annotated[
+        Path, typer.Argument(help='JSON Lines file with an object for each note: {"text": ...}.')
+    ],
+    output: Annotated[Path, typer.Argument(help="JSON Lines file or brat folder to write.")],
     form: Annotated[
-        str, typer.Option("--format", help="jsonl, or brat: a folder with two files a note.")
+        str, typer.Option("--format", help="jsonl, or brat: a folder with two files for each note.")
     ] = "jsonl",
-    backbone: Annotated[str, typer.Option(help="Another backbone than the prompt's own.")] = "",
+    backbone: Backbone = "",
     device: Device = "auto",
     allow_backbone: AllowBackbone = False,
 ) -> None:
@@ -204,11 +220,10 @@ def predict(
         prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
     )
     count = annotate_file(annotator, notes, output, form=known_form)
-    done = f"{count} notes annotated for {annotator.card.name}: {output}"
-    console.print(done, markup=False, soft_wrap=True)
+    say(f"{count} notes annotated for {annotator.card.name}: {output}")
 
 
-def _tell_plan(
+def _print_plan(
     settings: "RunConfig", mirror: Path | None, *, rate: float | None, as_json: bool
 ) -> None:
     from clinprompt.cli.plan_tables import show_plan
@@ -218,7 +233,7 @@ def _tell_plan(
     show_plan(dry_run(settings, mirror, rate=operations), as_json=as_json)
 
 
-def _need_dry_run(given: dict[str, bool]) -> None:
+def _require_dry_run(given: dict[str, bool]) -> None:
     from clinprompt.errors import SettingError
 
     if lone := [name for name, is_given in given.items() if is_given]:
@@ -234,7 +249,7 @@ def _compare(
 ) -> None:
     from clinprompt.jobs.comparison.compare import Budget, compare
 
-    with reporter_of(folder) as reporter:
+    with shown_progress(folder) as reporter:
         outcome = compare(
             folder,
             settings,
@@ -244,16 +259,21 @@ def _compare(
             budget=Budget(seconds),
         )
     for table in outcome.tables:
-        print_table(table.header, table.rows, title=table.title, note=table.note)
+        _print(table)
     done = f"{len(outcome.cells)} results"
     if outcome.num_missing:
         done += f", {outcome.num_missing} still missing"
     if outcome.cells:
         done += f"; report: {folder / 'report' / 'report.html'}"
-    console.print(done, markup=False, soft_wrap=True)
+    say(done)
+
+
+def _print(table: "Table") -> None:
+    print_table(table.header, table.rows, title=table.title, note=table.note)
 
 
 def _shown(config: Path) -> str:
+    """Return a config's path without the user's own folders."""
     return config.name if config.is_absolute() else str(config)
 
 
@@ -267,7 +287,7 @@ def _settings(config: Path | None, overrides: list[str] | None, *, name: str = "
     return check_methods(check_config(values, source="settings", overrides=overrides or ()))
 
 
-def _repeat(command: list[str], mirror: Path | None, overrides: list[str] | None) -> str:
+def _command_line(command: list[str], mirror: Path | None, overrides: list[str] | None) -> str:
     """Return the command that repeats a run, without the user's own paths."""
     changed = [word for override in overrides or () for word in ("--set", override)]
     return shlex.join(

@@ -1,9 +1,9 @@
-"""What every command shares: its options, its screen, its tables, its progress."""
+"""Print to the terminal: tables, examples, progress; and the options that commands share."""
 
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,139 +15,170 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
+    TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from clinprompt.tasks.records import Example
-    from clinprompt.training.progress import Reporter
 
 console = Console()
 complaints = Console(stderr=True)
-_MOST_LINES = 40  # of an example's input
-_LINES_OF_END = 15  # kept at either end of a longer one
+_MAX_LINES = 40  # of an example's input
+_LINES_AT_EACH_END = 15  # kept of a longer input
 
 Mirror = Annotated[
     Path | None,
-    typer.Option(help="Folder with one folder a data set. [env: CLINPROMPT_MIRROR]"),
+    typer.Option(
+        help="Folder of the data, with a folder for each data set. By default $CLINPROMPT_MIRROR."
+    ),
 ]
-Out = Annotated[Path | None, typer.Option(help="Run folder; an unfinished run there goes on.")]
-Config = Annotated[Path | None, typer.Option(help="TOML file with settings.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+Task = Annotated[str, typer.Argument(help="Name of a task, or a folder with a card.toml.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the run; an unfinished run in it is continued.")
+]
+Config = Annotated[Path | None, typer.Option(help="TOML file with the settings.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a setting: section.key=value. Repeatable.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1 ...")]
 AllowBackbone = Annotated[
     bool, typer.Option("--allow-backbone", help="Use a prompt on a backbone it was not trained on.")
 ]
 
 
 @contextmanager
-def reporter_of(folder: Path) -> Iterator["Reporter"]:
-    """Show progress; on Ctrl-C, say how to go on."""
-    from clinprompt.training.progress import Bar
-
+def shown_progress(folder: Path) -> Iterator["Bar"]:
+    """Yield a progress bar for training in a folder; on Ctrl-C, print how to continue."""
     try:
-        with Bar(console) as bar:
+        with training_bar() as bar:
             yield bar
     except KeyboardInterrupt:
         typed = sys.argv[1:]
         named = any(word.partition("=")[0] == "--out" for word in typed)
         again = shlex.join(["clinprompt", *typed, *([] if named else ["--out", str(folder)])])
-        complaints.print(
-            f"stopped; what is finished is in {folder}. Go on with: {again}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(f"stopped; finished work is in {folder}. Continue with: {again}", screen=complaints)
         raise typer.Exit(130) from None
 
 
-class DownloadBar:
-    """A bar for the file that comes in: bytes and speed."""
+def training_bar() -> "Bar":
+    """Return a bar that shows steps, loss, tokens per second and the time left."""
+    columns = MofNCompleteColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn()
+    return Bar(console, *columns)
 
-    def __init__(self, screen: Console) -> None:
+
+def download_bar(screen: Console = complaints) -> "Bar":
+    """Return a bar that shows the bytes and the speed of a download."""
+    return Bar(screen, DownloadColumn(), TransferSpeedColumn())
+
+
+class Bar:
+    """One line that shows the progress of the current phase or file; see the ``columns``."""
+
+    def __init__(self, screen: Console, *columns: ProgressColumn) -> None:
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<44}", markup=False),
             BarColumn(bar_width=24),
-            DownloadColumn(),
-            TransferSpeedColumn(),
+            *columns,
             console=screen,
             transient=True,
         )
-        self._file: TaskID | None = None
+        self._current: TaskID | None = None
 
-    def __enter__(self) -> "DownloadBar":
+    def __enter__(self) -> "Bar":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
+        if self._current is not None:
             self._bar.stop()
 
-    def begin(self, what: str, *, total: int | None, done: int) -> None:
-        """Start on a file of ``total`` bytes, ``done`` of which are here."""
-        if self._file is None:
-            self._bar.start()  # not before: a bar that shows nothing leaves an empty line
+    def begin(self, what: str, *, total: int | None, done: int = 0) -> None:
+        """Start a phase or file of ``total`` steps or bytes, of which ``done`` are finished."""
+        if self._current is None:
+            self._bar.start()  # not earlier: a bar without a phase prints an empty line
         else:
-            self._bar.remove_task(self._file)
-        self._file = self._bar.add_task(what, total=total, completed=done)
+            self._bar.remove_task(self._current)
+        self._current = self._bar.add_task(what, total=total, completed=done, state="")
 
-    def advance(self, num_bytes: int) -> None:
-        """Count bytes that came."""
-        assert self._file is not None
-        self._bar.update(self._file, advance=num_bytes)
+    def advance(
+        self, num_bytes: int = 1, *, loss: float | None = None, tokens_per_second: float = 0.0
+    ) -> None:
+        """Count the bytes that arrived, or one training step with its loss and speed."""
+        assert self._current is not None
+        state = "" if loss is None else f"loss {loss:.3f}  {tokens_per_second:.0f} tok/s"
+        self._bar.update(self._current, advance=num_bytes, state=state)
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(message, highlight=False, markup=False, soft_wrap=True)
+        say(message, screen=self._bar.console)
+
+
+def say(message: str, *, screen: Console = console, style: str = "", wraps: bool = False) -> None:
+    """Print plain text, without markup and colored numbers; ``wraps`` breaks long lines."""
+    screen.print(message, style=style, markup=False, highlight=False, soft_wrap=not wraps)
 
 
 def show_examples(examples: Sequence["Example"], *, whole: bool = False) -> None:
-    """Print examples: what the model reads, what it should write.
-
-    Unless ``whole``, the middle of an input of many lines is left out.
-    """
+    """Print what the model reads and should write; without ``whole``, shorten long inputs."""
     for example in examples:
         console.rule(escape(example.record.id))
         lines = [line.plain.rstrip() for line in Text(example.input).wrap(console, console.width)]
-        if not whole and len(lines) > _MOST_LINES:
-            left_out = (
-                f"... {len(lines) - 2 * _LINES_OF_END} lines left out; --whole shows them ..."
-            )
-            lines = [*lines[:_LINES_OF_END], left_out, *lines[-_LINES_OF_END:]]
+        if not whole and len(lines) > _MAX_LINES:
+            num_left_out = len(lines) - 2 * _LINES_AT_EACH_END
+            left_out = f"... {num_left_out} lines left out; --whole shows them ..."
+            lines = [*lines[:_LINES_AT_EACH_END], left_out, *lines[-_LINES_AT_EACH_END:]]
         console.print("\n".join(lines), style="dim", end=" ", markup=False, highlight=False)
         console.print(example.target, style="green", markup=False, highlight=False)
 
 
 def print_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", note: str = ""
+    header: Sequence[str],
+    *sections: Sequence[Sequence[str]],
+    title: str = "",
+    note: str = "",
+    numbers: Container[int] = (),
 ) -> None:
-    """Print a table that folds its words where the screen is narrow."""
-    columns = [Column(name, overflow="fold") for name in header]
+    """Print a table, with a line between sections; long words are folded on a narrow screen.
+
+    The columns whose index is in ``numbers`` are aligned to the right.
+    """
     table = Table(
-        *columns,
         title=title,
         title_justify="left",
         caption=note,
         caption_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
     )
-    for row in rows:
-        table.add_row(*map(escape, row))
+    for place, name in enumerate(header):
+        table.add_column(name, justify="right" if place in numbers else "left", overflow="fold")
+    for rows in sections:
+        for row in rows:
+            table.add_row(*map(escape, row))
+        table.add_section()
     console.print(table)
     console.print()
 
 
-def show_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print rows of values, as a table or as JSON."""
+def print_json(values: object) -> None:
+    """Print plain values as JSON."""
+    print(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def print_records(records: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print records of the same keys, as a table or as JSON."""
     if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-    elif rows:
-        print_table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
+        print_json(records)
+    elif records:
+        print_table(list(records[0]), [[str(v) for v in one.values()] for one in records])

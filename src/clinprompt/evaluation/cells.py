@@ -1,8 +1,8 @@
-"""Keep results as cells, one line of JSON each. Knows nothing of how a score came about.
+"""Store results as cells, one line of JSON each. Knows nothing about how scores are computed.
 
-A *cell* is one method on one target task at one number of shots with one seed, on one backbone. A
-line counts once it ends in a newline, so a run that was killed while writing loses at most the cell
-that it was writing.
+A *cell* is the result of one method on one target task with one number of shots and one seed, on
+one backbone. Only lines that end in a newline count, so a run that is killed while writing loses at
+most the cell that it was writing.
 """
 
 from collections.abc import Iterable
@@ -18,16 +18,16 @@ CellKey = tuple[str, str, str, Shots, int]
 
 
 class Cell(BaseModel):
-    """One result. Scores and shares run from 0 to 1; ``shots`` is 0 for zero-shot.
+    """One result. Scores and shares are between 0 and 1; ``shots`` is 0 for zero-shot.
 
-    ``num_examples`` training rows were seen: fewer than ``shots`` where the task has no more.
+    ``num_examples`` is the number of training rows, less than ``shots`` if the task has fewer.
     ``unparseable`` is a share of rows, ``ungrounded`` of mentions or links, ``truncated`` of rows
-    whose input was cut. ``detectable`` is the least difference from another score on as many rows
-    that would be significant. ``extra`` holds further metrics by name (partial F1, exact match).
-    ``statistics`` [N, S] are what the metric sums over the N test rows (see ``metrics``), and
-    ``row_digest`` tells which rows they are: cells of one digest can be compared row by row.
-    ``is_ablation`` tells that a variant (METHOD@VARIANT) is held against its plain form only.
-    ``peak_bytes`` is the most memory that the process held meanwhile (0: not known).
+    whose input was cut. ``detectable`` is the smallest difference between two scores on this many
+    rows that would be significant. ``extra`` holds more metrics by name (partial F1, exact match).
+    ``statistics`` [N, S] are the values that the metric sums over the N test rows (see
+    ``metrics``). ``row_digest`` identifies these rows: cells with the same digest can be compared
+    row by row. ``is_ablation`` marks a variant (METHOD@VARIANT) that is compared only with its
+    plain form. ``peak_bytes`` is the peak memory of the process (0: not known).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -62,17 +62,17 @@ class Cell(BaseModel):
     statistics: tuple[tuple[float, ...], ...] = ()
 
     def key(self) -> CellKey:
-        """Return what tells this cell from every other: backbone, target, method, shots, seed."""
+        """Return what identifies this cell: backbone, target, method, shots, seed."""
         return (self.backbone, self.target, self.method, self.shots, self.seed)
 
 
 def cell_name(target: str, method: str, shots: Shots, seed: int) -> str:
-    """Return a cell's name within its backbone, which may become a path."""
+    """Return the name of a cell within its backbone; it is also a path."""
     return f"{target}/{method}-k{shots}-seed{seed}"
 
 
 def shots_order(shots: Shots) -> float:
-    """Return what shots are sorted by: ``all`` comes last."""
+    """Return a sort key for shots: ``all`` comes last."""
     return float("inf") if shots == "all" else shots
 
 
@@ -84,25 +84,25 @@ def shots_name(shots: Shots) -> str:
 
 
 def append_cell(path: Path, cell: Cell) -> None:
-    """Add one cell durably, in place of a half-written last line if there is one.
+    """Append one cell and wait until it is on the disk; an incomplete last line is replaced.
 
     Raises:
-        RunError: the disk is full or the place cannot be written.
+        RunError: the disk is full or the folder is not writable.
     """
     append_line(path, cell.model_dump_json())
 
 
 def read_cells(path: Path) -> list[Cell]:
-    """Read every cell in order; a missing file has none, a half-written last line is left out.
+    """Read all cells in order, without an incomplete last line; a missing file has no cells.
 
-    Where two lines have one key, the later one counts: it was written by a later run.
+    If two lines have the same key, the last one counts: a later run wrote it.
 
     Raises:
-        DataError: a whole line is not a cell.
+        DataError: a complete line is not a cell.
     """
     if not path.exists():
         return []
-    *lines, _half_written = path.read_bytes().split(b"\n")
+    *lines, _incomplete = path.read_bytes().split(b"\n")
     cells: dict[CellKey, Cell] = {}
     for number, line in enumerate(lines, start=1):
         try:
@@ -119,7 +119,7 @@ def read_cells(path: Path) -> list[Cell]:
 
 
 def by_backbone(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
-    """Return the cells of each backbone, in order of appearance."""
+    """Return the cells by backbone, in order of appearance."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.backbone, []).append(cell)

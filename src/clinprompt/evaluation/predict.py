@@ -1,4 +1,4 @@
-"""Answer examples with a frozen backbone, under prompts or without. Knows nothing of training.
+"""Answer examples with a frozen backbone, with or without prompts. Knows nothing about training.
 
 Axes: B rows of a batch, K tasks.
 """
@@ -19,7 +19,7 @@ from clinprompt.tasks.records import Answer, Example
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer to one example: parsed, as text, and whether its input had to be cut."""
+    """The answer to one example, parsed and as text, and whether the input was cut."""
 
     example: Example
     answer: Answer
@@ -36,16 +36,16 @@ def predict(
     tasks: Mapping[str, int] | None = None,
     bank: Bank,
 ) -> list[Prediction]:
-    """Answer examples of any mixture of tasks, in the order given; long ones part by part.
+    """Answer examples of any mixture of tasks, in the given order; long inputs part by part.
 
-    Closed label sets are scored by likelihood, everything else is decoded greedily. ``bank``
-    holds the prompts of K tasks; ``tasks`` tells which of them an example's task uses.
+    Closed label sets are scored by likelihood, everything else is decoded greedily. ``bank`` holds
+    the prompts of K tasks; ``tasks`` maps the name of a task to its prompt (default: the first).
     """
     split = [parts_of(cards[example.task], _unanswered(example), encoder) for example in examples]
-    asked = [part for parts in split for part in parts.examples]
+    inputs = [part for parts in split for part in parts.examples]
     numbers = tasks or {}
-    rows = [encoder.encode(part, numbers.get(part.task, 0)) for part in asked]
-    answered = zip(asked, rows, _texts(backbone, encoder, asked, rows, bank), strict=True)
+    rows = [encoder.encode(part, numbers.get(part.task, 0)) for part in inputs]
+    answered = zip(inputs, rows, _texts(backbone, encoder, inputs, rows, bank), strict=True)
     return [
         _joined(cards[example.task], example, parts, list(islice(answered, len(parts.examples))))
         for example, parts in zip(examples, split, strict=True)
@@ -53,7 +53,7 @@ def predict(
 
 
 def _unanswered(example: Example) -> Example:
-    """Return an example whose record tells nothing of its answer, so that no cut can."""
+    """Return an example without its answer, so that the way its input is split cannot reveal it."""
     return replace(example, record=replace(example.record, answer=None), target=None)
 
 
@@ -76,7 +76,7 @@ def _texts(
     rows: Sequence[Row],
     bank: Bank,
 ) -> list[str]:
-    """Return what the model answers to each row, in order."""
+    """Return the text that the model answers to each row, in order."""
     texts = [""] * len(rows)
     for is_closed, answer in ((True, _choose), (False, _write)):
         wanted = [i for i, example in enumerate(examples) if bool(example.choices) == is_closed]

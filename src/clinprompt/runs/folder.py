@@ -11,7 +11,7 @@ from clinprompt.errors import RunError
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 
-CLAIMS = "claims"  # the file by which processes share a run
+CLAIMS = "claims"  # the folder of lock files by which processes share a run
 _MAY_CHANGE = {"compare", "device", "variants", "search"}
 _OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
 _RESULTS = ("cells.jsonl", "search.jsonl")

@@ -76,7 +76,7 @@ class Workspace:
 
     def finish(self, made: Mapping[str, Artifact]) -> None:
         """Record the artifacts that are finished, by name, all at once."""
-        with locked(self.folder, wait=True):
+        with locked(self.folder / ".lock", wait=True):
             self.refresh()
             self.finished |= {name: one.manifest.content_hash for name, one in made.items()}
             text = json.dumps(self.finished, indent=2) + "\n"

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from upstream_site import COMMIT, REPOSITORY, Site, serve
 
-from clinprompt.cli.screen import DownloadBar
+from clinprompt.cli.screen import download_bar
 from clinprompt.errors import DataError, RunError, SettingError
 from clinprompt.jobs.fetch import choose_cards, fetch_cards
 from clinprompt.runs.suite_data import find_mirror
@@ -36,7 +36,7 @@ def told():
 
 @pytest.fixture
 def route(site, told):
-    with DownloadBar(told) as bar:
+    with download_bar(told) as bar:
         yield DownloadSource(bar, site.url, site.url, lambda _: None)
 
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_had_is_named_and_the_rest_fetched(site, route, tmp_path)
 
 def test_what_is_not_public_is_told_before_the_network_fails(site, told, tmp_path):
     access = card("gated", access="sign the agreement of its authors", paths=("x.zip", "y.zip"))
-    with DownloadBar(told) as bar:
+    with download_bar(told) as bar:
         nowhere = DownloadSource(bar, "http://127.0.0.1:9", "http://127.0.0.1:9", lambda _: None)
         with pytest.raises(RunError, match="cannot be reached"):
             fetch_cards([card("open"), access], nowhere, folder=tmp_path)

@@ -1,4 +1,4 @@
-"""Lay comparisons of methods out as tables of strings. Knows nothing of cells' files or figures."""
+"""Lay out comparisons of methods as tables of strings. Knows nothing about files or figures."""
 
 from collections.abc import Iterable, Sequence
 
@@ -33,17 +33,17 @@ from clinprompt.settings.groups import Shots, split_method
 
 _SEED = 1  # the same cells give the same tables
 _TEST_NOTE = (
-    "Score less that of {reference} on the same test rows. Brackets: 95 % paired bootstrap. p: "
-    f"paired permutation test ({NUM_SWAPS:,} draws; rows swapped, all seeds of a row together), "
-    "corrected by Holm's rule, means among each other ({num_means}) and single targets "
-    "({num_single})."
+    "Score minus the score of {reference} on the same test rows. Brackets: 95 % interval, paired "
+    f"bootstrap. p: paired permutation test ({NUM_SWAPS:,} draws that swap rows, all seeds of a "
+    "row together), with Holm's correction for {num_means} means and for {num_single} single "
+    "targets."
 )
 
 
 def comparison_tables(summaries: Summaries, references: Sequence[str]) -> list[Table]:
     """Return differences to the references, ranks and ablations of one backbone, by shots.
 
-    Without statistics by row, as in results kept by earlier versions, only ranks are told.
+    Cells without statistics by row, from earlier versions, only have ranks.
     """
     generator = np.random.default_rng(_SEED)
     main = without_ablations(summaries)
@@ -60,7 +60,7 @@ def comparison_tables(summaries: Summaries, references: Sequence[str]) -> list[T
 def type_tables(summaries: Summaries) -> list[Table]:
     """Return the means over the targets of each task type, a table for each number of shots.
 
-    There are none where every type has one target: the scores say the same.
+    There is no table if every type has one target, because it would repeat the scores.
     """
     main = without_ablations(summaries)
     return [
@@ -71,7 +71,7 @@ def type_tables(summaries: Summaries) -> list[Table]:
 
 
 def difference_table(comparison: Comparison, targets: Sequence[str], shots: Shots) -> Table:
-    """Return targets by methods: difference to the reference, interval, corrected p."""
+    """Return a table of targets by methods: difference, interval and corrected p-value."""
     rows = [
         [
             name,
@@ -92,8 +92,8 @@ def difference_table(comparison: Comparison, targets: Sequence[str], shots: Shot
 
 
 def rank_tables(grid: Grid, comparisons: Iterable[Comparison], shots: Shots) -> list[Table]:
-    """Return the table of mean ranks and of wins against each reference; none for one method."""
-    methods, apart = ranked(grid)
+    """Return a table of mean ranks and of wins against each reference; none for one method."""
+    methods, not_ranked = ranked(grid)
     ranks = mean_ranks(grid, methods)
     if len(methods) < 2 or not ranks:
         return []
@@ -105,23 +105,25 @@ def rank_tables(grid: Grid, comparisons: Iterable[Comparison], shots: Shots) -> 
     num_common, num_targets = len(common_targets(grid, methods)), len(targets_of(grid.values()))
     notes = [
         f"Mean rank (1 is best) over the {num_common} of {num_targets} targets that all methods "
-        "have; equal scores share their mean rank."
+        "have; equal scores get their mean rank."
     ]
-    if apart:
-        notes.append(f"Not ranked, for other seeds or test rows: {', '.join(apart)}.")
+    if not_ranked:
+        names = ", ".join(not_ranked)
+        notes.append(f"Not ranked, because their seeds or test rows differ: {names}.")
     if against:
         notes.append(
-            "Against: wins-ties-losses on targets, significant after the correction of the table "
-            "of differences; in parentheses how often the bare score is higher and lower."
+            "Against: wins-ties-losses on targets; wins and losses are significant after the "
+            "correction in the table of differences. In parentheses: on how many targets the score "
+            "is higher and lower, without a test."
         )
     elif not any(one.scores for one in grid.values()):
-        notes.append("No tests: statistics by row were not kept.")
+        notes.append("No tests: the results have no statistics by row.")
     header = ["method", "mean rank", *(f"against {one.reference}" for one in against)]
     return [Table(f"Ranks, {shots_name(shots)}", header, rows, " ".join(notes))]
 
 
 def ablation_tables(grid: Grid, shots: Shots, generator: Generator) -> list[Table]:
-    """Return for each method with ablations a table of them beside the plain form."""
+    """Return a table for each method that has ablations, with the plain form and each of them."""
     found = ablated(grid.values())
     variants: dict[str, list[str]] = {}
     for method in methods_of(grid.values()):
@@ -144,7 +146,7 @@ def difference_text(difference: Difference | None) -> str:
 
 
 def _comparisons(grid: Grid, references: Sequence[str], generator: Generator) -> list[Comparison]:
-    """Return the methods held against each reference that is there, if rows can be compared."""
+    """Compare the methods with each reference among them, if rows can be compared."""
     methods = methods_of(grid.values())
     if len(methods) < 2 or not any(one.scores for one in grid.values()):
         return []
@@ -161,7 +163,7 @@ def _type_table(grid: Grid, shots: Shots) -> Table:
         [f"{name} ({len(targets)})", *(_type_mean(grid, targets, method) for method in methods)]
         for name, targets in types_of(grid.values()).items()
     ]
-    note = "Mean over the targets of a type (their number in parentheses), intervals as above."
+    note = "Mean over the targets of a type (their number in parentheses); intervals as above."
     return Table(f"Means by task type, {shots_name(shots)}", ["type", *methods], rows, note)
 
 
@@ -176,7 +178,7 @@ def _ablation_table(comparison: Comparison, grid: Grid, shots: Shots) -> Table:
     for method in (base, *comparison.methods):
         mean = mean_text([grid[target, method] for target in targets], len(targets))
         difference = comparison.differences.get((method, MEAN))
-        variant = method.partition("@")[2] or "as it is"
+        variant = method.partition("@")[2] or "plain"
         rows.append([variant, mean, MISSING if method == base else difference_text(difference)])
     notes = [
         _test_note(comparison, base),
@@ -202,7 +204,7 @@ def _mean_note(comparison: Comparison) -> str:
 
 
 def _left_out_note(comparison: Comparison) -> str:
-    """Return which comparisons are missing, and why, targets of one reason together."""
+    """Return which comparisons are missing and why, with targets grouped by reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for (method, target), reason in comparison.left_out.items():
         reasons.setdefault((method, reason), []).append(target)

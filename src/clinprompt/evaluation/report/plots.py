@@ -1,8 +1,9 @@
-"""Draw the figures of a report. Knows nothing of tasks, models or folders.
+"""Draw the figures of a report. Knows nothing about tasks, models or folders.
 
-matplotlib is used through its object interface, without pyplot's global state. Colors are Okabe and
-Ito's, which color-blind readers can tell apart; each method also has a marker of its own, and from
-the ninth on, where colors come again, dashes or hatches. Summaries are of one backbone.
+matplotlib is used through its object interface, without pyplot's global state. The colors are those
+of Okabe and Ito, which color-blind readers can distinguish. Each method also has its own marker;
+from the ninth method on, colors repeat with other dashes or hatches. All summaries of a figure are
+of one backbone.
 """
 
 from collections import Counter
@@ -36,11 +37,11 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
 _DASHES = ("-", "--", ":")
 _HATCHES = ("", "///", "...")
 _PANEL_WIDTH, _PANEL_HEIGHT = 4.4, 3.1  # inches
-_MOST_LABELED_CURVES = 8
+_MAX_LABELED_CURVES = 8
 
 
 def few_shot_figure(summaries: Summaries) -> Figure:
-    """Draw score against shots: one panel a target, one line a method, bars for the intervals."""
+    """Draw the score by shots: a panel for each target, a line for each method, with intervals."""
     targets, methods = targets_of(summaries.values()), methods_of(summaries.values())
     shots = all_shots(summaries)
     figure, panels = _panels(len(targets), legend_height=0.3 + 0.22 * -(-len(methods) // 4))
@@ -62,11 +63,11 @@ def few_shot_figure(summaries: Summaries) -> Figure:
 
 
 def trained_numbers_figure(summaries: Summaries) -> Figure:
-    """Draw the mean score over targets against trained numbers, for each method at its most shots.
+    """Draw the mean score over targets by trained numbers, for each method at its most shots.
 
-    Shots that are on fewer targets than others, as in a grid that is not full yet, do not count.
-    Methods that train nothing are dashed lines. A method that misses a target is left out: its mean
-    is another mean.
+    In an unfinished comparison, shots with results on fewer targets than others do not count.
+    Methods that train nothing are dashed lines. A method without results on some target is left
+    out, because its mean is over other targets.
     """
     num_targets = len(targets_of(summaries.values()))
     figure = Figure(figsize=(8.2, 4.2), layout="constrained")
@@ -91,10 +92,11 @@ def trained_numbers_figure(summaries: Summaries) -> Figure:
 
 
 def type_figure(summaries: Summaries) -> Figure | None:
-    """Draw each task type's mean score over its targets as bars, one a method, with intervals.
+    """Draw the mean score of each task type, a bar for each method, with intervals.
 
-    Methods are shown at the most shots that all have in common; those that are only zero-shot at
-    zero-shot. A method that misses a target of a type has no bar there. Nothing to draw gives None.
+    Methods are shown at the largest number of shots that all of them have, zero-shot methods at
+    zero-shot. A method without results on a target of a type has no bar there. Without common
+    shots there is no figure (None).
     """
     shots = shots_in_common(summaries)
     if not shots:
@@ -124,10 +126,11 @@ def type_figure(summaries: Summaries) -> Figure | None:
 
 
 def shots_in_common(summaries: Summaries) -> dict[str, Shots]:
-    """Return at which shots each method is shown: zero-shot if it has no other, else the most.
+    """Return the shots at which each method is shown.
 
-    The most shots are the same for all trained methods; without such shots nothing is returned.
-    Shots that have fewer results than others, as in a grid that is not full yet, do not count.
+    These are 0 for methods that are only zero-shot, and otherwise the largest number of shots that
+    all other methods have; if there is none, the result is empty. In an unfinished comparison,
+    shots with fewer results than others do not count.
     """
     by_method: dict[str, set[Shots]] = {}
     for _, method, shots in summaries:
@@ -142,19 +145,19 @@ def shots_in_common(summaries: Summaries) -> dict[str, Shots]:
 
 
 def most_shots(summaries: Summaries, method: str) -> Shots:
-    """Return the most shots at which a method has every target that it has at any."""
+    """Return the largest number of shots at which a method has the most targets."""
     filled = Counter(shots for _, name, shots in summaries if name == method)
     return max((k for k in filled if filled[k] == max(filled.values())), key=shots_order)
 
 
 def training_figure(curves: Mapping[str, Curve]) -> Figure:
-    """Draw loss against step; a curve named ``phase/name`` goes into the panel of its phase."""
+    """Draw the loss by step; a curve named ``phase/name`` is in the panel of its phase."""
     phases: dict[str, dict[str, Curve]] = {}
     for name, curve in curves.items():
         phases.setdefault(name.split("/")[0], {})[name] = curve
     figure, panels = _panels(len(phases), legend_height=0.0)
     for panel, (phase, members) in zip(panels, phases.items(), strict=True):
-        few = len(members) <= _MOST_LABELED_CURVES
+        few = len(members) <= _MAX_LABELED_CURVES
         for (name, curve), color in zip(members.items(), cycle(_COLORS), strict=False):
             _draw_curve(panel, curve, color, name.removeprefix(f"{phase}/") if few else None)
         title = phase if few else f"{phase} ({len(members)} runs)"
@@ -167,7 +170,7 @@ def training_figure(curves: Mapping[str, Curve]) -> Figure:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Return the figure as a PNG picture; the same figure gives the same bytes."""
+    """Return the figure as PNG; the same figure gives the same bytes."""
     buffer = BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=144, facecolor="white", metadata={"Software": None})
@@ -186,13 +189,13 @@ def _panels(number: int, *, legend_height: float = 0.5) -> tuple[Figure, list[Ax
 
 
 def _places(summaries: Summaries, method: str, shots: Sequence[Shots]) -> list[tuple[float, Shots]]:
-    """Return where a method is drawn at its shots: side by side with the others there."""
+    """Return the position of a method for each of its shots, next to the other methods."""
     places = []
     for place, k in enumerate(shots):
-        beside = methods_of(one for one in summaries.values() if one.shots == k)
-        if method in beside:
-            step = min(0.07, 0.7 / len(beside))
-            places.append((place + (beside.index(method) - (len(beside) - 1) / 2) * step, k))
+        methods = methods_of(one for one in summaries.values() if one.shots == k)
+        if method in methods:
+            step = min(0.07, 0.7 / len(methods))
+            places.append((place + (methods.index(method) - (len(methods) - 1) / 2) * step, k))
     return places
 
 
@@ -228,7 +231,7 @@ def _draw_trained(panel: Axes, group: Sequence[Summary], index: int, label: str)
     numbers = float(np.mean([cell.trained_numbers for one in group for cell in one.cells]))
     color = _COLORS[index % len(_COLORS)]
     if not numbers:
-        dashes = (0, (5, 2 + index % 4))  # none looks like another
+        dashes = (0, (5, 2 + index % 4))  # different for each method
         panel.axhline(value, color=color, linestyle=dashes, linewidth=1.3, label=label)
         return
     panel.errorbar(
@@ -251,7 +254,7 @@ def _draw_bars(
     index: int,
     width: float,
 ) -> None:
-    """Draw a method's bar at each place whose type it has whole."""
+    """Draw the bar of a method at each place where it has results on all targets."""
     whole = [(place, [one for one in group if one]) for place, group in groups if all(group)]
     if not whole:
         return
@@ -272,12 +275,12 @@ def _bar_style(index: int) -> dict[str, Any]:
 
 
 def _again(styles: Sequence[str], index: int) -> str:
-    """Return the style that tells a method from the earlier ones of its color."""
+    """Return a style that differs from that of earlier methods with the same color."""
     return styles[index // len(_COLORS) % len(styles)]
 
 
 def _draw_curve(panel: Axes, curve: Curve, color: str, label: str | None) -> None:
-    """Draw the raw losses faintly and their running mean, over a tenth of the run, on top."""
+    """Draw the losses faintly, and on top their running mean over a tenth of the run."""
     steps = np.array([step for step, _ in curve])
     losses = np.array([loss for _, loss in curve])
     window = max(1, len(curve) // 10)
@@ -288,7 +291,7 @@ def _draw_curve(panel: Axes, curve: Curve, color: str, label: str | None) -> Non
 
 
 def _error_bars(intervals: Sequence[tuple[float, float, float]]) -> list[list[float]]:
-    """Return what errorbar wants; an interval that misses its own value draws no bar there."""
+    """Return the lengths of error bars; an interval that does not contain its value has none."""
     below = [max(0.0, value - low) for value, low, _ in intervals]
     return [below, [max(0.0, high - value) for value, _, high in intervals]]
 

@@ -1,4 +1,4 @@
-"""Lay results out as tables of strings. Knows nothing of files, figures or how a table is shown."""
+"""Lay out results as tables of strings. Knows nothing about files, figures or output formats."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,16 +25,17 @@ MISSING = "-"
 _SEED = 0  # the same cells give the same tables
 _SCORE_NOTE = (
     "Brackets: 95 % percentile bootstrap over test rows. "
-    f"{NOT_ABOVE}: not clearly above the better of chance and majority (the interval reaches it). "
-    "Chance: random labels, no spans or links, a random training text. Majority: the most frequent "
-    "training answer, no spans or links; for positive F1 the most frequent positive label. "
-    "The mean's interval resamples each target's rows independently."
+    f"{NOT_ABOVE}: not clearly better than chance and majority (the interval includes the better "
+    "of the two). Chance: random labels, no spans or links, or the text of a random training "
+    "answer. Majority: the most frequent training answer, no spans or links; for positive F1 the "
+    "most frequent positive label. The interval of the mean resamples the rows of each target "
+    "independently."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a target gives away for free: the scores of random labels and of a constant answer."""
+    """The scores on a target without reading any text: random labels and a constant answer."""
 
     chance: float
     majority: float
@@ -42,7 +43,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A headed grid of strings with a note below it; HTML folds ``is_detail`` tables away."""
+    """A table of strings with a note below it; HTML shows ``is_detail`` tables collapsed."""
 
     title: str
     header: Sequence[str]
@@ -51,21 +52,10 @@ class Table:
     is_detail: bool = False
 
 
-def table_rows(
-    cells: Sequence[Cell], baselines: Mapping[str, Baseline]
-) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the table of targets by method and shots; the last row is the mean.
-
-    A score reads ``0.41 [0.33, 0.48]``; a ``≈`` after it says that it is not clearly above the
-    better of chance and majority. A mean over fewer than all targets says over how many.
-    """
-    return _score_rows(summarize(cells, np.random.default_rng(_SEED)), baselines)
-
-
 def score_tables(
     cells: Sequence[Cell], baselines: Mapping[str, Baseline], shown_methods: Sequence[str] = ()
 ) -> list[Table]:
-    """Return the scores, a table for each backbone and number of shots."""
+    """Return a table of scores for each backbone and number of shots."""
     tables = []
     for backbone, group in (groups := by_backbone(cells)).items():
         summaries = summarize(group, np.random.default_rng(_SEED))
@@ -76,7 +66,7 @@ def score_tables(
 def summary_tables(
     summaries: Summaries, baselines: Mapping[str, Baseline], shown_methods: Sequence[str] = ()
 ) -> list[Table]:
-    """Return the scores of one backbone, a table for each number of shots, without ablations."""
+    """Return the scores of one backbone without ablations, a table for each number of shots."""
     tables: list[Table] = []
     for shots in all_shots(summaries):
         chosen = {key: one for key, one in without_ablations(summaries).items() if key[2] == shots}
@@ -88,17 +78,17 @@ def summary_tables(
 
 
 def without_ablations(summaries: Summaries) -> dict[tuple[str, str, Shots], Summary]:
-    """Return the summaries but for variants that are held against their plain form."""
-    left_out = {
+    """Return the summaries without ablations, which are compared only with their plain form."""
+    ablations = {
         (name, shots)
         for shots in all_shots(summaries)
         for name in ablated(at_shots(summaries, shots).values())
     }
-    return {key: one for key, one in summaries.items() if key[1:] not in left_out}
+    return {key: one for key, one in summaries.items() if key[1:] not in ablations}
 
 
 def headed(tables: Iterable[Table], backbone: str, backbones: Iterable[str]) -> list[Table]:
-    """Return tables whose titles name the backbone, where there is more than one."""
+    """Return the tables with the backbone in their titles, if there are several backbones."""
     if len(list(backbones)) == 1:
         return list(tables)
     name = backbone or "backbone not recorded"
@@ -106,12 +96,12 @@ def headed(tables: Iterable[Table], backbone: str, backbones: Iterable[str]) -> 
 
 
 def cost_tables(cells: Sequence[Cell]) -> list[Table]:
-    """Return costs, rates, scorers and details of one backbone's cells."""
+    """Return the costs, error rates, scorers and details of the cells of one backbone."""
     return [_costs(cells), _rates(cells), _targets(cells), _details(cells)]
 
 
 def columns_of(cells: Sequence[Cell]) -> list[Column]:
-    """Return every (method, shots), fewest shots first, methods in order of appearance."""
+    """Return all (method, shots), fewest shots first, methods in order of appearance."""
     return _by_shots((cell.method, cell.shots) for cell in cells)
 
 
@@ -136,7 +126,7 @@ def interval_text(value: float, low: float, high: float) -> str:
 
 
 def mean_text(group: Sequence[Summary], num_targets: int) -> str:
-    """Return the mean over targets with its interval; over fewer than all, it says how many."""
+    """Return the mean over targets with its interval, and their number if some are missing."""
     if not group:
         return MISSING
     text = interval_text(*mean_over_targets(group))
@@ -146,6 +136,12 @@ def mean_text(group: Sequence[Summary], num_targets: int) -> str:
 def _score_rows(
     summaries: Summaries, baselines: Mapping[str, Baseline]
 ) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of targets by method and shots; the last row is the mean.
+
+    A score is written as ``0.41 [0.33, 0.48]``; a ``≈`` after it means that it is not clearly above
+    the better of chance and majority. If targets are missing, the mean
+    shows how many it includes.
+    """
     targets = targets_of(summaries.values())
     columns = _by_shots((one.method, one.shots) for one in summaries.values())
     rows = []
@@ -194,18 +190,18 @@ def _seed_note(summaries: Summaries) -> str:
     group = list(summaries.values())
     counts = [one.num_seeds for one in group]
     if not group or max(counts) == 1:
-        return "One seed: differences between seeds are not in the intervals."
+        return "One seed: the intervals do not include differences between seeds."
     ends = "intervals resample the test rows for all seeds at once"
     if any(one.draws is None for one in group if one.num_seeds > 1):
-        ends = "interval ends are means too where no statistics by row were kept"
+        ends = "without statistics by row, interval ends are means over seeds too"
     return (
         f"Scores are means over {_range_text(counts)} seeds, ± their standard deviation; {ends}. "
-        "Differences between seeds are not in the intervals."
+        "The intervals do not include differences between seeds."
     )
 
 
 def _rows_note(summaries: Summaries, shots: Shots, shown_methods: Sequence[str]) -> str:
-    """Return which targets have fewer training rows than shots; of all rows, how many.
+    """Return which targets have fewer training rows than shots; if all rows are used, how many.
 
     ``shown_methods`` train nothing: they read as many examples as fit into the context.
     """
@@ -221,7 +217,7 @@ def _rows_note(summaries: Summaries, shots: Shots, shown_methods: Sequence[str])
 
 
 def _examples_note(start: str, group: Sequence[Summary], shots: Shots) -> str:
-    """Return how many examples were seen of targets with fewer than shots; of all rows, always."""
+    """Return the number of examples of targets that have fewer than ``shots``."""
     seen: dict[str, list[int]] = {}
     for one in group:
         counts = [cell.num_examples for cell in one.cells if cell.num_examples]
@@ -249,10 +245,10 @@ def _costs(cells: Sequence[Cell]) -> Table:
         )
     header = ["method", "trained numbers", "bytes", "steps", "train s", "evaluate s", "tokens/s"]
     note = (
-        "Means over targets and seeds; a to b: the range. Peak memory: the most that the process "
-        "held for any of them."
+        "Means over targets and seeds; numbers and steps as a range. Peak memory: the maximum of "
+        "the process over targets and seeds."
     )
-    return Table("Costs a task", [*header, "peak memory"], rows, note)
+    return Table("Costs per task", [*header, "peak memory"], rows, note)
 
 
 def _rates(cells: Sequence[Cell]) -> Table:
@@ -267,12 +263,12 @@ def _rates(cells: Sequence[Cell]) -> Table:
         texts = [f"{fmean(share):.1%} ({max(share):.1%})" for share in shares]
         rows.append([column_name(column), *texts])
     note = (
-        "Mean over targets and seeds (worst in parentheses). Unparseable: rows whose output no "
-        "rule could read; they count as wrong or as no prediction. Ungrounded: mentions or links "
-        "not found in the text; they are left out of the prediction. No row is dropped."
+        "Mean over targets and seeds (maximum in parentheses). Unparseable: rows whose output "
+        "could not be read; they count as wrong or as no prediction. Ungrounded: mentions or links "
+        "that are not in the text; they are removed from the prediction. Every row is scored."
     )
     header = ["method", "unparseable rows", "ungrounded mentions", "truncated inputs"]
-    return Table("What could not be read", header, rows, note)
+    return Table("Unreadable outputs and cut inputs", header, rows, note)
 
 
 def _targets(cells: Sequence[Cell]) -> Table:
@@ -285,9 +281,9 @@ def _targets(cells: Sequence[Cell]) -> Table:
         rows.append([target, group[0].task_type, scorers, num_rows, detectable])
     note = (
         "Detectable: the smallest difference between two scores on this many rows that is "
-        "significant at 5 % (1.96 · √2 · bootstrap standard error, as if on different rows, so "
-        "conservative; the largest over the methods). Methods on the same rows are told apart by "
-        "the paired tests above."
+        "significant at 5 % (1.96 · √2 · bootstrap standard error, maximum over the methods). It "
+        "assumes different rows; the paired tests above, on the same rows, detect smaller "
+        "differences."
     )
     header = ["target", "type", "scorer", "test rows", "detectable"]
     return Table("How each target is scored", header, rows, note)
@@ -307,4 +303,4 @@ def _details(cells: Sequence[Cell]) -> Table:
         for cell in cells
     ]
     header = ["target", "method", "seed", "score", "unparseable", "ungrounded", "other metrics"]
-    return Table("Every result", header, rows, is_detail=True)
+    return Table("All results", header, rows, is_detail=True)

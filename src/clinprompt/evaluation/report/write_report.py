@@ -1,6 +1,7 @@
-"""Write results as a report: Markdown, one self-contained HTML file, figures. Knows no models.
+"""Write a report of results: Markdown, a self-contained HTML file and figures.
 
-A report names no folder of the machine it was made on: absolute paths are cut to their last part.
+A report does not name folders of the machine: absolute paths are cut to their last part. Knows
+nothing about models.
 """
 
 import json
@@ -28,8 +29,9 @@ from clinprompt.evaluation.statistics.summaries import Summaries, summarize
 from clinprompt.files import write_bytes, write_text
 
 TASK_NOTE = (
-    "Truncated: rows in use (sources: training, targets: test) whose input was cut to fit. "
-    "Left out: training rows not used because their answer is longer than data.max_target_tokens."
+    "Truncated: rows (of sources for training, of targets for testing) whose input was cut. Left "
+    "out: training rows that are not used because their answer is longer than "
+    "data.max_target_tokens."
 )
 _SEED = 0  # the same contents give the same report
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~…])/(?:[^\s/\"',;:]+/)+([^\s/\"',;:]*)")
@@ -37,10 +39,10 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~…])/(?:[^\s/\"',;:]+/)+([^\s/\"',;:]*
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """One task as the report lists it.
+    """One task in the report's list of tasks.
 
-    ``truncated`` is the share of the rows in use (sources: training, targets: test) whose input
-    was cut; ``left_out`` the share of training rows whose answer is too long to train on.
+    ``truncated`` is the share of rows (sources: training, targets: test) whose input was cut;
+    ``left_out`` the share of training rows whose answer is too long to train on.
     """
 
     name: str
@@ -55,7 +57,7 @@ class TaskRow:
 
 @dataclass(frozen=True, slots=True)
 class ReportContents:
-    """All that a report shows.
+    """Everything that a report shows.
 
     ``dropped`` counts the rows of each source that overlapped with targets; ``curves`` maps
     ``phase/name`` to (step, loss) pairs; ``environment`` holds versions; ``command`` repeats it.
@@ -79,7 +81,7 @@ class ReportContents:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One figure: its file name below ``figures/``, what it shows, and its PNG bytes."""
+    """One figure: its file name in ``figures/``, its caption and its PNG bytes."""
 
     name: str
     caption: str
@@ -87,7 +89,7 @@ class Picture:
 
     @property
     def data_uri(self) -> str:
-        """Return an address that holds the picture itself."""
+        """Return a data URI with the picture."""
         return f"data:image/png;base64,{b64encode(self.png).decode()}"
 
 
@@ -95,8 +97,8 @@ def write_report(folder: Path, contents: ReportContents) -> None:
     """Write ``report.md``, ``report.html`` and ``figures/*.png`` into the folder.
 
     Raises:
-        DataError: there is no cell to report.
-        RunError: the disk is full or the place cannot be written.
+        DataError: there are no results.
+        RunError: the disk is full or the folder is not writable.
     """
     if not contents.cells:
         raise DataError(f"{folder}: no results to report; run the evaluation first")
@@ -126,7 +128,7 @@ def result_tables(
 
 
 def toml_like(settings: Mapping[str, object], section: str = "") -> str:
-    """Return nested settings in the manner of TOML: plain values, then a section for each group."""
+    """Return nested settings as in TOML: plain values, then a section for each group."""
     lines = [
         f"{key} = {json.dumps(value, default=str, ensure_ascii=False)}"
         for key, value in settings.items()
@@ -141,17 +143,21 @@ def toml_like(settings: Mapping[str, object], section: str = "") -> str:
 
 
 def without_paths(text: str) -> str:
-    """Return the text with absolute paths cut to their last part: they name people and machines."""
+    """Return the text with absolute paths cut to their last part."""
     return _ABSOLUTE_PATH.sub(r"…/\1", text)
 
 
 def _draw(contents: ReportContents, summaries: Mapping[str, Summaries]) -> list[Picture]:
-    from clinprompt.evaluation.report import plots  # noqa: PLC0415 - matplotlib only when writing
+    from clinprompt.evaluation.report import plots  # noqa: PLC0415 - matplotlib is slow to load
 
     drawn = (
-        ("few_shot", "Score against shots; bars are 95 % intervals.", plots.few_shot_figure),
+        ("few_shot", "Score by number of shots; bars are 95 % intervals.", plots.few_shot_figure),
         ("types", "Mean score by task type; bars are 95 % intervals.", plots.type_figure),
-        ("trained_numbers", "Mean score against trained numbers.", plots.trained_numbers_figure),
+        (
+            "trained_numbers",
+            "Mean score by number of trained numbers.",
+            plots.trained_numbers_figure,
+        ),
     )
     pictures = []
     for number, (backbone, group) in enumerate(summaries.items(), start=1):
@@ -194,12 +200,12 @@ def _render(
 
 
 def _in_table(text: str) -> str:
-    """Return text that cannot end a cell or a row of a Markdown table."""
+    """Return the text on one line and with ``|`` escaped, for a Markdown table."""
     return " ".join(text.replace("|", "\\|").split())
 
 
 def _background_tables(contents: ReportContents) -> list[Table]:
-    """Return the tables of tasks, dropped rows and versions, where there is something to show."""
+    """Return the tables of tasks, dropped rows and versions that are not empty."""
     versions = [[name, without_paths(text)] for name, text in contents.environment.items()]
     dropped = [[name, f"{count:,}"] for name, count in contents.dropped.items()]
     tasks = [
@@ -217,12 +223,17 @@ def _background_tables(contents: ReportContents) -> list[Table]:
     ]
     header = ["task", "type", "train", "validation", "test", "truncated", "left out", "license"]
     overlap = (
-        "Source rows left out because they share text with a target's rows, and training rows of a "
-        "target that are the same as one of its test rows."
+        "Rows of sources that share text with rows of a target, and training rows of a target that "
+        "equal one of its test rows."
     )
     tables = [
         Table("Tasks", header, tasks, TASK_NOTE),
-        Table("Rows dropped to keep test rows unseen", ["task", "rows dropped"], dropped, overlap),
+        Table(
+            "Rows removed because they overlap with test rows",
+            ["task", "removed rows"],
+            dropped,
+            overlap,
+        ),
         Table("Environment", ["part", "version"], versions),
     ]
     return [table for table in tables if table.rows]

@@ -1,7 +1,7 @@
-"""Compare methods on the same rows: differences, tests, ranks. Knows nothing of tables or files.
+"""Compare methods on the same rows: differences, tests, ranks. Knows nothing about tables or files.
 
-Everything here is at one backbone and one number of shots. A *reference* is the method that the
-others are held against. Axes: D draws.
+All results here are of one backbone and one number of shots. The *reference* is the method that the
+others are compared with. Axes: D draws.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,21 +21,21 @@ from clinprompt.evaluation.statistics.summaries import (
 )
 from clinprompt.tasks.kinds.scores import Numbers
 
-MEAN = "mean"  # stands where a target's name stands
+MEAN = "mean"  # used in place of a target's name
 SIGNIFICANT = 0.05
-NUM_SWAPS = 10_000  # enough for p-values below 5 % after correction for 100 and more tests
-_NOTHING = 1e-12  # scores no further apart than rounding are equal
+NUM_SWAPS = 10_000  # enough for p-values below 5 % after the correction for 100 tests or more
+_ROUNDING = 1e-12  # scores that differ by less are equal
 Place = tuple[str, str]  # method, target or MEAN
-_Kind = dict[str, tuple[str, tuple[int, ...]]]  # test rows and seeds of a method, by target
+_RowsAndSeeds = dict[str, tuple[str, tuple[int, ...]]]  # of a method, by target
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A score less the reference's on one target, or their mean over targets.
+    """The score of a method minus that of the reference, on one target or as mean over targets.
 
-    The interval is a paired bootstrap (both methods on the same resampled rows), ``p_value`` a
-    paired permutation test, ``corrected`` the same after Holm's rule: over all means of the
-    comparison, or over all its single targets.
+    The interval is a paired bootstrap (both methods on the same resampled rows), ``p_value`` that
+    of a paired permutation test. ``corrected`` is the p-value after Holm's correction for the
+    number of means in the comparison, or for the number of its single targets.
     """
 
     value: float
@@ -52,10 +52,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Methods held against one reference.
+    """Methods compared with one reference.
 
-    ``targets`` are those that the reference and all methods have, of ``num_targets`` at all; means
-    are over them. ``left_out`` tells for each difference that is missing why it is.
+    ``targets`` are those of the ``num_targets`` targets on which the reference and all methods have
+    results; means are over them. ``left_out`` gives the reason for each missing difference.
     """
 
     reference: str
@@ -68,10 +68,10 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """On how many targets a method is ahead of the reference.
+    """On how many targets a method is better or worse than the reference.
 
-    A win or loss is significant after correction, a tie is not; ``higher`` and ``lower`` count bare
-    scores.
+    Wins and losses are significant after correction, ties are not. ``higher`` and ``lower`` count
+    scores without a test.
     """
 
     wins: int
@@ -90,11 +90,11 @@ def compare(
     each_target: bool = True,
     num_draws: int = NUM_SWAPS,
 ) -> Comparison:
-    """Hold methods against the reference on every target and on the mean over common targets.
+    """Compare methods with the reference on every target and on the mean over common targets.
 
-    The test of a target swaps rows, all seeds of a row together; the test of the mean swaps rows
-    within each target. Holm's rule covers all differences returned: with ``each_target`` false only
-    those of the means. A difference needs the same rows, metric and seeds on both sides.
+    The test on a target swaps rows, all seeds of a row together; the test of the mean swaps rows
+    within each target. Holm's correction counts all returned differences; without ``each_target``
+    these are only the means. A difference needs the same rows, metric and seeds on both sides.
     """
     names = targets_of(grid.values())
     targets = common_targets(grid, [reference, *methods])
@@ -112,21 +112,21 @@ def compare(
 
 
 def why_unpaired(first: Summary | None, second: Summary | None) -> str:
-    """Return why two summaries cannot be compared row by row; empty where they can."""
+    """Return why two summaries cannot be compared row by row; empty if they can."""
     if first is None or second is None:
         return "no result"
     if not first.row_digest or not second.row_digest:
         return "no statistics by row"
     if first.row_digest != second.row_digest:
-        return "other test rows"
+        return "different test rows"
     if first.seeds != second.seeds:
-        return "other seeds"
+        return "different seeds"
     shapes = {(one.metric, one.statistics.shape) for one in (*first.scores, *second.scores)}
-    return "" if len(shapes) == 1 else "another metric"
+    return "" if len(shapes) == 1 else "a different metric"
 
 
 def common_targets(grid: Grid, methods: Iterable[str]) -> list[str]:
-    """Return the targets on which every one of the methods has a result."""
+    """Return the targets on which all of the methods have a result."""
     names = list(methods)
     return [
         target
@@ -136,9 +136,10 @@ def common_targets(grid: Grid, methods: Iterable[str]) -> list[str]:
 
 
 def ablated(summaries: Iterable[Summary]) -> set[str]:
-    """Return the methods that are ablations of a method that is among the summaries, too.
+    """Return the methods that are ablations of another method in the summaries.
 
-    A variant is named METHOD@VARIANT; other variants stand beside the other methods.
+    These are variants, METHOD@VARIANT, that are marked as ablations. Other variants count as
+    methods.
     """
     group = list(summaries)
     methods = {one.method for one in group}
@@ -150,12 +151,12 @@ def ablated(summaries: Iterable[Summary]) -> set[str]:
 
 
 def ranked(grid: Grid) -> tuple[list[str], list[str]]:
-    """Return the methods whose scores can be ranked, and those that have other seeds or rows.
+    """Return the methods that can be ranked, and those with different seeds or test rows.
 
-    What most methods have counts; of as many, what has more seeds.
+    The rows and seeds of the largest group of methods count; in a tie, those with more seeds.
     """
     names = methods_of(grid.values())
-    kinds: dict[str, _Kind] = {name: {} for name in names}
+    kinds: dict[str, _RowsAndSeeds] = {name: {} for name in names}
     for (target, method), one in grid.items():
         kinds[method][target] = (one.row_digest, one.seeds)
 
@@ -169,9 +170,9 @@ def ranked(grid: Grid) -> tuple[list[str], list[str]]:
 
 
 def mean_ranks(grid: Grid, methods: Sequence[str]) -> dict[str, float]:
-    """Return each method's rank (1 is best), averaged over the targets that all of them have.
+    """Return the mean rank of each method (1 is best) over the targets that all methods have.
 
-    Equal scores share the mean of their ranks. Without a common target there is no rank.
+    Equal scores get the mean of their ranks. Without a common target there are no ranks.
     """
     ranks: dict[str, list[float]] = {method: [] for method in methods}
     for target in common_targets(grid, methods):
@@ -184,7 +185,7 @@ def mean_ranks(grid: Grid, methods: Sequence[str]) -> dict[str, float]:
 
 
 def record(comparison: Comparison, method: str) -> Record:
-    """Count on how many common targets a method beats the reference, or is beaten."""
+    """Count the common targets on which a method is better or worse than the reference."""
     found = [
         comparison.differences[method, target]
         for target in comparison.targets
@@ -196,19 +197,19 @@ def record(comparison: Comparison, method: str) -> Record:
         wins=wins,
         ties=len(found) - wins - losses,
         losses=losses,
-        higher=sum(one.value > _NOTHING for one in found),
-        lower=sum(one.value < -_NOTHING for one in found),
+        higher=sum(one.value > _ROUNDING for one in found),
+        lower=sum(one.value < -_ROUNDING for one in found),
     )
 
 
-def _agree(one: _Kind, other: _Kind) -> bool:
-    """Tell whether two methods have the same rows and seeds on every target that both have."""
+def _agree(one: _RowsAndSeeds, other: _RowsAndSeeds) -> bool:
+    """Return whether two methods have the same rows and seeds on all targets that both have."""
     return all(one[target] == other[target] for target in one.keys() & other.keys())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Paired:
-    """A difference with what resampling [D] and swapping [D] rows makes of it."""
+    """A difference, and its values after resampling rows [D] and after swapping rows [D]."""
 
     value: float
     resampled: Numbers
@@ -223,7 +224,7 @@ class _Paired:
 def _pairs(
     grid: Grid, target: str, methods: Sequence[str], reference: str
 ) -> tuple[dict[Place, tuple[Summary, Summary]], dict[Place, str]]:
-    """Return reference and method where they can be paired on a target, and why not elsewhere."""
+    """Return the pairs of reference and method on a target, and why the other methods have none."""
     pairs: dict[Place, tuple[Summary, Summary]] = {}
     reasons: dict[Place, str] = {}
     first = grid.get((target, reference))
@@ -254,15 +255,15 @@ def _paired(
 def _means(
     paired: Mapping[Place, _Paired], methods: Sequence[str], targets: Sequence[str]
 ) -> tuple[dict[Place, _Paired], dict[Place, str]]:
-    """Return the mean of each method over the targets, and why a method has none."""
+    """Return the mean of each method over the targets, and why other methods have none."""
     means: dict[Place, _Paired] = {}
     left_out: dict[Place, str] = {}
     for method in methods:
         parts = [paired[method, name] for name in targets if (method, name) in paired]
         if not targets:
-            left_out[method, MEAN] = "no target in common"
+            left_out[method, MEAN] = "no common target"
         elif len(parts) < len(targets):
-            left_out[method, MEAN] = "a target is not compared"
+            left_out[method, MEAN] = "not compared on every target"
         else:
             means[method, MEAN] = _Paired(
                 fmean(one.value for one in parts),
@@ -273,7 +274,7 @@ def _means(
 
 
 def _corrected(differences: Mapping[Place, Difference]) -> dict[Place, Difference]:
-    """Correct the tests of means among themselves, and those on single targets."""
+    """Correct the p-values: those of means for their number, those of single targets for theirs."""
     corrected = dict(differences)
     for is_mean in (True, False):
         family = [place for place in differences if (place[1] == MEAN) == is_mean]

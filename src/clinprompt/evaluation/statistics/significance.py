@@ -1,7 +1,7 @@
-"""Say how sure a score is. Knows nothing of models or files.
+"""Confidence intervals and significance tests of scores.
 
-All of it resamples the rows of one test set: it speaks of the rows, not of other seeds or of other
-hospitals. Axes: N rows, S sums, D draws.
+Everything here resamples the rows of one test set, so it does not cover the variation between seeds
+or between hospitals. Knows nothing about models or files. Axes: N rows, S sums, D draws.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from clinprompt.errors import DataError
 from clinprompt.tasks.kinds.scores import Numbers, Scores
 
 _CELLS_AT_ONCE = 4_000_000  # draws × rows held in memory at a time
@@ -19,7 +18,7 @@ _Z = 1.96  # two-sided 5 % point of the normal distribution
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A 95 % interval of a score with the standard error of its resamples."""
+    """A 95 % interval of a score, and the standard error of its resamples."""
 
     low: float
     high: float
@@ -27,17 +26,17 @@ class Interval:
 
 
 def bootstrap_values(scores: Scores, generator: Generator, *, num_draws: int = 2000) -> Numbers:
-    """Return the score [D] of resamples of the rows with replacement."""
+    """Return the scores [D] of resamples of the rows, drawn with replacement."""
     return bootstrap_means([[scores]], generator, num_draws=num_draws)[0]
 
 
 def bootstrap_means(
     groups: Sequence[Sequence[Scores]], generator: Generator, *, num_draws: int = 2000
 ) -> list[Numbers]:
-    """Return the mean score [D] of each group in resamples of the rows that all groups share.
+    """Return the mean scores [D] of each group in resamples of the rows that all groups share.
 
-    A group is one method with one score a seed. A draw takes the same rows for every seed and every
-    method, so draws of two groups can be subtracted from each other.
+    A group is one method with one score for each seed. A draw has the same rows for all seeds and
+    methods, so the draws of two groups can be subtracted.
     """
     statistics = _side_by_side(groups)
     num_rows = len(statistics)
@@ -55,8 +54,7 @@ def confidence_interval(
 ) -> Interval:
     """Return the percentile bootstrap interval of a score over its rows.
 
-    Where every row scores alike (all wrong, all right) the interval has no width: the resamples
-    cannot know better.
+    If all rows have the same score (all wrong or all right), the interval has no width.
     """
     values = bootstrap_values(scores, generator, num_draws=num_draws)
     tail = (1 - level) / 2
@@ -65,41 +63,13 @@ def confidence_interval(
 
 
 def detectable_difference(standard_error: float) -> float:
-    """Return 1.96 · √2 · standard error: the least difference of two scores significant at 5 %.
+    """Return 1.96 · √2 · standard error: the smallest difference of scores significant at 5 %.
 
-    It treats the two scores as if from different rows; a paired test on the same rows usually sees
-    less, so this is conservative. A true difference of this size is found half the time; 1.43 times
-    it, four times in five.
+    It assumes that the scores are of different rows; a paired test on the same rows usually detects
+    smaller differences. A true difference of this size is found in half of the tests, one 1.43
+    times as large in 80 %.
     """
     return float(_Z * np.sqrt(2) * standard_error)
-
-
-def smallest_detectable_difference(
-    scores: Scores, generator: Generator, *, num_draws: int = 2000
-) -> float:
-    """Return the detectable difference at a score's bootstrap standard error."""
-    return detectable_difference(
-        confidence_interval(scores, generator, num_draws=num_draws).standard_error
-    )
-
-
-def permutation_test(
-    first: Scores, second: Scores, generator: Generator, *, num_draws: int = 2000
-) -> float:
-    """Return the two-sided p-value of a difference on the same rows, rows swapped at random.
-
-    The observed arrangement counts as one draw, so the least value is 1 / (D + 1).
-
-    Raises:
-        DataError: the two scores are not of the same metric on the same number of rows.
-    """
-    if first.metric != second.metric or first.statistics.shape != second.statistics.shape:
-        raise DataError(
-            f"cannot pair {first.metric} on {first.num_rows} rows with {second.metric} on "
-            f"{second.num_rows} rows; score both methods on the same rows"
-        )
-    drawn = swapped_differences([([first], [second])], generator, num_draws=num_draws)
-    return p_value(second.value - first.value, drawn[0])
 
 
 def swapped_differences(
@@ -108,10 +78,10 @@ def swapped_differences(
     *,
     num_draws: int = 2000,
 ) -> Numbers:
-    """Return for each pair the difference [pairs, D], second less first, with rows swapped.
+    """Return the differences [pairs, D], second minus first, after swapping rows at random.
 
-    Both sides of a pair have one score a seed, seeds in one order, all on the same N rows. A draw
-    swaps each row with even odds: for all seeds at once, and the same rows in every pair.
+    Both sides of a pair have one score for each seed, in the same order, on the same N rows. A draw
+    swaps each row with probability 1/2, for all seeds at once, and the same rows in all pairs.
     """
     if not pairs:
         return np.empty((0, num_draws))
@@ -130,16 +100,16 @@ def swapped_differences(
 
 
 def p_value(observed: float, drawn: Numbers) -> float:
-    """Return the two-sided p-value of a difference among draws [D] under no difference.
+    """Return the two-sided p-value of a difference, from draws [D] without a difference.
 
-    The observed arrangement counts as one draw, so the least value is 1 / (D + 1).
+    The observed arrangement counts as one draw, so the smallest p-value is 1 / (D + 1).
     """
     num_as_large = int((np.abs(drawn) >= abs(observed) - 1e-12).sum())
     return (1 + num_as_large) / (1 + len(drawn))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Return p-values adjusted for their number by Holm's step-down rule, in the order given."""
+    """Return p-values corrected for their number by Holm's step-down rule, in the given order."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted = [0.0] * len(p_values)
     reached = 0.0
@@ -150,7 +120,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _group_means(sums: Numbers, groups: Sequence[Sequence[Scores]]) -> list[Numbers]:
-    """Return each group's mean score [D] from the sums of all its members' statistics, in order."""
+    """Return the mean scores [D] of each group from the summed statistics of all its members."""
     members = [one for group in groups for one in group]
     ends = np.cumsum([one.statistics.shape[1] for one in members])
     parts = iter(np.split(sums, ends[:-1], axis=1))
@@ -158,5 +128,5 @@ def _group_means(sums: Numbers, groups: Sequence[Sequence[Scores]]) -> list[Numb
 
 
 def _side_by_side(groups: Sequence[Sequence[Scores]]) -> Numbers:
-    """Return all members' statistics on the same N rows as one table [N, ...], in order."""
+    """Return the statistics of all members on the same N rows as one array [N, ...], in order."""
     return np.concatenate([one.statistics for group in groups for one in group], axis=1)

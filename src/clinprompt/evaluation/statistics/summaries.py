@@ -1,6 +1,6 @@
-"""Summarize cells over seeds, with intervals over test rows. Knows nothing of tables or tests.
+"""Summarize cells over seeds, with intervals over test rows. Knows nothing about tables or tests.
 
-The cells of one call are of one backbone. Axes: D draws.
+All cells of a call are of one backbone. Axes: D draws.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +21,11 @@ SummaryKey = tuple[str, str, Shots]  # target, method, shots
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """The mean over seeds of one target, method and number of shots, with its 95 % interval.
+    """The mean over seeds for one target, method and number of shots, with its 95 % interval.
 
-    ``scores``, one a seed in the order of ``cells``, are there where every cell kept statistics of
-    the same rows. ``draws`` [D] are then the seeds' mean score in resamples of those rows; methods
-    on the same rows share the resamples, targets are resampled independently.
+    If all cells have statistics of the same rows, ``scores`` has one score for each seed, in the
+    order of ``cells``, and ``draws`` [D] are the mean scores in resamples of these rows. Methods on
+    the same rows share the resamples; targets are resampled independently.
     """
 
     target: str
@@ -40,7 +40,7 @@ class Summary:
 
     @property
     def num_seeds(self) -> int:
-        """Return how many seeds the mean is over."""
+        """Return the number of seeds."""
         return len(self.cells)
 
     @property
@@ -50,12 +50,12 @@ class Summary:
 
     @property
     def row_digest(self) -> str:
-        """Return which rows the scores are of; empty where no scores are kept."""
+        """Return the digest of the test rows; empty without scores."""
         return self.cells[0].row_digest if self.scores else ""
 
     @property
     def spread(self) -> float:
-        """Return the standard deviation of the score over seeds; 0 with one seed."""
+        """Return the standard deviation over seeds; 0 for one seed."""
         return stdev(cell.value for cell in self.cells) if self.num_seeds > 1 else 0.0
 
 
@@ -68,8 +68,8 @@ def summarize(
 ) -> dict[SummaryKey, Summary]:
     """Return one summary for each target, method and number of shots, in order of appearance.
 
-    The interval of several seeds resamples the same rows for all seeds at once. One seed keeps its
-    stored interval; so do cells without statistics, whose interval ends are averaged over seeds.
+    The interval of several seeds comes from resampling the rows for all seeds at once. One seed
+    keeps its stored interval. Without statistics the stored interval ends are averaged over seeds.
     """
     summaries = _without_draws(cells)
     on_rows: dict[tuple[str, str, int], list[SummaryKey]] = {}
@@ -116,10 +116,11 @@ def types_of(summaries: Iterable[Summary]) -> dict[str, list[str]]:
 
 
 def mean_over_targets(summaries: Iterable[Summary]) -> tuple[float, float, float]:
-    """Return mean value, low and high over targets whose test rows are independent of each other.
+    """Return the mean over targets, and the low and high end of its interval.
 
-    The interval comes from the mean of the targets' draws. Where a target has none, the half widths
-    on each side add up as independent errors do: √(Σ half²) / number of targets.
+    The test rows of targets are independent. The interval is that of the mean of the targets'
+    draws. If a target has no draws, the half widths of all are combined as independent errors:
+    √(Σ half²) / number of targets.
     """
     group = list(summaries)
     value = fmean(one.value for one in group)
@@ -160,7 +161,7 @@ def _summary(key: SummaryKey, group: Sequence[Cell]) -> Summary:
 
 
 def _scores(cells: Sequence[Cell]) -> tuple[Scores, ...]:
-    """Return one score a cell, or nothing where the cells cannot be resampled together."""
+    """Return one score for each cell, or none if the cells cannot be resampled together."""
     kinds = {(one.row_digest, one.metric, len(one.statistics)) for one in cells}
     if len(kinds) > 1 or not all(one.statistics for one in cells):
         return ()

@@ -112,7 +112,6 @@ def compare(
         runs.check(backbone, variant)
     _fill(runs, grid, config.compare.together, budget or Budget())
     cells = _in_order(read_cells(folder / "cells.jsonl"), grid, config.compare.ablations)
-    claims.close()
     num_missing = sum(len(block) for block in grid) - len(cells)
     if not cells:
         return Outcome([], [], num_missing)

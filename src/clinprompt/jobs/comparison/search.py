@@ -88,7 +88,6 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
                 append_line(path, json.dumps(line))
                 words = f"{line['method']} {line['settings']}  {line['task']}: {line['loss']:.3f}"
                 reporter.say(words)
-    claims.close()
     return _table(plan, list(_finished(path).values()))
 
 

@@ -1,7 +1,9 @@
-"""Estimate what a run trains, computes and holds in memory: arithmetic on sizes and settings.
+"""Estimate how many numbers a run trains, what it computes and how much memory it needs.
+
+Everything follows from the sizes of the backbone and the settings; nothing is loaded.
 
 Axes: K source tasks, P prompt positions, R rank, L layers, H hidden size, A query heads, G
-key-value heads, D head size, V vocabulary, T tokens of a row, counted at its limits.
+key-value heads, D head size, T tokens of a row at its length limits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +16,12 @@ from clinprompt.methods.table import method_of
 from clinprompt.settings.groups import FitSettings, join_method, split_method
 from clinprompt.settings.run import RunConfig
 
-_TRAINED_BYTES = 16  # in float32: value, gradient, AdamW's two moments
+_TRAINED_BYTES = 16  # float32: the number, its gradient and the two moments of AdamW
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes that training holds at once."""
+    """The most bytes that training holds at a time, by purpose."""
 
     weights: int
     keys_values: int
@@ -29,13 +31,13 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """Return the sum."""
+        """Return the sum of all parts."""
         return self.weights + self.keys_values + self.activations + self.logits + self.trained
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A part of a run: optimizer steps, tokens read or written, floating-point operations."""
+    """The work in one part of a run; ``operations`` are floating-point operations."""
 
     name: str
     steps: int
@@ -43,7 +45,7 @@ class Phase:
     operations: float
 
     def seconds(self, rate: float) -> float:
-        """Return how long it takes at so many operations a second."""
+        """Return the duration at ``rate`` operations per second."""
         return self.operations / rate
 
 
@@ -60,31 +62,33 @@ def trained_numbers(method: str, configs: Mapping[str, RunConfig], outline: Mode
 
 
 def prompt_memory(config: RunConfig, outline: ModelSizes, num_sources: int) -> Memory:
-    """Estimate what teachers, distilling, or fitting a team of prompts holds at once, at most.
+    """Estimate the most memory that training teachers, a metaprompt or several prompts needs.
 
-    With k = max(min(t, K), min(rows of a step, K), ``compare.together``) prompts of P positions,
-    t = ``teacher.together``, N positions of the largest micro-batch and b bytes a number: weights
-    b·(all); keys and values of the prompts with their gradients 2·2·L·G·D·k·P·b; activations
-    (k·P + N) times those of a position (see ``_activations``); logits as in ``_logits``; 16 bytes a
-    trained number, of the metaprompt or of min(t, K) teachers. Teachers' keys and values, P a
-    source, come on top.
+    A step has at most k prompts of P positions: as many as teachers or prompts of a comparison that
+    are trained side by side, or sources in a distillation step. With b bytes per number and N
+    positions in the largest micro-batch, the parts are:
+
+    - keys and values of the prompts and their gradients, 2·2·L·G·D·k·P·b, and keys and values of
+      all K teachers, 2·L·G·D·K·P·b
+    - activations of N + k·P positions (of N unless prompts are in front of the input)
+    - 16 bytes for each trained number, of the metaprompt or of the teachers trained side by side
     """
-    num_taught = min(config.teacher.together, num_sources)
-    num_prompts = max(num_taught, min(config.distill.rows, num_sources), config.compare.together)
+    num_teachers = min(config.teacher.together, num_sources)
+    num_prompts = max(num_teachers, min(config.distill.rows, num_sources), config.compare.together)
     prompts = num_prompts * config.prompt.length
     fits = (config.teacher, config.distill, config.adapt)
     positions = max(_positions(config, fit) for fit in fits)
-    taught = num_sources * config.prompt.length
+    teachers = num_sources * config.prompt.length
     each = 2 * outline.num_layers * outline.key_width * _bytes(config)
     return Memory(
         weights=weight_bytes(config, outline),
-        keys_values=each * (2 * prompts + taught),
+        keys_values=each * (2 * prompts + teachers),
         activations=(_computed(config, prompts) + positions) * _activations(config, outline),
         logits=_logits(config, outline, positions),
         trained=_TRAINED_BYTES
         * max(
             metaprompt_numbers(config, outline, num_sources),
-            num_taught * prompt_numbers(config, outline),
+            num_teachers * prompt_numbers(config, outline),
         ),
     )
 
@@ -95,10 +99,9 @@ def weight_bytes(config: RunConfig, outline: ModelSizes) -> int:
 
 
 def adapter_memory(config: RunConfig, outline: ModelSizes, num_trained: int) -> Memory:
-    """Estimate what fitting ``num_trained`` numbers of LoRA adapters holds at once.
+    """Estimate the most memory that training ``num_trained`` numbers of LoRA adapters needs.
 
-    As ``prompt_memory`` without prompts, and with the inputs of the adapted layers, b bytes a
-    number, kept for the adapters' own gradients.
+    There are no prompts. The inputs of the adapted layers are kept for the adapters' gradients.
     """
     positions = _positions(config, config.adapt)
     inputs = sum(outline.linear_inputs[name] for name in config.baselines.lora_modules)
@@ -113,16 +116,17 @@ def adapter_memory(config: RunConfig, outline: ModelSizes, num_trained: int) -> 
 
 
 def _positions(config: RunConfig, fit: FitSettings) -> int:
-    """Return the positions of a micro-batch; a longer row is one of its own."""
+    """Return the positions of the largest micro-batch; a row that is longer has its own."""
     return max(fit.micro_batch_tokens, config.data.max_input_tokens + config.data.max_target_tokens)
 
 
 def _activations(config: RunConfig, outline: ModelSizes) -> int:
-    """Return the bytes that a position's way back needs, in all layers, weights being frozen.
+    """Return the bytes that all layers keep of one position for the backward pass.
 
-    A layer keeps two norms' inputs, in float32 and in the model's numbers (20·H bytes), queries,
-    keys, values and what attention gives (2·A·D + 2·G·D), and three times the inner width of its
-    feed-forward layer; where attention is dense, its weights too, twice (2·A·(P + T)).
+    The weights are frozen. A layer keeps the inputs of its two norms, in float32 and in the model's
+    type (20·H bytes); queries, keys, values and the output of attention (2·A·D + 2·G·D numbers);
+    and three times the inner width of its feed-forward layer. Dense attention also keeps its
+    weights twice (2·A·(P + T) numbers).
     """
     numbers = 2 * outline.query_width + 2 * outline.key_width + 3 * outline.inner_width
     if outline.attends_densely:
@@ -132,7 +136,7 @@ def _activations(config: RunConfig, outline: ModelSizes) -> int:
 
 
 def _logits(config: RunConfig, outline: ModelSizes, positions: int) -> int:
-    """Return the bytes of a micro-batch's logits: float32, three times (with gradient and softmax).
+    """Return the bytes of the logits, their softmax and their gradient, in float32.
 
     Only target tokens have logits.
     """
@@ -142,7 +146,7 @@ def _logits(config: RunConfig, outline: ModelSizes, positions: int) -> int:
 
 
 def _computed(config: RunConfig, prompts: int) -> int:
-    """Return how many of a step's prompt positions are read on their own, once for all rows."""
+    """Return how many prompt positions a step computes separately, once for all rows."""
     return prompts if config.prompt.placement == "prefix" else 0
 
 
@@ -156,13 +160,14 @@ def phases(
     sources: Mapping[str, Sequence[str]],
     targets: Sequence[str],
 ) -> tuple[Phase, ...]:
-    """Return the work of a run on one backbone, with every row as long as its limits allow.
+    """Return the work of a run on one backbone, if every row has the maximal length.
 
     ``configs`` are the settings by variant, ``sources`` the source tasks by suite.
 
-    A weight costs 2 operations a position forward, and 2 on the way back to a prompt or an adapter
-    (its own gradient is never computed); attention 4·A·D for each layer, query and key forward, and
-    twice that back; the head counts at target tokens only. Validation and routing are left out.
+    For each position, a weight costs 2 operations forward and 2 backward (frozen weights have no
+    gradient). Attention costs 4·A·D operations for each layer, query and key forward, and twice as
+    many backward. The head is computed at target tokens only. Validation and routing are not
+    counted.
     """
     answers = [_limit(configs[""], task) for task in targets]
     learned = _learned(configs, outline, sources)
@@ -173,7 +178,7 @@ def phases(
 def _learned(
     configs: Mapping[str, RunConfig], outline: ModelSizes, sources: Mapping[str, Sequence[str]]
 ) -> Iterator[Phase]:
-    """Yield the work of teachers and metaprompts, each once for all variants that share it."""
+    """Yield the work of teachers and metaprompts, once for all variants that share them."""
     earlier: list[tuple[RunConfig, Sequence[str]]] = []
     for variant in variants_to_distill(configs):
         own = configs[variant]
@@ -188,7 +193,7 @@ def _learned(
 
 
 def _teachers(config: RunConfig, outline: ModelSizes, answers: Sequence[int], name: str) -> Phase:
-    make, mean = _Reader(config, outline), sum(answers) / len(answers)
+    make, mean = _Work(config, outline), sum(answers) / len(answers)
     steps = len(answers) * config.teacher.steps
     work = make.trained(steps, config.teacher.rows, mean, config.prompt.length)
     return make.phase(name, steps, work)
@@ -197,17 +202,17 @@ def _teachers(config: RunConfig, outline: ModelSizes, answers: Sequence[int], na
 def _distillation(
     config: RunConfig, outline: ModelSizes, answers: Sequence[int], name: str
 ) -> Phase:
-    student, make, mean = config.distill, _Reader(config, outline), sum(answers) / len(answers)
-    taught_rows = student.steps * student.rows
+    student, make, mean = config.distill, _Work(config, outline), sum(answers) / len(answers)
+    teacher_rows = student.steps * student.rows
     if student.cache_teachers:
-        taught_rows = min(taught_rows, len(answers) * config.data.train_rows)
+        teacher_rows = min(teacher_rows, len(answers) * config.data.train_rows)
     prompts = min(student.rows, len(answers)) * config.prompt.length
     together = make.trained(student.steps, student.rows, mean, prompts)
-    return make.phase(name, student.steps, together, make.read(taught_rows, mean))
+    return make.phase(name, student.steps, together, make.read(teacher_rows, mean))
 
 
 def num_cells(method: str, config: RunConfig, num_targets: int) -> int:
-    """Return how many cells of the grid a method has on one backbone."""
+    """Return how many cells a method has on one backbone."""
     grid, plain = config.compare, method_of(method)
     if not plain.uses_shots:
         return num_targets
@@ -218,10 +223,10 @@ def num_cells(method: str, config: RunConfig, num_targets: int) -> int:
 def _cells(
     name: str, configs: Mapping[str, RunConfig], outline: ModelSizes, answers: Sequence[int]
 ) -> Phase:
-    """Return the work of a method's cells; demonstrations in context are left out."""
+    """Return the work of a method's cells, without the examples of in-context learning."""
     method, own = method_of(name), configs[split_method(name)[1]]
     cells = num_cells(name, configs[""], len(answers))
-    make, mean = _Reader(own, outline), sum(answers) / len(answers)
+    make, mean = _Work(own, outline), sum(answers) / len(answers)
     has_prompt = method.reads_prompt
     work = [make.read(cells * own.data.test_rows, mean, has_prompt=has_prompt)]
     steps = 0
@@ -241,8 +246,8 @@ def _limit(config: RunConfig, task: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
-    """Count tokens and operations of rows under a run's settings."""
+class _Work:
+    """Count the tokens and operations of rows under the settings of a run."""
 
     config: RunConfig
     outline: ModelSizes
@@ -252,7 +257,7 @@ class _Reader:
         return Phase(name, steps, round(tokens), operations)
 
     def read(self, rows: int, answer: float, *, has_prompt: bool = True) -> tuple[float, float]:
-        """Return tokens and operations of reading rows once."""
+        """Return tokens and operations of one forward pass over so many rows."""
         linear, attention = self._row(answer, has_prompt=has_prompt)
         return rows * (self.config.data.max_input_tokens + answer), rows * (linear + attention)
 
@@ -265,7 +270,7 @@ class _Reader:
         *,
         trains_weights: bool = False,
     ) -> tuple[float, float]:
-        """Return those of training steps with so many prompt positions each (0: no prompt)."""
+        """Return tokens and operations of training steps with ``prompts`` prompt positions each."""
         linear, attention = self._row(answer, has_prompt=prompts > 0)
         own = _computed(self.config, prompts)
         tokens = rows * (self.config.data.max_input_tokens + answer) + own

@@ -1,4 +1,4 @@
-"""Measure a task in tokens, as training reads it. Knows nothing of counts and splits."""
+"""Measure the inputs and answers of a task in tokens, as training reads them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of, make_example
 from clinprompt.tasks.records import Example, Record
 
-INPUT_ROWS = 200  # of which the whole inputs are measured
+_INPUT_ROWS = 200  # whose complete inputs are measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How long inputs and answers are, and what of them training reads.
+    """Lengths of inputs and answers, and how much of them training uses.
 
-    ``inputs`` are whole inputs, of some rows drawn at random; ``answers`` whole answers, of all
-    rows, each with its end-of-text. ``fitting`` is the share of the answers that a model is trained
-    on, those of windows too, that are within the encoder's limit: the others are left out of
-    training. Of ``links``, ``lost_links`` have ends that no window holds together; both are None
-    where answers are no links.
+    ``inputs`` are the complete inputs of a random sample; ``answers`` the complete answers of all
+    rows, with their end token. ``fitting`` is the share of training answers (those of windows, if
+    inputs are split) that are within the length limit; longer ones are not trained on.
+    ``lost_links`` counts those of the ``links`` whose two mentions are never in one window; both
+    are None if the answers are not links.
     """
 
     inputs: Spread
@@ -44,15 +44,15 @@ class Lengths:
     lost_links: int | None
 
     def as_row(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the fields as plain values."""
         return asdict(self)
 
 
 def lengths_of(card: TaskCard, records: Sequence[Record], encoder: Encoder) -> Lengths:
-    """Measure records that training may read, at least one.
+    """Measure training records; there must be at least one.
 
     Raises:
-        DataError: a record has no answer, or does not fit the card's wording.
+        DataError: a record has no answer, or lacks a field that the card's wording uses.
     """
     length_of = cache(lambda answer: len(encoder.encode_target(answer)))
     examples = [make_example(card, record) for record in records]
@@ -68,12 +68,12 @@ def lengths_of(card: TaskCard, records: Sequence[Record], encoder: Encoder) -> L
 
 
 def share(part: int, whole: int) -> float:
-    """Return part of whole, cut off after four digits, so that 1 is said only of all (or of 0)."""
+    """Return part / whole, rounded down to four digits: only a complete whole (or 0) gives 1."""
     return part * 10_000 // whole / 10_000 if whole else 1.0
 
 
 def _parts(card: TaskCard, example: Example, encoder: Encoder) -> Parts:
-    """Return what training reads; keep the input whole if the answer covers it."""
+    """Return the parts that training reads; only tasks that list items of the text are split."""
     is_split = kind_of(card).listing is not None
     return parts_of(card, example, encoder) if is_split else Parts((example,))
 
@@ -95,7 +95,7 @@ def _links(
 
 
 def _input_lengths(examples: Sequence[Example], encoder: Encoder) -> list[int]:
-    inputs = [example.input for example in sample(examples, INPUT_ROWS, seed=0)]
+    inputs = [example.input for example in sample(examples, _INPUT_ROWS, seed=0)]
     encoded = encoder.tokenizer(inputs, verbose=False)
     return [len(ids) for ids in encoded["input_ids"]]
 

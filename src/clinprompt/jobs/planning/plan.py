@@ -1,4 +1,4 @@
-"""Tell what a run needs and costs before it is started. No weight is loaded, no record read."""
+"""Plan a run: what it needs, what is missing and what it costs. Loads no weights or records."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,15 +40,16 @@ from clinprompt.tasks.suite import Suite, find_suite
 
 Status = Literal["there", "missing", "gated"]
 Role = Literal["source", "target", "overlap"]
-_SIDE = 1024  # of the matrices that the rate is measured with
+_SIDE = 1024  # of the matrices that measure the rate
 _MEASURED_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """Whether a task's data is there; ``remedy`` says how to come by it, if not.
+    """Whether the data of a task is there; if not, ``remedy`` says how to get it.
 
-    The role ``overlap`` is that of a target that is not compared: sources are cleaned of its text.
+    The role ``overlap`` is a target that is not compared: it is read because source records that
+    share text with it are removed.
     """
 
     name: str
@@ -60,7 +61,7 @@ class TaskPlan:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a run takes on one backbone: bytes held, numbers trained by method, work by phase."""
+    """Costs of a run on one backbone: memory, trained numbers by method, work by phase."""
 
     weight_bytes: int
     prompt_memory: Memory | None
@@ -72,9 +73,9 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class BackbonePlan:
-    """One backbone: ``remedy`` says why it cannot be loaded and how to come by it, if it can't.
+    """One backbone; if it cannot be loaded, ``remedy`` says why and how to get it.
 
-    ``outline`` and ``costs`` are None where its sizes are not known.
+    ``outline`` and ``costs`` are None if the sizes of the backbone are not known.
     """
 
     name: str
@@ -86,7 +87,7 @@ class BackbonePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a config asks for. ``rate`` is in floating-point operations a second."""
+    """What a config needs and costs; ``rate`` is in floating-point operations per second."""
 
     name: str
     suite: str
@@ -101,14 +102,14 @@ class Plan:
 
 
 def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None) -> Plan:
-    """Return what a run needs, what of it is missing, and what it costs.
+    """Return what a run needs, what is missing, and what it costs.
 
-    ``rate`` is how many floating-point operations a second the machine for it does; None measures
-    a matrix product on this one.
+    ``rate`` is the speed of the machine in floating-point operations per second; None measures a
+    matrix product on this machine.
 
     Raises:
-        SettingError: the suite or a task is unknown, or LoRA is to go into layers that are not
-            there.
+        SettingError: the suite or a task is unknown, or the backbone does not have a layer of
+            ``baselines.lora_modules``.
         DataError: a card is damaged.
     """
     config = check_methods(config)
@@ -134,22 +135,23 @@ def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None
 
 
 def measure_rate(dtype: Literal["float32", "bfloat16"]) -> float:
-    """Return floating-point operations a second of a matrix product here, on the GPU if any."""
+    """Measure the floating-point operations per second of a matrix product, on a GPU if any."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     numbers = torch.float32 if dtype == "float32" else torch.bfloat16
     left = torch.ones(_SIDE, _SIDE, dtype=numbers, device=device)
-    float((left @ left)[0, 0])  # to warm up
+    float((left @ left)[0, 0])  # warm up
     count, started = 0, perf_counter()
     while (passed := perf_counter() - started) < _MEASURED_SECONDS:
-        float((left @ left)[0, 0])  # reading a number waits for the product
+        float((left @ left)[0, 0])  # reading a number waits for the result
         count += 1
     return count * 2 * _SIDE**3 / passed
 
 
 def _roles(configs: Mapping[str, RunConfig], suite: Suite) -> Iterator[tuple[TaskCard, Role]]:
-    """Yield the tasks whose data the run reads: sources only where it distills.
+    """Yield the tasks whose data the run reads, with their role.
 
-    It also reads targets that are not compared then, as sources are cleaned of their text.
+    A run that distills also reads sources, and the targets that it does not compare, because
+    source records that share text with any target are removed.
     """
     learned = [find_suite(name) for name in suites_to_learn(configs)]
     sources = cards_of([task for one in learned for task in one.sources])
@@ -204,7 +206,7 @@ def _with_prompts(configs: Mapping[str, RunConfig]) -> Iterator[tuple[str, RunCo
 
 
 def _most(memories: Iterable[Memory]) -> Memory | None:
-    """Return what takes most memory; the parts of a run follow one another."""
+    """Return the largest: the parts of a run are computed one after another."""
     return max(memories, key=lambda memory: memory.total, default=None)
 
 

@@ -30,7 +30,7 @@ def test_differences_are_told_to_lora_and_to_prompt_tuning():
     assert [row[0] for row in to_lora.rows] == ["headqa", "mean"]
     assert to_lora.rows[0][1].startswith("-0.50 [")
     assert to_lora.rows[0][2].startswith("+0.50 [")
-    assert "means among each other (2) and single targets (2)" in to_lora.note
+    assert "correction for 2 means and for 2 single targets" in to_lora.note
     to_prompts = tables["Difference to prompt-tuning, 16-shot"]
     assert to_prompts.rows[1][2] == "+1.00 [+1.00, +1.00], p < 0.001"
 
@@ -49,7 +49,7 @@ def test_a_comparison_that_is_left_out_is_named_below_its_table():
     )
     table = tables["Difference to lora, 16-shot"]
     assert table.rows[0][1] == "-"
-    assert "late on headqa (other seeds)" in table.note
+    assert "late on headqa (different seeds)" in table.note
 
 
 def test_ranks_stand_beside_wins_against_each_reference():
@@ -78,7 +78,7 @@ def test_a_method_with_other_seeds_is_neither_ranked_nor_counted():
     ]
     table = tables_of(*both, answered("late", WRONG))["Ranks, 16-shot"]
     assert [row[0] for row in table.rows] == ["other", "lora"]
-    assert "Not ranked, for other seeds or test rows: late." in table.note
+    assert "Not ranked, because their seeds or test rows differ: late." in table.note
 
 
 def test_ablations_have_a_table_of_their_own_and_other_variants_do_not():
@@ -96,10 +96,10 @@ def test_ablations_have_a_table_of_their_own_and_other_variants_do_not():
     ]
     table = tables_of(*cells)["Ablations of adapted-metaprompt, 16-shot"]
     assert table.rows == [
-        ["as it is", "1.00 [0.90, 1.00]", "-"],
+        ["plain", "1.00 [0.90, 1.00]", "-"],
         ["no-distillation", "0.00 [0.00, 0.10]", "-1.00 [-1.00, -1.00], p < 0.001"],
     ]
-    assert "means among each other (1) and single targets (0)" in table.note
+    assert "correction for 1 means and for 0 single targets" in table.note
 
 
 def test_results_without_statistics_are_ranked_but_not_tested():

@@ -4,7 +4,7 @@ import pytest
 
 from clinprompt.errors import DataError
 from clinprompt.evaluation.cells import Cell
-from clinprompt.evaluation.report.score_tables import Baseline, table_rows
+from clinprompt.evaluation.report.score_tables import Baseline, score_tables
 from clinprompt.evaluation.report.write_report import (
     ReportContents,
     TaskRow,
@@ -38,6 +38,7 @@ CELLS = (
     cell("headqa", "metaprompt", 16, 0.6, trained_numbers=676, artifact_bytes=2704),
     cell("headqa", "metaprompt", 16, 0.7, seed=1, trained_numbers=676, artifact_bytes=2704),
 )
+AT_16_SHOTS = [one.model_copy(update={"shots": 16}) for one in CELLS]
 BASELINES = {"medbullets": Baseline(0.2, 0.3), "headqa": Baseline(0.25, 0.27)}
 
 
@@ -61,12 +62,13 @@ def folder(tmp_path):
 
 
 def test_the_table_marks_scores_that_chance_or_majority_reaches():
-    header, rows = table_rows(CELLS, BASELINES)
-    assert header == [
+    (table,) = score_tables(AT_16_SHOTS, BASELINES)
+    rows = table.rows
+    assert table.header == [
         "target",
         "chance",
         "majority",
-        "instruction, zero-shot",
+        "instruction, 16-shot",
         "metaprompt, 16-shot",
     ]
     assert rows[0] == [
@@ -81,9 +83,9 @@ def test_the_table_marks_scores_that_chance_or_majority_reaches():
 
 
 def test_the_mean_row_says_which_means_miss_a_target():
-    _, rows = table_rows(CELLS, BASELINES)
+    (table,) = score_tables(AT_16_SHOTS, BASELINES)
     # mean of 0.50 and 0.65; half width √(0.1² + 0.1²)/2 = 0.07; baselines (0.2 + 0.25)/2 ...
-    assert rows[2][3:] == ["0.25 [0.15, 0.35] (1 of 2)", "0.57 [0.50, 0.65]"]
+    assert table.rows[2][3:] == ["0.25 [0.15, 0.35] (1 of 2)", "0.57 [0.50, 0.65]"]
 
 
 def test_markdown_and_html_tell_the_same_and_figures_are_beside_them(folder):

@@ -73,10 +73,10 @@ def test_only_the_means_are_corrected_for_where_only_they_are_told():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"row_digest": "other rows"}, "other test rows"),
-        ({"seed": 1}, "other seeds"),
+        ({"row_digest": "other rows"}, "different test rows"),
+        ({"seed": 1}, "different seeds"),
         ({"statistics": ()}, "no statistics by row"),
-        ({"metric": "macro_f1", "statistics": ((1.0, 1.0, 1.0),) * 12}, "another metric"),
+        ({"metric": "macro_f1", "statistics": ((1.0, 1.0, 1.0),) * 12}, "a different metric"),
         ({"target": "ncbi"}, "no result"),
     ],
 )

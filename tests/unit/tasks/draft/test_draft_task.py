@@ -418,7 +418,7 @@ class TestFiles:
             assert choose_folder(origin) == Path("notes-task")
         arguments = ["tasks", "new", "--type", "ner", "--from", "notes/"]
         made = CliRunner().invoke(app, arguments, catch_exceptions=False)
-        assert "task: notes-task (notes stays as it is)" in made.output
+        assert "task: notes-task (notes is not changed)" in made.output
         assert find_card("notes-task").name == "notes-task"
         with pytest.raises(SettingError, match=r"is inside the data .* such as .*/notes-task"):
             choose_folder(Path("notes"), out=Path("notes/task"))
