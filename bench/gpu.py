@@ -5,7 +5,7 @@ on them. Prints and writes OUT/gpu.json as each backbone is done. Sized for one 
 ten minutes; beside torch, transformers and peft it needs bench/gpu-requirements.txt.
 
 Run: python bench/gpu.py OUT
-     python bench/gpu.py OUT --tiny    (the same road in seconds, on any processor)
+     python bench/gpu.py OUT --tiny    (the same steps in seconds, at tiny sizes, on any processor)
 """
 
 import argparse
@@ -13,6 +13,7 @@ import gc
 import json
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from time import perf_counter
@@ -37,7 +38,7 @@ from clinprompt.backbone.packed import use_packed_attention
 from clinprompt.batches.encode import Row
 from clinprompt.errors import BackboneError
 
-TASKS, ROWS, LENGTH, TARGETS, STEPS = 4, 16, 100, 32, 5
+TASKS, TARGETS = 4, 32
 NAMES = ["clinprompt, metaprompt", "PEFT, multitask prompt tuning", "PEFT, LoRA r = 8"]
 LLAMA_8B = LlamaConfig(
     hidden_size=4096,
@@ -61,6 +62,22 @@ GPT_OSS_20B = GptOssConfig(
     vocab_size=201_088,
     layer_types=["sliding_attention", "full_attention"] * 12,
 )
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """How large a step is: rows of up to ``longest`` tokens, and prompts of ``length`` positions.
+
+    ``timed`` steps are timed, after one more.
+    """
+
+    rows: int = 16
+    length: int = 100
+    longest: int = 1024
+    timed: int = 5
+
+
+TINY_STEP = StepSize(rows=4, length=8, longest=64, timed=1)
 TINY = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -78,7 +95,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--tiny", action="store_true")
     wanted = parser.parse_args()
-    num_steps = 1 if wanted.tiny else STEPS
+    step = TINY_STEP if wanted.tiny else StepSize()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     wanted.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"device": _name(device), "torch": torch.__version__}
@@ -89,27 +106,27 @@ def main() -> None:
         if wanted.tiny:
             config.update(TINY)
             config.update({"layer_types": config.layer_types[:2]} if "oss" in name else {})
-        found[name] = backbone_steps(
-            config, device, at_once, longest=64 if wanted.tiny else 1024, num_steps=num_steps
-        )
+        found[name] = backbone_steps(config, device, at_once, step)
         _save(wanted.out, found)
     try:
-        found["SmolLM2-135M"] = smollm_steps(
-            device, longest=64 if wanted.tiny else 512, num_steps=num_steps
-        )
+        found["SmolLM2-135M"] = smollm_steps(device, replace(step, longest=min(step.longest, 512)))
     except BackboneError as error:
         found["SmolLM2-135M"] = {"left out": str(error)}
     _save(wanted.out, found)
 
 
 def backbone_steps(
-    config: PreTrainedConfig, device: torch.device, at_once: int, *, longest: int, num_steps: int
+    config: PreTrainedConfig, device: torch.device, at_once: int, step: StepSize
 ) -> dict[str, Any]:
     """Return time, peak memory and share of the limit of each method, one after the other."""
     methods.PEER_TOKENS = at_once
-    rows = [drawn_rows(seed, longest) for seed in range(num_steps + 1)]
-    shape = Shape(LENGTH, TASKS, micro_batch_tokens=at_once)
-    result: dict[str, Any] = {"rows": ROWS, "prompt positions": LENGTH, "longest": longest}
+    rows = [drawn_rows(seed, step) for seed in range(step.timed + 1)]
+    shape = Shape(step.length, TASKS, micro_batch_tokens=at_once)
+    result: dict[str, Any] = {
+        "rows": step.rows,
+        "prompt positions": step.length,
+        "longest": step.longest,
+    }
     for name in NAMES:
         backbone = random_backbone(config, device)
         result[name] = timed(METHODS[name](backbone, shape), rows, device)
@@ -123,12 +140,12 @@ def backbone_steps(
     return result
 
 
-def smollm_steps(device: torch.device, *, longest: int, num_steps: int) -> dict[str, Any]:
+def smollm_steps(device: torch.device, step: StepSize) -> dict[str, Any]:
     """Return the speed of a step on the default backbone, in tokens a second."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     backbone = load_backbone("smollm2-135m", device=str(device), dtype=dtype)
-    rows = [drawn_rows(seed, longest) for seed in range(num_steps + 1)]
-    shape = Shape(LENGTH, TASKS, micro_batch_tokens=16_384)
+    rows = [drawn_rows(seed, step) for seed in range(step.timed + 1)]
+    shape = Shape(step.length, TASKS, micro_batch_tokens=16_384)
     result = timed(METHODS[NAMES[0]](backbone, shape), rows, device)
     tokens = statistics.median(sum(map(len, taken)) for taken in rows[1:])
     return result | {"tokens a second": tokens / result["seconds"]}
@@ -148,9 +165,9 @@ def random_backbone(config: PreTrainedConfig, device: torch.device) -> Backbone:
     return Backbone("random", model, tokenizer, "random", device)
 
 
-def drawn_rows(seed: int, longest: int) -> list[Row]:
+def drawn_rows(seed: int, step: StepSize) -> list[Row]:
     """Return rows of an eighth of ``longest`` to ``longest`` tokens, targets included."""
-    draw = Random(seed)
+    draw, longest = Random(seed), step.longest
     return [
         Row(
             number % TASKS,
@@ -158,7 +175,7 @@ def drawn_rows(seed: int, longest: int) -> list[Row]:
             random_ids(TARGETS // 8 if longest < 128 else TARGETS, draw),
             number=number,
         )
-        for number in range(ROWS)
+        for number in range(step.rows)
     ]
 
 

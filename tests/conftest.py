@@ -5,6 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.pop("COLUMNS", None)  # the width of the screen is what a test says
 
 from jaxtyping import install_import_hook
 
@@ -30,9 +31,11 @@ install_import_hook(
 import hypothesis  # noqa: E402 - after the hook
 import pytest  # noqa: E402 - after the hook
 import torch  # noqa: E402 - after the hook
+from filelock import FileLock  # noqa: E402 - after the hook
 from tiny import save_tiny  # noqa: E402 - after the hook
 
 from clinprompt.backbone.load import load_backbone  # noqa: E402 - after the hook
+from clinprompt.settings.groups import DEFAULT_BACKBONE  # noqa: E402 - after the hook
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("clinprompt", deadline=None, derandomize=True)
@@ -41,11 +44,23 @@ hypothesis.settings.load_profile("clinprompt")
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """Keep the tests away from the user's cache."""
+    """Keep the tests away from the user's cache; tests in other processes share this one."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each worker has a folder in the one of the whole run
+    cache = folder / "shared-cache"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLINPROMPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CLINPROMPT_CACHE", str(cache))
         patch.delenv("CLINPROMPT_MIRROR", raising=False)
-        yield
+        yield cache
+
+
+@pytest.fixture(scope="session")
+def smollm2(own_cache):
+    """Return the default backbone. It is dequantized once for all processes, which takes 20 s."""
+    own_cache.mkdir(exist_ok=True)
+    with FileLock(own_cache / "smollm2.lock"):
+        return load_backbone(DEFAULT_BACKBONE, device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Tasks read from archives that tests write; splits stay as the files have them."""
+"""Write archives and read tasks from them, with the splits that the files have."""
 
 import io
 import tarfile
@@ -31,7 +31,7 @@ def pack(path: Path, members: dict[str, str]) -> None:
 
 
 def read_splits(name: str, mirror: Path) -> dict[str, tuple[Record, ...]]:
-    """Read a task without moving groups: of one or two there are not enough for three splits."""
+    """Read a task with the splits of its files: one or two groups are too few for new splits."""
     card = find_card(name).model_copy(update={"resplit": None})
     return dict(load_task(card, mirror).splits)
 

@@ -1,14 +1,18 @@
-"""Benches run as they are, and documents show what they measured."""
+"""Benches run, and the documents show what they measured."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_bench_for_a_gpu_walks_its_whole_road_at_tiny_shapes(tmp_path):
+@pytest.mark.slow
+@pytest.mark.usefixtures("smollm2")
+def test_bench_for_a_gpu_runs_from_start_to_end_at_tiny_shapes(tmp_path):
     command = [sys.executable, str(ROOT / "bench" / "gpu.py"), str(tmp_path), "--tiny"]
     subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads((tmp_path / "gpu.json").read_text())

@@ -8,21 +8,24 @@ import pytest
 import torch
 from opened_run import open_run
 from safetensors.torch import load_file
-from test_road import FIT, MEASURED_TIMES, METHODS, artifacts, config_of, without_times
+from small_comparison import FIT, MEASURED_TIMES, METHODS, artifacts, config_of, fill, without_times
 from tiny import KillAfter, Killed
 
-from clinprompt.backbone.load import load_backbone
 from clinprompt.errors import ArtifactError, DataError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
-from clinprompt.jobs.comparison.compare import Budget, compare, seconds_of
+from clinprompt.files import Claims
+from clinprompt.jobs.comparison.compare import Budget, seconds_of
 from clinprompt.jobs.comparison.report_contents import report_contents
-from clinprompt.jobs.comparison.search import _table, search
+from clinprompt.jobs.comparison.search import Trial, search
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.resolve import resolve_all
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.prompts.store import open_prompt
+from clinprompt.runs.folder import CLAIMS
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.settings.run import check_config
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.load import load_task
 from clinprompt.training.progress import Silent
 from clinprompt.training.runlog import RunLog
 
@@ -43,17 +46,6 @@ VARIANTS = {
     "all-sources": {"adapt": {"routing": "all"}},
     "layers": {"prompt": {"placement": "layers"}},
 }
-
-
-def fill(folder, config, reporter=None, budget=None):
-    return compare(
-        folder,
-        config,
-        mirror=None,
-        command="clinprompt compare tiny.toml",
-        reporter=reporter or Silent(),
-        budget=budget,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +83,7 @@ def test_every_method_trains_as_many_numbers_as_its_formula_says(compared):
     assert counts["full"] == 2 * 264 * 32 + 32 + 2 * layer
 
 
-def test_a_cell_tells_how_many_examples_it_saw(compared):
+def test_a_cell_has_the_number_of_examples_that_it_used(compared):
     _, _, cells = compared
     seen = {(cell.method, cell.shots): cell.num_examples for cell in cells}
     assert seen["instruction", 0] == 0
@@ -105,7 +97,7 @@ def test_cells_of_one_target_can_be_compared_row_by_row(compared):
     assert all(len(cell.statistics) == cell.num_rows for cell in cells)
 
 
-def test_training_is_drawn_of_variants_too_and_of_the_cells_of_the_report_alone(compared):
+def test_training_curves_are_of_the_cells_of_the_report_including_variants(compared):
     folder, config, cells = compared
     kept = [cell for cell in cells if cell.method != "lora"]
     suite = load_suite(config.suite, config.data, None)
@@ -117,17 +109,20 @@ def test_training_is_drawn_of_variants_too_and_of_the_cells_of_the_report_alone(
     assert "practice-nli-social/lora-k2-seed0" not in drawn
 
 
-def test_a_variant_that_learns_otherwise_has_a_metaprompt_of_its_own(compared):
+def test_a_variant_with_another_distillation_trains_its_own_metaprompt(
+    compared,
+):
     folder, _, _ = compared
     [plain] = (folder / "store" / "metaprompts").iterdir()
     [other] = (folder / "variants" / "untaught" / "store" / "metaprompts").iterdir()
     assert plain.name != other.name
     assert load_artifact(other).manifest.settings["distill"]["logits_weight"] == 0
-    # One that only adapts otherwise does not; and no variant trains the same teachers again.
+    # A variant that only adapts in another way does not, and no variant trains teachers again.
     assert not (folder / "variants" / "all-sources" / "store" / "metaprompts").exists()
     assert not (folder / "variants" / "untaught" / "store" / "teachers").exists()
 
 
+@pytest.mark.slow
 def test_a_variant_with_routed_segments_is_compared_and_shares_the_teachers(
     tmp_path, tiny_llama_folder
 ):
@@ -153,16 +148,15 @@ def test_a_variant_with_routed_segments_is_compared_and_shares_the_teachers(
     assert [cell.value for cell in found] == [cell.value for cell in expected]
 
 
-def test_full_fine_tuning_leaves_the_backbone_as_it_was(compared, tiny_llama_folder):
-    folder, config, _ = compared
-    only = config.model_copy(
-        update={"compare": config.compare.model_copy(update={"methods": ("full",), "shots": (2,)})}
-    )
-    before = load_backbone(str(tiny_llama_folder), device="cpu").model.state_dict()
-    found = fill(folder.parent / "full", only).cells
-    assert found[0].value >= 0
-    after = load_backbone(str(tiny_llama_folder), device="cpu").model.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+def test_methods_compared_after_full_fine_tuning_score_as_without_it(compared, tmp_path):
+    """Full fine-tuning changes the loaded weights; the next method must find them restored."""
+    _, config, cells = compared
+    methods = ("full", "prompt-tuning", "lora")
+    grid = config.compare.model_copy(update={"methods": methods, "shots": (2,)})
+    found = fill(tmp_path / "run", config.model_copy(update={"compare": grid})).cells
+    assert [cell.method for cell in found] == list(methods)
+    expected = {cell.method: cell for cell in cells if cell.shots == 2}
+    assert without_times(found) == without_times([expected[name] for name in methods])
 
 
 def test_a_second_call_computes_nothing_and_gives_the_same(compared):
@@ -178,7 +172,7 @@ def test_more_shots_than_rows_takes_all_rows(tmp_path, tiny_llama_folder):
 
 
 class Clock:
-    """A clock that advances a second at each look."""
+    """A clock that advances by one second whenever it is read."""
 
     def __init__(self):
         self.now = 0.0
@@ -188,8 +182,9 @@ class Clock:
         return self.now
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [2.5, 4.5, 6.5])
-def test_a_budget_gives_a_balanced_part_and_a_second_call_the_rest(
+def test_a_budget_computes_equally_many_cells_of_each_method_and_a_second_call_the_rest(
     tmp_path, tiny_llama_folder, seconds
 ):
     methods = ["metaprompt", "prompt-tuning", "lora", "adapted-metaprompt"]
@@ -219,6 +214,7 @@ def fill_by_two(folder, config):
         assert process.exitcode == 0
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_grid_and_do_no_cell_twice(tmp_path, tiny_llama_folder):
     config = config_of(tmp_path, tiny_llama_folder)
     fill_by_two(tmp_path / "run", config)
@@ -277,7 +273,7 @@ def test_a_grid_filled_in_teams_has_the_same_cells(one_by_one, tmp_path, tiny_ll
 
 
 class StopAt:
-    """Be killed when something that begins so is said."""
+    """Stop everything at the first message that begins with these words."""
 
     def __init__(self, start):
         self.start = start
@@ -293,7 +289,8 @@ class StopAt:
             raise Killed
 
 
-def test_a_team_that_was_killed_in_training_goes_on_to_the_bit(tmp_path, tiny_llama_folder):
+@pytest.mark.slow
+def test_a_team_that_was_killed_in_training_continues_to_the_same_bits(tmp_path, tiny_llama_folder):
     config = in_teams(tmp_path, tiny_llama_folder, methods=PROMPTS)
     whole = fill(tmp_path / "whole", config)
     # Two teachers and the metaprompt take 3 + 3 + 5 steps; the team's last checkpoint is at 4.
@@ -306,6 +303,7 @@ def test_a_team_that_was_killed_in_training_goes_on_to_the_bit(tmp_path, tiny_ll
     assert not kept.exists()
 
 
+@pytest.mark.slow
 def test_a_team_that_was_killed_in_scoring_loses_no_cell_that_was_scored(
     one_by_one, tmp_path, tiny_llama_folder
 ):
@@ -321,6 +319,7 @@ def test_a_team_that_was_killed_in_scoring_loses_no_cell_that_was_scored(
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_grid_in_teams_and_do_no_cell_twice(
     one_by_one, tmp_path, tiny_llama_folder
 ):
@@ -349,7 +348,9 @@ def test_a_saved_metaprompt_is_compared_without_training_sources(compared, tmp_p
     assert not (tmp_path / "run" / "store" / "teachers").exists()
 
 
-def test_a_metaprompt_that_has_seen_a_target_is_refused(compared, tmp_path, tiny_llama_folder):
+def test_a_metaprompt_that_was_trained_on_a_target_is_refused(
+    compared, tmp_path, tiny_llama_folder
+):
     folder, _, _ = compared
     [saved] = (folder / "store" / "metaprompts").iterdir()
     config = config_of(tmp_path, tiny_llama_folder, metaprompt=str(saved))
@@ -391,7 +392,7 @@ def test_a_variant_with_results_keeps_its_settings(compared):
         fill(folder, changed)
 
 
-def test_source_prompts_serve_variants_that_share_them(tmp_path, tiny_llama_folder):
+def test_variants_with_the_same_teachers_start_spot_from_them(tmp_path, tiny_llama_folder):
     grid = {"methods": ["spot", "spot@slow"], "shots": [2], "targets": ["practice-nli-social"]}
     variants = {"slow": {"baselines": {"prompt_rate": 0.001}}}
     config = config_of(tmp_path, tiny_llama_folder, compare=grid, variants=variants)
@@ -419,11 +420,11 @@ def test_another_shape_than_the_saved_metaprompts_is_refused(compared, tmp_path)
         fill(tmp_path / "run", own)
 
 
-def test_a_default_that_is_told_must_fit_the_saved_metaprompt_too(compared, tmp_path):
+def test_a_default_that_the_user_sets_must_fit_the_saved_metaprompt_too(compared, tmp_path):
     config = from_saved(compared, ["prompt-tuning"])
-    told = check_config(config.model_dump() | {"prompt": {"length": 100}}, source="x")
+    explicit = check_config(config.model_dump() | {"prompt": {"length": 100}}, source="x")
     with pytest.raises(SettingError, match=r"prompt.length = 100, but the metaprompt .* has 4"):
-        fill(tmp_path / "run", told)
+        fill(tmp_path / "run", explicit)
 
 
 def test_a_metaprompt_that_cannot_start_a_target_is_named_before_anything_is_computed(
@@ -451,9 +452,11 @@ def test_lora_in_layers_that_are_not_there_is_named_before_anything_is_computed(
     assert not (tmp_path / "run" / "store").exists()
 
 
-def test_a_metaprompt_for_spot_must_have_teachers(compared):
+def test_a_metaprompt_for_spot_must_have_teachers(compared, tmp_path):
+    config = from_saved(compared, ["spot"])
     with pytest.raises(SettingError, match="method spot starts from prompts of single sources"):
-        from_saved(compared, ["spot"])
+        fill(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -496,7 +499,7 @@ def searched(folder, model, **changes):
     return config_of(folder, model, search=section)
 
 
-def test_a_search_tries_each_method_equally_often_and_goes_on(tmp_path, tiny_llama_folder):
+def test_a_search_tries_each_method_equally_often_and_can_be_continued(tmp_path, tiny_llama_folder):
     config = searched(tmp_path, tiny_llama_folder)
     table = search(tmp_path / "run", config, mirror=None, reporter=Silent())
     assert Counter(row[0] for row in table.rows) == {
@@ -535,25 +538,30 @@ def test_an_unfair_or_leaking_search_is_refused(tmp_path, tiny_llama_folder, cha
         )
 
 
-def test_trials_of_other_shots_are_made_anew_and_unfinished_ones_are_not_ranked(
-    tmp_path, tiny_llama_folder
-):
-    trials = {"lora": [{"baselines": {"lora_rate": 0.01}}]}
-    log = tmp_path / "run" / "search.jsonl"
+LORA_TRIAL = {"baselines": {"lora_rate": 0.01}}
 
-    def ranked(**changes):
-        config = searched(tmp_path, tiny_llama_folder, trials=trials, **changes)
-        return search(tmp_path / "run", config, mirror=None, reporter=Silent()).rows
 
-    assert len(ranked()) == 1
-    assert len(ranked(shots=3)) == 1
-    lines = log.read_text().splitlines()
+def ranked(folder, model, **changes):
+    """Return the lines of the table of a search with one trial."""
+    config = searched(folder, model, trials={"lora": [LORA_TRIAL]}, **changes)
+    return search(folder / "run", config, mirror=None, reporter=Silent()).rows
+
+
+def test_trials_with_another_number_of_shots_are_run_and_ranked_apart(tmp_path, tiny_llama_folder):
+    assert len(ranked(tmp_path, tiny_llama_folder)) == 1
+    assert len(ranked(tmp_path, tiny_llama_folder, shots=3)) == 1
+    lines = (tmp_path / "run" / "search.jsonl").read_text().splitlines()
     assert [json.loads(line)["shots"] for line in lines] == [2, 3]
-    again = searched(tmp_path, tiny_llama_folder, trials=trials, seeds=(0, 1))
-    made = [json.loads(line) for line in lines]
-    assert again.search is not None
-    assert _table(again.search, made).rows == []
-    assert len(ranked(seeds=(0, 1))) == 1
+
+
+def test_settings_are_not_ranked_before_all_their_trials_are_finished(tmp_path, tiny_llama_folder):
+    """The trial of the second seed is skipped as long as another process works on it."""
+    assert len(ranked(tmp_path, tiny_llama_folder)) == 1
+    data = load_task(find_card("practice-ner-problems"), None)
+    second = Trial("lora", 0, LORA_TRIAL, data, shots=2, seed=1)
+    with Claims(tmp_path / "run" / CLAIMS).claim(second.key):
+        assert ranked(tmp_path, tiny_llama_folder, seeds=(0, 1)) == []
+    assert len(ranked(tmp_path, tiny_llama_folder, seeds=(0, 1))) == 1
 
 
 def test_a_foreign_folder_stays_as_it_is(tmp_path, tiny_llama_folder):

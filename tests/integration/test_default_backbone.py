@@ -1,4 +1,4 @@
-"""The default backbone really comes out of its wheel. Takes about 20 s: it is dequantized once."""
+"""The default backbone really comes out of its wheel."""
 
 import importlib.metadata
 
@@ -8,11 +8,6 @@ import torch
 from clinprompt.backbone.load import load_backbone
 from clinprompt.backbone.stored import INSTALL_DEFAULT
 from clinprompt.errors import BackboneError
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    return load_backbone("smollm2-135m", device="cpu")
 
 
 def test_default_backbone_is_the_published_model(smollm2):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from opened_run import open_run, teachers_in
-from test_road import FIT, config_of
+from small_comparison import FIT, config_of
 from tiny import KillAfter, Killed
 
 from clinprompt.errors import RunError
@@ -51,7 +51,7 @@ def test_a_variant_that_shares_teachers_opens_their_run_outside_its_own_claim(
 
 
 def taught(folder, model, **teacher):
-    """Return the teachers of a suite's sources and what the log tells of their validation."""
+    """Return the teachers of a suite's sources and their logged validation losses."""
     config = config_of(folder, model, teacher={**FIT, "validate_every": 1, **teacher})
     suite = load_suite(config.suite, config.data, None)
     run = open_run(folder / f"run-{len(teacher)}", config)

@@ -1,14 +1,12 @@
-"""The metaprompt in the package: a start that is ahead of vocabulary on the first day."""
+"""The metaprompt in the package: a better start than tokens of the vocabulary."""
 
 import sys
 from pathlib import Path
 
 import pytest
+from command_line import call
 from opened_run import open_run
-from typer.testing import CliRunner
 
-from clinprompt.backbone.load import load_backbone
-from clinprompt.cli import app
 from clinprompt.jobs.adapt import Fit, adapt
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Start
@@ -38,9 +36,8 @@ def shipped():
     return find_metaprompt(SHIPPED)
 
 
-def test_it_belongs_to_the_default_backbone(shipped):
-    manifest = shipped.manifest
-    assert manifest.fingerprint == load_backbone(DEFAULT_BACKBONE, device="cpu").fingerprint
+def test_it_belongs_to_the_default_backbone(shipped, smollm2):
+    assert shipped.manifest.fingerprint == smollm2.fingerprint
     assert shipped.num_bytes < 1_000_000
 
 
@@ -61,6 +58,8 @@ def test_its_card_is_made_from_its_manifest(shipped):
     assert card == card_text(shipped.manifest)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("smollm2")
 def test_adapted_it_is_ahead_of_a_vocabulary_start_at_equal_steps(shipped, tmp_path):
     """Four steps of four rows of made-up notes; well under a minute."""
     own = {
@@ -81,13 +80,13 @@ def test_adapted_it_is_ahead_of_a_vocabulary_start_at_equal_steps(shipped, tmp_p
     assert losses["adapted-metaprompt"] < 0.8 * losses["prompt-tuning"]
 
 
-def test_adapt_starts_from_it_without_being_told(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("smollm2")
+def test_adapt_starts_from_it_by_default(tmp_path):
     words = ["adapt", "practice-nli-social", "--shots", "4", "--out", "run"]
     small = ("adapt.steps=1", "adapt.rows=2", "data.max_input_tokens=80", "device=cpu")
-    told = [word for setting in small for word in ("--set", setting)]
-    result = CliRunner().invoke(app, [*words, *told])
-    assert result.exit_code == 0, result.output
+    settings = [word for setting in small for word in ("--set", setting)]
+    result = call(*words, *settings, folder=tmp_path)
+    assert result.exit_code == 0, result.stderr
     saved = load_artifact(tmp_path / "run" / "store" / "practice-nli-social")
     assert saved.manifest.method == "adapted-metaprompt"
     assert saved.manifest.settings["data"]["max_target_tokens"] == 128

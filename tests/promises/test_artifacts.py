@@ -166,7 +166,7 @@ def test_num_bytes_is_the_size_of_the_file(tmp_path):
     assert (tmp_path / "mine" / "prompt.safetensors").stat().st_size == artifact.num_bytes
 
 
-def test_the_hash_tells_backbones_and_contents_apart():
+def test_the_hash_differs_between_backbones_and_between_contents():
     vectors = random_prompts(1, LENGTH)[0]
     one = make_artifact(manifest("prompt"), {"vectors": vectors})
     other = make_artifact(manifest("prompt", fingerprint="tensors:2"), {"vectors": vectors})

@@ -5,7 +5,7 @@ import torch
 from tiny import place_in, random_prompts, random_rows
 
 from clinprompt.backbone.shared_prefix import logits_of, read_text
-from clinprompt.backbone.tuners import PromptTuner, lora, trained_numbers
+from clinprompt.backbone.tuners import PromptTuner, full, lora, trained_numbers
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
@@ -68,6 +68,33 @@ def test_lora_detaches_when_the_block_fails(tiny_llama):
     before = weights_of(tiny_llama)
     with pytest.raises(KeyboardInterrupt), lora(tiny_llama, rank=2, modules=ATTENTION, seed=0):
         raise KeyboardInterrupt
+    assert_same_weights(tiny_llama, before)
+
+
+def test_full_fine_tuning_trains_every_weight_and_restores_each_when_its_block_ends(
+    backbone, tmp_path
+):
+    before, answer = weights_of(backbone), logits(backbone)
+    with full(backbone) as tuner:
+        train(backbone, tuner, {"full": 0.01}, tmp_path)
+        trained = weights_of(backbone)
+        assert [name for name in before if torch.equal(trained[name], before[name])] == []
+        assert not torch.equal(logits(backbone), answer)
+    assert_same_weights(backbone, before)
+    assert torch.equal(logits(backbone), answer)
+    assert not any(p.requires_grad for p in backbone.model.parameters())
+
+
+def test_full_fine_tuning_restores_the_weights_when_its_block_fails(tiny_llama):
+    def change_and_fail(weights):
+        with torch.no_grad():
+            for weight in weights:
+                weight.add_(1)
+        raise KeyboardInterrupt
+
+    before = weights_of(tiny_llama)
+    with pytest.raises(KeyboardInterrupt), full(tiny_llama) as tuner:
+        change_and_fail(tuner.parameter_groups()["full"])
     assert_same_weights(tiny_llama, before)
 
 

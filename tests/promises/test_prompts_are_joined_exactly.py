@@ -52,7 +52,7 @@ def precise(request):
         str(request.getfixturevalue(request.param)), device="cpu", dtype=torch.float64
     )
     if request.param == "tiny_gpt_oss_folder":
-        backbone.model.set_experts_implementation("eager")  # the grouped one lacks float64
+        backbone.model.set_experts_implementation("eager")  # the grouped one has no float64
     return backbone
 
 

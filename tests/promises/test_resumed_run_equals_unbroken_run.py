@@ -1,4 +1,4 @@
-"""A run that was killed and goes on ends with the very bits of an unbroken one."""
+"""A run that is killed and continued ends with the same bits as an unbroken run."""
 
 import pytest
 import torch

@@ -26,15 +26,14 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_in_the_documents_is_one_that_exists(command):
-    """Parse the whole line: an unknown command, option or missing argument raises."""
-    group = typer.main.get_command(app)
-    arguments = shlex.split(command)[1:]
-    context = group.make_context("clinprompt", arguments)
-    while hasattr(group, "commands"):
-        name, group, rest = group.resolve_command(
-            context, [*context._protected_args, *context.args]
-        )
-        context = group.make_context(name, rest, parent=context)
+    """Parse the whole line: an unknown command or option, or a missing argument, raises."""
+    words = shlex.split(command)[1:]
+    parsed = typer.main.get_command(app)
+    while hasattr(parsed, "commands"):
+        name = words.pop(0)
+        assert name in parsed.commands, name
+        parsed = parsed.commands[name]
+    parsed.make_context(name, words)
 
 
 def test_make_targets_of_the_readme_exist():

@@ -1,4 +1,4 @@
-"""Files and folders are there whole or not at all."""
+"""Files and folders are written completely or not at all."""
 
 import errno
 import os
@@ -141,6 +141,7 @@ def start_writing(path):
     return process
 
 
+@pytest.mark.slow
 def test_the_draft_of_a_killed_process_is_removed_by_the_next(tmp_path):
     with start_writing(tmp_path / "f") as process:
         process.kill()
@@ -150,6 +151,7 @@ def test_the_draft_of_a_killed_process_is_removed_by_the_next(tmp_path):
     assert names(tmp_path) == [".other.x.draft", "f"]
 
 
+@pytest.mark.slow
 def test_the_draft_of_a_living_process_stays(tmp_path):
     with start_writing(tmp_path / "f") as process:
         old_folder(tmp_path)
@@ -158,6 +160,7 @@ def test_the_draft_of_a_living_process_stays(tmp_path):
         process.send_signal(signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_work_in_a_folder_is_done_by_one_process_at_a_time(tmp_path):
     """Another process adds to a number that this one is changing, and waits for it."""
     number = tmp_path / "number"

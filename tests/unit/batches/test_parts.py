@@ -1,11 +1,11 @@
 """What is longer than a model reads is read in parts, and the parts' answers are joined."""
 
 import pytest
+from made_cards import card_of, wording_of
 from tiny import byte_tokenizer
 
 from clinprompt.batches.encode import Encoder
 from clinprompt.batches.parts import parts_of
-from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import make_example, parse_answer
 from clinprompt.tasks.records import (
     LabelAnswer,
@@ -19,31 +19,13 @@ from clinprompt.tasks.records import (
 
 TOKENIZER = byte_tokenizer()  # one token a byte
 TEXT = " ".join(f"On day {day} he took drug{day} twice." for day in range(10, 30))
-
-
-def card_of(type_, answer, metric, template="{{ text }}\nAnswer:", cut="text"):
-    return TaskCard.model_validate(
-        {
-            "name": "made",
-            "type": type_,
-            "answer": answer,
-            "title": "made for tests",
-            "source": {"repository": "clinprompt", "license": "Apache-2.0"},
-            "reader": {"name": "practice", "task": "ner-drugs"},
-            "labels": {"DRUG": "drug", "DAY": "day"} if answer != "text" else {},
-            "wording": {"version": 1, "template": template, "cut": cut, "instruction": "Do it."},
-            "metric": metric,
-            "setting": "end-to-end" if type_ == "re" else "",
-        }
-    )
-
-
-NER = card_of("ner", "spans", "entity_f1")
-RE = card_of("re", "relations", "relation_f1")
-PAIR = card_of("re", "label", "accuracy")
-QA = card_of(
-    "qa", "text", "token_f1", "{{ context }}\nQuestion: {{ question }}\nAnswer:", "context"
-)
+LABELS = {"DRUG": "drug", "DAY": "day"}
+WORDING = wording_of("{{ text }}\nAnswer:")
+NER = card_of("ner", "spans", labels=LABELS, wording=WORDING)
+RE = card_of("re", "relations", labels=LABELS, wording=WORDING, setting="end-to-end")
+PAIR = card_of("re", "label", labels=LABELS, wording=WORDING, setting="end-to-end")
+QUESTION = wording_of("{{ context }}\nQuestion: {{ question }}\nAnswer:", cut="context")
+QA = card_of("qa", "text", "token_f1", wording=QUESTION)
 DRUGS = tuple(Span(at, at + 6, "DRUG") for at in range(len(TEXT)) if TEXT.startswith("drug", at))
 LINKS = tuple(
     Relation("DAY", Span(span.start, span.end, ""), Span(span.start - 11, span.start - 9, ""))

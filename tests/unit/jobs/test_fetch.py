@@ -2,11 +2,9 @@
 
 import hashlib
 import io
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from command_line import call
 from rich.console import Console
 from upstream_site import COMMIT, REPOSITORY, Site, serve
 
@@ -175,9 +173,8 @@ def test_cards_are_chosen_by_name_and_suite(tmp_path):
 
 
 def test_the_command_refuses_unread_terms_one_a_line(site):
-    command = [Path(sys.executable).parent / "clinprompt", "tasks", "fetch", "nli-mqp"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
+    result = call("tasks", "fetch", "nli-mqp")
+    assert result.exit_code == 2
     head, terms, remedy = result.stderr.splitlines()
     assert head == "error: no commercial use, or no licence stated:"
     assert terms.startswith("- nli-mqp (")

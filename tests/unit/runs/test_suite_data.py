@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import save_tiny
-from transformers import AutoTokenizer
+from made_cards import data_of, records_of
+from tiny import byte_tokenizer
 
 from clinprompt.batches.encode import Encoder
 from clinprompt.errors import DataError, SettingError
@@ -13,24 +13,27 @@ from clinprompt.runs.suite_data import SuiteData, cards_of, check_suite, load_su
 from clinprompt.runs.task_rows import candidates, training_rows
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
-from clinprompt.tasks.load import TaskData, load_task
-from clinprompt.tasks.records import LabelAnswer, Record, TextAnswer
+from clinprompt.tasks.load import load_task
+from clinprompt.tasks.records import LabelAnswer, TextAnswer
 
 LENGTHS = (3, 9, 30, 4, 31)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def tokenizer():
     """A tokenizer with one token a byte."""
-    folder = save_tiny(tmp_path_factory.mktemp("model") / "tiny", "llama")
-    return AutoTokenizer.from_pretrained(folder)
+    return byte_tokenizer()
 
 
 def summaries(lengths=LENGTHS):
-    rows = tuple(
-        Record(str(i), {"text": f"note {i}"}, TextAnswer("s" * n)) for i, n in enumerate(lengths)
-    )
-    return TaskData(find_card("practice-sum-plan"), {"train": rows, "validation": (), "test": ()})
+    records = records_of(TextAnswer("s" * length) for length in lengths)
+    return data_of(find_card("practice-sum-plan"), train=records)
+
+
+def statements(labels):
+    """Return training records of a task with two labels."""
+    records = records_of(map(LabelAnswer, labels), statement="so")
+    return data_of(find_card("practice-nli-social"), train=records)
 
 
 def test_rows_with_too_long_answers_are_left_out_of_training(tokenizer):
@@ -54,12 +57,7 @@ def test_shots_come_from_rows_whose_answer_fits(tokenizer):
 
 
 def test_shown_examples_are_the_drawn_rows_in_random_order(tokenizer):
-    rows = tuple(
-        Record(str(i), {"text": "note", "statement": "so"}, LabelAnswer(label))
-        for i, label in enumerate(["entailment"] * 20 + ["not_entailment"] * 20)
-    )
-    card = find_card("practice-nli-social")
-    data = TaskData(card, {"train": rows, "validation": (), "test": ()})
+    data = statements(["entailment"] * 20 + ["not_entailment"] * 20)
     found = candidates(Encoder(tokenizer, 200, 30), data).records(20, seed=0)
     labels = [record.answer.label for record in found]
     assert labels.count("entailment") == 10
@@ -67,13 +65,7 @@ def test_shown_examples_are_the_drawn_rows_in_random_order(tokenizer):
 
 
 def test_shots_of_closed_labels_are_balanced(tokenizer):
-    labels = ["entailment"] * 30 + ["not_entailment"] * 3
-    rows = tuple(
-        Record(str(i), {"text": "note", "statement": "so"}, LabelAnswer(label))
-        for i, label in enumerate(labels)
-    )
-    card = find_card("practice-nli-social")
-    data = TaskData(card, {"train": rows, "validation": (), "test": ()})
+    data = statements(["entailment"] * 30 + ["not_entailment"] * 3)
     chosen = candidates(Encoder(tokenizer, 200, 12), data).draw(6, seed=1)
     yes = sum(row.target_ids == Encoder(tokenizer, 200, 12).encode_target("yes") for row in chosen)
     assert yes == 3

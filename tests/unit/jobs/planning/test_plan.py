@@ -1,13 +1,11 @@
 """A plan tells what a run takes, by hand-worked counts, and touches no weight."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from command_line import call
 from transformers import AutoConfig
 
 from clinprompt.backbone.model_sizes import PUBLISHED, inspect_backbone, sizes_of_config
@@ -29,7 +27,6 @@ from clinprompt.settings.run import check_config, load_config
 
 ROOT = Path(__file__).parents[4]
 PAPER = ROOT / "configs" / "paper.toml"
-COMMAND = Path(sys.executable).parent / "clinprompt"
 ALL_LINEAR = '["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]'
 
 
@@ -304,21 +301,15 @@ def test_a_backbone_of_unknown_sizes_is_told_without_costs():
     assert "nobody/nothing-1b" in plan.backbones[0].remedy
 
 
-def call(*arguments, folder):
-    cache = {"CLINPROMPT_CACHE": str(folder / "cache"), "HF_HOME": str(folder / "hub")}
-    return subprocess.run(
-        [COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        check=False,
-        env={**os.environ, **cache, "TERM": "dumb", "COLUMNS": "80", "NO_COLOR": "1"},
-    )
+def plan_with(*options, folder):
+    """Plan the comparison of the paper from a folder, with an empty cache."""
+    cache = {"CLINPROMPT_CACHE": str(folder / "cache")}
+    return call("compare", PAPER, *options, folder=folder, columns=80, environment=cache)
 
 
 def test_the_command_prints_the_papers_plan_on_eighty_columns(tmp_path):
-    result = call("compare", PAPER, "--dry-run", "--rate", 400, folder=tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
+    result = plan_with("--dry-run", "--rate", 400, folder=tmp_path)
+    assert (result.exit_code, result.stderr) == (0, "")
     assert max(map(len, result.stdout.splitlines())) <= 80
     for words in ("8.03 B", "20.91 B", "413,796", "gated", "400 TFLOP/s", "UF Health"):
         assert words in result.stdout
@@ -334,6 +325,6 @@ def test_a_plan_is_printed_as_json(tmp_path, capsys):
 
 @pytest.mark.parametrize("option", [["--rate", "400"], ["--json"]])
 def test_options_of_a_dry_run_are_refused_without_it(option, tmp_path):
-    result = call("compare", PAPER, *option, folder=tmp_path)
-    assert result.returncode == 2
+    result = plan_with(*option, folder=tmp_path)
+    assert result.exit_code == 2
     assert f"{option[0]} has no effect without --dry-run" in result.stderr

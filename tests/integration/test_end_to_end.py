@@ -1,4 +1,4 @@
-"""The whole road on a tiny model and made-up notes: run, stop, go on, report, annotate."""
+"""From settings to answers on a tiny model: compare, stop, continue, report, adapt, annotate."""
 
 import json
 import re
@@ -6,92 +6,35 @@ import re
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_comparison import METHODS, artifacts, config_of, fill, without_times
 from tiny import KillAfter, Killed
 
 from clinprompt.errors import ArtifactError, BackboneError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
 from clinprompt.jobs.adapt import adapt_task
 from clinprompt.jobs.annotate import annotate_file, open_annotator
-from clinprompt.jobs.comparison.compare import compare
 from clinprompt.jobs.evaluate import evaluate_prompt
 from clinprompt.jobs.tune import tune_task
 from clinprompt.prompts.store import Store
-from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task
 from clinprompt.training.progress import Silent
 
-METHODS = (
-    "instruction",
-    "metaprompt",
-    "prompt-tuning",
-    "lora",
-    "adapted-metaprompt",
-    "adapted-factors",
-)
-MEASURED_TIMES = {"train_seconds", "evaluate_seconds", "tokens_per_second", "peak_bytes"}
-FIT = {"steps": 3, "rows": 2, "warmup_steps": 1, "checkpoint_every": 2}
-SUITE = """
-name = "small"
-title = "Two made-up sources, two made-up targets"
-sources = ["practice-ner-labs", "practice-nli-history"]
-targets = ["practice-ner-drugs", "practice-nli-social"]
-missing = ["no note is real"]
-"""
 
-
-def config_of(folder, model, **sections):
-    """Return settings so small that a road takes seconds; a token is a byte."""
-    suite = folder / "small.toml"
-    suite.write_text(SUITE)
-    values = {
-        "name": "tiny",
-        "suite": str(suite),
-        "backbone": str(model),
-        "device": "cpu",
-        "data": {
-            "max_input_tokens": 400,
-            "max_target_tokens": 6,
-            "train_rows": 6,
-            "validation_rows": 2,
-            "test_rows": 3,
-        },
-        "prompt": {"length": 4},
-        "teacher": FIT,
-        "distill": {**FIT, "steps": 5},
-        "adapt": FIT,
-        "baselines": {"lora_rank": 2},
-        "compare": {"methods": METHODS, "shots": [2]},
-    }
-    return check_config({**values, **sections}, source="test")
-
-
-def walk(folder, config, reporter=None):
-    command, reporter = "clinprompt compare tiny.toml", reporter or Silent()
-    return compare(folder, config, mirror=None, command=command, reporter=reporter).cells
-
-
-def without_times(cells):
-    return [cell.model_dump(exclude=MEASURED_TIMES) for cell in cells]
-
-
-def artifacts(folder):
-    """Return every stored tensor file by its path in the store."""
-    store = folder / "store"
-    files = store.rglob("prompt.safetensors")
-    return {str(path.relative_to(store)): path.read_bytes() for path in files}
+def run_comparison(folder, config, reporter=None):
+    return fill(folder, config, reporter).cells
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory, tiny_llama_folder):
-    """Walk the road once, unbroken."""
-    base = tmp_path_factory.mktemp("road")
+def compared(tmp_path_factory, tiny_llama_folder):
+    """Run a comparison once, without a stop."""
+    base = tmp_path_factory.mktemp("compared")
     config = config_of(base, tiny_llama_folder)
-    return base / "run", config, walk(base / "run", config)
+    return base / "run", config, run_comparison(base / "run", config)
 
 
-def test_the_road_gives_every_cell_and_a_report(walked):
-    folder, _, cells = walked
+def test_a_comparison_gives_every_cell_and_a_report(compared):
+    folder, _, cells = compared
     # Two targets, two methods without shots and four at two shots.
     assert len(cells) == 2 * 6
     assert {cell.method for cell in cells} == set(METHODS)
@@ -102,8 +45,8 @@ def test_the_road_gives_every_cell_and_a_report(walked):
     assert json.loads((folder / "config.json").read_text())["name"] == "tiny"
 
 
-def test_the_cells_count_what_was_trained(walked):
-    _, _, cells = walked
+def test_the_cells_count_what_was_trained(compared):
+    _, _, cells = compared
     length, hidden, rank = 4, 32, 1
     counts = {cell.method: cell.trained_numbers for cell in cells}
     factors = length * rank + rank * hidden
@@ -118,78 +61,80 @@ def test_the_cells_count_what_was_trained(walked):
     }
 
 
-def test_nothing_is_left_over_when_the_road_is_done(walked):
-    folder, _, _ = walked
+def test_a_finished_comparison_leaves_no_checkpoint_and_no_draft(compared):
+    folder, _, _ = compared
     assert list((folder / "checkpoints").iterdir()) == []
     assert list(folder.rglob(".*")) == []
 
 
-def test_walking_again_trains_nothing(walked):
-    folder, config, cells = walked
-    assert walk(folder, config, KillAfter(1)) == cells
+def test_comparing_again_trains_nothing(compared):
+    folder, config, cells = compared
+    assert run_comparison(folder, config, KillAfter(1)) == cells
 
 
-def test_a_lost_report_is_written_again(walked):
-    folder, config, _ = walked
+def test_a_lost_report_is_written_again(compared):
+    folder, config, _ = compared
     (folder / "report" / "report.md").unlink()
-    walk(folder, config, KillAfter(1))
+    run_comparison(folder, config, KillAfter(1))
     assert (folder / "report" / "report.md").is_file()
 
 
 # 2 teachers of 3 steps, 5 steps of distillation, 8 adaptations of 3 steps: 35 in all.
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [(2, 3, 4), (9, 5), (13, 8), (35,)])
-def test_a_road_that_was_killed_and_goes_on_equals_an_unbroken_one(walked, tmp_path, kills):
-    folder, config, cells = walked
+def test_a_killed_comparison_that_continues_equals_an_unbroken_one(compared, tmp_path, kills):
+    folder, config, cells = compared
     for steps in kills:
         with pytest.raises(Killed):
-            walk(tmp_path / "run", config, KillAfter(steps))
-    assert without_times(walk(tmp_path / "run", config)) == without_times(cells)
+            run_comparison(tmp_path / "run", config, KillAfter(steps))
+    assert without_times(run_comparison(tmp_path / "run", config)) == without_times(cells)
     assert artifacts(tmp_path / "run") == artifacts(folder)
 
 
-def test_a_half_written_cell_is_made_again(walked, tmp_path):
-    _, config, cells = walked
+@pytest.mark.slow
+def test_a_half_written_cell_is_computed_again(compared, tmp_path):
+    _, config, cells = compared
     with pytest.raises(Killed):
-        walk(tmp_path / "run", config, KillAfter(20))
+        run_comparison(tmp_path / "run", config, KillAfter(20))
     path = tmp_path / "run" / "cells.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
-    assert without_times(walk(tmp_path / "run", config)) == without_times(cells)
+    assert without_times(run_comparison(tmp_path / "run", config)) == without_times(cells)
 
 
-def test_more_cells_may_be_asked_for_later(walked, tmp_path, tiny_llama_folder):
-    _, config, cells = walked
+def test_a_comparison_can_be_extended_later(compared, tmp_path, tiny_llama_folder):
+    _, config, cells = compared
     methods = {"methods": ["metaprompt"], "shots": []}
-    walk(
+    run_comparison(
         tmp_path / "run",
         config_of(tmp_path, tiny_llama_folder, compare=methods, suite=config.suite),
     )
-    later = walk(tmp_path / "run", config)
+    later = run_comparison(tmp_path / "run", config)
     assert sorted(map(str, without_times(later))) == sorted(map(str, without_times(cells)))
 
 
-def test_other_settings_in_the_same_folder_are_refused(walked):
-    folder, config, _ = walked
+def test_other_settings_in_the_same_folder_are_refused(compared):
+    folder, config, _ = compared
     other = config.model_copy(update={"seed": 1})
     with pytest.raises(RunError, match=r"other settings \(seed\)"):
-        walk(folder, other)
+        run_comparison(folder, other)
 
 
-def test_a_folder_that_is_no_run_is_refused(walked, tmp_path):
-    _, config, _ = walked
+def test_a_folder_that_is_no_run_is_refused(compared, tmp_path):
+    _, config, _ = compared
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="not empty and not a run"):
-        walk(tmp_path, config)
+        run_comparison(tmp_path, config)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_the_report_begins_with_what_the_suite_lacks(walked):
-    folder, _, _ = walked
+def test_the_report_begins_with_what_is_missing_in_the_suite(compared):
+    folder, _, _ = compared
     report = (folder / "report" / "report.md").read_text()
     assert report.index("Suite: small") < report.index("- no note is real") < report.index("## ")
 
 
-def test_the_report_holds_no_absolute_path(walked, tiny_llama_folder):
-    folder, _, _ = walked
+def test_the_report_holds_no_absolute_path(compared, tiny_llama_folder):
+    folder, _, _ = compared
     for path in (folder / "report").rglob("*.*"):
         content = path.read_bytes().decode(errors="ignore")
         assert str(folder.parent) not in content, path.name
@@ -197,8 +142,8 @@ def test_the_report_holds_no_absolute_path(walked, tiny_llama_folder):
         assert not re.search(r"[\s\"'(](/tmp|/home|/root|/work)/", content), path.name
 
 
-def test_the_log_holds_numbers_only(walked):
-    folder, _, _ = walked
+def test_the_log_holds_numbers_only(compared):
+    folder, _, _ = compared
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
         phase = row.pop("phase")
@@ -206,8 +151,8 @@ def test_the_log_holds_numbers_only(walked):
         assert all(isinstance(value, int | float) for value in row.values())
 
 
-def test_a_saved_prompt_annotates_a_file(walked, tmp_path, tiny_llama_folder):
-    folder, _, _ = walked
+def test_a_saved_prompt_annotates_a_file(compared, tmp_path, tiny_llama_folder):
+    folder, _, _ = compared
     notes, output = tmp_path / "notes.jsonl", tmp_path / "out.jsonl"
     notes.write_text('{"id": "a", "text": "Takes aspirin."}\n\n{"text": "No drugs — none."}\n')
     saved = folder / "store" / "practice-ner-drugs" / "adapted-factors-k2-seed0"
@@ -223,8 +168,8 @@ def test_a_saved_prompt_annotates_a_file(walked, tmp_path, tiny_llama_folder):
     assert all({"entities", "unparseable"} & row.keys() for row in rows)
 
 
-def test_a_saved_prompt_scores_as_it_did_in_the_road(walked, tiny_llama_folder):
-    folder, _, cells = walked
+def test_a_saved_prompt_scores_as_it_did_in_the_comparison(compared, tiny_llama_folder):
+    folder, _, cells = compared
     name = "practice-nli-social"
     saved = folder / "store" / name / "adapted-metaprompt-k2-seed0"
     annotator = open_annotator(saved, backbone=str(tiny_llama_folder), device="cpu")
@@ -233,8 +178,8 @@ def test_a_saved_prompt_scores_as_it_did_in_the_road(walked, tiny_llama_folder):
     assert (found.value, found.low, found.high) == (cell.value, cell.low, cell.high)
 
 
-def test_a_prompt_of_another_backbone_is_refused_or_marked(walked, tiny_gpt_oss_folder):
-    folder, _, _ = walked
+def test_a_prompt_of_another_backbone_is_refused_or_marked(compared, tiny_gpt_oss_folder):
+    folder, _, _ = compared
     saved = folder / "store" / "teachers" / "practice-ner-labs"
     other = str(tiny_gpt_oss_folder)
     with pytest.raises(ArtifactError, match="--allow-backbone"):
@@ -244,8 +189,8 @@ def test_a_prompt_of_another_backbone_is_refused_or_marked(walked, tiny_gpt_oss_
     assert cell.method == "teacher (other backbone)"
 
 
-def adapt_once(folder, walked, *, method="adapted-metaprompt", shots=2, reporter=None):
-    run, config, _ = walked
+def adapt_once(folder, compared, *, method="adapted-metaprompt", shots=2, reporter=None):
+    run, config, _ = compared
     [metaprompt] = (run / "store" / "metaprompts").iterdir()
     saved = adapted(folder, config, metaprompt, method=method, shots=shots, reporter=reporter)
     return load_file(saved / "prompt.safetensors")
@@ -258,36 +203,36 @@ def adapted(folder, config, metaprompt, *, method="adapted-metaprompt", shots=2,
     return adapt_task(folder, data, own, method=method, shots=shots, reporter=reporter)
 
 
-def test_adapting_alone_equals_adapting_on_the_road(walked, tmp_path):
-    run, _, _ = walked
-    on_road = run / "store" / "practice-nli-social" / "adapted-metaprompt-k2-seed0"
-    expected = load_file(on_road / "prompt.safetensors")["vectors"]
-    assert torch.equal(adapt_once(tmp_path / "alone", walked)["vectors"], expected)
+def test_adapting_alone_equals_adapting_in_a_comparison(compared, tmp_path):
+    run, _, _ = compared
+    in_comparison = run / "store" / "practice-nli-social" / "adapted-metaprompt-k2-seed0"
+    expected = load_file(in_comparison / "prompt.safetensors")["vectors"]
+    assert torch.equal(adapt_once(tmp_path / "alone", compared)["vectors"], expected)
 
 
-def test_a_killed_adaptation_goes_on(walked, tmp_path):
+def test_a_killed_adaptation_goes_on(compared, tmp_path):
     with pytest.raises(Killed):
-        adapt_once(tmp_path / "run", walked, reporter=KillAfter(3))
-    again = adapt_once(tmp_path / "run", walked)["vectors"]
-    assert torch.equal(again, adapt_once(tmp_path / "fresh", walked)["vectors"])
+        adapt_once(tmp_path / "run", compared, reporter=KillAfter(3))
+    again = adapt_once(tmp_path / "run", compared)["vectors"]
+    assert torch.equal(again, adapt_once(tmp_path / "fresh", compared)["vectors"])
 
 
-def test_adapting_again_with_other_shots_starts_afresh(walked, tmp_path):
-    adapt_once(tmp_path / "run", walked, shots=2)
-    again = adapt_once(tmp_path / "run", walked, shots=4)["vectors"]
-    assert torch.equal(again, adapt_once(tmp_path / "fresh", walked, shots=4)["vectors"])
+def test_adapting_again_with_other_shots_starts_from_the_beginning(compared, tmp_path):
+    adapt_once(tmp_path / "run", compared, shots=2)
+    again = adapt_once(tmp_path / "run", compared, shots=4)["vectors"]
+    assert torch.equal(again, adapt_once(tmp_path / "fresh", compared, shots=4)["vectors"])
 
 
-def test_adapting_by_another_method_after_a_kill_starts_afresh(walked, tmp_path):
+def test_adapting_by_another_method_after_a_kill_starts_from_the_beginning(compared, tmp_path):
     with pytest.raises(Killed):
-        adapt_once(tmp_path / "run", walked, reporter=KillAfter(3))
-    again = adapt_once(tmp_path / "run", walked, method="adapted-factors")
-    fresh = adapt_once(tmp_path / "fresh", walked, method="adapted-factors")
+        adapt_once(tmp_path / "run", compared, reporter=KillAfter(3))
+    again = adapt_once(tmp_path / "run", compared, method="adapted-factors")
+    fresh = adapt_once(tmp_path / "fresh", compared, method="adapted-factors")
     assert torch.equal(again["columns"], fresh["columns"])
 
 
-def test_tuning_one_task_gives_the_roads_teacher(walked, tmp_path):
-    run, config, _ = walked
+def test_tuning_one_task_gives_the_teacher_of_the_comparison(compared, tmp_path):
+    run, config, _ = compared
     saved = tune_task(
         tmp_path / "tune", "practice-ner-labs", config, mirror=None, reporter=Silent()
     )
@@ -295,22 +240,22 @@ def test_tuning_one_task_gives_the_roads_teacher(walked, tmp_path):
     assert (saved / "prompt.safetensors").read_bytes() == expected.read_bytes()
 
 
-def test_a_prompt_of_settings_that_this_version_does_not_know_is_named(walked, tiny_llama_folder):
-    saved = walked[0] / "store" / "practice-nli-social" / "adapted-factors-k2-seed0"
+def test_a_prompt_of_settings_that_this_version_does_not_know_is_named(compared, tiny_llama_folder):
+    saved = compared[0] / "store" / "practice-nli-social" / "adapted-factors-k2-seed0"
     annotator = open_annotator(saved, backbone=str(tiny_llama_folder), device="cpu")
     annotator.artifact.manifest.settings["adapt"]["gone"] = 1
     with pytest.raises(ArtifactError, match=r"this version does not know adapt\.gone"):
         evaluate_prompt(annotator, "practice-nli-social", mirror=None, rows=1)
 
 
-def test_a_teacher_is_not_a_metaprompt(walked, tmp_path):
-    run, config, _ = walked
+def test_a_teacher_is_not_a_metaprompt(compared, tmp_path):
+    run, config, _ = compared
     teacher = run / "store" / "teachers" / "practice-ner-labs"
     with pytest.raises(ArtifactError, match="not a metaprompt"):
         adapted(tmp_path / "run", config, teacher)
 
 
-def test_the_store_lists_everything_that_was_trained(walked):
-    folder, _, _ = walked
+def test_the_store_lists_everything_that_was_trained(compared):
+    folder, _, _ = compared
     # Two teachers, a metaprompt, and three methods of two targets that leave a prompt.
     assert len(Store(folder / "store").names()) == 2 + 1 + 3 * 2

@@ -1,0 +1,237 @@
+"""Each method by itself: what it trains, at which rates, how many numbers, from which start."""
+
+from collections.abc import Mapping
+from itertools import chain
+
+import pytest
+import torch
+from tiny import random_rows
+
+from clinprompt.backbone.bank import make_bank
+from clinprompt.backbone.model_sizes import sizes_of_config
+from clinprompt.backbone.shared_prefix import logits_of, read_text
+from clinprompt.backbone.tuners import PromptTuner, trained_numbers
+from clinprompt.errors import SettingError
+from clinprompt.methods.method import Start
+from clinprompt.methods.table import METHODS
+from clinprompt.prompts.artifact import Manifest, make_artifact
+from clinprompt.prompts.soft import SoftPrompts
+from clinprompt.settings.run import check_config
+from clinprompt.tasks.card import find_card
+from clinprompt.training.fit import mean_loss
+
+LENGTH, HIDDEN, RANK, LORA_RANK = 4, 32, 2, 3
+SOURCES = ("practice-ner-labs", "practice-nli-history")
+TARGET = find_card("practice-nli-social")
+RATES = {
+    "adapt": {"shared_rate": 0.01, "factor_rate": 0.02},
+    "baselines": {"prompt_rate": 0.03, "mpt_rate": 0.04, "lora_rate": 0.05, "full_rate": 0.06},
+}
+# The learning rate of each parameter group.
+TRAINED: Mapping[str, Mapping[str, float]] = {
+    "prompt-tuning": {"prompt": 0.03},
+    "spot": {"prompt": 0.03},
+    "peft-mpt": {"mpt": 0.04},
+    "lora": {"lora": 0.05},
+    "full": {"full": 0.06},
+    "adapted-factors": {"factors": 0.02},
+    "adapted-metaprompt": {"shared": 0.01, "factors": 0.02},
+}
+FACTORS = RANK * (LENGTH + HIDDEN)
+# A layer: q, o 32·32, k, v 32·16, three 32·48, two norms of 32.
+LAYER = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32
+NUMBERS = {
+    "prompt-tuning": LENGTH * HIDDEN,
+    "spot": LENGTH * HIDDEN,
+    "peft-mpt": LENGTH * HIDDEN + FACTORS,
+    # Two layers; rank · (inputs + outputs) of q 32→32, k and v 32→16, o 32→32.
+    "lora": 2 * LORA_RANK * (64 + 48 + 48 + 64),
+    # Embeddings and head of 264 tokens, two layers, a norm.
+    "full": 2 * 264 * 32 + 2 * LAYER + 32,
+    "adapted-factors": FACTORS,
+    "adapted-metaprompt": LENGTH * HIDDEN + FACTORS,
+}
+# Keys and values of two layers with two key-value heads of size 8: a position is 64 wide.
+NUMBERS_IN_LAYERS = {
+    "prompt-tuning": LENGTH * 64,
+    "spot": LENGTH * 64,
+    "adapted-factors": RANK * (LENGTH + 64),
+    "adapted-metaprompt": LENGTH * 64 + RANK * (LENGTH + 64),
+}
+
+
+def prompt_of(backbone, *, kind="prompt", width=HIDDEN, seed=0, names=SOURCES):
+    """Return random vectors of the source tasks as a saved prompt or metaprompt."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {
+        "prompt": {"vectors": (LENGTH, width)},
+        "metaprompt": {
+            "shared": (LENGTH, width),
+            "u": (len(names), LENGTH, RANK),
+            "v": (len(names), RANK, width),
+        },
+    }[kind]
+    manifest = Manifest(
+        kind=kind,
+        name="made up",
+        method="random",
+        backbone="tiny",
+        fingerprint=backbone.fingerprint,
+        length=LENGTH,
+        hidden_size=width,
+        rank=RANK if kind == "metaprompt" else 0,
+        tasks=tuple(find_card(name).model_dump(mode="json") for name in names),
+    )
+    tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    return make_artifact(manifest, tensors)
+
+
+@pytest.fixture
+def start_of(tiny_llama, tiny_llama_folder):
+    """Return a function that makes what a method may start from on the tiny Llama."""
+
+    def start_of(*, seed=0, placement="prefix", **given):
+        width = 64 if placement == "layers" else HIDDEN
+        baselines = RATES["baselines"] | {"lora_rank": LORA_RANK}
+        values = {
+            "name": "x",
+            "backbone": str(tiny_llama_folder),
+            "device": "cpu",
+            "prompt": {"length": LENGTH, "rank": RANK, "placement": placement},
+            "adapt": {**RATES["adapt"], "routing": "all"},
+            "baselines": baselines,
+        }
+        teachers = {
+            name: prompt_of(tiny_llama, width=width, seed=seed, names=[name])
+            for seed, name in enumerate(SOURCES)
+        }
+        known = {
+            "rows": random_rows([(9, 2), (12, 3), (7, 1)]),
+            "metaprompt": prompt_of(tiny_llama, kind="metaprompt", width=width),
+            "load_teacher": teachers.get,
+        }
+        config = check_config(values, source="test")
+        return Start(config, tiny_llama, TARGET, seed=seed, **(known | given))
+
+    return start_of
+
+
+def start_vectors_of(tuner):
+    """Return a copy of every trained tensor of a method that has just started."""
+    groups = tuner.parameter_groups()
+    return [tensor.detach().clone() for name in sorted(groups) for tensor in groups[name]]
+
+
+def logits(backbone):
+    ids = torch.tensor([random_rows([(6, 2)])[0].input_ids])
+    with torch.no_grad():
+        hidden, _ = read_text(backbone.model, ids, torch.ones_like(ids, dtype=torch.bool), None)
+        return logits_of(backbone.model, hidden)
+
+
+def test_every_method_that_trains_has_its_promises_here():
+    assert {name for name, method in METHODS.items() if method.trains != "nothing"} == set(TRAINED)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_method_trains_its_parameter_groups_at_their_rates(start_of, name):
+    with METHODS[name].started(start_of()) as (tuner, rates):
+        assert rates == TRAINED[name]
+        assert tuner.parameter_groups().keys() == rates.keys()
+        assert all(tensor.requires_grad for tensor in chain(*tuner.parameter_groups().values()))
+
+
+@pytest.mark.parametrize(
+    ("name", "placement", "expected"),
+    [
+        *((name, "prefix", count) for name, count in NUMBERS.items()),
+        *((name, "layers", count) for name, count in NUMBERS_IN_LAYERS.items()),
+    ],
+)
+def test_a_method_trains_as_many_numbers_as_its_formula_says(
+    start_of, tiny_llama, name, placement, expected
+):
+    start, method = start_of(placement=placement), METHODS[name]
+    with method.started(start) as (tuner, _):
+        assert trained_numbers(tuner) == expected
+    assert method.count(start.config, sizes_of_config("tiny", tiny_llama.model.config)) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in TRAINED])
+def test_a_method_that_trains_nothing_cannot_be_fitted(start_of, tiny_llama, name):
+    start = start_of()
+    assert METHODS[name].count(start.config, sizes_of_config("tiny", tiny_llama.model.config)) == 0
+    with pytest.raises(SettingError, match=f"method {name} trains nothing"):
+        METHODS[name].started(start)
+
+
+@pytest.mark.parametrize("name", ["spot", "adapted-factors", "adapted-metaprompt"])
+def test_a_method_that_needs_a_metaprompt_says_so(start_of, name):
+    with pytest.raises(SettingError, match=f"method {name} needs a metaprompt"):
+        METHODS[name].started(start_of(metaprompt=None))
+
+
+def test_the_untrained_metaprompt_says_that_there_is_none(start_of):
+    with pytest.raises(SettingError, match="method metaprompt needs a metaprompt"):
+        METHODS["metaprompt"].untrained(start_of(metaprompt=None), None, ())
+
+
+@pytest.mark.parametrize("name", ["prompt-tuning", "peft-mpt", "lora"])
+def test_a_random_start_depends_on_the_seed_alone(start_of, name):
+    starts = []
+    for seed in (1, 1, 2):
+        with METHODS[name].started(start_of(seed=seed)) as (tuner, _):
+            starts.append(start_vectors_of(tuner))
+    first, again, other = starts
+    assert all(torch.equal(one, same) for one, same in zip(first, again, strict=True))
+    assert not all(torch.equal(one, same) for one, same in zip(first, other, strict=True))
+
+
+def test_prompt_tuning_starts_from_embeddings_of_the_vocabulary(start_of, tiny_llama):
+    with METHODS["prompt-tuning"].started(start_of()) as (tuner, _):
+        [vectors] = tuner.prompts([0]).detach()
+    is_same = (vectors[:, None] == tiny_llama.embeddings[None]).all(dim=2)
+    assert is_same.any(dim=1).all()
+
+
+def test_spot_starts_from_the_source_prompt_with_the_lowest_loss(start_of, tiny_llama):
+    start = start_of()
+    vectors = [start.load_teacher(name).tensors["vectors"] for name in SOURCES]
+    losses = [
+        mean_loss(tiny_llama, PromptTuner(SoftPrompts(one[None])), start.rows) for one in vectors
+    ]
+    best = vectors[losses.index(min(losses))]
+    with METHODS["spot"].started(start) as (tuner, _):
+        assert torch.equal(tuner.prompts([0])[0], best)
+
+
+def test_lora_starts_as_the_backbone(start_of, tiny_llama):
+    answer = logits(tiny_llama)
+    with METHODS["lora"].started(start_of()):
+        assert torch.equal(logits(tiny_llama), answer)
+    assert torch.equal(logits(tiny_llama), answer)
+
+
+def test_pefts_multitask_prompt_starts_near_zero(start_of):
+    """Its factors are drawn from N(0, 0.02): a product of rank 2 is about 0.02² · √2."""
+    with METHODS["peft-mpt"].started(start_of()) as (tuner, _):
+        assert tuner.prompts([0]).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("name", ["adapted-factors", "adapted-metaprompt"])
+def test_an_adapted_metaprompt_starts_from_the_shared_prompt_and_the_mean_factors(start_of, name):
+    start = start_of()
+    tensors = start.metaprompt.tensors
+    mean = tensors["u"].mean(dim=0) @ tensors["v"].mean(dim=0)
+    with METHODS[name].started(start) as (tuner, _):
+        torch.testing.assert_close(tuner.prompts([0])[0].detach(), tensors["shared"] * mean)
+
+
+def test_the_untrained_metaprompt_is_the_start_of_the_adapted_one(start_of, tiny_llama):
+    start = start_of()
+    bank, num_shown = METHODS["metaprompt"].untrained(start, None, ())
+    with METHODS["adapted-factors"].started(start) as (tuner, _), torch.inference_mode():
+        expected = make_bank(tiny_llama.model, tuner.prompts([0]))
+    assert num_shown == 0
+    for layer, same in zip(bank.keys_values, expected.keys_values, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(layer, same, strict=True))
