@@ -37,6 +37,7 @@ CONFIGS = {
     "64": ROOT / "configs" / "open21-512.toml",
     "full": ROOT / "configs" / "open21-512-full.toml",
 }
+CLINPROMPT = "from clinprompt.cli import main; main()"
 PROMPTS = ("adapted-metaprompt", "prompt-tuning", "adapted-factors@factors")
 UNTRAINED = ("instruction", "metaprompt")
 # The settings that each method's best trial gives to the comparisons, and the trials' variants.
@@ -120,7 +121,7 @@ class Work:
         changes = {"compare.methods": list(stage.methods), **stage.narrowed}
         changes |= self._tiny()
         words = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
-        command = [sys.executable, "-m", "clinprompt.cli", "compare", str(CONFIGS[stage.grid])]
+        command = [sys.executable, "-c", CLINPROMPT, "compare", str(CONFIGS[stage.grid])]
         command += ["--out", str(out), *(part for word in words for part in ("--set", word))]
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
@@ -425,6 +426,7 @@ def main() -> None:
             work.finish()
     counts = {grid: len(_all_cells(work, grid)) for grid in CONFIGS}
     print(json.dumps(counts), flush=True)
+    sys.exit(0 if all(counts.values()) else 1)
 
 
 def _all_cells(work: Work, grid: str) -> list[dict[str, Any]]:
