@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from clinprompt.config import load_config
+from clinprompt.tasks.suite import find_suite
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "bench" / "gpu" / "1_compare_512.py"
 
@@ -53,6 +56,18 @@ def test_script_searches_compares_and_goes_on_from_what_it_returned(tmp_path, ti
         "9",
     )
     assert _cells(tmp_path / "next", "search") == _cells(tmp_path / "out", "search")
+
+
+def test_search_looks_at_no_target_and_at_nothing_that_the_metaprompt_has_seen(script):
+    held_back, suite = find_suite(str(SCRIPT.parent / "held-back.toml")), find_suite("shippable")
+    assert held_back.sources == suite.sources
+    assert not set(held_back.targets) & {*suite.sources, *suite.targets}
+    search = load_config(script.CONFIGS["search"])
+    assert search.compare.targets == held_back.targets
+    for grid in ("64", "full"):
+        config = load_config(script.CONFIGS[grid])
+        assert {*script.PROMPTS, *script.UNTRAINED, "lora"} < set(config.compare.methods)
+        assert config.data.model_copy(update={"test_rows": 100}) == search.data
 
 
 def test_best_trial_has_the_lowest_mean_rank_and_unfinished_tasks_do_not_count(script):
