@@ -48,6 +48,10 @@ SETTINGS = {
     "lora": ("baselines.lora_rate",),
 }
 TRIALS = 4
+HELD_BACK = ("ner-vaers", "nli-mqp", "ie-pgxcorpus", "qa-bioasq", "qa-medicationqa")
+# Processes that train prompts, those that train LoRA, and tasks of the search: where kernels of
+# several processes overlap, and where they take turns.
+OVERLAPPING, IN_TURN = (3, 4, 5), (1, 2, 4)
 COLLECT_SECONDS = 5.0
 GRACE_SECONDS = 8.0  # of the whole time: kept for stopping processes and packing results
 NOT_RETURNED = {"store", "checkpoints", "metrics.jsonl", "report"}
@@ -97,7 +101,8 @@ class Work:
         self.given = given
         self.folder: Path = given.work
         self.started = monotonic()
-        self.rates: dict[str, Any] = {}
+        chosen = self.folder / "chosen" / "rates.json"
+        self.rates: dict[str, Any] = json.loads(chosen.read_text()) if chosen.is_file() else {}
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._collecting = threading.Lock()
@@ -137,6 +142,14 @@ class Work:
             finally:
                 with self._lock:
                     self._running.discard(process)
+
+    def choose(self, method: str, chosen: dict[str, Any]) -> None:
+        """Remember the settings of a method for good: finished cells depend on them."""
+        with self._lock:
+            self.rates[method] = chosen
+            folder = self.folder / "chosen"
+            folder.mkdir(exist_ok=True)
+            _write(folder / "rates.json", json.dumps(self.rates, indent=2).encode() + b"\n")
 
     def _tiny(self) -> dict[str, Any]:
         return {**TINY, "backbone": str(self.given.tiny)} if self.given.tiny else {}
@@ -202,18 +215,29 @@ def lanes(given: argparse.Namespace) -> list[Lane]:
 
 def fill(work: Work, lane: Lane) -> None:
     """Search the rates of a lane's methods, then fill its part of every comparison."""
-    trials = tuple(f"{name}@{one}" for name in lane.searched for one in _variants(name))
-    search = Stage("search", trials, {"compare.shots": [4]} if work.given.tiny else {})
-    _side_by_side(work, lane, (search,), (), work.given.search_seconds)
-    cells = _cells(work.folder / f"search-{lane.name}")
+    if missing := [name for name in lane.searched if name not in work.rates]:
+        _search(work, lane)
+        if work.seconds_left < 1:
+            return
+        cells = _cells(work.folder / f"search-{lane.name}")
+        for method in missing:
+            work.choose(method, best_trial(method, cells))
     overrides = []
     for method in lane.searched:
-        chosen = best_trial(method, cells)
-        work.rates[method] = chosen
-        work.say(f"{method}: {chosen}")
+        chosen = work.rates[method]
+        work.say(
+            f"{method}: {chosen['settings']}, chosen on {', '.join(chosen['tasks']) or 'none'}"
+        )
         where = "variants.factors." if method == "adapted-factors" else ""
         overrides += [f"{where}{key}={value}" for key, value in chosen["settings"].items()]
     _side_by_side(work, lane, lane.stages, overrides, work.given.seconds)
+
+
+def _search(work: Work, lane: Lane) -> None:
+    trials = tuple(f"{name}@{one}" for name in lane.searched for one in _variants(name))
+    narrowed: dict[str, Any] = {"compare.targets": list(HELD_BACK[: work.given.search_tasks])}
+    search = Stage("search", trials, {"compare.shots": [4]} if work.given.tiny else narrowed)
+    _side_by_side(work, lane, (search,), (), work.given.search_seconds)
 
 
 def _side_by_side(
@@ -312,15 +336,16 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _multi_process_service(work: Work, *, is_wanted: bool) -> Iterator[None]:
+def _multi_process_service(work: Work, *, is_wanted: bool) -> Iterator[bool]:
     """Let kernels of several processes run at the same time, where CUDA's MPS is installed.
 
-    Without it they take turns, which is right but slower. No setting of the card is changed.
+    Yields whether they do. Without it they take turns, which is right but slower. No setting of the
+    card is changed.
     """
     control = shutil.which("nvidia-cuda-mps-control")
     if not is_wanted or control is None:
         work.say(f"MPS: {'not asked for' if not is_wanted else 'not installed'}")
-        yield
+        yield False
         return
     for name in ("PIPE", "LOG"):
         folder = work.folder / f".mps-{name.lower()}"
@@ -329,16 +354,18 @@ def _multi_process_service(work: Work, *, is_wanted: bool) -> Iterator[None]:
     with suppress(subprocess.TimeoutExpired):
         subprocess.run([control, "-d"], timeout=10, check=False)
     check = "import torch; assert torch.ones(8, device='cuda').sum().item() == 8"
+    works = True
     try:
         subprocess.run([sys.executable, "-c", check], timeout=30, check=True)
         work.say("MPS: on")
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         work.say("MPS: does not work here; processes take turns")
+        works = False
         _quit(control)
         for name in ("PIPE", "LOG"):
             del os.environ[f"CUDA_MPS_{name}_DIRECTORY"]
     try:
-        yield
+        yield works
     finally:
         _quit(control)
 
@@ -384,8 +411,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--resume", type=Path, help="state.tar.gz of an earlier call")
     parser.add_argument("--seconds", type=float, default=560, help="of the whole call")
     parser.add_argument("--search-seconds", type=float, default=170, help="of the search")
-    parser.add_argument("--prompt-processes", type=int, default=3)
-    parser.add_argument("--lora-processes", type=int, default=3)
+    parser.add_argument("--prompt-processes", type=int, help="3 with MPS, else 1")
+    parser.add_argument("--lora-processes", type=int, help="4 with MPS, else 2")
+    parser.add_argument("--search-tasks", type=int, help="5 with MPS, else 4")
     parser.add_argument("--mps", action="store_true", help="try CUDA's multi-process service")
     parser.add_argument("--tiny", type=Path, help="folder of a tiny model: a trial of the script")
     given = parser.parse_args()
@@ -410,7 +438,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     threading.Thread(target=work.collect_until_over, daemon=True).start()
     _write(given.out / "machine.json", json.dumps(machine(), indent=2).encode() + b"\n")
-    with _multi_process_service(work, is_wanted=given.mps):
+    with _multi_process_service(work, is_wanted=given.mps) as overlaps:
+        sizes = OVERLAPPING if overlaps else IN_TURN
+        given.prompt_processes = given.prompt_processes or sizes[0]
+        given.lora_processes = given.lora_processes or sizes[1]
+        given.search_tasks = given.search_tasks or sizes[2]
         try:
             _unpack_backbone(work)
             threads = [
