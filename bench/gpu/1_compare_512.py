@@ -302,7 +302,7 @@ def _variants(method: str) -> list[str]:
 
 
 def _settings_of(variant: str) -> dict[str, float]:
-    from clinprompt.config import load_config  # noqa: PLC0415 - --help needs no package
+    from clinprompt.settings.run import load_config  # noqa: PLC0415 - --help needs no package
 
     groups = load_config(CONFIGS["search"]).variants[variant]
     return {f"{group}.{key}": value for group, own in groups.items() for key, value in own.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clinprompt.config import load_config
+from clinprompt.settings.run import load_config
 from clinprompt.tasks.suite import find_suite
 
 ROOT = Path(__file__).parents[2]
