@@ -1,5 +1,7 @@
 """Generate answers greedily and score labels, with prompts. Knows nothing of tasks.
 
+Logits are computed in float32, whatever the model's dtype.
+
 Axes: B rows, T text tokens, C choices of a row, H hidden size, V vocabulary.
 """
 
@@ -14,7 +16,7 @@ from clinprompt.backbone.incremental import IncrementalDecoder
 from clinprompt.backbone.layers import key_value_shape
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
-from clinprompt.backbone.shared_prefix import Prefix, logits_of, read_text
+from clinprompt.backbone.shared_prefix import Prefix, float32_head, read_text
 from clinprompt.batches.encode import (
     Row,
     collate,
@@ -24,6 +26,7 @@ from clinprompt.batches.encode import (
 )
 
 Result = TypeVar("Result")
+Head = Callable[[Tensor], Tensor]
 
 # The limit on positions (of prompts, inputs and answers) in the KV cache at a time:
 MIN_CACHED_POSITIONS = 8192
@@ -53,23 +56,25 @@ def generate(
     is the index of a row's prompt.
     """
     assert min(limits, default=1) > 0
+    head = float32_head(backbone.model)
 
     def answer(group: list[int]) -> list[tuple[int, ...]]:
-        chosen = [rows[number] for number in group]
-        own_limits = [limits[number] for number in group]
-        return _generate_group(backbone, chosen, bank, own_limits, end_ids)
+        limited = [(rows[number], limits[number]) for number in group]
+        return _generate_group(backbone, limited, bank, end_ids=end_ids, head=head)
 
     return _by_group(_groups(backbone, rows, bank, limits, _GENERATION_OVERHEAD), answer)
 
 
 def _generate_group(
     backbone: Backbone,
-    rows: Sequence[Row],
+    limited: Sequence[tuple[Row, int]],
     bank: Bank,
-    limits: Sequence[int],
+    *,
     end_ids: Collection[int],
+    head: Head,
 ) -> list[tuple[int, ...]]:
-    """Decode rows in one batch; finished rows leave it early."""
+    """Decode rows, each with its limit, in one batch; finished rows leave it early."""
+    rows, limits = [row for row, _ in limited], [limit for _, limit in limited]
     hidden, past = read_inputs(backbone.model, rows, bank)
     decoder = IncrementalDecoder(backbone.model, past, max_new_tokens=max(limits))
     answers: list[list[int]] = [[] for _ in rows]
@@ -77,7 +82,7 @@ def _generate_group(
     left = torch.tensor(limits, device=backbone.device)
     ends = torch.tensor(sorted(end_ids), device=backbone.device)
     while True:
-        chosen = logits_of(backbone.model, hidden).argmax(dim=-1)
+        chosen = head(hidden).argmax(dim=-1)
         is_answer = ~torch.isin(chosen, ends) & (left > 0)
         for number, token in zip(
             numbers[is_answer].tolist(), chosen[is_answer].tolist(), strict=True
@@ -108,10 +113,11 @@ def score_choices(
     Choices are token ids without end token, unless one would be the start of another (see
     ``distinct_choices``).
     """
+    head = float32_head(backbone.model)
 
     def score(group: list[int]) -> list[list[float]]:
         own_choices = [choices[number] for number in group]
-        return _score_group(backbone, [rows[number] for number in group], own_choices, bank)
+        return _score_group(backbone, [rows[number] for number in group], own_choices, bank, head)
 
     limits = [0] * len(rows)
     return _by_group(_groups(backbone, rows, bank, limits, _SCORING_OVERHEAD), score)
@@ -122,17 +128,18 @@ def _score_group(
     rows: Sequence[Row],
     choices: Sequence[Sequence[tuple[int, ...]]],
     bank: Bank,
+    head: Head,
 ) -> list[list[float]]:
     """Score the choices of rows whose inputs fit into one batch."""
     hidden, past = read_inputs(backbone.model, rows, bank)
-    first = torch.log_softmax(logits_of(backbone.model, hidden), dim=-1)
+    first = torch.log_softmax(head(hidden), dim=-1)
     pairs = [(row, ids) for row, own in enumerate(choices) for ids in own]
     scores = torch.stack([first[row, ids[0]] for row, ids in pairs])
     longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]
     sizes = [past.positions.shape[1] + len(pairs[index][1]) for index in longer]
     for part in group_within_limit(sizes, max_tokens=_max_cached_positions(backbone)):
         chosen = [longer[place] for place in part]
-        scores[chosen] += _score_rest(backbone, [pairs[index] for index in chosen], past)
+        scores[chosen] += _score_rest(backbone, [pairs[index] for index in chosen], past, head)
     values = iter(scores.tolist())
     return [[next(values) for _ in own] for own in choices]
 
@@ -210,14 +217,14 @@ def distinct_choices(
 
 
 def _score_rest(
-    backbone: Backbone, pairs: Sequence[tuple[int, tuple[int, ...]]], past: Prefix
+    backbone: Backbone, pairs: Sequence[tuple[int, tuple[int, ...]]], past: Prefix, head: Head
 ) -> Tensor:
     """Return, for each (row, choice), the log-likelihood of all tokens except the first."""
     rests = [Row(task=0, input_ids=ids[:1], target_ids=ids[1:]) for _, ids in pairs]
     batch = collate(rests, pad_id=backbone.pad_id).to(backbone.device)
     own_past = past.select(torch.tensor([row for row, _ in pairs], device=backbone.device))
     hidden, _ = read_text(backbone.model, batch.input_ids, batch.attention_mask, own_past)
-    log_probabilities = torch.log_softmax(logits_of(backbone.model, hidden[:, :-1]), dim=-1)
+    log_probabilities = torch.log_softmax(head(hidden[:, :-1]), dim=-1)
     labels = batch.labels[:, 1:]
     picked = log_probabilities.gather(2, labels.clamp(min=0)[:, :, None]).squeeze(2)
     return (picked * (labels >= 0)).sum(dim=1)
