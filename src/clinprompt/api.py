@@ -1,0 +1,222 @@
+"""The public functions: from a task to a trained prompt, and from a prompt to answers.
+
+The command line calls the same functions. ``import clinprompt`` offers them by name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+from clinprompt.evaluation.cells import Cell
+from clinprompt.jobs.adapt import adapt_task, settings_of
+from clinprompt.jobs.annotate import LoadedPrompt, as_json, open_prompt_folder
+from clinprompt.jobs.distill import distill_suite
+from clinprompt.jobs.evaluate import evaluate_prompt, task_of
+from clinprompt.methods.check_methods import check_methods
+from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
+from clinprompt.prompts.artifact import make_artifact, save_artifact
+from clinprompt.runs.suite_data import find_mirror, load_apart
+from clinprompt.settings.groups import SHIPPED, SHOTS, TEST_ROWS
+from clinprompt.settings.run import RunConfig, check_config, load_config
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.load import TaskData, load_task_files
+from clinprompt.tasks.records import Answer, Record
+from clinprompt.training.progress import Reporter, Silent
+
+Settings = RunConfig | Mapping[str, Any] | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The answer to one record. ``input_was_cut`` says that not all of its text was read."""
+
+    record: Record
+    answer: Answer
+    input_was_cut: bool
+    _values: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as plain values; mentions have character offsets and their text."""
+        return dict(self._values)
+
+
+class Annotator:
+    """A trained prompt with its task and its language model, ready to answer.
+
+    ``folder`` is where the prompt is saved, ``card`` describes its task.
+    """
+
+    def __init__(self, folder: Path, loaded: LoadedPrompt, data: TaskData | None = None) -> None:
+        self.folder = folder
+        self.card = loaded.card
+        self._loaded = loaded
+        self._data = data
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        backbone: str = "",
+        device: str = "auto",
+        allow_backbone: bool = False,
+    ) -> "Annotator":
+        """Load a saved prompt and the language model that it was trained on.
+
+        ``backbone`` names another copy of the model. ``allow_backbone`` accepts a model that the
+        prompt was not trained on.
+
+        Raises:
+            ArtifactError: the prompt is damaged, or was trained on another model.
+            BackboneError: the model cannot be loaded.
+        """
+        loaded = open_prompt_folder(
+            Path(folder), backbone=backbone, device=device, allow_backbone=allow_backbone
+        )
+        return cls(Path(folder), loaded)
+
+    def save(self, folder: str | Path) -> Path:
+        """Save the prompt alone to a folder of its own, and return the folder.
+
+        Factors are saved as the whole prompt [P, W] that they give, so that the folder needs
+        no metaprompt.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        manifest = self._loaded.artifact.manifest
+        plain = manifest.model_copy(update={"kind": "prompt", "rank": 0, "metaprompt": ""})
+        artifact = make_artifact(plain, {"vectors": self._loaded.prompt})
+        save_artifact(Path(folder), artifact)
+        return Path(folder)
+
+    @overload
+    def predict(self, notes: str | Record) -> Annotation: ...
+    @overload
+    def predict(self, notes: Sequence[str | Record]) -> list[Annotation]: ...
+    def predict(
+        self, notes: str | Record | Sequence[str | Record]
+    ) -> Annotation | list[Annotation]:
+        """Answer one note, or several in the order given. A note is its text, or a record.
+
+        Raises:
+            DataError: a record lacks a field that the task reads.
+        """
+        if isinstance(notes, str | Record):
+            return self.predict([notes])[0]
+        records = [
+            Record(str(number), {"text": note}) if isinstance(note, str) else note
+            for number, note in enumerate(notes, start=1)
+        ]
+        return [
+            Annotation(
+                one.example.record, one.answer, one.input_was_cut, as_json(self.card, one)
+            )
+            for one in self._loaded.annotate(records)
+        ]
+
+    def evaluate(
+        self, task: str | Path | TaskData | None = None, *, num_rows: int = TEST_ROWS
+    ) -> Cell:
+        """Score the prompt on at most ``num_rows`` test rows, with a 95 % interval.
+
+        ``task`` is a name, a folder or loaded data; without it, the prompt's own task.
+
+        Raises:
+            SettingError: the task is unknown, or is the user's own and its folder is not given.
+            DataError: the task's data is missing or damaged.
+        """
+        if task is None:
+            data = self._data or task_of(self._loaded, find_mirror(None))
+        else:
+            data = task if isinstance(task, TaskData) else load_task(task)
+        return evaluate_prompt(self._loaded, data, num_rows=num_rows)
+
+
+def load_task(task: str | Path, *, mirror: str | Path | None = None) -> TaskData:
+    """Return the records of a task: a name of the catalog, or a folder with a card.toml.
+
+    ``mirror`` is the folder of public data sets (else CLINPROMPT_MIRROR, or what
+    ``clinprompt tasks fetch`` downloaded). Training records that equal a test record are left out.
+
+    Raises:
+        SettingError: there is no such task.
+        DataError: a file is missing, damaged or inconsistent.
+    """
+    return load_apart(find_card(str(task)), Path(mirror) if mirror else None)
+
+
+def adapt(
+    task: str | Path | TaskData,
+    *,
+    shots: int = SHOTS,
+    metaprompt: str | Path = SHIPPED,
+    factors_only: bool = False,
+    folder: str | Path | None = None,
+    settings: Settings = (),
+    reporter: Reporter | None = None,
+) -> Annotator:
+    """Adapt a metaprompt to a task with a few training examples; return the trained annotator.
+
+    ``metaprompt`` is "shipped" for the one in the package, or the folder of another.
+    ``factors_only`` trains P·R + R·W numbers instead of these and a copy of the shared prompt.
+    ``folder`` is the run's folder (default: runs/adapt-TASK); a run that was stopped there goes on.
+    ``settings`` changes settings: ``{"adapt.steps": 40}``, or strings such as "adapt.steps=40".
+
+    Raises:
+        ClinpromptError: a setting, task or folder cannot be used; the message says what to do.
+    """
+    data = task if isinstance(task, TaskData) else load_task(task)
+    place = Path(folder) if folder else Path("runs") / f"adapt-{data.card.name}"
+    saved = adapt_task(
+        place,
+        data,
+        _adapt_config(str(metaprompt), settings),
+        method=ADAPT_FACTORS if factors_only else ADAPT_ALL,
+        shots=shots,
+        reporter=reporter or Silent(),
+    )
+    return Annotator(saved, open_prompt_folder(saved), data)
+
+
+def distill(
+    config: str | Path | RunConfig,
+    *,
+    folder: str | Path | None = None,
+    mirror: str | Path | None = None,
+    settings: Settings = (),
+    reporter: Reporter | None = None,
+) -> Path:
+    """Learn a metaprompt from the source tasks of a suite; return its folder for ``adapt``.
+
+    ``config`` is a TOML file that names the suite. ``folder`` is the run's folder (default:
+    runs/NAME); a run that was stopped there goes on.
+
+    Raises:
+        ClinpromptError: a setting, task or folder cannot be used; the message says what to do.
+    """
+    if isinstance(config, RunConfig):
+        checked = config
+    else:
+        checked = check_methods(load_config(Path(config), _overrides(settings)))
+    place = Path(folder) if folder else Path("runs") / checked.name
+    return distill_suite(
+        place, checked, mirror=Path(mirror) if mirror else None, reporter=reporter or Silent()
+    )
+
+
+def _adapt_config(metaprompt: str, settings: Settings) -> RunConfig:
+    """Return the settings of an adaptation: the metaprompt's own, with changes on top."""
+    if isinstance(settings, RunConfig):
+        config = settings
+    else:
+        values = settings_of(metaprompt) | {"name": "adapt"}
+        config = check_config(values, source="settings", overrides=_overrides(settings))
+    return check_methods(config).model_copy(update={"metaprompt": metaprompt})
+
+
+def _overrides(settings: Mapping[str, Any] | Sequence[str]) -> list[str]:
+    if isinstance(settings, Mapping):
+        return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+    return list(settings)
