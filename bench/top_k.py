@@ -14,7 +14,7 @@ from placement import RESULTS, TARGETS
 
 from clinprompt.backbone.bank import make_bank, target_states
 from clinprompt.batches.encode import collate
-from clinprompt.jobs.annotate import open_annotator
+from clinprompt.jobs.annotate import load_prompt
 from clinprompt.runs.task_rows import encode_all, examples_of
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task
@@ -42,12 +42,12 @@ def main() -> None:
 
 def outside(saved: Path, target: str, mirror: Path) -> list[float]:
     """Return the mean mass outside the k likeliest tokens, for each k."""
-    annotator = open_annotator(saved)
-    backbone, data = annotator.backbone, load_task(find_card(target), mirror)
+    loaded = load_prompt(saved)
+    backbone, data = loaded.backbone, load_task(find_card(target), mirror)
     examples = examples_of(data, "test", limit=ROWS, seed=0)
-    rows = encode_all(annotator.encoder(), data.card, examples)
+    rows = encode_all(loaded.encoder(), data.card, examples)
     with torch.inference_mode():
-        bank = make_bank(backbone.model, annotator.prompt[None])
+        bank = make_bank(backbone.model, loaded.prompt[None])
         states = target_states(backbone.model, collate(rows, pad_id=backbone.pad_id), bank)
         likely = states.logits.softmax(dim=-1).topk(max(COUNTS), dim=-1).values
     return [1 - float(likely[:, :k].sum(dim=-1).mean()) for k in COUNTS]

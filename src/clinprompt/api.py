@@ -3,24 +3,26 @@
 The command line calls the same functions. ``import clinprompt`` offers them by name.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
 
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import adapt_task, settings_of
-from clinprompt.jobs.annotate import LoadedPrompt, as_json, open_prompt_folder
+from clinprompt.jobs.annotate import LoadedPrompt, as_json, load_prompt
 from clinprompt.jobs.distill import distill_suite
 from clinprompt.jobs.evaluate import evaluate_prompt, task_of
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
 from clinprompt.prompts.artifact import make_artifact, save_artifact
-from clinprompt.runs.suite_data import find_mirror, load_apart
-from clinprompt.settings.groups import SHIPPED, SHOTS, TEST_ROWS
+from clinprompt.runs.suite_data import load_apart
+from clinprompt.settings.defaults import SHIPPED, SHOTS, TEST_ROWS
 from clinprompt.settings.run import RunConfig, check_config, load_config
 from clinprompt.tasks.card import find_card
-from clinprompt.tasks.load import TaskData, load_task_files
+from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Answer, Record
 from clinprompt.training.progress import Reporter, Silent
 
@@ -44,14 +46,20 @@ class Annotation:
 class Annotator:
     """A trained prompt with its task and its language model, ready to answer.
 
-    ``folder`` is where the prompt is saved, ``card`` describes its task.
+    ``folder`` is where the prompt is saved. The model is loaded when it is first needed.
     """
 
-    def __init__(self, folder: Path, loaded: LoadedPrompt, data: TaskData | None = None) -> None:
+    def __init__(
+        self, folder: Path, load: Callable[[], LoadedPrompt], data: TaskData | None = None
+    ) -> None:
         self.folder = folder
-        self.card = loaded.card
-        self._loaded = loaded
+        self._load = load
         self._data = data
+
+    @cached_property
+    def loaded(self) -> LoadedPrompt:
+        """Return the prompt with its task's card and its model."""
+        return self._load()
 
     @classmethod
     def load(
@@ -71,10 +79,10 @@ class Annotator:
             ArtifactError: the prompt is damaged, or was trained on another model.
             BackboneError: the model cannot be loaded.
         """
-        loaded = open_prompt_folder(
+        loaded = load_prompt(
             Path(folder), backbone=backbone, device=device, allow_backbone=allow_backbone
         )
-        return cls(Path(folder), loaded)
+        return cls(Path(folder), lambda: loaded)
 
     def save(self, folder: str | Path) -> Path:
         """Save the prompt alone to a folder of its own, and return the folder.
@@ -85,9 +93,9 @@ class Annotator:
         Raises:
             RunError: the folder cannot be written.
         """
-        manifest = self._loaded.artifact.manifest
+        manifest = self.loaded.artifact.manifest
         plain = manifest.model_copy(update={"kind": "prompt", "rank": 0, "metaprompt": ""})
-        artifact = make_artifact(plain, {"vectors": self._loaded.prompt})
+        artifact = make_artifact(plain, {"vectors": self.loaded.prompt})
         save_artifact(Path(folder), artifact)
         return Path(folder)
 
@@ -111,27 +119,32 @@ class Annotator:
         ]
         return [
             Annotation(
-                one.example.record, one.answer, one.input_was_cut, as_json(self.card, one)
+                one.example.record, one.answer, one.input_was_cut, as_json(self.loaded.card, one)
             )
-            for one in self._loaded.annotate(records)
+            for one in self.loaded.annotate(records)
         ]
 
     def evaluate(
-        self, task: str | Path | TaskData | None = None, *, num_rows: int = TEST_ROWS
+        self,
+        task: str | Path | TaskData | None = None,
+        *,
+        num_rows: int = TEST_ROWS,
+        mirror: str | Path | None = None,
     ) -> Cell:
         """Score the prompt on at most ``num_rows`` test rows, with a 95 % interval.
 
-        ``task`` is a name, a folder or loaded data; without it, the prompt's own task.
+        ``task`` is a name, a folder or loaded data; without it, the prompt's own task. ``mirror``
+        is as in ``load_task``.
 
         Raises:
             SettingError: the task is unknown, or is the user's own and its folder is not given.
             DataError: the task's data is missing or damaged.
         """
         if task is None:
-            data = self._data or task_of(self._loaded, find_mirror(None))
+            data = self._data or task_of(self.loaded, Path(mirror) if mirror else None)
         else:
-            data = task if isinstance(task, TaskData) else load_task(task)
-        return evaluate_prompt(self._loaded, data, num_rows=num_rows)
+            data = task if isinstance(task, TaskData) else load_task(task, mirror=mirror)
+        return evaluate_prompt(self.loaded, data, num_rows=num_rows)
 
 
 def load_task(task: str | Path, *, mirror: str | Path | None = None) -> TaskData:
@@ -168,16 +181,17 @@ def adapt(
         ClinpromptError: a setting, task or folder cannot be used; the message says what to do.
     """
     data = task if isinstance(task, TaskData) else load_task(task)
-    place = Path(folder) if folder else Path("runs") / f"adapt-{data.card.name}"
+    config = _adapt_config(str(metaprompt), settings)
     saved = adapt_task(
-        place,
+        Path(folder) if folder else Path("runs") / f"adapt-{data.card.name}",
         data,
-        _adapt_config(str(metaprompt), settings),
+        config,
         method=ADAPT_FACTORS if factors_only else ADAPT_ALL,
         shots=shots,
         reporter=reporter or Silent(),
     )
-    return Annotator(saved, open_prompt_folder(saved), data)
+    load = partial(load_prompt, saved, backbone=config.backbone, device=config.device)
+    return Annotator(saved, load, data)
 
 
 def distill(

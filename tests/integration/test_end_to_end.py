@@ -12,8 +12,8 @@ from tiny import KillAfter, Killed
 from clinprompt.errors import ArtifactError, BackboneError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
 from clinprompt.jobs.adapt import adapt_task
-from clinprompt.jobs.annotate import annotate_file, open_annotator
-from clinprompt.jobs.evaluate import evaluate_prompt
+from clinprompt.jobs.annotate import annotate_file, load_prompt
+from clinprompt.jobs.evaluate import evaluate_prompt, task_of
 from clinprompt.jobs.tune import tune_task
 from clinprompt.prompts.store import Store
 from clinprompt.tasks.card import find_card
@@ -159,11 +159,11 @@ def test_a_saved_prompt_annotates_a_file(compared, tmp_path, tiny_llama_folder):
     notes.write_text('{"id": "a", "text": "Takes aspirin."}\n\n{"text": "No drugs — none."}\n')
     saved = folder / "store" / "practice-ner-drugs" / "adapted-factors-k2-seed0"
     with pytest.raises(BackboneError, match="give its folder with --backbone FOLDER"):
-        open_annotator(saved, device="cpu")
-    annotator = open_annotator(saved, backbone=str(tiny_llama_folder), device="cpu")
+        load_prompt(saved, device="cpu")
+    loaded = load_prompt(saved, backbone=str(tiny_llama_folder), device="cpu")
     with pytest.raises(SettingError, match="is the file of notes itself"):
-        annotate_file(annotator, notes, notes)
-    assert annotate_file(annotator, notes, output) == 2
+        annotate_file(loaded, notes, notes)
+    assert annotate_file(loaded, notes, output) == 2
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert [row["id"] for row in rows] == ["a", "3"]
     assert all(row["task"] == "practice-ner-drugs" for row in rows)
@@ -174,8 +174,8 @@ def test_a_saved_prompt_scores_as_it_did_in_the_comparison(compared, tiny_llama_
     folder, _, cells = compared
     name = "practice-nli-social"
     saved = folder / "store" / name / "adapted-metaprompt-k2-seed0"
-    annotator = open_annotator(saved, backbone=str(tiny_llama_folder), device="cpu")
-    found = evaluate_prompt(annotator, "", mirror=None, rows=3)
+    loaded = load_prompt(saved, backbone=str(tiny_llama_folder), device="cpu")
+    found = evaluate_prompt(loaded, task_of(loaded, None), num_rows=3)
     [cell] = [c for c in cells if c.target == name and c.method == "adapted-metaprompt"]
     assert (found.value, found.low, found.high) == (cell.value, cell.low, cell.high)
 
@@ -185,9 +185,9 @@ def test_a_prompt_of_another_backbone_is_refused_or_marked(compared, tiny_gpt_os
     saved = folder / "store" / "teachers" / "practice-ner-labs"
     other = str(tiny_gpt_oss_folder)
     with pytest.raises(ArtifactError, match="--allow-backbone"):
-        open_annotator(saved, backbone=other, device="cpu")
-    annotator = open_annotator(saved, backbone=other, device="cpu", allow_backbone=True)
-    cell = evaluate_prompt(annotator, "", mirror=None, rows=2)
+        load_prompt(saved, backbone=other, device="cpu")
+    loaded = load_prompt(saved, backbone=other, device="cpu", allow_backbone=True)
+    cell = evaluate_prompt(loaded, task_of(loaded, None), num_rows=2)
     assert cell.method == "teacher (other backbone)"
 
 
@@ -244,10 +244,10 @@ def test_tuning_one_task_gives_the_teacher_of_the_comparison(compared, tmp_path)
 
 def test_a_prompt_of_settings_that_this_version_does_not_know_is_named(compared, tiny_llama_folder):
     saved = compared[0] / "store" / "practice-nli-social" / "adapted-factors-k2-seed0"
-    annotator = open_annotator(saved, backbone=str(tiny_llama_folder), device="cpu")
-    annotator.artifact.manifest.settings["adapt"]["gone"] = 1
+    loaded = load_prompt(saved, backbone=str(tiny_llama_folder), device="cpu")
+    loaded.artifact.manifest.settings["adapt"]["gone"] = 1
     with pytest.raises(ArtifactError, match=r"this version does not know adapt\.gone"):
-        evaluate_prompt(annotator, "practice-nli-social", mirror=None, rows=1)
+        evaluate_prompt(loaded, task_of(loaded, None), num_rows=1)
 
 
 def test_a_teacher_is_not_a_metaprompt(compared, tmp_path):

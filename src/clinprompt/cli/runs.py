@@ -20,6 +20,7 @@ from clinprompt.cli.screen import (
     say,
     shown_progress,
 )
+from clinprompt.settings.defaults import SHIPPED, SHOTS, TEST_ROWS
 
 if TYPE_CHECKING:
     from clinprompt.evaluation.report.score_tables import Table
@@ -122,12 +123,12 @@ def distill(
     overrides: Overrides = None,
 ) -> None:
     """Train a teacher for each source task of a suite, and distill them into one metaprompt."""
-    from clinprompt.jobs.distill import distill_suite
+    from clinprompt import api
 
     settings = _settings(config, overrides)
     folder = out or Path("runs") / settings.name
     with shown_progress(folder) as reporter:
-        saved = distill_suite(folder, settings, mirror=mirror, reporter=reporter)
+        saved = api.distill(settings, folder=folder, mirror=mirror, reporter=reporter)
     say(f"metaprompt: {saved}")
 
 
@@ -135,8 +136,8 @@ def adapt(
     task: Task,
     metaprompt: Annotated[
         str, typer.Option(help="Folder that 'distill' saved. By default the package's metaprompt.")
-    ] = "shipped",
-    shots: Annotated[int, typer.Option(min=1, help="Number of training examples.")] = 64,
+    ] = SHIPPED,
+    shots: Annotated[int, typer.Option(min=1, help="Number of training examples.")] = SHOTS,
     factors_only: Annotated[
         bool,
         typer.Option("--factors-only", help="Train only the task's factors: far fewer numbers."),
@@ -147,29 +148,20 @@ def adapt(
     overrides: Overrides = None,
 ) -> None:
     """Adapt a metaprompt to a new task with a few examples."""
-    from clinprompt.jobs.adapt import adapt_task, settings_of
-    from clinprompt.methods.check_methods import check_methods
-    from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
-    from clinprompt.runs.suite_data import load_apart
-    from clinprompt.settings.run import check_config
-    from clinprompt.tasks.card import find_card
+    from clinprompt import api
 
     folder = out or Path("runs") / f"adapt-{Path(task).name}"
-    if config:
-        settings = _settings(config, overrides)
-    else:
-        values = settings_of(metaprompt) | {"name": "adapt"}
-        settings = check_methods(check_config(values, source="settings", overrides=overrides or ()))
     with shown_progress(folder) as reporter:
-        saved = adapt_task(
-            folder,
-            load_apart(find_card(task), mirror),
-            settings.model_copy(update={"metaprompt": metaprompt}),
-            method=ADAPT_FACTORS if factors_only else ADAPT_ALL,
+        annotator = api.adapt(
+            api.load_task(task, mirror=mirror),
             shots=shots,
+            metaprompt=metaprompt,
+            factors_only=factors_only,
+            folder=folder,
+            settings=_settings(config, overrides) if config else overrides or (),
             reporter=reporter,
         )
-    say(f"prompt: {saved}")
+    say(f"prompt: {annotator.folder}")
 
 
 def evaluate(
@@ -177,7 +169,7 @@ def evaluate(
     task: Annotated[
         str, typer.Option(help="Name or folder of a task, if not the one that the prompt is for.")
     ] = "",
-    rows: Annotated[int, typer.Option(min=1, help="Maximal number of test records.")] = 200,
+    rows: Annotated[int, typer.Option(min=1, help="Maximal number of test records.")] = TEST_ROWS,
     mirror: Mirror = None,
     backbone: Backbone = "",
     device: Device = "auto",
@@ -185,13 +177,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a saved prompt on test records, with a 95 % confidence interval."""
-    from clinprompt.jobs.annotate import open_annotator
-    from clinprompt.jobs.evaluate import evaluate_prompt
+    from clinprompt import api
 
-    annotator = open_annotator(
+    annotator = api.Annotator.load(
         prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
     )
-    cell = evaluate_prompt(annotator, task, mirror=mirror, rows=rows)
+    data = api.load_task(task, mirror=mirror) if task else None
+    cell = annotator.evaluate(data, num_rows=rows, mirror=mirror)
     if as_json:
         console.print_json(cell.model_dump_json())
         return
@@ -213,14 +205,12 @@ def predict(
     allow_backbone: AllowBackbone = False,
 ) -> None:
     """Annotate new notes with a saved prompt."""
-    from clinprompt.jobs.annotate import annotate_file, open_annotator, output_form
+    from clinprompt.jobs.annotate import annotate_file, load_prompt, output_form
 
     known_form = output_form(form)
-    annotator = open_annotator(
-        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
-    )
-    count = annotate_file(annotator, notes, output, form=known_form)
-    say(f"{count} notes annotated for {annotator.card.name}: {output}")
+    loaded = load_prompt(prompt, backbone=backbone, device=device, allow_backbone=allow_backbone)
+    count = annotate_file(loaded, notes, output, form=known_form)
+    say(f"{count} notes annotated for {loaded.card.name}: {output}")
 
 
 def _print_plan(

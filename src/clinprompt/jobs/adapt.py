@@ -23,7 +23,7 @@ from clinprompt.prompts.decomposed import DecomposedPrompts
 from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.task_rows import task_rows_of
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
-from clinprompt.settings.groups import SHIPPED
+from clinprompt.settings.defaults import SHIPPED
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.load import TaskData

@@ -29,7 +29,7 @@ OutputForm = Literal["jsonl", "brat"]
 
 
 @dataclass(frozen=True, slots=True)
-class Annotator:
+class LoadedPrompt:
     """A saved prompt with its task and backbone, ready to answer.
 
     ``is_foreign`` tells that the backbone is not the one that the prompt was trained on.
@@ -61,9 +61,9 @@ class Annotator:
         return predict(self.backbone, self.encoder(), examples, cards=cards, bank=bank)
 
 
-def open_annotator(
+def load_prompt(
     path: Path, *, backbone: str = "", device: str = "auto", allow_backbone: bool = False
-) -> Annotator:
+) -> LoadedPrompt:
     """Load a saved prompt, and the backbone that it was trained on or the one named.
 
     Raises:
@@ -72,11 +72,11 @@ def open_annotator(
     """
     artifact, prompt = open_prompt(path)
     manifest = artifact.manifest
-    loaded = load_backbone_of(manifest, backbone, device=device)
-    is_foreign = loaded.fingerprint != manifest.fingerprint
-    width = prompt_width(loaded.model, manifest.placement)
+    model = load_backbone_of(manifest, backbone, device=device)
+    is_foreign = model.fingerprint != manifest.fingerprint
+    width = prompt_width(model.model, manifest.placement)
     if not (allow_backbone and manifest.hidden_size == width):
-        check_fits(loaded, manifest)
+        check_fits(model, manifest)
     if len(manifest.tasks) != 1:
         raise ArtifactError(f"{path}: its manifest names {len(manifest.tasks)} tasks, not one")
     try:
@@ -84,7 +84,7 @@ def open_annotator(
         data = DataSettings.model_validate(manifest.settings["data"])
     except ValidationError as error:
         raise of_other_version(manifest, error) from error
-    return Annotator(artifact, card, data, prompt.to(loaded.device), loaded, is_foreign)
+    return LoadedPrompt(artifact, card, data, prompt.to(model.device), model, is_foreign)
 
 
 def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactError:
@@ -97,7 +97,7 @@ def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactErro
 
 
 def annotate_file(
-    annotator: Annotator, notes: Path, output: Path, *, form: OutputForm = "jsonl"
+    loaded: LoadedPrompt, notes: Path, output: Path, *, form: OutputForm = "jsonl"
 ) -> int:
     """Annotate a JSON Lines file of notes; return the number of notes.
 
@@ -112,19 +112,19 @@ def annotate_file(
         DataError: the file is missing, or a line is not such an object.
         RunError: the output cannot be written.
     """
-    _check_output(annotator.card, notes, output, form)
-    predictions = annotator.annotate(list(read_notes(notes)))
+    _check_output(loaded.card, notes, output, form)
+    predictions = loaded.annotate(list(read_notes(notes)))
     if form == "brat":
         with new_folder(output) as folder:
             answered = (replace(p.example.record, answer=p.answer) for p in predictions)
             names = write_brat(folder, answered)
             rows = (
-                {**as_json(annotator.card, one), "file": name}
+                {**as_json(loaded.card, one), "file": name}
                 for one, name in zip(predictions, names, strict=True)
             )
             _write_lines(folder / "predictions.jsonl", rows)
     else:
-        _write_lines(output, (as_json(annotator.card, one) for one in predictions))
+        _write_lines(output, (as_json(loaded.card, one) for one in predictions))
     return len(predictions)
 
 

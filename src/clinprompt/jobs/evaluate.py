@@ -18,16 +18,16 @@ from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import rates, score
 from clinprompt.evaluation.predict import predict
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
-from clinprompt.jobs.annotate import Annotator, of_other_version
+from clinprompt.jobs.annotate import LoadedPrompt, of_other_version
 from clinprompt.runs.suite_data import find_mirror
 from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.groups import Shots
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.card import TaskCard, catalog, find_card
+from clinprompt.tasks.card import TaskCard, catalog
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.baselines import gold_answers
-from clinprompt.tasks.load import load_task
+from clinprompt.tasks.load import TaskData, load_task
 from clinprompt.tasks.records import Example
 
 
@@ -62,38 +62,43 @@ class CellInput:
     cost: Cost = field(default_factory=Cost)
 
 
-def evaluate_prompt(annotator: Annotator, task: str, *, mirror: Path | None, rows: int) -> Cell:
-    """Score a saved prompt on the test rows of a task (the prompt's own if ``task`` is empty).
+def task_of(loaded: LoadedPrompt, mirror: Path | None) -> TaskData:
+    """Return the data of the task that a saved prompt was trained for.
 
     Raises:
-        SettingError: the prompt's task is not in the catalog, so its folder must be named.
+        SettingError: the task is not in the catalog, so its folder must be named.
+        DataError: a file of the task is missing or damaged.
+    """
+    card = loaded.card
+    if card.name not in catalog():
+        raise SettingError(f"{card.name}: a task of your own; name its folder with --task FOLDER")
+    known = card.model_copy(update={"path": catalog()[card.name]})
+    return load_task(known, find_mirror(mirror))
+
+
+def evaluate_prompt(loaded: LoadedPrompt, data: TaskData, *, num_rows: int) -> Cell:
+    """Score a saved prompt on at most ``num_rows`` test rows of a task.
+
+    Raises:
         ArtifactError: the prompt was saved with settings that this version does not know.
     """
-    manifest = annotator.artifact.manifest
+    manifest = loaded.artifact.manifest
     try:
         config = RunConfig.model_validate(manifest.settings)
     except ValidationError as error:
         raise of_other_version(manifest, error) from error
-    card = annotator.card
-    if task:
-        card = find_card(task)
-    elif card.name in catalog():
-        card = card.model_copy(update={"path": catalog()[card.name]})
-    else:
-        raise SettingError(f"{card.name}: a task of your own; name its folder with --task FOLDER")
-    data = load_task(card, find_mirror(mirror))
     return evaluate(
-        annotator.backbone,
+        loaded.backbone,
         CellInput(
             backbone_name=plain_name(config.backbone),
-            card=card,
-            examples=examples_of(data, "test", limit=rows, seed=config.seed),
-            encoder=annotator.encoder(),
-            method=manifest.method + (" (other backbone)" if annotator.is_foreign else ""),
+            card=data.card,
+            examples=examples_of(data, "test", limit=num_rows, seed=config.seed),
+            encoder=loaded.encoder(),
+            method=manifest.method + (" (other backbone)" if loaded.is_foreign else ""),
             shots=manifest.shots,
             seed=manifest.seed,
             interval_seed=config.seed,
-            bank=annotator.bank(),
+            bank=loaded.bank(),
         ),
     )
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.prompts.artifact import Artifact, load_artifact
-from clinprompt.settings.groups import DEFAULT_BACKBONE, SHIPPED, Routing
+from clinprompt.settings.defaults import DEFAULT_BACKBONE, SHIPPED
+from clinprompt.settings.groups import Routing
 from clinprompt.tasks.card import TaskCard
 
 

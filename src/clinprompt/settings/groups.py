@@ -12,8 +12,6 @@ NAME_PATTERN = r"^[A-Za-z0-9][\w.-]*$"  # a name becomes a folder, and must stay
 Routing = Literal["all", "type", "nearest"]
 Placement = Literal["prefix", "suffix", "layers"]
 Shots = Annotated[int, Field(ge=0)] | Literal["all"]
-SHIPPED = "shipped"
-DEFAULT_BACKBONE = "smollm2-135m"
 
 
 class Settings(BaseModel):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clinprompt.settings.groups import DEFAULT_BACKBONE, SHIPPED
+from clinprompt.settings.defaults import DEFAULT_BACKBONE, SHIPPED
 
 _NEVER_PATHS = {"", DEFAULT_BACKBONE, SHIPPED}
 _NAMED = ("backbone", "metaprompt", "suite")

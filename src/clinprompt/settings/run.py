@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from clinprompt.errors import SettingError, did_you_mean
+from clinprompt.settings.defaults import DEFAULT_BACKBONE
 from clinprompt.settings.groups import (
-    DEFAULT_BACKBONE,
     NAME_PATTERN,
     AdaptSettings,
     BaselineSettings,

@@ -17,7 +17,7 @@ from clinprompt.runs.manifest import shareable_settings
 from clinprompt.runs.suite_data import SuiteData
 from clinprompt.runs.task_rows import TaskRows, encode_all, examples_of
 from clinprompt.runs.workspace import environment
-from clinprompt.settings.groups import SHIPPED
+from clinprompt.settings.defaults import SHIPPED
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import SPLITS, Split
