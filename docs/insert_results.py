@@ -1,4 +1,7 @@
-"""Put the committed results on open21's targets as a table into README.md. Run: make readme."""
+"""Write the committed results on open21's targets as tables: all of them, and six rows for README.
+
+Run: make readme. Writes docs/results/open21/table.md and the part of README.md between two marks.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,52 +9,86 @@ from pathlib import Path
 
 import numpy as np
 
-from clinprompt.evaluation.cells import read_cells, shots_name, shots_order
+from clinprompt.evaluation.cells import Cell, read_cells, shots_name, shots_order
 from clinprompt.evaluation.report.score_tables import mean_text
 from clinprompt.evaluation.statistics.summaries import Summary, SummaryKey, summarize, types_of
+from clinprompt.settings.groups import Shots
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "open21"
+TABLE = RESULTS / "table.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+IN_README: dict[tuple[str, Shots], str] = {
+    ("metaprompt@shipped", 0): "metaprompt, no examples",
+    ("prompt-tuning@layers", 16): "prompt tuning",
+    ("full@float32", 16): "full fine-tuning",
+    ("lora", 16): "LoRA, r = 8",
+    ("adapted-factors@shipped-factors", 16): "metaprompt, factors adapted",
+    ("adapted-metaprompt@shipped", 16): "metaprompt, adapted",
+}
 
 
 def main() -> None:
-    """Write the table between its two marks."""
+    """Write both tables."""
+    TABLE.write_text(whole_table() + "\n", encoding="utf-8")
     readme = ROOT / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{results_text()}\n{END}{after}", encoding="utf-8")
+    readme.write_text(f"{before}{BEGIN}\n{readme_table()}\n{END}{after}", encoding="utf-8")
 
 
-def results_text() -> str:
-    """Return the table with its caption, made from the committed cells."""
-    cells = read_cells(RESULTS / "cells.jsonl")
-    summaries = summarize(cells, np.random.default_rng(0))
+def whole_table() -> str:
+    """Return every method and number of examples by task type, with a caption."""
+    cells, summaries = _results()
     types = types_of(summaries.values())
     num_targets = sum(map(len, types.values()))
     heads = [f"{name} ({len(own)})" for name, own in types.items()]
     lines = [
         f"| method | trained numbers | {' | '.join(heads)} | mean over {num_targets} targets |",
         f"|{' --- |' * (len(types) + 3)}",
+        *_reference(types),
     ]
     columns = dict.fromkeys((one.method, one.shots) for one in summaries.values())
     for method, shots in sorted(columns, key=lambda column: shots_order(column[1])):
         own = {key: one for key, one in summaries.items() if key[1:] == (method, shots)}
-        trained = max(cell.trained_numbers for one in own.values() for cell in one.cells)
         means = [_mean(own, targets) for targets in types.values()]
         whole = mean_text(list(own.values()), num_targets)
         name = f"{method}, {shots_name(shots)}"
-        lines.append(f"| {name} | {trained:,} | {' | '.join(means)} | {whole} |")
-    lines[2:2] = _reference(types)
+        lines.append(f"| {name} | {_trained(own):,} | {' | '.join(means)} | {whole} |")
     rows_each = sorted({cell.num_rows for cell in cells})
     seeds = len({cell.seed for cell in cells})
     caption = (
-        f"SmolLM2-135M on a CPU, {' to '.join(map(str, rows_each))} test rows a target, means over "
-        f"{seeds} draw{'s' if seeds > 1 else ''} of the examples and by task type, "
-        "95 % bootstrap intervals over test rows. [Full report](docs/results/open21/report.md), "
-        "with every target, tests, scorers, settings and costs."
+        f"SmolLM2-135M on a CPU, {' to '.join(map(str, rows_each))} test rows per target, means "
+        f"over {seeds} draw{'s' if seeds > 1 else ''} of the examples and by task type, with 95 % "
+        "bootstrap intervals over test rows. The [full report](report.md) has every target, tests, "
+        "scorers, settings and costs."
     )
-    return "\n".join([caption, "", *lines])
+    return "\n".join(["# Results on the targets of open21", "", caption, "", *lines])
+
+
+def readme_table() -> str:
+    """Return the six rows that README shows: one mean over all targets for each method."""
+    _, summaries = _results()
+    num_targets = len({key[0] for key in summaries})
+    lines = [
+        f"| method, 16 examples per task | trained numbers | mean over {num_targets} tasks |",
+        "| --- | --- | --- |",
+    ]
+    for (method, shots), name in IN_README.items():
+        own = {key: one for key, one in summaries.items() if key[1:] == (method, shots)}
+        lines.append(
+            f"| {name} | {_trained(own):,} | {mean_text(list(own.values()), num_targets)} |"
+        )
+    return "\n".join(lines)
+
+
+def _results() -> tuple[list[Cell], dict[SummaryKey, Summary]]:
+    cells = read_cells(RESULTS / "cells.jsonl")
+    return cells, summarize(cells, np.random.default_rng(0))
+
+
+def _trained(own: Mapping[SummaryKey, Summary]) -> int:
+    return max(cell.trained_numbers for one in own.values() for cell in one.cells)
 
 
 def _reference(types: Mapping[str, Sequence[str]]) -> list[str]:

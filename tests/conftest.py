@@ -35,7 +35,7 @@ from filelock import FileLock  # noqa: E402 - after the hook
 from tiny import save_tiny  # noqa: E402 - after the hook
 
 from clinprompt.backbone.load import load_backbone  # noqa: E402 - after the hook
-from clinprompt.settings.groups import DEFAULT_BACKBONE  # noqa: E402 - after the hook
+from clinprompt.settings.defaults import DEFAULT_BACKBONE  # noqa: E402 - after the hook
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("clinprompt", deadline=None, derandomize=True)

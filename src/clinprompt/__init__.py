@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clinprompt.api import Annotation, Annotator, adapt, distill, load_task
+    from clinprompt.api import Annotation, Annotator, adapt, distill, load_task, new_task
     from clinprompt.backbone.load import Backbone, load_backbone
     from clinprompt.errors import (
         ArtifactError,
@@ -55,10 +55,11 @@ __all__ = [
     "distill",
     "load_backbone",
     "load_task",
+    "new_task",
 ]
 
 _HOMES = {
-    "clinprompt.api": ("Annotation", "Annotator", "adapt", "distill", "load_task"),
+    "clinprompt.api": ("Annotation", "Annotator", "adapt", "distill", "load_task", "new_task"),
     "clinprompt.backbone.load": ("Backbone", "load_backbone"),
     "clinprompt.errors": (
         "ArtifactError",

@@ -22,6 +22,8 @@ from clinprompt.runs.suite_data import load_apart
 from clinprompt.settings.defaults import SHIPPED, SHOTS, TEST_ROWS
 from clinprompt.settings.run import RunConfig, check_config, load_config
 from clinprompt.tasks.card import find_card
+from clinprompt.tasks.draft.columns import NamedColumns
+from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, task_type, write_task
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Answer, Record
 from clinprompt.training.progress import Reporter, Silent
@@ -145,6 +147,35 @@ class Annotator:
         else:
             data = task if isinstance(task, TaskData) else load_task(task, mirror=mirror)
         return evaluate_prompt(self.loaded, data, num_rows=num_rows)
+
+
+def new_task(
+    data: str | Path,
+    kind: str,
+    *,
+    folder: str | Path | None = None,
+    name: str = "",
+    text: Sequence[str] = (),
+    label: str = "",
+    question: str = "",
+    options: Sequence[str] = (),
+) -> Path:
+    """Make a task folder from your own annotated data, and return it; the data is not changed.
+
+    ``data`` is a JSON Lines, CSV, TSV or CoNLL file, or a folder, also of brat files. ``kind`` is
+    ner, re, qa, nli or summarization. ``text`` (two for a pair of texts), ``label``, ``question``
+    and ``options`` name columns of a table; without them they are guessed. Read the card.toml in
+    the folder: it holds the wording that the model sees.
+
+    Raises:
+        SettingError: the kind, the name or a column cannot be used, or the folder exists.
+        DataError: the data cannot be read.
+    """
+    source = Path(data)
+    named = NamedColumns(tuple(text), label, question, tuple(options))
+    place = choose_folder(source, out=Path(folder) if folder else None, name=name)
+    write_task(draft_task(task_type(kind), source, name or place.name, named), place)
+    return place
 
 
 def load_task(task: str | Path, *, mirror: str | Path | None = None) -> TaskData:
