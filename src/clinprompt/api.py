@@ -221,7 +221,7 @@ def adapt(
         shots=shots,
         reporter=reporter or Silent(),
     )
-    load = partial(load_prompt, saved, backbone=config.backbone, device=config.device)
+    load = partial(load_prompt, saved.absolute(), backbone=config.backbone, device=config.device)
     return Annotator(saved, load, data)
 
 

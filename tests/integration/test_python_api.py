@@ -13,14 +13,14 @@ import clinprompt
 
 ROOT = Path(__file__).parents[2]
 CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
-NOTES = [
+SENTENCES = [
     ("Takes aspirin daily.", "aspirin"),
     ("Started on metformin.", "metformin"),
     ("Denies pain.", ""),
     ("Warfarin was stopped.", "Warfarin"),
     ("No new complaints.", ""),
     ("Continue lisinopril.", "lisinopril"),
-] * 5
+]
 SMALL_RUN = """
 name = "my-run"
 suite = "my-suite.toml"
@@ -41,6 +41,7 @@ rows = 1
 """
 SMALL_SUITE = """
 name = "my-suite"
+title = "One made-up source, one made-up target"
 sources = ["practice-nli-history"]
 targets = ["practice-nli-social"]
 """
@@ -62,7 +63,9 @@ def test_every_public_name_can_be_had():
 
 def write_brat(folder):
     folder.mkdir()
-    for number, (text, drug) in enumerate(NOTES):
+    for number in range(30):
+        sentence, drug = SENTENCES[number % len(SENTENCES)]
+        text = f"Day {number}. {sentence}"
         start = text.find(drug)
         line = f"T1\tdrug {start} {start + len(drug)}\t{drug}\n" if drug else ""
         (folder / f"{number}.txt").write_text(text)
@@ -95,7 +98,7 @@ def test_code_of_the_page_on_python_runs(ran, smollm2):
     assert (folder / "my-task" / "card.toml").is_file()
     assert (folder / "runs" / "adapt-my-task" / "store" / "my-task").is_dir()
     assert names["result"].num_rows > 0
-    assert (names["metaprompt"] / "prompt.safetensors").is_file()
+    assert (folder / names["metaprompt"] / "prompt.safetensors").is_file()
 
 
 @pytest.mark.slow
