@@ -1,9 +1,9 @@
-"""The public Python API: instant to import, complete, and used as docs/python.md shows."""
+"""The public Python API: instant to import, complete, and used as README and docs/python.md show."""
 
 import re
 import subprocess
 import sys
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 
 import pytest
@@ -74,12 +74,12 @@ def write_brat(folder):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, tiny_llama_folder):
-    """Run the page's code in order, with two training steps where it would take twenty."""
+    """Run the pages' code in order, with two training steps for twenty and few test rows."""
     folder = tmp_path_factory.mktemp("python")
     write_brat(folder / "notes")
     (folder / "my-run.toml").write_text(SMALL_RUN.format(backbone=tiny_llama_folder))
     (folder / "my-suite.toml").write_text(SMALL_SUITE)
-    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    pages = [ROOT / "README.md", ROOT / "docs" / "python.md"]
     names: dict[str, object] = {}
     full_adapt = clinprompt.adapt
     with pytest.MonkeyPatch.context() as patch:
@@ -87,8 +87,11 @@ def ran(tmp_path_factory, tiny_llama_folder):
         patch.setattr(
             clinprompt, "adapt", partial(full_adapt, settings={"adapt.steps": 2}), raising=False
         )
-        for code in CODE.findall(page):
-            exec(compile(code, "docs/python.md", "exec"), names)
+        evaluate_few = partialmethod(clinprompt.Annotator.evaluate, num_rows=5)
+        patch.setattr(clinprompt.Annotator, "evaluate", evaluate_few)
+        for page in pages:
+            for code in CODE.findall(page.read_text(encoding="utf-8")):
+                exec(compile(code, page.name, "exec"), names)
     return folder, names
 
 

@@ -43,14 +43,19 @@ def test_make_targets_of_the_readme_exist():
         assert f"\n{target}:" in makefile, target
 
 
-def test_results_table_of_the_readme_is_made_from_the_committed_cells():
+def test_results_tables_are_made_from_the_committed_cells():
     sys.path.insert(0, str(ROOT / "docs"))
     try:
-        from insert_results import BEGIN, END, results_text  # noqa: PLC0415
+        from insert_results import BEGIN, END, TABLE, readme_table, whole_table  # noqa: PLC0415
     finally:
         sys.path.pop(0)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.split(BEGIN)[1].split(END)[0].strip() == results_text().strip()
+    assert readme.split(BEGIN)[1].split(END)[0].strip() == readme_table().strip()
+    assert TABLE.read_text(encoding="utf-8").strip() == whole_table().strip()
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_table_of_tasks_is_made_from_the_committed_check():
