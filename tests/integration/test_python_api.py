@@ -1,4 +1,4 @@
-"""The public Python API: instant to import, complete, and used as README and docs/python.md show."""
+"""The public Python API: instant to import, complete, and used as README and the page show."""
 
 import re
 import subprocess
