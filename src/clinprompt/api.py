@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
 
+from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import adapt_task, settings_of
 from clinprompt.jobs.annotate import LoadedPrompt, as_json, load_prompt
@@ -28,7 +29,8 @@ from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Answer, Record
 from clinprompt.training.progress import Reporter, Silent
 
-Settings = RunConfig | Mapping[str, Any] | Sequence[str]
+Changes = Mapping[str, Any] | Sequence[str]
+Notes = list[str] | list[Record] | list[str | Record] | tuple[str | Record, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +106,8 @@ class Annotator:
     @overload
     def predict(self, notes: str | Record) -> Annotation: ...
     @overload
-    def predict(self, notes: Sequence[str | Record]) -> list[Annotation]: ...
-    def predict(
-        self, notes: str | Record | Sequence[str | Record]
-    ) -> Annotation | list[Annotation]:
+    def predict(self, notes: Notes) -> list[Annotation]: ...
+    def predict(self, notes: str | Record | Notes) -> Annotation | list[Annotation]:
         """Answer one note, or several in the order given. A note is its text, or a record.
 
         Raises:
@@ -198,7 +198,7 @@ def adapt(
     metaprompt: str | Path = SHIPPED,
     factors_only: bool = False,
     folder: str | Path | None = None,
-    settings: Settings = (),
+    settings: Changes | RunConfig = (),
     reporter: Reporter | None = None,
 ) -> Annotator:
     """Adapt a metaprompt to a task with a few training examples; return the trained annotator.
@@ -230,7 +230,7 @@ def distill(
     *,
     folder: str | Path | None = None,
     mirror: str | Path | None = None,
-    settings: Settings = (),
+    settings: Changes = (),
     reporter: Reporter | None = None,
 ) -> Path:
     """Learn a metaprompt from the source tasks of a suite; return its folder for ``adapt``.
@@ -242,7 +242,9 @@ def distill(
         ClinpromptError: a setting, task or folder cannot be used; the message says what to do.
     """
     if isinstance(config, RunConfig):
-        checked = config
+        if settings:
+            raise SettingError("settings change a TOML file; change the RunConfig itself instead")
+        checked = check_methods(config)
     else:
         checked = check_methods(load_config(Path(config), _overrides(settings)))
     place = Path(folder) if folder else Path("runs") / checked.name
@@ -251,7 +253,7 @@ def distill(
     )
 
 
-def _adapt_config(metaprompt: str, settings: Settings) -> RunConfig:
+def _adapt_config(metaprompt: str, settings: Changes | RunConfig) -> RunConfig:
     """Return the settings of an adaptation: the metaprompt's own, with changes on top."""
     if isinstance(settings, RunConfig):
         config = settings
@@ -261,7 +263,7 @@ def _adapt_config(metaprompt: str, settings: Settings) -> RunConfig:
     return check_methods(config).model_copy(update={"metaprompt": metaprompt})
 
 
-def _overrides(settings: Mapping[str, Any] | Sequence[str]) -> list[str]:
+def _overrides(settings: Changes) -> list[str]:
     if isinstance(settings, Mapping):
         return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
     return list(settings)
