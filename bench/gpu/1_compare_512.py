@@ -161,6 +161,8 @@ class Work:
             cells = b"".join(_whole_lines(self.folder / f"{grid}-{lane}") for lane in LANE_NAMES)
             _write(out / f"cells-{grid}.jsonl", cells)
         _write(out / "rates.json", json.dumps(self.rates, indent=2).encode() + b"\n")
+        for environment in sorted(self.folder.glob("64-*/environment.json"))[:1]:
+            _write(out / "environment.json", environment.read_bytes())
         with suppress(FileNotFoundError):
             _write(out / "log.txt", (self.folder / "log.txt").read_bytes()[-8_000_000:])
         with suppress(OSError):  # a file may vanish meanwhile: the next copy has what it became
@@ -396,12 +398,18 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _unpack_backbone(work: Work) -> None:
-    """Unpack the default backbone once, before many processes look for it."""
-    if not work.given.tiny:
-        code = "from clinprompt.backbone.load import load_tokenizer as load; load('smollm2-135m')"
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        work.say("backbone unpacked")
+def _start_unpacking(given: argparse.Namespace) -> subprocess.Popen[bytes] | None:
+    """Start to unpack the default backbone once, before many processes look for it."""
+    code = "from clinprompt.backbone.load import load_tokenizer as load; load('smollm2-135m')"
+    return None if given.tiny else subprocess.Popen([sys.executable, "-c", code])
+
+
+def _wait_for(unpacking: subprocess.Popen[bytes] | None, work: Work) -> None:
+    if unpacking is None:
+        return
+    if unpacking.wait() != 0:
+        sys.exit("the default backbone cannot be unpacked; the reason is above")
+    work.say("backbone unpacked")
 
 
 def _arguments() -> argparse.Namespace:
@@ -438,13 +446,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     threading.Thread(target=work.collect_until_over, daemon=True).start()
     _write(given.out / "machine.json", json.dumps(machine(), indent=2).encode() + b"\n")
+    unpacking = _start_unpacking(given)  # takes longer than the start of MPS
     with _multi_process_service(work, is_wanted=given.mps) as overlaps:
         sizes = OVERLAPPING if overlaps else IN_TURN
         given.prompt_processes = given.prompt_processes or sizes[0]
         given.lora_processes = given.lora_processes or sizes[1]
         given.search_tasks = given.search_tasks or sizes[2]
         try:
-            _unpack_backbone(work)
+            _wait_for(unpacking, work)
             threads = [
                 threading.Thread(target=fill, args=(work, lane), daemon=True)
                 for lane in lanes(given)

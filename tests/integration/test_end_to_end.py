@@ -144,6 +144,19 @@ def test_the_report_holds_no_absolute_path(compared, tiny_llama_folder):
         assert not re.search(r"[\s\"'(](/tmp|/home|/root|/work)/", content), path.name
 
 
+def test_the_report_names_other_machines_that_computed_cells(compared):
+    folder, config, _ = compared
+    own = json.loads((folder / "environment.json").read_text())
+    other = folder / "environment-gpu.json"
+    other.write_text(json.dumps(own | {"device": "cuda (fast)"}))
+    run_comparison(folder, config, KillAfter(1))
+    other.unlink()
+    report = (folder / "report" / "report.md").read_text()
+    assert f"| device | {own['device']} |\n" in report
+    assert "| device (gpu) | cuda (fast) |\n" in report
+    assert "python (gpu)" not in report  # the same on both
+
+
 def test_the_log_holds_numbers_only(compared):
     folder, _, _ = compared
     for line in (folder / "metrics.jsonl").read_text().splitlines():

@@ -13,6 +13,7 @@ from clinprompt.jobs.comparison.variants import OpenVariant
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.resolve import Resolved, on_backbone, variants_with
 from clinprompt.methods.table import REFERENCES, SHOWN_METHODS
+from clinprompt.runs.folder import read_json
 from clinprompt.runs.manifest import shareable_settings
 from clinprompt.runs.suite_data import SuiteData
 from clinprompt.runs.task_rows import TaskRows, encode_all, examples_of
@@ -52,10 +53,27 @@ def report_contents(
         curves=_curves(plain.workspace.folder, config.variants, cells),
         notes=[*suite.missing, *_origins(on_backbone(settings, config.backbone), targets)],
         command=command,
-        environment=environment(plain.backbone),
+        environment=_environment(plain),
         references=REFERENCES,
         shown_methods=SHOWN_METHODS,
     )
+
+
+def _environment(plain: OpenVariant) -> dict[str, str]:
+    """Return this machine's versions and device, then those of other machines where they differ.
+
+    Cells may be computed elsewhere; a file ``environment-NAME.json`` in the run's folder, a copy of
+    the ``environment.json`` written there, describes that machine.
+    """
+    own = environment(plain.backbone)
+    parts = dict(own)
+    for path in sorted(plain.workspace.folder.glob("environment-*.json")):
+        name = path.stem.removeprefix("environment-")
+        other = read_json(path)
+        parts |= {
+            f"{part} ({name})": str(other[part]) for part in other if other[part] != own.get(part)
+        }
+    return parts
 
 
 def _origins(configs: Mapping[str, RunConfig], targets: Sequence[str]) -> Iterator[str]:
