@@ -1,7 +1,4 @@
-"""Answer examples with a frozen backbone, with or without prompts. Knows nothing about training.
-
-Axes: B rows of a batch, K tasks.
-"""
+"""Answer examples with a frozen backbone, with or without prompts. Knows nothing about training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,18 +30,16 @@ def predict(
     examples: Sequence[Example],
     *,
     cards: Mapping[str, TaskCard],
-    tasks: Mapping[str, int] | None = None,
     bank: Bank,
 ) -> list[Prediction]:
     """Answer examples of any mixture of tasks, in the given order; long inputs part by part.
 
-    Closed label sets are scored by likelihood, everything else is decoded greedily. ``bank`` holds
-    the prompts of K tasks; ``tasks`` maps the name of a task to its prompt (default: the first).
+    Closed label sets are scored by likelihood, everything else is decoded greedily with the first
+    prompt of ``bank``.
     """
     split = [parts_of(cards[example.task], _unanswered(example), encoder) for example in examples]
     inputs = [part for parts in split for part in parts.examples]
-    numbers = tasks or {}
-    rows = [encoder.encode(part, numbers.get(part.task, 0)) for part in inputs]
+    rows = [encoder.encode(part) for part in inputs]
     answered = zip(inputs, rows, _texts(backbone, encoder, inputs, rows, bank), strict=True)
     return [
         _joined(cards[example.task], example, parts, list(islice(answered, len(parts.examples))))

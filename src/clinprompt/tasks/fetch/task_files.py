@@ -52,13 +52,13 @@ class DownloadSource:
         return f"{self.archives}/{name}/tar.gz/{upstream.commit}"
 
 
-def choose_source(progress: Progress, base: str = "") -> DownloadSource:
-    """Return GitHub as the source, or the server that ``base`` or the environment names.
+def choose_source(progress: Progress) -> DownloadSource:
+    """Return GitHub as the source, or the server that the environment names.
 
     Raises:
         SettingError: the server's address does not start with http or https.
     """
-    base = (base or os.environ.get(BASE_VARIABLE, "")).rstrip("/")
+    base = os.environ.get(BASE_VARIABLE, "").rstrip("/")
     if not base:
         return DownloadSource(progress)
     if not base.startswith(("http://", "https://")):

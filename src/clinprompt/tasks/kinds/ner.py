@@ -29,7 +29,6 @@ from clinprompt.tasks.records import Answer, Record, Span, SpansAnswer, Unparsea
 
 NONE = "none"
 ENTITY_SCORER = "entity F1, strict, micro, multiset of (start, end, type)"
-PARTIAL_SCORER = "entity F1, partial boundaries, type ignored (nervaluate 1.2, partial)"
 _BULLET = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 
 
