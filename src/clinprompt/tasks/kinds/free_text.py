@@ -123,6 +123,7 @@ def _to_json(_record: Record, answer: Answer) -> dict[str, Any]:
 
 FREE_TEXT = Kind(
     answer=TextAnswer,
+    empty=TextAnswer(""),
     render=render_text,
     parse=parse_text,
     to_json=_to_json,

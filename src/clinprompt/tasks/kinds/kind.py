@@ -83,7 +83,7 @@ Shorten = Callable[[Record, tuple[str, ...], LengthOf, int], Mapping[str, str] |
 class Kind:
     """What one kind of task offers.
 
-    ``answer`` is the class of its answers.
+    ``answer`` is the class of its answers, ``empty`` the one that holds nothing, if any.
 
     Text: ``render`` writes an answer as text, ``parse`` reads model output (and returns
     ``Unparseable`` instead of raising), ``choices`` returns the only texts that a model may answer
@@ -115,6 +115,7 @@ class Kind:
     chance: Callable[[Card, Sequence[Record], Sequence[Answer], Generator], float]
     constant: Callable[[Card, Sequence[Answer]], Answer]
     labels_in: Callable[[Answer], Collection[str]]
+    empty: Answer | None = None
     labels_for: Callable[[Card, Record], Collection[str]] = lambda card, _: card.labels
     choices: Callable[[Card, Record], tuple[str, ...]] = lambda _, __: ()
     extra_scores: Callable[[Card, Sequence[Answer], Sequence[Answer]], dict[str, float]] = (

@@ -165,6 +165,7 @@ MENTIONS: Listing[Span] = Listing(
 )
 NER = Kind(
     answer=SpansAnswer,
+    empty=SpansAnswer(()),
     render=render_spans,
     parse=parse_spans,
     to_json=_to_json,

@@ -127,6 +127,7 @@ LINKS: Listing[Relation] = Listing(
 )
 RELATIONS = Kind(
     answer=RelationsAnswer,
+    empty=RelationsAnswer(()),
     render=render_relations,
     parse=parse_relations,
     to_json=_to_json,
