@@ -21,10 +21,10 @@ from typing import BinaryIO, cast
 from urllib.parse import quote
 
 from clinprompt.errors import DataError, SettingError
-from clinprompt.files import cache_folder
+from clinprompt.files import cache_folder, writing
 from clinprompt.tasks.card import SPLITS, TaskCard
 from clinprompt.tasks.fetch.checksums import CONTENT, checksum, counts_as_member
-from clinprompt.tasks.fetch.download import Progress, download, writing
+from clinprompt.tasks.fetch.download import Progress, download
 from clinprompt.tasks.fetch.upstream import GITHUB, Upstream, match_path
 
 BASE_VARIABLE = "CLINPROMPT_FETCH_BASE"
