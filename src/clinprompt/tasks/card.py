@@ -12,12 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.settings.groups import NAME_PATTERN, Settings
