@@ -24,6 +24,22 @@ def cache_folder() -> Path:
     return Path(os.environ.get("CLINPROMPT_CACHE") or Path.home() / ".cache" / "clinprompt")
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise an error with a remedy if the block cannot write ``path``.
+
+    Raises:
+        RunError: the block could not write.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: could not be written ({error.strerror or error}); free some space or choose "
+            "another folder, then run the same command again"
+        ) from error
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file completely or not at all; until then, an earlier file stays as it is.
 
@@ -32,14 +48,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(path)
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -59,15 +74,13 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         RunError: the disk is full or the folder is not writable.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_name(f".{path.name}.lock"), wait=True), path.open("a+b") as stream:
             _remove_incomplete_line(path)
             stream.write(line.encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
-    except OSError as error:
-        raise _unwritable(path, error) from error
 
 
 def _remove_incomplete_line(path: Path) -> None:
@@ -91,16 +104,11 @@ def locked(lock_file: Path, *, wait: bool) -> Iterator[bool]:
         RunError: the lock file cannot be written.
     """
     lock = FileLock(lock_file, blocking=wait)
-    try:
+    with writing(lock_file), suppress(Timeout):
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise _unwritable(lock_file, error) from error
     try:
-        yield True
+        yield lock.is_locked
     finally:
         lock.release()
 
@@ -142,17 +150,16 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     draft: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
-        draft = Path(mkdtemp(prefix=f".{path.name}.", suffix=_DRAFT, dir=path.parent))
-        with locked(draft / "lock", wait=True):
-            content = draft / "content"
-            content.mkdir()
-            content.chmod(0o755)
-            yield content
-            _swap(content, path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(path)
+            draft = Path(mkdtemp(prefix=f".{path.name}.", suffix=_DRAFT, dir=path.parent))
+            with locked(draft / "lock", wait=True):
+                content = draft / "content"
+                content.mkdir()
+                content.chmod(0o755)
+                yield content
+                _swap(content, path)
     finally:
         if draft is not None:
             shutil.rmtree(draft, ignore_errors=True)
@@ -177,10 +184,3 @@ def _swap(draft: Path, path: Path) -> None:
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(
-        f"{path}: could not be written ({error.strerror or error}); "
-        "free some space or choose another folder, then run the same command again"
-    )

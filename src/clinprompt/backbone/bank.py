@@ -188,9 +188,7 @@ def _unpack_past(
     positions = torch.arange(first + len(columns), device=lengths.device)
     past_is_real = torch.ones(len(lengths), first, dtype=torch.bool, device=lengths.device)
     return Prefix(
-        tuple(layers),
-        positions.expand(len(lengths), -1),
-        torch.cat([past_is_real, is_own], dim=1),
+        tuple(layers), positions.expand(len(lengths), -1), torch.cat([past_is_real, is_own], dim=1)
     )
 
 

@@ -92,7 +92,8 @@ def accumulate_gradients(
         is_own = numbers == member_of_token  # [M, N]
         terms = loss.terms(batch, states)
         sums = [torch.where(is_own, terms[name] * weights, 0.0).sum(dim=1) for name in loss.weights]
-        total = _weighted_sum(sums, list(loss.weights.values()))
+        weighted = [w * own for w, own in zip(loss.weights.values(), sums, strict=True)]
+        total = reduce(torch.add, weighted)
         total.sum().backward()  # type: ignore[no-untyped-call]
         collected.append(torch.stack([total, *sums]).detach())
     if outputs:
@@ -102,10 +103,6 @@ def accumulate_gradients(
         LossValues(total, dict(zip(loss.weights, terms, strict=True)))
         for total, *terms in whole.T.tolist()  # one read of all values
     ]
-
-
-def _weighted_sum(sums: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    return reduce(torch.add, [w * value for w, value in zip(weights, sums, strict=True)])
 
 
 def _detached(bank: Bank) -> tuple[Bank, list[Tensor], list[Tensor]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from clinprompt.backbone.shared_prefix import Prefix, attention_masks, cache_argument
+from clinprompt.backbone.shared_prefix import Prefix, attention_masks, run
 
 
 class IncrementalDecoder:
@@ -34,22 +34,11 @@ class IncrementalDecoder:
         positions = self._next[:, None]
         self._positions[:, end - 1 : end] = positions
         embeds = model.get_input_embeddings()(tokens[:, None])
-        output = model.base_model(
-            inputs_embeds=embeds,
-            attention_mask=attention_masks(
-                model,
-                positions,
-                self._positions[:, :end],
-                self._is_real[:, :end],
-                dtype=embeds.dtype,
-            ),
-            position_ids=positions,
-            **cache_argument(model, Cache(layers=self._layers)),
-            use_cache=True,
-        )
+        keys, keys_are_real = self._positions[:, :end], self._is_real[:, :end]
+        masks = attention_masks(model, positions, keys, keys_are_real, dtype=embeds.dtype)
+        hidden = run(model, embeds, positions, masks, Cache(layers=self._layers))
         self._length, self._next = end, self._next + 1
-        states: Tensor = output.last_hidden_state[:, -1]
-        return states
+        return hidden[:, -1]
 
     def keep_rows(self, rows: Int[Tensor, " b"]) -> None:
         """Continue with the given rows and drop all others."""

@@ -101,23 +101,29 @@ def read_embeds(
     cache = Cache(layers=[_Layer(*layer) for layer in past.keys_values]) if past else DynamicCache()
     all_positions = torch.cat([past.positions, positions], dim=1) if past else positions
     all_real = torch.cat([past.is_real, is_real], dim=1) if past else is_real
-    output = model.base_model(
-        inputs_embeds=embeds,
-        attention_mask=attention_masks(
-            model, positions, all_positions, all_real, dtype=embeds.dtype
-        ),
-        position_ids=positions,
-        **cache_argument(model, cache),
-        use_cache=True,
-    )
+    masks = attention_masks(model, positions, all_positions, all_real, dtype=embeds.dtype)
+    hidden = run(model, embeds, positions, masks, cache)
     layers = tuple((layer.keys, layer.values) for layer in cache.layers)
-    return output.last_hidden_state, Prefix(layers, all_positions, all_real)
+    return hidden, Prefix(layers, all_positions, all_real)
 
 
-def cache_argument(model: PreTrainedModel, cache: Cache) -> dict[str, Cache]:
-    """Return a cache under the name of the model's argument: ``cache`` since transformers 5.24."""
+def run(
+    model: PreTrainedModel,
+    embeds: Float[Tensor, "B T H"],
+    positions: Int[Tensor, "B T"],
+    masks: Tensor | dict[str, Tensor],
+    cache: Cache,
+) -> Float[Tensor, "B T H"]:
+    """Run the model on embeddings and add their keys and values to the cache."""
     is_new = "cache" in inspect.signature(model.base_model.forward).parameters
-    return {"cache" if is_new else "past_key_values": cache}
+    hidden: Tensor = model.base_model(
+        inputs_embeds=embeds,
+        attention_mask=masks,
+        position_ids=positions,
+        use_cache=True,
+        **{"cache" if is_new else "past_key_values": cache},  # renamed in transformers 5.24
+    ).last_hidden_state
+    return hidden
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed

@@ -112,10 +112,8 @@ def _show_lengths(sections: Sequence[Sequence[Row]]) -> None:
 def _show(
     title: str, header: Sequence[str], sections: Sequence[Section], *, num_texts: int = 0
 ) -> None:
-    """Print a table of tasks; all columns hold numbers but the first and the last ``num_texts``."""
     if any(sections):
-        columns = ["task", *header]
-        print_table(columns, *sections, title=title, numbers=range(1, len(columns) - num_texts))
+        print_table(["task", *header], *sections, title=title, num_texts=num_texts)
 
 
 def _numbers(values: Iterable[int]) -> list[str]:

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from clinprompt.jobs.planning.estimates import Phase
     from clinprompt.jobs.planning.plan import BackbonePlan, Costs, Plan, TaskPlan
 
-Rows = Sequence[Sequence[str]]
-
 
 def show_plan(plan: "Plan", *, as_json: bool) -> None:
     """Print a plan, and how to get what is missing."""
@@ -35,18 +33,12 @@ def show_plan(plan: "Plan", *, as_json: bool) -> None:
 
 def _show_backbones(backbones: Sequence["BackbonePlan"]) -> None:
     rows = [
-        [
-            one.name,
-            "yes" if one.is_there else "no",
-            *(_sizes(one) if one.costs else ("?",) * 6),
-        ]
+        [one.name, "yes" if one.is_there else "no", *(_sizes(one) if one.costs else ("?",) * 6)]
         for one in backbones
     ]
-    _table(
-        "Backbones (L layers of size H); estimated GB: weights, to train prompts, LoRA",
-        ["backbone", "here", "L", "H", "params", "weights", "prompts", "LoRA"],
-        rows,
-    )
+    header = ["backbone", "here", "L", "H", "params", "weights", "prompts", "LoRA"]
+    title = "Backbones (L layers of size H); estimated GB: weights, to train prompts, LoRA"
+    print_table(header, rows, title=title, num_texts=0)
 
 
 def _sizes(one: "BackbonePlan") -> tuple[str, ...]:
@@ -71,7 +63,8 @@ def _show_numbers(known: Sequence[tuple["BackbonePlan", "Costs"]]) -> None:
         if any(costs.numbers[method] for _, costs in known)
     ]
     header = ["method", *(one.name.rpartition("/")[2] for one, _ in known)]
-    _table("Trained numbers, and their share of the backbone's numbers", header, rows)
+    title = "Trained numbers, and their share of the backbone's numbers"
+    print_table(header, rows, title=title, num_texts=0)
 
 
 def _share(numbers: int, one: "BackbonePlan") -> str:
@@ -81,11 +74,8 @@ def _share(numbers: int, one: "BackbonePlan") -> str:
 
 def _show_work(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") -> None:
     rows = list(chain.from_iterable(_work(one, costs, plan.rate) for one, costs in known))
-    _table(
-        "Work, if every row has the maximal length",
-        ["phase (cells)", "steps", "M tokens", "PFLOP", "time"],
-        rows,
-    )
+    header = ["phase (cells)", "steps", "M tokens", "PFLOP", "time"]
+    print_table(header, rows, title="Work, if every row has the maximal length", num_texts=0)
     how = "measured on this machine" if plan.rate_is_measured else "as given"
     say(f"Times are those of {plan.rate / 1e12:,.3g} TFLOP/s ({how}), fully used.\n", wraps=True)
 
@@ -110,7 +100,7 @@ def _phase(phase: "Phase", rate: float) -> list[str]:
 
 def _show_tasks(tasks: Sequence["TaskPlan"]) -> None:
     rows = [[task.name, task.role, task.type, task.status] for task in tasks]
-    _table("Data", ["task", "role", "type", "data"], rows, num_texts=3)
+    print_table(["task", "role", "type", "data"], rows, title="Data")
 
 
 def _show_remedies(plan: "Plan") -> None:
@@ -134,11 +124,6 @@ def _by_remedy(tasks: Iterable["TaskPlan"]) -> dict[str, list[str]]:
     for task in tasks:
         found.setdefault(task.remedy, []).append(task.name)
     return found
-
-
-def _table(title: str, header: Sequence[str], rows: Rows, *, num_texts: int = 0) -> None:
-    """Print a table; all columns hold numbers but the first and the last ``num_texts``."""
-    print_table(header, rows, title=title, numbers=range(1, len(header) - num_texts))
 
 
 def _gigabytes(count: int) -> str:

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -146,12 +146,14 @@ def print_table(
     *sections: Sequence[Sequence[str]],
     title: str = "",
     note: str = "",
-    numbers: Container[int] = (),
+    num_texts: int | None = None,
 ) -> None:
     """Print a table, with a line between sections; long words are folded on a narrow screen.
 
-    The columns whose index is in ``numbers`` are aligned to the right.
+    With ``num_texts``, all columns but the first and the last ``num_texts`` hold numbers, which
+    are aligned to the right.
     """
+    numbers = () if num_texts is None else range(1, len(header) - num_texts)
     table = Table(
         title=title,
         title_justify="left",

@@ -1,7 +1,4 @@
-"""Answer examples with a frozen backbone, with or without prompts. Knows nothing about training.
-
-Axes: B rows of a batch, K tasks.
-"""
+"""Answer examples with a frozen backbone, with or without prompts. Knows nothing about training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,19 +30,16 @@ def predict(
     examples: Sequence[Example],
     *,
     cards: Mapping[str, TaskCard],
-    tasks: Mapping[str, int] | None = None,
     bank: Bank,
 ) -> list[Prediction]:
     """Answer examples of any mixture of tasks, in the given order; long inputs part by part.
 
-    Closed label sets are scored by likelihood, everything else is decoded greedily. ``bank`` holds
-    the prompts of K tasks; ``tasks`` maps the name of a task to its prompt (default: the first).
+    Closed label sets are scored by likelihood, everything else is decoded greedily with the first
+    prompt of ``bank``.
     """
     split = [parts_of(cards[example.task], _unanswered(example), encoder) for example in examples]
-    inputs = [part for parts in split for part in parts.examples]
-    numbers = tasks or {}
-    rows = [encoder.encode(part, numbers.get(part.task, 0)) for part in inputs]
-    answered = zip(inputs, rows, _texts(backbone, encoder, inputs, rows, bank), strict=True)
+    encoded = [(part, encoder.encode(part)) for parts in split for part in parts.examples]
+    answered = zip(encoded, _texts(backbone, encoder, encoded, bank), strict=True)
     return [
         _joined(cards[example.task], example, parts, list(islice(answered, len(parts.examples))))
         for example, parts in zip(examples, split, strict=True)
@@ -58,61 +52,53 @@ def _unanswered(example: Example) -> Example:
 
 
 def _joined(
-    card: TaskCard, example: Example, parts: Parts, answered: Sequence[tuple[Example, Row, str]]
+    card: TaskCard,
+    example: Example,
+    parts: Parts,
+    answered: Sequence[tuple[tuple[Example, Row], str]],
 ) -> Prediction:
-    answers = [parse_answer(card, part.record, text) for part, _, text in answered]
+    answers = [parse_answer(card, part.record, text) for (part, _), text in answered]
     return Prediction(
         example,
         parts.join(answers),
-        "\n".join(text for _, _, text in answered),
-        any(row.input_was_cut for _, row, _ in answered),
+        "\n".join(text for _, text in answered),
+        any(row.input_was_cut for (_, row), _ in answered),
     )
 
 
 def _texts(
-    backbone: Backbone,
-    encoder: Encoder,
-    examples: Sequence[Example],
-    rows: Sequence[Row],
-    bank: Bank,
+    backbone: Backbone, encoder: Encoder, encoded: Sequence[tuple[Example, Row]], bank: Bank
 ) -> list[str]:
     """Return the text that the model answers to each row, in order."""
-    texts = [""] * len(rows)
+    texts = [""] * len(encoded)
     for is_closed, answer in ((True, _choose), (False, _write)):
-        wanted = [i for i, example in enumerate(examples) if bool(example.choices) == is_closed]
-        own = [rows[i] for i in wanted], [examples[i] for i in wanted]
-        for i, text in zip(wanted, answer(backbone, encoder, *own, bank), strict=True):
+        wanted = [i for i, (one, _) in enumerate(encoded) if bool(one.choices) == is_closed]
+        own = [encoded[i] for i in wanted]
+        for i, text in zip(wanted, answer(backbone, encoder, own, bank), strict=True):
             texts[i] = text
     return texts
 
 
 def _choose(
-    backbone: Backbone,
-    encoder: Encoder,
-    rows: Sequence[Row],
-    examples: Sequence[Example],
-    bank: Bank,
+    backbone: Backbone, encoder: Encoder, own: Sequence[tuple[Example, Row]], bank: Bank
 ) -> list[str]:
     choices = [
         distinct_choices(
             [encoder.encode_target(choice) for choice in example.choices], end_id=encoder.end_id
         )
-        for example in examples
+        for example, _ in own
     ]
-    scores = score_choices(backbone, rows, choices, bank)
+    scores = score_choices(backbone, [row for _, row in own], choices, bank)
     return [
-        example.choices[own.index(max(own))] for example, own in zip(examples, scores, strict=True)
+        example.choices[likely.index(max(likely))]
+        for (example, _), likely in zip(own, scores, strict=True)
     ]
 
 
 def _write(
-    backbone: Backbone,
-    encoder: Encoder,
-    rows: Sequence[Row],
-    examples: Sequence[Example],
-    bank: Bank,
+    backbone: Backbone, encoder: Encoder, own: Sequence[tuple[Example, Row]], bank: Bank
 ) -> list[str]:
-    limits = [encoder.target_limit(example.task) for example in examples]
+    limits = [encoder.target_limit(example.task) for example, _ in own]
     ends = backbone.end_ids | {encoder.end_id}
-    written = generate(backbone, rows, bank, limits=limits, end_ids=ends)
+    written = generate(backbone, [row for _, row in own], bank, limits=limits, end_ids=ends)
     return [encoder.decode(ids) for ids in written]

@@ -2,12 +2,10 @@
 
 from contextlib import nullcontext
 
-from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.methods.counts import factor_numbers, prompt_numbers
 from clinprompt.methods.method import Method, Start, Started
 from clinprompt.methods.routing import starting_prompt
-from clinprompt.settings.run import RunConfig
 
 
 def _start(given: Start, name: str, *, train_shared: bool) -> Started:
@@ -16,11 +14,6 @@ def _start(given: Start, name: str, *, train_shared: bool) -> Started:
     rates = {"shared": settings.shared_rate} if train_shared else {}
     rates["factors"] = settings.factor_rate
     return nullcontext((PromptTuner(module, placement), rates))
-
-
-def _count_all(config: RunConfig, sizes: ModelSizes) -> int:
-    """Return P·W + P·R + R·W: shared prompt and factors."""
-    return prompt_numbers(config, sizes) + factor_numbers(config, sizes)
 
 
 ADAPTED_FACTORS = Method(
@@ -34,7 +27,7 @@ ADAPTED_FACTORS = Method(
 ADAPTED_METAPROMPT = Method(
     "adapted-metaprompt",
     trains="prompt",
-    count=_count_all,
+    count=lambda config, sizes: prompt_numbers(config, sizes) + factor_numbers(config, sizes),
     start=lambda given: _start(given, "adapted-metaprompt", train_shared=True),
     needs_metaprompt=True,
     saves="prompt",

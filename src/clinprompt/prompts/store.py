@@ -92,10 +92,7 @@ def open_prompt(path: Path) -> tuple[Artifact, Tensor]:
 
 def _store_around(path: Path, content_hash: str) -> Store:
     for above in path.resolve().parents:
-        for folder in (
-            above,
-            above / "store",
-        ):  # the store of a variant's run
+        for folder in (above, above / "store"):  # the store of a variant's run
             if (folder / _METAPROMPTS / content_hash[:16]).is_dir():
                 return Store(folder)
     raise ArtifactError(

@@ -12,12 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.settings.groups import NAME_PATTERN, Settings
@@ -276,14 +271,10 @@ def find_card(name: str) -> TaskCard:
     path = Path(name)
     if path.suffix == ".toml" or path.is_dir():
         return read_card(path / "card.toml" if path.is_dir() else path)
-    near = get_close_matches(str(path), [*catalog(), *_folders_beside(path)], n=3, cutoff=0.5)
+    folders = [str(card.parent) for card in path.parent.glob("*/card.toml")]
+    near = get_close_matches(str(path), [*catalog(), *folders], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise SettingError(
         f"unknown task {name!r}: {hint}"
         "'clinprompt tasks list' shows all names; your own task is a folder with a card.toml"
     )
-
-
-def _folders_beside(path: Path) -> tuple[str, ...]:
-    """Return the task folders in the same folder as ``path``."""
-    return tuple(str(card.parent) for card in path.parent.glob("*/card.toml"))

@@ -75,7 +75,7 @@ def check_files(card: TaskCard, mirror: Path | None) -> None:
 
 def _measured(card: TaskCard, records: Sequence[Record]) -> TaskCard:
     """Return the card with the density of its answers if its texts may be split into windows."""
-    if card.density is not None or card.answer not in ("spans", "relations"):
+    if card.density is not None or kind_of(card).listing is None:
         return card
     return card.model_copy(update={"density": answer_density(card, records)})
 

@@ -16,12 +16,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from clinprompt.errors import RunError
-from clinprompt.training.checkpoint import (
-    Progress,
-    State,
-    load_checkpoint,
-    save_checkpoint,
-)
+from clinprompt.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
 from clinprompt.training.optim import Decay, build_optimizer, rate_factor, set_rates
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog

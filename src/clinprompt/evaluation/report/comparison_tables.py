@@ -82,13 +82,8 @@ def difference_table(comparison: Comparison, targets: Sequence[str], shots: Shot
         ]
         for name in [*targets, MEAN]
     ]
-    notes = [
-        _test_note(comparison, comparison.reference),
-        _mean_note(comparison),
-        _left_out_note(comparison),
-    ]
     title = f"Difference to {comparison.reference}, {shots_name(shots)}"
-    return Table(title, ["target", *comparison.methods], rows, " ".join(filter(None, notes)))
+    return Table(title, ["target", *comparison.methods], rows, _notes(comparison))
 
 
 def rank_tables(grid: Grid, comparisons: Iterable[Comparison], shots: Shots) -> list[Table]:
@@ -180,31 +175,22 @@ def _ablation_table(comparison: Comparison, grid: Grid, shots: Shots) -> Table:
         difference = comparison.differences.get((method, MEAN))
         variant = method.partition("@")[2] or "plain"
         rows.append([variant, mean, MISSING if method == base else difference_text(difference)])
-    notes = [
-        _test_note(comparison, base),
-        _mean_note(comparison),
-        _left_out_note(comparison),
-    ]
     title = f"Ablations of {base}, {shots_name(shots)}"
     header = ["variant", "mean over targets", "difference"]
-    return Table(title, header, rows, " ".join(filter(None, notes)))
+    return Table(title, header, rows, _notes(comparison))
 
 
-def _test_note(comparison: Comparison, reference: str) -> str:
+def _notes(comparison: Comparison) -> str:
+    """Return how it was tested, what means are over, and which comparisons are missing and why."""
     num_means = sum(target == MEAN for _, target in comparison.differences)
     num_single = len(comparison.differences) - num_means
-    return _TEST_NOTE.format(reference=reference, num_means=num_means, num_single=num_single)
-
-
-def _mean_note(comparison: Comparison) -> str:
-    return (
+    tested = _TEST_NOTE.format(
+        reference=comparison.reference, num_means=num_means, num_single=num_single
+    )
+    averaged = (
         f"Means are over the {len(comparison.targets)} of {comparison.num_targets} targets that "
         "all of these methods have."
     )
-
-
-def _left_out_note(comparison: Comparison) -> str:
-    """Return which comparisons are missing and why, with targets grouped by reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for (method, target), reason in comparison.left_out.items():
         reasons.setdefault((method, reason), []).append(target)
@@ -212,7 +198,7 @@ def _left_out_note(comparison: Comparison) -> str:
         f"{method} on {', '.join(targets)} ({reason})"
         for (method, reason), targets in reasons.items()
     ]
-    return f"Not compared: {'; '.join(texts)}." if texts else ""
+    return " ".join([tested, averaged, *([f"Not compared: {'; '.join(texts)}."] if texts else [])])
 
 
 def _record_text(comparison: Comparison, method: str) -> str:

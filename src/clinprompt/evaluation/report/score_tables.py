@@ -150,14 +150,11 @@ def _score_rows(
         scores = [_score_text(summaries.get((target, *column)), free) for column in columns]
         rows.append([target, *_baseline_texts([free] if free else []), *scores])
     known = [baselines[target] for target in targets if target in baselines]
-    means = [mean_text(_of_column(summaries, column), len(targets)) for column in columns]
+    groups = [[one for key, one in summaries.items() if key[1:] == column] for column in columns]
+    means = [mean_text(group, len(targets)) for group in groups]
     complete = len(known) == len(targets)
     rows.append(["mean", *_baseline_texts(known if complete else []), *means])
     return ["target", "chance", "majority", *map(column_name, columns)], rows
-
-
-def _of_column(summaries: Summaries, column: Column) -> list[Summary]:
-    return [one for key, one in summaries.items() if key[1:] == column]
 
 
 def _by_shots(columns: Iterable[Column]) -> list[Column]:

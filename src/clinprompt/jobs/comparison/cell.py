@@ -1,20 +1,16 @@
 """Compute one cell of a comparison: fit a method to its shots, answer the test rows, score."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import torch
 
 from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.memory import start_peak
-from clinprompt.batches.encode import Row
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adapted, Fit, adapt, adapt_together
 from clinprompt.jobs.comparison.grid import CellSpec
 from clinprompt.jobs.comparison.variants import OpenVariant
 from clinprompt.jobs.evaluate import CellInput, Cost, evaluate
-from clinprompt.jobs.teachers import load_teacher
-from clinprompt.methods.method import Start
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.settings.local_names import plain_name
@@ -59,7 +55,8 @@ def _untrained_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | 
     encoder = opened.task_rows.encoder(instruction=instruction)
     candidates = opened.task_rows.candidates(spec.data) if method.uses_shots else None
     records = candidates.records(_count(opened, spec), seed=spec.seed) if candidates else ()
-    bank, num_shown = method.untrained(_start(opened, spec, metaprompt), encoder, records)
+    start = opened.start(card, (), seed=spec.seed, metaprompt=metaprompt)
+    bank, num_shown = method.untrained(start, encoder, records)
     return _scored(opened, spec, bank, Cost(num_examples=num_shown))
 
 
@@ -81,23 +78,8 @@ def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fi
         rows = opened.task_rows.training(spec.data)
     else:
         rows = opened.task_rows.shots(spec.data, _count(opened, spec), seed=spec.seed)
-    start = _start(opened, spec, metaprompt, rows)
+    start = opened.start(spec.data.card, rows, seed=spec.seed, metaprompt=metaprompt)
     return Fit(method_of(spec.method), start, spec.name)
-
-
-def _start(
-    opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None, rows: Sequence[Row] = ()
-) -> Start:
-    return Start(
-        opened.config,
-        opened.backbone,
-        spec.data.card,
-        rows,
-        spec.seed,
-        metaprompt,
-        partial(load_teacher, opened.teacher_workspace),
-        opened.workspace.reporter.say,
-    )
 
 
 def _scored(opened: OpenVariant, spec: CellSpec, bank: Bank, cost: Cost) -> Cell:

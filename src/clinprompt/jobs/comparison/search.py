@@ -8,8 +8,7 @@ continues after a stop.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,10 +19,8 @@ from clinprompt.evaluation.report.score_tables import Table
 from clinprompt.files import Claims, append_line
 from clinprompt.jobs.adapt import Fit, adapt
 from clinprompt.jobs.comparison.variants import OpenVariant, Runs
-from clinprompt.jobs.teachers import load_teacher
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.metaprompts import check_unseen
-from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import resolve
 from clinprompt.methods.table import METHODS
 from clinprompt.prompts.artifact import Artifact
@@ -128,16 +125,9 @@ def _run_trial(runs: Runs, trial: Trial) -> dict[str, Any]:
     backbone, workspace = plain.backbone, plain.workspace
     config = plain.config.changed(dict(trial.changes), source=source)
     task_rows = _rows_under(config, plain)
-    start = Start(
-        config,
-        backbone,
-        card,
-        task_rows.shots(trial.data, trial.shots, seed=trial.seed),
-        trial.seed,
-        metaprompt,
-        partial(load_teacher, plain.teacher_workspace),
-        workspace.reporter.say,
-    )
+    rows = task_rows.shots(trial.data, trial.shots, seed=trial.seed)
+    changed = replace(plain, config=config)
+    start = changed.start(card, rows, seed=trial.seed, metaprompt=metaprompt)
     with adapt(Fit(method, start, trial.phase), workspace) as fitted:
         loss = mean_loss(backbone, fitted.tuner, _judging_rows(task_rows, trial.data))
         progress = fitted.progress

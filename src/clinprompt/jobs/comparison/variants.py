@@ -5,15 +5,19 @@ two of them would train in the same way (teachers, the whole metaprompt) is trai
 without variant.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from clinprompt.backbone.load import Backbone, check_fits
+from clinprompt.batches.encode import Row
 from clinprompt.errors import SettingError
 from clinprompt.files import Claims
 from clinprompt.jobs.distill import distill
-from clinprompt.jobs.teachers import train_teachers
+from clinprompt.jobs.teachers import load_teacher, train_teachers
 from clinprompt.methods.metaprompts import check_unseen, find_metaprompt
+from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import Resolved, same_metaprompt, same_teachers
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.folder import check_folder
@@ -22,6 +26,7 @@ from clinprompt.runs.task_rows import TaskRows, task_rows_of
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.card import TaskCard
 from clinprompt.training.progress import Reporter
 
 
@@ -38,6 +43,13 @@ class OpenVariant:
     workspace: Workspace
     task_rows: TaskRows
     teacher_workspace: Workspace
+
+    def start(
+        self, card: TaskCard, rows: Sequence[Row], *, seed: int, metaprompt: Artifact | None
+    ) -> Start:
+        """Return what a method starts from on a task."""
+        say, load = self.workspace.reporter.say, partial(load_teacher, self.teacher_workspace)
+        return Start(self.config, self.backbone, card, rows, seed, metaprompt, load, say)
 
 
 @dataclass

@@ -187,12 +187,10 @@ def _wordings(contents: CardContents, num_labels: int) -> tuple[str, str]:
         "qa": ("Answer:", "Answer the question in a few words."),
         "text": ("Summary:", "Sum up the text in a few sentences."),
     }[kind]
-    fields = (f"{_lead(name)}{{{{ {name} }}}}" for name in contents.fields)
+    leads = {name: f"{name.capitalize()}: " for name in contents.fields}
+    leads |= {"text": "", "context": ""}
+    fields = (f"{leads[name]}{{{{ {name} }}}}" for name in contents.fields)
     return "\n".join([*fields, end]), instruction
-
-
-def _lead(name: str) -> str:
-    return "" if name in ("text", "context") else f"{name.capitalize()}: "
 
 
 def _words(label: str) -> str:

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.tasks.card import AnswerKind, Split, TaskType
@@ -112,7 +112,7 @@ def _check_parts(type_: TaskType, named: NamedColumns, place: str) -> None:
 def _ner(search: "_Search", named: NamedColumns) -> ColumnRoles:
     fields = {"text": search.find("text", *named.text[:1])}
     spans = search.find("spans", named.label)
-    lists = [cast("list[object]", row[spans]) for row in search.rows if _is_list(row.get(spans))]
+    lists = [listed for row in search.rows if isinstance(listed := row.get(spans), list)]
     found = [[one for value in listed if (one := parse_span(value))] for listed in lists]
     forms = dict.fromkeys(form for own in found for form, _ in own)
     notes = [f"mentions: column {spans}, as {' and '.join(forms)}"]  # the reader refuses others
@@ -129,10 +129,6 @@ def repeated(num_repeated: int, num_mentions: int) -> tuple[str, ...]:
         f"repeated: {num_repeated} of {num_mentions} mentions have the type and place of another "
         "in the same text; each is kept once",
     )
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list)
 
 
 def _nli(search: "_Search", named: NamedColumns) -> ColumnRoles:
@@ -219,7 +215,10 @@ class _Search:
         return name
 
     def _check_filled(self, name: str) -> None:
-        blank = {split: self._num_blank(name, rows) for split, rows in self.by_split.items()}
+        blank = {
+            split: sum(row.get(name) is None or not str(row[name]).strip() for row in rows)
+            for split, rows in self.by_split.items()
+        }
         for split, rows in self.by_split.items():
             if rows and blank[split] == len(rows):
                 raise DataError(
@@ -231,9 +230,6 @@ class _Search:
                 f"{self.place}: column {name} is empty in {num} of {len(self.rows)} rows; every "
                 "row needs a label: add one, or remove these rows"
             )
-
-    def _num_blank(self, name: str, rows: Sequence[Values]) -> int:
-        return sum(row.get(name) is None or not str(row[name]).strip() for row in rows)
 
     def options(self, given: tuple[str, ...]) -> str | tuple[str, ...]:
         """Return the column of all options, or one column per option in order, or nothing."""

@@ -10,6 +10,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +19,15 @@ from pydantic import TypeAdapter
 from clinprompt.errors import DataError, SettingError
 from clinprompt.files import new_folder, write_text
 from clinprompt.settings.groups import NAME_PATTERN
-from clinprompt.tasks.card import (
-    SPLITS,
-    AnswerKind,
-    Resplit,
-    Split,
-    TaskCard,
-    TaskType,
-    catalog,
-)
+from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, TaskType, catalog
 from clinprompt.tasks.draft.card_text import CardContents, label_names, toml_value, write_card
 from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.detect_reader import detect_reader
 from clinprompt.tasks.draft.own_files import OwnFiles, find_own_files, open_own_files
-from clinprompt.tasks.kinds import TASK_TYPES, make_example
+from clinprompt.tasks.kinds import KINDS, TASK_TYPES, kind_of, make_example
 from clinprompt.tasks.load import Splits, TaskData, load_task, move_groups
 from clinprompt.tasks.readers import FileReader
-from clinprompt.tasks.records import (
-    Answer,
-    Example,
-    LabelAnswer,
-    Record,
-    RelationsAnswer,
-    SpansAnswer,
-    TextAnswer,
-    spans_of,
-)
+from clinprompt.tasks.records import Example, Record
 
 _SHARE = 0.1  # of the groups, for each split that has no file
 _NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
@@ -61,8 +45,9 @@ class Draft:
 
     def examples(self, count: int) -> tuple[Example, ...]:
         """Return the first training examples, beginning with those whose answer is not empty."""
-        records = sorted(self.data.splits["train"], key=lambda record: _is_empty(record.answer))
-        return tuple(make_example(self.data.card, record) for record in records[:count])
+        card = self.data.card
+        records = sorted(self.data.splits["train"], key=lambda record: _is_empty(card, record))
+        return tuple(make_example(card, record) for record in records[:count])
 
 
 def task_type(word: str) -> TaskType:
@@ -95,9 +80,14 @@ def draft_task(
     name = task_name(path, name)
     own = find_own_files(path, type_)
     detected = detect_reader(path, own, type_, named or NamedColumns())
-    splits = _read(own, detected.reader)
+    splits, kind = _read(own, detected.reader), KINDS[type_, detected.answer]
     labels = sorted(
-        {label for split in SPLITS for record in splits[split] for label in _labels(record.answer)}
+        {
+            label
+            for record in chain.from_iterable(splits.values())
+            if record.answer is not None
+            for label in kind.labels_in(record.answer)
+        }
     )
     _check_labels(path, detected.answer, labels)
     contents = CardContents(
@@ -244,7 +234,7 @@ def _findings(contents: CardContents, data: TaskData) -> Iterator[str]:
 def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:
     """Yield a line for each kind of empty value: texts, answers, a split without annotation."""
     for split, records in data.splits.items():
-        empty = sum(_is_empty(record.answer) for record in records)
+        empty = sum(_is_empty(data.card, record) for record in records)
         if split == "test" and len(records) == 1:
             yield "test: only one record; a score on it has no meaning, so add more"
         if empty == len(records):
@@ -254,7 +244,7 @@ def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:
             )
         elif empty:
             yield f"{split}: {empty} of {len(records)} records have an empty answer; they are kept"
-    every = [record for records in data.splits.values() for record in records]
+    every = list(chain.from_iterable(data.splits.values()))
     for name in contents.fields:
         if blank := sum(not record.fields[name].strip() for record in every):
             yield (
@@ -263,16 +253,5 @@ def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:
             )
 
 
-def _labels(answer: Answer | None) -> tuple[str, ...]:
-    match answer:
-        case LabelAnswer(label):
-            return (label,)
-        case RelationsAnswer(relations):
-            return tuple(relation.type for relation in relations)
-    return tuple(span.type for span in spans_of(answer))
-
-
-def _is_empty(answer: Answer | None) -> bool:
-    if isinstance(answer, TextAnswer):
-        return not answer.text
-    return isinstance(answer, SpansAnswer | RelationsAnswer) and not spans_of(answer)
+def _is_empty(card: TaskCard, record: Record) -> bool:
+    return record.answer is not None and record.answer == kind_of(card).empty

@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ import httpx2
 
 from clinprompt import __version__
 from clinprompt.errors import DataError, RunError, SettingError
+from clinprompt.files import writing
 
 WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0)  # before the second, third ... attempt
 _TIMEOUT_SECONDS = 30.0
@@ -102,22 +102,6 @@ def _attempt(client: httpx2.Client, url: str, part: Path, what: str, progress: P
 def _starts_at(response: httpx2.Response, start: int) -> bool:
     content_range = response.headers.get("Content-Range", "")
     return response.status_code == 206 and content_range.startswith(f"bytes {start}-")
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Raise an error with a remedy if the block cannot write ``path``.
-
-    Raises:
-        RunError: the block could not write.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"{path}: could not be written ({error.strerror or error}); free some space or choose "
-            "another folder, then run the same command again"
-        ) from error
 
 
 def _raise_if_final(url: str, part: Path, response: httpx2.Response) -> None:

@@ -21,10 +21,10 @@ from typing import BinaryIO, cast
 from urllib.parse import quote
 
 from clinprompt.errors import DataError, SettingError
-from clinprompt.files import cache_folder
+from clinprompt.files import cache_folder, writing
 from clinprompt.tasks.card import SPLITS, TaskCard
 from clinprompt.tasks.fetch.checksums import CONTENT, checksum, counts_as_member
-from clinprompt.tasks.fetch.download import Progress, download, writing
+from clinprompt.tasks.fetch.download import Progress, download
 from clinprompt.tasks.fetch.upstream import GITHUB, Upstream, match_path
 
 BASE_VARIABLE = "CLINPROMPT_FETCH_BASE"
@@ -52,13 +52,13 @@ class DownloadSource:
         return f"{self.archives}/{name}/tar.gz/{upstream.commit}"
 
 
-def choose_source(progress: Progress, base: str = "") -> DownloadSource:
-    """Return GitHub as the source, or the server that ``base`` or the environment names.
+def choose_source(progress: Progress) -> DownloadSource:
+    """Return GitHub as the source, or the server that the environment names.
 
     Raises:
         SettingError: the server's address does not start with http or https.
     """
-    base = (base or os.environ.get(BASE_VARIABLE, "")).rstrip("/")
+    base = os.environ.get(BASE_VARIABLE, "").rstrip("/")
     if not base:
         return DownloadSource(progress)
     if not base.startswith(("http://", "https://")):

@@ -6,7 +6,7 @@ Shared by all kinds that are answered with a text.
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -116,28 +116,21 @@ def _chance(
     return float(np.mean([metric.score(drawn, gold).value for drawn in draws]))
 
 
-def _constant(_card: Card, training: Sequence[Answer]) -> Answer:
-    return most_frequent(training)
-
-
 def _to_json(_record: Record, answer: Answer) -> dict[str, Any]:
     assert isinstance(answer, TextAnswer)
     return {"text": answer.text}
 
 
-def _no_labels(_answer: Answer) -> Collection[str]:
-    return ()
-
-
 FREE_TEXT = Kind(
     answer=TextAnswer,
+    empty=TextAnswer(""),
     render=render_text,
     parse=parse_text,
     to_json=_to_json,
-    labels_in=_no_labels,
+    labels_in=lambda _: (),
     metrics=(ROUGE_L, TOKEN_F1),
     extra_scores=_other_scores,
     chance=_chance,
-    constant=_constant,
+    constant=lambda _, training: most_frequent(training),
     has_labels=False,
 )

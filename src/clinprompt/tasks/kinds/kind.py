@@ -79,23 +79,11 @@ Parse = Callable[[Card, Record, str], Answer]
 Shorten = Callable[[Record, tuple[str, ...], LengthOf, int], Mapping[str, str] | None]
 
 
-def _nothing(_card: Card, _record: Record) -> tuple[str, ...]:
-    return ()
-
-
-def _card_labels(card: Card, _record: Record) -> Collection[str]:
-    return card.labels
-
-
-def _no_extra(_card: Card, _answers: Sequence[Answer], _gold: Sequence[Answer]) -> dict[str, float]:
-    return {}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """What one kind of task offers.
 
-    ``answer`` is the class of its answers.
+    ``answer`` is the class of its answers, ``empty`` the one that holds nothing, if any.
 
     Text: ``render`` writes an answer as text, ``parse`` reads model output (and returns
     ``Unparseable`` instead of raising), ``choices`` returns the only texts that a model may answer
@@ -127,9 +115,12 @@ class Kind:
     chance: Callable[[Card, Sequence[Record], Sequence[Answer], Generator], float]
     constant: Callable[[Card, Sequence[Answer]], Answer]
     labels_in: Callable[[Answer], Collection[str]]
-    labels_for: Callable[[Card, Record], Collection[str]] = _card_labels
-    choices: Callable[[Card, Record], tuple[str, ...]] = _nothing
-    extra_scores: Callable[[Card, Sequence[Answer], Sequence[Answer]], dict[str, float]] = _no_extra
+    empty: Answer | None = None
+    labels_for: Callable[[Card, Record], Collection[str]] = lambda card, _: card.labels
+    choices: Callable[[Card, Record], tuple[str, ...]] = lambda _, __: ()
+    extra_scores: Callable[[Card, Sequence[Answer], Sequence[Answer]], dict[str, float]] = (
+        lambda _, __, ___: {}
+    )
     listing: Listing[Any] | None = None
     shorten: Shorten | None = None
     has_labels: bool = True

@@ -58,11 +58,6 @@ def starts_with_word(text: str, word: str) -> bool:
     return text.startswith(word) and not (following.isalnum() or following in {"-", "_"})
 
 
-def label_choices(card: Card, _record: Record) -> tuple[str, ...]:
-    """Return the words that a model may answer with."""
-    return label_words(card)
-
-
 def label_to_json(_record: Record, answer: Answer) -> dict[str, Any]:
     """Return the label as JSON."""
     assert isinstance(answer, LabelAnswer)
@@ -191,7 +186,7 @@ CLOSED_LABELS = Kind(
     render=render_label,
     parse=parse_label,
     to_json=label_to_json,
-    choices=label_choices,
+    choices=lambda card, _: label_words(card),
     labels_in=label_in,
     metrics=LABEL_METRICS,
     extra_scores=other_label_score,

@@ -11,11 +11,20 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from clinprompt.tasks.kinds.baselines import readable
 from clinprompt.tasks.kinds.scores import Metric, Numbers, f1, of_class
 from clinprompt.tasks.long.windows import Owners, Window
-from clinprompt.tasks.records import Answer, Record, RelationsAnswer, SpansAnswer, Unparseable
+from clinprompt.tasks.records import (
+    Answer,
+    Record,
+    Relation,
+    RelationsAnswer,
+    Span,
+    SpansAnswer,
+    Unparseable,
+)
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", Span, Relation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +58,17 @@ class Listing(Generic[Item]):
         """Count the annotations of an answer by what must agree for them to be right."""
         return Counter(map(self.identity, self.items(answer)))
 
-    def nothing(self) -> Answer:
-        """Return the answer that lists nothing."""
+    def types(self, answer: Answer) -> set[str]:
+        """Return the types of the annotations in an answer."""
+        return {item.type for item in self.items(answer)}
+
+    def constant(self, _card: object, training: Sequence[Answer]) -> Answer:
+        """Return the answer that lists nothing, if there are training answers.
+
+        Raises:
+            DataError: there are none.
+        """
+        readable(training)
         return self.answer(())
 
     def within(self, answer: Answer | None, start: int, end: int) -> Answer | None:

@@ -12,14 +12,13 @@ cannot find again, nor a single mention that reads "none".
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.kinds.baselines import readable
 from clinprompt.tasks.kinds.grounding import SpanGrounder
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import word_of
@@ -29,7 +28,6 @@ from clinprompt.tasks.records import Answer, Record, Span, SpansAnswer, Unparsea
 
 NONE = "none"
 ENTITY_SCORER = "entity F1, strict, micro, multiset of (start, end, type)"
-PARTIAL_SCORER = "entity F1, partial boundaries, type ignored (nervaluate 1.2, partial)"
 _BULLET = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 
 
@@ -148,21 +146,6 @@ def _dicts(rows: Sequence[Sequence[Span]]) -> list[list[dict[str, object]]]:
     ]
 
 
-def _partial_score(
-    card: Card, answers: Sequence[Answer], gold: Sequence[Answer]
-) -> dict[str, float]:
-    return {"partial_f1": partial_entity_f1(answers, gold, tuple(card.labels))}
-
-
-def _no_mentions(_card: Card, training: Sequence[Answer]) -> Answer:
-    readable(training)
-    return MENTIONS.nothing()
-
-
-def _types_in(answer: Answer) -> Collection[str]:
-    return {span.type for span in MENTIONS.items(answer)}
-
-
 def _place_and_type(span: Span) -> tuple[int, int, str]:
     return span.start, span.end, span.type
 
@@ -182,14 +165,17 @@ MENTIONS: Listing[Span] = Listing(
 )
 NER = Kind(
     answer=SpansAnswer,
+    empty=SpansAnswer(()),
     render=render_spans,
     parse=parse_spans,
     to_json=_to_json,
-    labels_in=_types_in,
+    labels_in=MENTIONS.types,
     metrics=(MENTIONS.f1("entity_f1", ENTITY_SCORER),),
-    extra_scores=_partial_score,
+    extra_scores=lambda card, answers, gold: {
+        "partial_f1": partial_entity_f1(answers, gold, tuple(card.labels))
+    },
     chance=chance_of_nothing,
-    constant=_no_mentions,
+    constant=MENTIONS.constant,
     listing=MENTIONS,
     is_often_sentences=True,
 )

@@ -5,7 +5,7 @@ as in ``labels``, texts as in ``free_text``.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 
@@ -67,14 +67,6 @@ def parse_choice(_card: Card, record: Record, text: str) -> Answer:
     return LabelAnswer(letter) if letter in known else Unparseable(text)
 
 
-def _choices(_card: Card, record: Record) -> tuple[str, ...]:
-    return letters(record)
-
-
-def _letters_for(_card: Card, record: Record) -> Collection[str]:
-    return tuple(ascii_uppercase[: len(record.options)])
-
-
 def _chance(
     card: Card, records: Sequence[Record], _training: Sequence[Answer], generator: Generator
 ) -> float:
@@ -102,8 +94,8 @@ MULTIPLE_CHOICE = Kind(
     render=render_choice,
     parse=parse_choice,
     to_json=label_to_json,
-    choices=_choices,
-    labels_for=_letters_for,
+    choices=lambda _, record: letters(record),
+    labels_for=lambda _, record: tuple(ascii_uppercase[: len(record.options)]),
     labels_in=label_in,
     metrics=(ACCURACY,),
     chance=_chance,

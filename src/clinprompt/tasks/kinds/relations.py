@@ -14,12 +14,11 @@ both mentions stay.
 """
 
 import re
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-from clinprompt.tasks.kinds.baselines import readable
 from clinprompt.tasks.kinds.grounding import RelationGrounder
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import CLOSED_LABELS, word_of
@@ -96,15 +95,6 @@ def _to_json(record: Record, answer: Answer) -> dict[str, Any]:
     return {"relations": relations, "ungrounded": answer.ungrounded}
 
 
-def _no_links(_card: Card, training: Sequence[Answer]) -> Answer:
-    readable(training)
-    return LINKS.nothing()
-
-
-def _types_in(answer: Answer) -> Collection[str]:
-    return {link.type for link in LINKS.items(answer)}
-
-
 def _type_and_places(link: Relation) -> Hashable:
     """Return a link without the types of its ends, which its text form does not carry."""
     return link.type, link.head.start, link.head.end, link.tail.start, link.tail.end
@@ -137,13 +127,14 @@ LINKS: Listing[Relation] = Listing(
 )
 RELATIONS = Kind(
     answer=RelationsAnswer,
+    empty=RelationsAnswer(()),
     render=render_relations,
     parse=parse_relations,
     to_json=_to_json,
-    labels_in=_types_in,
+    labels_in=LINKS.types,
     metrics=(LINKS.f1("relation_f1", RELATION_SCORER),),
     chance=chance_of_nothing,
-    constant=_no_links,
+    constant=LINKS.constant,
     listing=LINKS,
     has_setting=True,
 )

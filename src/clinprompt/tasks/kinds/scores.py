@@ -53,10 +53,6 @@ class Scores:
         """Return the score of all rows, 0 to 1."""
         return float(self.formula(self.statistics.sum(axis=0)))
 
-    def value_of(self, rows: NDArray[np.intp]) -> float:
-        """Return the score of the given row numbers; a row named twice counts twice."""
-        return float(self.formula(self.statistics[rows].sum(axis=0)))
-
 
 @dataclass(frozen=True, slots=True)
 class Metric:

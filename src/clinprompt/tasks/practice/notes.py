@@ -110,7 +110,8 @@ def make_records(task: PracticeTask, split: str, *, count: int, seed: int) -> It
         while True:
             fields, answer, options = draft(rng, language, outcome)
             text = fields["text"]
-            if _split_of(text) == split and text not in seen:
+            own_split = _SPLITS[zlib.crc32(text.encode()) % len(_SPLITS)]
+            if own_split == split and text not in seen:
                 break
         seen.add(text)
         yield Record(f"{split}-{number}", fields, answer, options, group=text)
@@ -127,10 +128,6 @@ def _links(slots: Mapping[str, Span]) -> Iterator[Relation]:
 
 def _appearance(link: Relation) -> tuple[int, int]:
     return link.head.start, link.tail.start
-
-
-def _split_of(text: str) -> str:
-    return _SPLITS[zlib.crc32(text.encode()) % len(_SPLITS)]
 
 
 def _balanced(rng: random.Random, values: Sequence[_Item], count: int) -> list[_Item]:

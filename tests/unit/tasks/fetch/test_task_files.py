@@ -353,8 +353,9 @@ def test_files_come_from_github_unless_another_server_is_named(monkeypatch):
     assert choose_source(RecordedProgress()).file_url(upstream, "c") == (
         f"http://proxy/git/someone/corpus/{COMMIT}/c"
     )
+    monkeypatch.setenv("CLINPROMPT_FETCH_BASE", "proxy")
     with pytest.raises(SettingError, match="CLINPROMPT_FETCH_BASE = 'proxy' must start with http"):
-        choose_source(RecordedProgress(), "proxy")
+        choose_source(RecordedProgress())
 
 
 def public_cards():

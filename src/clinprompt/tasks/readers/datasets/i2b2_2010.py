@@ -5,6 +5,7 @@ relation form one document. Assertions (``.ast``) are not read.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal, NamedTuple, Self
 
 from pydantic import model_validator
@@ -72,9 +73,7 @@ class I2b2Reader(Settings):
                 document = _sentence(file.stem, text, words, concepts, (first, last))
                 links = (link for link in relations if first <= link.head.first_line <= last)
                 named = tuple(Link(link.type, _key(link.head), _key(link.tail)) for link in links)
-                yield from self.view.records(
-                    Document(document.id, document.text, document.entities, named, file.stem)
-                )
+                yield from self.view.records(replace(document, links=named, group=file.stem))
 
     def _relations(
         self, file: DataFile, concepts: Mapping[Place, tuple[Span, ...]]

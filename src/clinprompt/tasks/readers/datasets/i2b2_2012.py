@@ -120,7 +120,8 @@ def _links(
     file: DataFile, tags: Sequence[_Tag], spans: Mapping[str, Span]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield type, head and tail of the links between two different mentions."""
-    times = {tag.values["type"].casefold(): tag.values["id"] for tag in tags if _is_time(tag)}
+    sections = [tag.values for tag in tags if tag.kind == "SECTIME"]
+    times = {values["type"].casefold(): values["id"] for values in sections}
     for tag in tags:
         if tag.kind != "TLINK":
             continue
@@ -131,10 +132,6 @@ def _links(
             raise file.error("a link names an id that no tag has; correct it", tag.line)
         if not unknown and spans[ends[0]] != spans[ends[1]]:
             yield kind.upper(), ends[0], ends[1]
-
-
-def _is_time(tag: _Tag) -> bool:
-    return tag.kind == "SECTIME"
 
 
 def _values(file: DataFile, tag: _Tag, *names: str) -> list[str]:
