@@ -149,7 +149,7 @@ def _groups(
 ) -> list[list[int]]:
     """Group row numbers for one pass each.
 
-    With suffix prompts, rows with a shared start form groups of their own, so the start is computed
+    With suffix prompts, rows with a shared start are grouped separately, so the start is computed
     once. ``limits`` are the numbers of positions that may follow the rows.
     """
     sizes = [

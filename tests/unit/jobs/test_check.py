@@ -87,9 +87,7 @@ def test_a_text_answer_that_does_not_come_back_is_wrong(check, tmp_path):
         "labels": "",
     }
     [problem] = check(own_task(tmp_path, lines, **changes)).problems()
-    assert problem.startswith(
-        "own: 1 of 2 answers do not come back from their text form, the first"
-    )
+    assert problem.startswith("own: 1 of 2 answers change when written as text and read, the first")
 
 
 def test_tasks_that_cannot_be_read_do_not_hide_the_others(check, tmp_path):

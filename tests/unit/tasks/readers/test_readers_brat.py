@@ -268,7 +268,7 @@ class TestDamage:
                 "the offsets 0-99 lie beyond the text of 19 characters; was the .txt",
             ),
             ("T2\tX 2 3\t ", "covers no words"),
-            ("T1\tX 0 2\tok", "T1 stands twice"),
+            ("T1\tX 0 2\tok", "T1 appears twice"),
             ("R1\tX Arg1:T1", "an R line must read"),
             (f"R1\tX Arg1:T1 Arg2:{SECRET}", "an argument must read"),
             ("R1\tX Arg1:T1 Arg2:T8", "names T8"),

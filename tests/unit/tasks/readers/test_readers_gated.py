@@ -191,7 +191,7 @@ class TestUfRelations:
         [
             (f"adverse\t{SECRET}", "2 columns separated by tabs; 8 are needed"),
             ("adverse\t" + f"{SECRET}\t" * 6 + "x", r"needs one [s1] and one [e1]"),
-            ("adverse\t[s1] [e1]\t[s2] a [e2]\tA\tB\tT1\tT2\tx", "no word stands between"),
+            ("adverse\t[s1] [e1]\t[s2] a [e2]\tA\tB\tT1\tT2\tx", "there is no word between"),
         ],
     )
     def test_damaged_rows_are_named_by_file_and_line(self, tmp_path, row, says):
