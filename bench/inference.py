@@ -86,9 +86,9 @@ def measure(*, tasks: int, length: int, note: int, requests: int) -> dict[str, A
 def _compared(
     methods: dict[str, Method], rows: Sequence[Row], repeats: int
 ) -> list[dict[str, Any]]:
-    """Time the methods in turn; tell which share of clinprompt's answers PEFT's prompts give.
+    """Time the methods in turn, and measure how often PEFT and clinprompt give the same answer.
 
-    Ratios are to the fastest of clinprompt's ways.
+    Ratios are relative to clinprompt's fastest way.
     """
     times: dict[str, list[float]] = defaultdict(list)
     answers: dict[str, Answers] = {}

@@ -40,7 +40,7 @@ def measure(
     for taken in steps:
         for name, step in ready.items():
             if "cached" in name:
-                step(taken)  # so that what teachers say of these rows is known
+                step(taken)  # fill the cache of the teachers' outputs for these rows
             started = perf_counter()
             step(taken)
             times[name].append(perf_counter() - started)
@@ -63,7 +63,7 @@ def measure(
 
 
 def _beside(name: str, taken: Sequence[float], own: Sequence[float]) -> dict[str, Any]:
-    """Return what a method's steps took, beside clinprompt's on the same rows."""
+    """Return the times of a method's steps, and their ratios to clinprompt's on the same rows."""
     ratios = [t / o for t, o in zip(taken, own, strict=True)]
     return {
         "what": name,
