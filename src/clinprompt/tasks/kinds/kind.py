@@ -17,7 +17,7 @@ from clinprompt.tasks.records import Answer, Record
 
 
 class Wording(Protocol):
-    """What a kind reads of a card's wording."""
+    """The parts of a card's wording that a kind reads."""
 
     @property
     def template(self) -> str:
@@ -36,7 +36,7 @@ class Wording(Protocol):
 
 
 class Card(Protocol):
-    """What a kind reads of a task's card."""
+    """The parts of a task's card that a kind reads."""
 
     @property
     def name(self) -> str:

@@ -173,7 +173,7 @@ def count_mentions(file: DataFile) -> BratCounts:
 
 
 def _has_gap(fragments: Sequence[tuple[int, int]], text: str) -> bool:
-    """Return whether words stand between fragments."""
+    """Return whether there are words between fragments."""
     return any(text[end:start].strip() for (_, end), (start, _) in pairwise(fragments))
 
 
