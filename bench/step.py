@@ -1,8 +1,8 @@
 """Time training steps of clinprompt and its peers, alternately, in one process, on the same rows.
 
-Every method takes the same steps in turn, each on other rows. A ratio is a peer's time over
-clinprompt's on the same rows: its median, its range, and that of all steps together. Before
-anything is timed, clinprompt's loss is held against PEFT's for one prompt.
+All methods take the same steps in turn; each step has other rows. A ratio is a peer's time divided
+by clinprompt's on the same rows: its median, its range, and the ratio of all steps together. Before
+anything is timed, clinprompt's loss is compared with PEFT's for one prompt.
 """
 
 import statistics
