@@ -1,6 +1,6 @@
 """Measure the peak memory of one training step, each method in a separate process.
 
-Reports the resident set of the whole process, including libraries and model, and what the step adds.
+Reports the resident set of the process, including libraries and model, and what the step adds.
 """
 
 import json
