@@ -1,8 +1,8 @@
 """Time training steps at the true shapes of large backbones, on one GPU, against PEFT.
 
-Weights are random and made on the device, so nothing is fetched: what a step costs does not depend
-on them. Prints and writes OUT/gpu.json as each backbone is done. Sized for one card of 80 GB and
-ten minutes; beside torch, transformers and peft it needs bench/gpu-requirements.txt.
+Weights are random and made on the device, so nothing is downloaded; the cost of a step does not
+depend on them. Prints and writes OUT/gpu.json after each backbone. Needs one GPU with 80 GB for ten
+minutes; in addition to torch, transformers and peft it needs bench/gpu-requirements.txt.
 
 Run: python bench/gpu.py OUT
      python bench/gpu.py OUT --tiny    (the same steps in seconds, at tiny sizes, on any processor)

@@ -1,8 +1,8 @@
 """Time answers: many tasks over one note, and requests of many tasks mixed, against PEFT.
 
-PEFT holds one adapter a task in one model and switches between them: prompt tuning with the very
-same prompts, whose answers are held against clinprompt's token for token, and LoRA of rank 8. No
-answer ends early: every one has all its tokens, by every method.
+PEFT keeps one adapter for each task in one model and switches between them: prompt tuning with the
+same prompts, whose answers are compared with clinprompt's token by token, and LoRA of rank 8. No
+answer ends early: with every method, every answer has the maximum number of tokens.
 """
 
 import statistics
@@ -86,9 +86,9 @@ def measure(*, tasks: int, length: int, note: int, requests: int) -> dict[str, A
 def _compared(
     methods: dict[str, Method], rows: Sequence[Row], repeats: int
 ) -> list[dict[str, Any]]:
-    """Time the methods in turn; tell which share of clinprompt's answers PEFT's prompts give.
+    """Time the methods in turn, and measure how often PEFT and clinprompt give the same answer.
 
-    Ratios are to the fastest of clinprompt's ways.
+    Ratios are relative to clinprompt's fastest way.
     """
     times: dict[str, list[float]] = defaultdict(list)
     answers: dict[str, Answers] = {}

@@ -1,6 +1,6 @@
-"""Measure the peak memory of one training step, each method in a process of its own.
+"""Measure the peak memory of one training step, each method in a separate process.
 
-The resident set of the whole process, libraries and model included, and what the step adds to it.
+Reports the resident set of the process, including libraries and model, and what the step adds.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Ask what a prompt behind the input costs in quality: the same tuning, in front and behind.
+"""Compare the quality of prompts before and after the input, tuned in the same way.
 
-Single prompts of real tasks, each trained alone on its training rows, by the same settings
-and seeds. Writes docs/results/bench/placement.json and .md; goes on where it was stopped.
+Each prompt is trained alone on the training rows of one real task, with the same settings and
+seeds. Writes docs/results/bench/placement.json and .md; continues where it was stopped.
 
 Run: python bench/placement.py DIR RUNS    (the mirror; a folder for runs)
 """
@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def main() -> None:
-    """Train and score each cell that is not there yet."""
+    """Train and score each missing cell."""
     path = RESULTS / "placement.json"
     cells = json.loads(path.read_text()) if path.is_file() else []
     for seed in (0, 1):

@@ -1,7 +1,7 @@
 """Run the benches; write docs/results/bench/NAME.json and NAME.md.
 
 Run: python bench/run.py          (P = 100, 16 rows, 4 tasks; answers; start-up: under 20 minutes)
-     python bench/run.py --full   (other sizes of the step: an hour; goes on where it was stopped)
+     python bench/run.py --full   (other sizes of the step: an hour; continues where it was stopped)
 """
 
 import argparse
@@ -49,15 +49,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="all sizes of the step")
     parser.add_argument("--only", choices=PARTS, help="one part of the bench, the others as before")
-    parser.add_argument("--page", action="store_true", help="only write the page anew")
+    parser.add_argument("--page", action="store_true", help="only write the page again")
     wanted = parser.parse_args()
     if wanted.page:
         insert(json.loads((RESULTS / "bench.json").read_text(encoding="utf-8")))
         return
     if wanted.full:
         for size in FULL:
-            if _name(size) not in _known("full"):  # so that a run cut short goes on
-                # The other peers take as long as these two, at the sizes before.
+            if _name(size) not in _known("full"):  # a stopped run continues
+                # At the earlier sizes, the other peers took as long as these two.
                 names = UNTAUGHT if size["rows"] == MAIN["rows"] else WEIGHED
                 _add("full", _name(size), step.measure(**size, repeats=5, names=names))
         return
@@ -71,7 +71,7 @@ def _name(size: dict[str, int]) -> str:
 
 
 def _add(name: str, part: str, measured: dict[str, Any]) -> None:
-    """Write one more part as soon as it is there; show it."""
+    """Write one more part as soon as it is measured, and print it."""
     path = RESULTS / f"{name}.json"
     known = _known(name) | {part: measured}
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def _add(name: str, part: str, measured: dict[str, Any]) -> None:
 
 
 def _known(name: str) -> dict[str, Any]:
-    """Return what was measured on this machine, which is its first entry; of others, nothing."""
+    """Return earlier measurements if this machine made them, else only its description."""
     path = RESULTS / f"{name}.json"
     known = json.loads(path.read_text()) if path.is_file() else {}
     return known if known.get("machine") == _machine() else {"machine": _machine()}
@@ -103,7 +103,7 @@ def insert(known: dict[str, Any]) -> None:
 
 
 def inserted(known: dict[str, Any]) -> str:
-    """Return what stands between the marks."""
+    """Return the text between the marks."""
     return _page(known).replace("# Benches\n", "").replace("\n## ", "\n### ").strip()
 
 

@@ -1,8 +1,8 @@
 """Time training steps of clinprompt and its peers, alternately, in one process, on the same rows.
 
-Every method takes the same steps in turn, each on other rows. A ratio is a peer's time over
-clinprompt's on the same rows: its median, its range, and that of all steps together. Before
-anything is timed, clinprompt's loss is held against PEFT's for one prompt.
+All methods take the same steps in turn; each step has other rows. A ratio is a peer's time divided
+by clinprompt's on the same rows: its median, its range, and the ratio of all steps together. Before
+anything is timed, clinprompt's loss is compared with PEFT's for one prompt.
 """
 
 import statistics
@@ -40,7 +40,7 @@ def measure(
     for taken in steps:
         for name, step in ready.items():
             if "cached" in name:
-                step(taken)  # so that what teachers say of these rows is known
+                step(taken)  # fill the cache of the teachers' outputs for these rows
             started = perf_counter()
             step(taken)
             times[name].append(perf_counter() - started)
@@ -63,7 +63,7 @@ def measure(
 
 
 def _beside(name: str, taken: Sequence[float], own: Sequence[float]) -> dict[str, Any]:
-    """Return what a method's steps took, beside clinprompt's on the same rows."""
+    """Return the times of a method's steps, and their ratios to clinprompt's on the same rows."""
     ratios = [t / o for t, o in zip(taken, own, strict=True)]
     return {
         "what": name,

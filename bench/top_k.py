@@ -1,7 +1,7 @@
-"""Ask how much of a teacher's probability lies outside its k likeliest tokens.
+"""Measure how much of a teacher's probability is outside its k most likely tokens.
 
-Prompts are those that bench/placement.py tuned (in front), on test rows of their tasks, at target
-tokens. Writes docs/results/bench/top_k.md.
+The prompts are those that bench/placement.py tuned before the input. They are measured at target
+tokens of test rows of their tasks. Writes docs/results/bench/top_k.md.
 
 Run: python bench/top_k.py DIR RUNS    (the mirror; the folder of placement.py's runs)
 """

@@ -35,10 +35,10 @@ def main() -> None:
     if found.manifest.kind != "metaprompt" or unfree:
         sys.exit(f"not shipped: no metaprompt, or made of sources not free for any use: {unfree}")
     halves = {name: tensor.to(torch.float16) for name, tensor in found.tensors.items()}
-    told, settings = config.model_dump(mode="json"), found.manifest.settings
-    if other := [name for name in LEARNED_BY if told[name] != settings[name]]:
+    stated, settings = config.model_dump(mode="json"), found.manifest.settings
+    if other := [name for name in LEARNED_BY if stated[name] != settings[name]]:
         sys.exit(f"not shipped: {path} was not what it was learned by ({', '.join(other)} differ)")
-    settings = settings | {name: told[name] for name in ("name", "adapt")}
+    settings = settings | {name: stated[name] for name in ("name", "adapt")}
     artifact = make_artifact(found.manifest.model_copy(update={"settings": settings}), halves)
     folder = SHIPPED / artifact.manifest.backbone
     save_artifact(folder, artifact)

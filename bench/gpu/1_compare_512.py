@@ -2,8 +2,8 @@
 
 First searches the rates of each method on held-back tasks (search-512.toml), four trials each. Then
 fills configs/open21-512.toml (64 examples, three draws) and configs/open21-512-full.toml (all
-rows). Methods that train prompts and LoRA go side by side, each in processes of their own, and what
-matters most comes first. README.md beside this file says what the script needs and returns.
+rows). Methods that train prompts and LoRA run at the same time, in separate processes, and the most
+important cells come first. README.md in this folder says what the script needs and returns.
 
 Run, from the root of the repository, with CLINPROMPT_MIRROR set:
      python bench/gpu/1_compare_512.py OUT
@@ -155,7 +155,7 @@ class Work:
         return {**TINY, "backbone": str(self.given.tiny)} if self.given.tiny else {}
 
     def collect(self) -> None:
-        """Copy what is finished to OUT as it stands, with the state that ``--resume`` takes."""
+        """Copy what is finished so far to OUT, with the state that ``--resume`` takes."""
         out: Path = self.given.out
         for grid in CONFIGS:
             cells = b"".join(_whole_lines(self.folder / f"{grid}-{lane}") for lane in LANE_NAMES)

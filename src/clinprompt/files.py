@@ -41,7 +41,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all; until then, an earlier file stays as it is.
+    """Write a file completely or not at all; an earlier file is kept until then.
 
     Raises:
         RunError: the disk is full or the folder is not writable.
@@ -166,7 +166,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove drafts of ``path`` that no process locks; one without content may be about to be."""
+    """Remove unlocked drafts of ``path``; one without content may be locked in a moment."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*{_DRAFT}"):
         if (draft / "content").is_dir():
             with suppress(OSError, RunError), locked(draft / "lock", wait=False) as is_ours:

@@ -6,7 +6,7 @@ Run this before and after a change that must not change behavior:
     python tests/behavior/record.py after.json --against before.json
 
 The second call compares exactly: every cell, every tensor of every saved prompt, every prediction.
-Both calls must run on one machine with the same libraries. The test beside this file compares with
+Both calls must run on one machine with the same libraries. The test in this folder compares with
 ``recorded.json`` within tolerances, because another type of CPU rounds differently; ``--portable``
 writes that file.
 

@@ -1,4 +1,4 @@
-"""Scripts for a GPU do all they are to do with a tiny model, and go on after a stop."""
+"""Scripts for a GPU run completely with a tiny model, and continue after a stop."""
 
 import importlib.util
 import json

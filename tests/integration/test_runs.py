@@ -50,7 +50,7 @@ def test_a_variant_that_shares_teachers_opens_their_run_outside_its_own_claim(
     assert runs.open_plain().teacher_workspace is runs.open_plain().workspace
 
 
-def taught(folder, model, **teacher):
+def trained(folder, model, **teacher):
     """Return the teachers of a suite's sources and their logged validation losses."""
     config = config_of(folder, model, teacher={**FIT, "validate_every": 1, **teacher})
     suite = load_suite(config.suite, config.data, None)
@@ -62,8 +62,8 @@ def taught(folder, model, **teacher):
 
 
 def test_teachers_trained_side_by_side_are_those_trained_alone(tmp_path, tiny_llama_folder):
-    _, _, alone, losses = taught(tmp_path, tiny_llama_folder)
-    run, suite, both, same = taught(tmp_path, tiny_llama_folder, together=2)
+    _, _, alone, losses = trained(tmp_path, tiny_llama_folder)
+    run, suite, both, same = trained(tmp_path, tiny_llama_folder, together=2)
     assert len(both) == 2
     assert len(losses) == 2 * FIT["steps"]
     for one, other in zip(alone, both, strict=True):

@@ -1,4 +1,4 @@
-"""An artifact comes back exactly; damaged or on another backbone it is refused."""
+"""A saved artifact loads exactly; it is refused if damaged or made for another backbone."""
 
 import re
 
@@ -47,7 +47,7 @@ def artifact_of(kind, **values):
 
 
 @pytest.mark.parametrize("kind", ["prompt", "metaprompt", "factors"])
-def test_an_artifact_comes_back_exactly(kind, tmp_path):
+def test_a_saved_artifact_loads_exactly(kind, tmp_path):
     saved = artifact_of(kind, settings={"seed": 3}, scores={"f1": 0.1}, seed=3)
     save_artifact(tmp_path / "mine", saved)
     found = load_artifact(tmp_path / "mine")
@@ -148,7 +148,7 @@ def test_factors_away_from_their_metaprompt_say_what_is_missing(tmp_path):
         open_prompt(tmp_path / "alone")
 
 
-def test_a_metaprompt_is_not_one_tasks_prompt(tmp_path):
+def test_a_metaprompt_cannot_be_used_as_the_prompt_of_one_task(tmp_path):
     folder = Store(tmp_path).save(artifact_of("metaprompt"))
     with pytest.raises(ArtifactError, match="adapt it"):
         open_prompt(folder)
@@ -174,7 +174,7 @@ def test_the_hash_differs_between_backbones_and_between_contents():
     assert len({a.manifest.content_hash for a in (one, other, changed)}) == 3
 
 
-def test_a_store_names_what_it_holds_and_hints_at_what_is_near(tmp_path):
+def test_a_store_lists_its_prompts_and_suggests_similar_names(tmp_path):
     store = Store(tmp_path)
     store.save(artifact_of("prompt", name="teachers/one"))
     meta = store.save(artifact_of("metaprompt"))
@@ -184,7 +184,7 @@ def test_a_store_names_what_it_holds_and_hints_at_what_is_near(tmp_path):
         store.load("teachers/oen")
 
 
-def test_a_draft_that_a_power_cut_left_is_no_prompt(tmp_path):
+def test_a_half_written_folder_is_not_listed_as_a_prompt(tmp_path):
     store = Store(tmp_path)
     save_artifact(tmp_path / ".mine.x1y2z3", artifact_of("prompt"))
     assert store.names() == []

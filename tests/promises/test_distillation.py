@@ -54,7 +54,7 @@ def test_the_loss_is_zero_when_the_teacher_is_the_student(backbone):
     assert whole == pytest.approx(terms["task"])
 
 
-def test_another_teacher_costs_something(backbone):
+def test_the_loss_is_positive_when_the_teacher_differs(backbone):
     _, terms, gradient = losses(backbone, random_prompts(2, 4), random_prompts(2, 4, seed=1), ROWS)
     assert terms["logits"] > 1e-3
     assert terms["hidden"] > 1e-3
@@ -74,7 +74,7 @@ def test_the_whole_loss_is_the_weighted_sum_of_its_terms(tiny_llama):
 
 
 def test_padding_never_counts(backbone):
-    """A row has the same loss alone and next to a longer one; alone it weighs 1, not 1/4."""
+    """A row has the same loss alone (weight 1) and in a batch with a longer row (weight 1/4)."""
     student, teacher = random_prompts(2, 4), random_prompts(2, 4, seed=1)
     _, together, gradient = losses(backbone, student, teacher, ROWS)
     alone = [losses(backbone, student, teacher, [row]) for row in ROWS]

@@ -36,7 +36,7 @@ def test_saving_the_same_model_again_gives_the_same_backbone(tmp_path, tiny_llam
     assert fingerprint(save_tiny(tmp_path / "again", "llama")) == tiny_llama.fingerprint
 
 
-def test_what_a_newer_transformers_writes_does_not_count(copied, tiny_llama):
+def test_fields_that_a_newer_transformers_writes_do_not_change_the_fingerprint(copied, tiny_llama):
     change_json(copied / "config.json", transformers_version="99.0", dtype="float32")
     assert fingerprint(copied) == tiny_llama.fingerprint
 
@@ -59,7 +59,7 @@ def test_a_changed_tokenizer_is_another_backbone(copied, tiny_llama):
 
 
 def test_a_changed_end_token_is_another_backbone(copied, tiny_llama):
-    """Every answer is trained to end in this token, so a prompt does not fit without it."""
+    """Prompts are trained to end every answer with this token."""
     change_json(copied / "tokenizer_config.json", eos_token="<|im_start|>")
     assert fingerprint(copied) != tiny_llama.fingerprint
 
@@ -69,7 +69,7 @@ def test_a_changed_config_is_another_backbone(copied, tiny_llama):
     assert fingerprint(copied) != tiny_llama.fingerprint
 
 
-def test_a_change_in_place_is_seen_although_digests_are_remembered(copied):
+def test_a_file_changed_in_place_is_noticed_although_digests_are_cached(copied):
     before = fingerprint(copied)
     path = copied / "model.safetensors"
     stat = path.stat()
@@ -81,7 +81,7 @@ def test_a_change_in_place_is_seen_although_digests_are_remembered(copied):
     assert fingerprint(copied) != before
 
 
-def test_a_half_written_digest_is_not_believed(copied, monkeypatch, tmp_path):
+def test_a_half_written_digest_is_ignored(copied, monkeypatch, tmp_path):
     monkeypatch.setenv("CLINPROMPT_CACHE", str(tmp_path / "cache"))
     before = fingerprint(copied)
     for remembered in (tmp_path / "cache").rglob("digests/*"):

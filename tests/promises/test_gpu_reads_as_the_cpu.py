@@ -73,7 +73,7 @@ def test_answers_are_those_of_the_cpu(folder, placement):
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
 def test_choices_score_nearly_as_in_float32_on_the_cpu(folder, placement, device):
-    """Packed rows are read, and their past is kept, in 16 bits on a GPU alone."""
+    """Only a GPU reads packed rows and keeps their keys and values in 16 bits."""
     choices = [[(1, 2), (3,), (4, 5, 6)]] * len(ROWS)
     scores = []
     for place, dtype in (("cpu", torch.float32), (device, torch.bfloat16)):

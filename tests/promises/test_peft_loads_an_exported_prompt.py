@@ -14,7 +14,7 @@ from clinprompt.prompts.peft_export import export_peft
 
 
 def manifest_of(fingerprint, **changes):
-    """Return the manifest of a prompt of five positions, in front unless changed."""
+    """Return the manifest of a prompt of five positions, before the input unless changed."""
     values = {"kind": "prompt", "name": "mine", "method": "teacher", "backbone": "tiny"}
     shape = {"length": 5, "hidden_size": 32}
     return Manifest(fingerprint=fingerprint, **{**values, **shape, **changes})

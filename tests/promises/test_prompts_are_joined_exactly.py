@@ -47,7 +47,7 @@ def step_loss(backbone, prompts, rows, *, max_tokens, placement="prefix"):
 
 @pytest.fixture(params=["tiny_llama_folder", "tiny_gpt_oss_folder"])
 def precise(request):
-    """Each architecture in float64 (but for its norms), where rounding hides fewer mistakes."""
+    """Each architecture in float64 (except its norms), where rounding hides fewer mistakes."""
     backbone = load_backbone(
         str(request.getfixturevalue(request.param)), device="cpu", dtype=torch.float64
     )
@@ -148,8 +148,8 @@ def test_text_is_the_same_alone_and_in_a_mixed_batch(backbone, placement):
 
 
 @pytest.mark.parametrize("num_own", [0, 3])
-def test_a_note_read_once_for_all_tasks_is_answered_as_by_each_alone(backbone, num_own):
-    """The rows have a note in common and, unless ``num_own`` is 0, words of their own behind it."""
+def test_a_note_read_once_for_all_tasks_gives_the_answers_of_each_task_alone(backbone, num_own):
+    """The rows share a note; each has ``num_own`` more words after it."""
     note = random_rows([(25, 0)], seed=6)[0].input_ids
     own = random_rows([(num_own + k, 0) for k in range(3)] if num_own else [(0, 0)] * 3, seed=7)
     rows = [Row(k, note + row.input_ids) for k, row in enumerate(own)]
@@ -164,7 +164,7 @@ def test_a_note_read_once_for_all_tasks_is_answered_as_by_each_alone(backbone, n
         assert found == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
-def test_rows_that_end_early_leave_the_others_as_they_are(backbone):
+def test_rows_that_end_early_do_not_change_the_others(backbone):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
     bank = bank_of(backbone, random_prompts(2, 4))
     free = generate(backbone, rows, bank, limits=[10] * len(rows), end_ids=(END,))
@@ -174,7 +174,7 @@ def test_rows_that_end_early_leave_the_others_as_they_are(backbone):
     assert len({len(ids) for ids in cut}) > 1
 
 
-def test_text_ends_at_whichever_end_comes_first(backbone):
+def test_text_ends_at_the_first_end_token(backbone):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
     bank = bank_of(backbone, random_prompts(2, 4))
     free = generate(backbone, rows, bank, limits=[10] * len(rows), end_ids=(END,))
@@ -184,7 +184,7 @@ def test_text_ends_at_whichever_end_comes_first(backbone):
     assert len({len(ids) for ids in cut}) > 1
 
 
-def test_rows_with_limits_of_their_own_say_as_much_of_the_same(backbone):
+def test_rows_with_different_limits_give_the_same_text_up_to_their_limit(backbone):
     rows = random_rows([(9, 0), (2, 0), (30, 0), (14, 0)], tasks=(0, 1), seed=4)
     bank = bank_of(backbone, random_prompts(2, 4))
     free = generate(backbone, rows, bank, limits=[10] * len(rows), end_ids=(END,))
@@ -211,8 +211,8 @@ def test_greedy_text_equals_what_transformers_generates(backbone, has_prompt):
         assert list(found) == [token for token in expected if token != END]
 
 
-def test_the_window_of_the_tiny_gpt_oss_bites(tiny_gpt_oss, monkeypatch):
-    """Without this, the tests above would not see a missing sliding-window mask."""
+def test_the_sliding_window_of_the_tiny_gpt_oss_has_an_effect(tiny_gpt_oss, monkeypatch):
+    """Otherwise the tests above would not notice a missing sliding-window mask."""
     [row] = random_rows([(20, 3)], tasks=TASKS)
     prompts = random_prompts(2, 4)
     right = step_loss(tiny_gpt_oss, prompts.clone().requires_grad_(), [row], max_tokens=99)
@@ -221,7 +221,7 @@ def test_the_window_of_the_tiny_gpt_oss_bites(tiny_gpt_oss, monkeypatch):
     assert abs(right - wide) > 1e-2
 
 
-def test_the_prompt_matters(backbone):
+def test_the_prompt_changes_the_loss(backbone):
     rows = random_rows([(6, 3)], tasks=TASKS)
     losses = {
         step_loss(backbone, random_prompts(2, 3, seed=seed).requires_grad_(), rows, max_tokens=99)

@@ -1,4 +1,4 @@
-"""A prompt of keys and values starts as the input prompt it is made from."""
+"""A prompt made of keys and values starts equal to the input prompt that gave them."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def states(backbone, prompts, placement):
         return target_states(backbone.model, collate(ROWS, pad_id=backbone.pad_id), bank)
 
 
-def test_at_step_0_it_is_the_same_model(backbone):
+def test_at_step_0_it_gives_the_same_logits(backbone):
     prompts = random_prompts(2, 6)
     in_layers = to_layer_prompts(backbone.model, prompts)
     assert in_layers.shape == (2, 6, prompt_width(backbone.model, "layers"))

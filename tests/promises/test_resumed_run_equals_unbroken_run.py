@@ -45,7 +45,7 @@ def train(backbone, folder, reporter=None, *, made=None, steps=STEPS, seed=0, ev
 
 
 def log_of(folder):
-    """Return the log without how long things took."""
+    """Return the log without durations."""
     rows = place_in(folder).log.rows()
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
@@ -85,7 +85,7 @@ def test_resumed_lora_equals_unbroken_lora(tiny_llama, tmp_path):
     assert_same(with_lora(tmp_path / "broken"), unbroken)
 
 
-def test_a_finished_run_is_left_as_it_is(tiny_llama, tmp_path):
+def test_a_finished_run_is_not_changed(tiny_llama, tmp_path):
     """With a checkpoint at the very last step, starting again takes no step."""
     first = train(tiny_llama, tmp_path, steps=8)
     assert_same(train(tiny_llama, tmp_path, KillAfter(1), steps=8), first)

@@ -31,7 +31,7 @@ SMALL = Segments(2, 1, ("ner", "nli"))  # a general row, and a row for each of t
 
 
 def routed(types, *, rank=1, length=LENGTH, segment=SEGMENT):
-    """Return the metaprompt of tasks of these types, and its rows by what they belong to."""
+    """Return a metaprompt for tasks of these types, and its positions by type."""
     segments = Segments(length, segment)
     draw = torch.Generator().manual_seed(3)
     shared = torch.randn(segments.num_rows, HIDDEN, generator=draw)
@@ -42,7 +42,7 @@ def routed(types, *, rank=1, length=LENGTH, segment=SEGMENT):
 
 
 def rows_of(owner):
-    """Return which of the rows belong to all (""), or to a type."""
+    """Return the positions that belong to a type, or to all types ("")."""
     num_general = LENGTH - SEGMENT
     if not owner:
         return slice(0, num_general)
@@ -104,7 +104,7 @@ def test_tasks_of_one_type_add_to_one_segment():
     assert module.shared.grad[rows_of("nli")].unique().tolist() == [1.0]
 
 
-def test_no_segment_equals_the_plain_metaprompt_to_the_bit():
+def test_without_segments_it_equals_the_plain_metaprompt_to_the_bit():
     teachers, types = list(random_prompts(3, LENGTH)), ["ner", "nli", "ner"]
     segments = Segments(LENGTH, 0)
     shared = mean_of_teachers(teachers)
@@ -122,7 +122,7 @@ def test_no_segment_equals_the_plain_metaprompt_to_the_bit():
 
 @pytest.fixture
 def run(tmp_path, tiny_llama_folder):
-    """Return a function that opens a run with a routed metaprompt, with other settings on top."""
+    """Return a function that opens a run with a routed metaprompt and further settings."""
 
     def open_routed(name="run", segment=SEGMENT, **values):
         settings = {"name": "x", "backbone": str(tiny_llama_folder), "device": "cpu"}
@@ -146,7 +146,7 @@ def metaprompt_of(run, sources=SOURCES):
     return make_artifact(manifest, tensors)
 
 
-def test_a_routed_metaprompt_comes_back_exactly(run, tmp_path):
+def test_a_saved_routed_metaprompt_loads_exactly(run, tmp_path):
     saved = metaprompt_of(run())
     save_artifact(tmp_path / "mine", saved)
     found = load_artifact(tmp_path / "mine")
@@ -206,7 +206,7 @@ def test_an_adapted_prompt_is_opened_as_it_was_trained(run, task, method, placem
     assert torch.equal(open_prompt(folder)[1], trained)
 
 
-def test_an_own_copy_of_the_metaprompt_trains_as_many_numbers_as_a_plain_one(run):
+def test_an_adapted_copy_of_a_routed_metaprompt_trains_as_many_numbers_as_a_plain_one(run):
     own = run()
     card, rows = find_card(SOURCES[0]), random_rows([(9, 2)])
     start = Start(own.config, own.backbone, card, rows, metaprompt=metaprompt_of(own))
@@ -214,7 +214,7 @@ def test_an_own_copy_of_the_metaprompt_trains_as_many_numbers_as_a_plain_one(run
         assert fitted.trained_numbers == LENGTH * HIDDEN + RANK * (LENGTH + HIDDEN)
 
 
-def test_a_segment_of_a_type_without_a_source_stays_as_it_starts(run):
+def test_a_segment_of_a_type_without_a_source_keeps_its_initial_values(run):
     data = {"max_input_tokens": 400, "train_rows": 4, "validation_rows": 2}
     own = run(data=data, teacher=FIT, distill={**FIT, "start": "vocabulary"})
     sources = [load_task(find_card(name), None) for name in SOURCES[1:]]
@@ -227,7 +227,7 @@ def test_a_segment_of_a_type_without_a_source_stays_as_it_starts(run):
     assert not torch.equal(parts[1], parts[2])
 
 
-def test_no_segment_distills_the_plain_metaprompt(run):
+def test_without_segments_distillation_gives_the_plain_metaprompt(run):
     data = {"max_input_tokens": 400, "train_rows": 4, "validation_rows": 2}
     sources = [load_task(find_card(name), None) for name in SOURCES[1:]]
     own = run(segment=0, data=data, teacher=FIT, distill=FIT)
@@ -236,7 +236,7 @@ def test_no_segment_distills_the_plain_metaprompt(run):
     assert (saved.manifest.segment, saved.manifest.types) == (0, ())
 
 
-def test_a_saved_metaprompt_gives_its_segment_to_a_run(run):
+def test_a_run_takes_the_segment_of_a_saved_metaprompt(run):
     metaprompt = metaprompt_of(run())
     other = check_config({"name": "x", "prompt": {"length": 50}}, source="x")
     assert with_shape(other, metaprompt).prompt.segment == SEGMENT

@@ -30,5 +30,5 @@ def _actual() -> set[str]:
     return {path for path in modules if not path.endswith("__init__.py")}
 
 
-def test_every_module_stands_in_the_tree_and_every_entry_exists():
+def test_every_module_is_in_the_tree_and_every_entry_exists():
     assert {path for path in _documented() if path.endswith(".py")} == _actual()

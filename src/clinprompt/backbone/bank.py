@@ -42,7 +42,7 @@ class Bank:
     """The prompts of K tasks, ready for the model.
 
     ``prefix`` has the keys and values of prompts before the input, ``suffix`` the vectors of
-    prompts after the input. A bank with neither stands for no prompt.
+    prompts after the input. A bank with neither means that there is no prompt.
     """
 
     prefix: Prefix | None = None

@@ -30,7 +30,7 @@ Head = Callable[[Tensor], Tensor]
 
 # The limit on positions (of prompts, inputs and answers) in the KV cache at a time:
 MIN_CACHED_POSITIONS = 8192
-_GPU_FACTOR = 8  # at most so many times more on a GPU, where a step costs the same for many rows
+_GPU_FACTOR = 8  # up to this many times more on a GPU, where a step costs the same for many rows
 _CACHE_SHARE_OF_GPU_MEMORY = 0.06
 _SHARED_START_FACTOR = 2  # times more for rows with a shared start, which is stored once
 # What one more group costs, in positions:
@@ -149,7 +149,7 @@ def _groups(
 ) -> list[list[int]]:
     """Group row numbers for one pass each.
 
-    With suffix prompts, rows with a shared start form groups of their own, so the start is computed
+    With suffix prompts, rows with a shared start are grouped separately, so the start is computed
     once. ``limits`` are the numbers of positions that may follow the rows.
     """
     sizes = [

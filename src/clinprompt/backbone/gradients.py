@@ -1,6 +1,6 @@
 """Add up losses and gradients of one step over its micro-batches.
 
-Knows nothing of learning rates, nor of what a loss measures.
+Knows nothing of learning rates or of what a loss measures.
 
 Axes: K tasks, P prompt positions, W width of a prompt, B rows, N target tokens, M members.
 """
@@ -84,7 +84,7 @@ def accumulate_gradients(
     numbers = torch.arange(max(prompts.members) + 1, device=model.device)[:, None]  # [M, 1]
     prompt_of_row = [torch.searchsorted(tasks, batch.tasks) for batch in batches]
     num_rows = (numbers == members[torch.cat(prompt_of_row)]).sum(dim=1)
-    collected = []  # of each micro-batch: the loss and its terms [1 + terms, M]
+    collected = []  # for each micro-batch, its loss and terms [1 + terms, M]
     for batch, owners in zip(batches, prompt_of_row, strict=True):
         states = target_states(model, batch, leaves, owners)
         member_of_token = members[owners[states.rows]]

@@ -1,9 +1,9 @@
-"""Fit what is longer than a model reads: windows of a note, a passage of a context.
+"""Split or shorten examples that are longer than the maximum input: windows, passages.
 
-Knows no models. The card's kind says how. Where answers list annotations, the text is read window
-by window and the answers are joined. Windows are so short that most answers fit
-``max_target_tokens``; one whose known answer does not fit is halved. Other kinds shorten a record
-to what matters, or lose the middle of it.
+Knows no models. The kind of the task decides what happens. If answers list annotations of the text,
+the text is read window by window and the answers are joined. Windows are short enough that most
+answers fit into ``max_target_tokens``; a window whose known answer does not fit is halved. Other
+kinds shorten a record to the part that matters, or leave it to the encoder to cut the middle.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,21 +17,21 @@ from clinprompt.tasks.kinds.listing import Listing
 from clinprompt.tasks.long.windows import Window, split_record
 from clinprompt.tasks.records import Answer, Example, Record
 
-LEAST_ROOM = 16  # tokens; if the wording leaves less to a text, windows are of no use
-OVERLAP = 4  # a window shares a fourth with the next
-ANSWER_COST = 1.2  # tokens of answer per character, for one per character of text: types, line ends
+LEAST_ROOM = 16  # tokens; if the wording leaves less room for the text, windows are of no use
+OVERLAP = 4  # neighboring windows share one quarter of their maximum length
+ANSWER_COST = 1.2  # a character of an answer costs more tokens than one of a text: types, line ends
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The examples that a model reads in place of one; ``windows`` is empty if it is not split."""
+    """The examples that a model reads in place of one; without a split, ``windows`` is empty."""
 
     examples: tuple[Example, ...]
     windows: tuple[Window, ...] = ()
     listing: Listing[Any] | None = None
 
     def join(self, answers: Sequence[Answer]) -> Answer:
-        """Return the answer to the whole, from one answer for each part."""
+        """Return the answer to the whole example, from the answers to its parts."""
         if self.listing is None:
             [answer] = answers
             return answer
@@ -39,9 +39,9 @@ class Parts:
 
 
 def parts_of(card: TaskCard, example: Example, encoder: Encoder) -> Parts:
-    """Return the examples that a model reads: the example itself if it and its answer fit.
+    """Return the examples that a model reads: only the example itself if it and its answer fit.
 
-    To train, the record has its answer, and each window has the annotations that lie inside it.
+    In training the record has its answer, and each window gets the annotations inside it.
     """
     if not encoder.splits:
         return Parts((example,))
@@ -88,7 +88,7 @@ def _num_answerable(card: TaskCard, encoder: Encoder) -> int:
 def _halved(
     card: TaskCard, listing: Listing[Any], window: Window, encoder: Encoder
 ) -> Iterator[Window]:
-    """Yield the window or, if its known answer does not fit, its halves or parts of these."""
+    """Yield the window, or its halves (halved again if needed) if its known answer is too long."""
     record = window.record
     limit = encoder.length_of(record.text) // 2 + 1
     if limit < LEAST_ROOM or encoder.answer_fits(card.name, render_answer(card, record)):

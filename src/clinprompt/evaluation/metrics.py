@@ -1,6 +1,6 @@
 """Score answers against gold answers by the name of a metric. Knows nothing of models or files.
 
-What each metric counts stands with the kind of task that it scores, in ``tasks/kinds``.
+Each metric is defined with the kind of task that it scores, in ``tasks/kinds``.
 """
 
 from collections.abc import Sequence

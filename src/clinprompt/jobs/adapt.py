@@ -70,9 +70,9 @@ def adapt_task(
 
 
 def settings_of(metaprompt: str) -> dict[str, Any]:
-    """Return the settings to adapt a metaprompt with, as plain values: those of its own run.
+    """Return the settings of the run that made a metaprompt, as plain values, to adapt it with.
 
-    Of the shipped metaprompt's settings, only those that suit any data.
+    For the metaprompt in the package, return only the settings that do not depend on its data.
 
     Raises:
         ArtifactError: the folder does not hold a metaprompt.
@@ -94,7 +94,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """A tuner fitted to one task, how the fit went, and what is saved of it (None: nothing)."""
+    """A tuner fitted to one task, how the fit went, and the artifact to save (None: nothing)."""
 
     tuner: Tuner
     progress: Progress
@@ -109,7 +109,7 @@ class Adapted:
 
 @contextmanager
 def adapt(fit: Fit, workspace: Workspace) -> Iterator[Adapted]:
-    """Fit one method to the rows of a task; adapters and weights stay in the model in this block.
+    """Fit one method to the rows of a task; the backbone keeps adapters and weights in the block.
 
     Raises:
         SettingError: the method needs a metaprompt and there is none.

@@ -32,7 +32,7 @@ OutputForm = Literal["jsonl", "brat"]
 class LoadedPrompt:
     """A saved prompt with its task and backbone, ready to answer.
 
-    ``is_foreign`` tells that the backbone is not the one that the prompt was trained on.
+    If ``is_foreign``, the backbone is not the one that the prompt was trained on.
     """
 
     artifact: Artifact

@@ -1,4 +1,4 @@
-"""Read whole tasks and report on their records: counts, overlap, survival in text form, lengths."""
+"""Check the records of tasks: counts, overlap, answers that their text form loses, lengths."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,19 +33,22 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The findings: a line a task; by name, tasks without data and errors of unreadable tasks."""
+    """The findings: one line for each task that can be read; other tasks, by name.
+
+    ``absent`` are tasks without data, ``errors`` why the others cannot be read.
+    """
 
     rows: list[Row] = field(default_factory=list)
     absent: dict[str, Absent] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
-        """Return all that is wrong, one line each."""
+        """Return everything that is wrong, one line each."""
         wrong = [f"{row['task']}: {problem}" for row in self.rows for problem in row["mismatch"]]
         unread = [_named(name, error) for name, error in self.errors.items()]
-        return [*wrong, *self._lacks(), *unread]
+        return [*wrong, *self._missing(), *unread]
 
-    def _lacks(self) -> Iterator[str]:
+    def _missing(self) -> Iterator[str]:
         """Yield a message for each missing task, or for several tasks with the same remedy."""
         groups: dict[str, list[Absent]] = {}
         for absent in self.absent.values():
@@ -70,14 +73,19 @@ def check_tasks(
     mirror: Path | None,
     backbone: str = "smollm2-135m",
 ) -> Checked:
-    """Return the findings on tasks, as far as they can be read.
+    """Read tasks and return what was found about them.
 
-    In each line, ``published`` compares the publisher's counts with those that are read, and
-    ``left_out`` and ``added`` say why they differ. ``dropped`` counts the rows of a suite's
-    source that share a run of 13 words with a target that can be read. ``survive`` is the share of
-    answers, and of mentions or links, that come back unchanged from their text form. ``tokens``
-    are lengths, and what is lost for them, as training reads the task under the default settings
-    (see ``Lengths``). ``mismatch`` says what is wrong.
+    Each line has these values:
+
+    - ``published`` compares the publisher's counts with the records that were read; ``left_out``
+      and ``added`` say why they differ.
+    - ``dropped`` is the number of rows of a source that share 13 words in a row with a target of
+      the suite. Targets that cannot be read are not compared.
+    - ``survive`` is the share of answers, and of mentions or links, that are unchanged after being
+      written as text and read again.
+    - ``tokens`` has the lengths of inputs and answers under the default settings, and how much is
+      cut or left out because of them (see ``Lengths``).
+    - ``mismatch`` lists what is wrong.
 
     Raises:
         SettingError: a suite is unknown, or nothing was named.
@@ -109,15 +117,16 @@ def _load(names: Sequence[str], place: Path | None, checked: Checked) -> Iterato
     for name in names:
         try:
             card = find_card(name)
-            if said := _lack_of(card, place):
-                checked.absent[name] = Absent(card, said)
+            if message := _missing_data(card, place):
+                checked.absent[name] = Absent(card, message)
             else:
                 yield load_task(card, place)
         except ClinpromptError as error:
             checked.errors[name] = str(error)
 
 
-def _lack_of(card: TaskCard, place: Path | None) -> str:
+def _missing_data(card: TaskCard, place: Path | None) -> str:
+    """Return the message that says which files are missing, or nothing."""
     try:
         check_files(card, place)
     except ClinpromptError as error:
@@ -162,10 +171,10 @@ def _shares(card: TaskCard, round_trip: RoundTrip) -> dict[str, float | None]:
 
 
 def _lost_answers(card: TaskCard, round_trip: RoundTrip) -> Iterator[str]:
-    """Report lost answers of a task whose answers must all come back from their text form."""
+    """Report answers that their text form loses, for kinds where it must not lose any."""
     lost = round_trip.rows - round_trip.rows_kept
     if lost and kind_of(card).listing is None:
         yield (
-            f"{lost} of {round_trip.rows} answers do not come back from their text form, the first "
+            f"{lost} of {round_trip.rows} answers change when written as text and read, the first "
             f"in record {round_trip.first_lost}; correct the record's answer or the labels' words"
         )

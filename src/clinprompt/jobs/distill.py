@@ -35,8 +35,8 @@ def distill_suite(
 ) -> Path:
     """Train the teachers and the metaprompt of a suite; return the metaprompt's folder."""
     suite = load_suite(config.suite, config.data, mirror)
-    for lack in suite.missing:
-        reporter.say(f"suite {suite.name}: {lack}")
+    for gap in suite.missing:
+        reporter.say(f"suite {suite.name}: {gap}")
     backbone = load_run_backbone(folder, config)
     workspace = open_workspace(folder, config, backbone, reporter=reporter)
     workspace.record_tasks(suite.sources)

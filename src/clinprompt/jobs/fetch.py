@@ -24,7 +24,7 @@ def choose_cards(names: Sequence[str], suite: str = "") -> tuple[TaskCard, ...]:
     """Return the cards of the named tasks and of a suite that have data to fetch.
 
     Raises:
-        SettingError: a task is unknown or a user's own, or none has data that could be fetched.
+        SettingError: a task is unknown or a user's own task, or no task has data to fetch.
     """
     found = find_suite(suite) if suite else None
     chosen = (*names, *found.sources, *found.targets) if found else tuple(names)
@@ -55,7 +55,7 @@ def fetch_cards(
 
     Raises:
         SettingError: a licence has to be accepted first.
-        DataError: data of a task cannot be fetched; that of the others is fetched anyway.
+        DataError: the data of some tasks cannot be fetched; all other data is fetched first.
         RunError: the network is down or the disk is full.
     """
     sets: dict[str, list[TaskCard]] = {}
@@ -74,7 +74,7 @@ def fetch_cards(
             fetched = [file for card in users for file in _fetch_card(card, place / name, route)]
         except DataError as error:
             if some_public and not is_public(users[0]):
-                route.progress.say(str(error))  # what follows may take long, or fail
+                route.progress.say(str(error))  # now, as what follows may take long or fail
             problems.append(str(error))
             continue
         row = {"data": name, "license": source.license, "allows": source.license_allows}

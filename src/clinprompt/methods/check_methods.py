@@ -10,7 +10,7 @@ from clinprompt.settings.run import RunConfig
 
 
 def check_methods(config: RunConfig) -> RunConfig:
-    """Return the settings with the default methods where they name none, checked.
+    """Check the methods in the settings; fill in the default methods if none are named.
 
     Raises:
         SettingError: a method is unknown, or cannot be used with these settings.

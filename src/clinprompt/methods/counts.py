@@ -1,4 +1,4 @@
-"""How many numbers prompts hold on a backbone, from sizes and settings alone.
+"""Count the numbers of prompts and factors on a backbone, from sizes and settings alone.
 
 Axes: K source tasks, P prompt positions, R rank, S positions of the shared prompt, W width of a
 position: the hidden size, or the keys and values of all layers.
@@ -28,7 +28,7 @@ def factor_numbers(config: RunConfig, sizes: ModelSizes) -> int:
 def metaprompt_numbers(config: RunConfig, sizes: ModelSizes, num_sources: int) -> int:
     """Return S·W + K·(P·R + R·W): the numbers that distillation trains.
 
-    S is P, and one segment more for each task type but one.
+    S is P without segments. With segments, it is P + (T - 1) · segment for T task types.
     """
     num_rows = Segments(config.prompt.length, config.prompt.segment).num_rows
     shared = num_rows * position_width(config, sizes)

@@ -1,4 +1,4 @@
-"""In-context learning: show solved examples as text in front of every input."""
+"""In-context learning: show solved examples as text before every input."""
 
 from collections.abc import Sequence
 

@@ -41,7 +41,7 @@ def check_start(metaprompt: Artifact, targets: Sequence[TaskCard], routing: Rout
 
     Raises:
         ArtifactError: a target is one of its sources.
-        SettingError: ``type`` where no source has the type of a target.
+        SettingError: routing is ``type`` and no source has the type of a target.
     """
     check_unseen(metaprompt, tuple(card.name for card in targets))
     types = {str(task["type"]) for task in metaprompt.manifest.tasks}

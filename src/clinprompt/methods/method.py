@@ -24,7 +24,7 @@ Saves = Literal["nothing", "prompt", "factors"]
 
 
 def no_teacher(_: str) -> None:
-    """Return no prompt: of a run that has trained no prompt for a source task."""
+    """Return None: the run has trained no prompts for source tasks."""
 
 
 def say_nothing(_: str) -> None:
@@ -37,7 +37,7 @@ class Start:
 
     ``config`` holds the settings, resolved for this backbone and variant. ``rows`` are the encoded
     training examples of the task. ``load_teacher`` returns the prompt that the run trained for a
-    source task, or None where it has none; ``say`` shows a message to the user.
+    source task, or None if it trained none; ``say`` shows a message to the user.
     """
 
     config: RunConfig
@@ -67,15 +67,15 @@ Untrained = Callable[[Start, Encoder, Sequence[Record]], tuple[Bank, int]]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method: what it trains, what it needs, how it starts, and what is kept of it.
+    """One method: what it trains, what it needs, how it starts, and what is saved.
 
-    ``count`` returns how many numbers it trains. A method that trains has ``start``, which returns
-    the tuner and its learning rates, for as long as its block runs. A method that trains nothing
-    has ``untrained``, which returns its bank of prompts and how many of the given records are
-    shown in it. ``is_instructed`` methods read an instruction, in the chat template if the
-    backbone has one. ``reads_prompt`` tells whether learned vectors are read with every row, which
-    costs time and memory. ``needs_teachers``: the run itself must have trained a prompt for each
-    source task.
+    ``count`` returns how many numbers it trains. A method that trains has ``start``: a context
+    manager that yields the tuner and its learning rates, and that restores the backbone when its
+    block ends. A method that trains nothing has ``untrained``, which returns its bank of prompts
+    and how many of the given records are shown in it. If ``is_instructed``, the method reads an
+    instruction, in the chat template if the backbone has one. If ``reads_prompt``, it reads learned
+    vectors with every row, which costs time and memory. If ``needs_teachers``, the run itself must
+    have trained a prompt for each source task.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Method:
     saves: Saves = "nothing"
 
     def started(self, given: Start) -> Started:
-        """Return what the method trains and its learning rates, for as long as the block runs.
+        """Return ``start`` as a context manager: what the method trains and its learning rates.
 
         Raises:
             SettingError: the method trains nothing, or something that it needs is missing.

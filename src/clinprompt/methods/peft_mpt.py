@@ -15,7 +15,7 @@ def _start(given: Start) -> Started:
 
 
 def _count(config: RunConfig, sizes: ModelSizes) -> int:
-    """Return P·H + R·(P + H): PEFT's prompt always stands in front of the input."""
+    """Return P·H + R·(P + H): PEFT's prompt always comes before the input."""
     prompt, hidden = config.prompt, sizes.hidden_size
     return prompt.length * hidden + prompt.rank * (prompt.length + hidden)
 

@@ -28,7 +28,7 @@ def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConf
         return own
     fitting = with_shape(own, find_metaprompt(own.metaprompt, plain_name(own.backbone)))
     explicit = set(config.variants[variant].get("prompt", {})) if variant else set()
-    if config.metaprompt:  # otherwise the plain settings are those of a prompt to be distilled
+    if config.metaprompt:  # otherwise the plain settings are those of a metaprompt to distill
         explicit |= config.prompt.model_fields_set
     for name in explicit.intersection(SHAPE):
         value, fits = getattr(own.prompt, name), getattr(fitting.prompt, name)
@@ -41,7 +41,7 @@ def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConf
 
 
 def resolve_all(config: RunConfig) -> Resolved:
-    """Return the settings of every backbone and variant of the grid, and those of no variant.
+    """Return the settings of each backbone of the grid, with each variant and without.
 
     Raises:
         ArtifactError: a given metaprompt is missing, damaged, or of another backbone.
@@ -82,7 +82,7 @@ def variants_to_distill(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
 
 
 def suites_to_learn(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
-    """Return the suites whose sources the grid learns from; ``configs`` as above."""
+    """Return the suites whose sources the grid learns from; ``configs`` are by variant."""
     return tuple(dict.fromkeys(configs[name].suite for name in variants_to_distill(configs)))
 
 

@@ -29,7 +29,7 @@ def starting_prompt(
     has that type, else over all sources.
 
     Raises:
-        SettingError: ``type`` where no source has the task's type.
+        SettingError: routing is ``type`` and no source has the task's type.
     """
     chosen = _routed(given, metaprompt)
     return _mean_start(given, metaprompt, chosen, train_shared=train_shared)
@@ -38,7 +38,7 @@ def starting_prompt(
 def index_of_lowest_loss(
     given: Start, starts: Sequence[SoftPrompts] | Sequence[DecomposedPrompts]
 ) -> int:
-    """Return which of several prompts has the lowest loss on 16 rows of the task."""
+    """Return the index of the prompt that has the lowest loss on 16 rows of the task."""
     rows = sample(given.rows, ROUTE_ROWS, seed=given.config.seed)
     placement = given.config.prompt.placement
     losses = [mean_loss(given.backbone, PromptTuner(one, placement), rows) for one in starts]

@@ -19,10 +19,10 @@ _BEFORE_RESULTS = {"teachers", "metaprompts"}  # in the store
 
 
 def check_is_run(folder: Path) -> bool:
-    """Return whether a folder holds a run; an empty or missing one may become one.
+    """Return whether a folder holds a run. If not, a run may start in it only if it is empty.
 
     Raises:
-        RunError: it holds something else.
+        RunError: the folder holds something else.
     """
     config = folder / "config.json"
     if not config.is_file() and folder.is_dir():
@@ -59,7 +59,7 @@ def check_backbone(folder: Path, *, fingerprint: str, name: str) -> None:
     """Check that the run in a folder, if any, uses this backbone.
 
     Raises:
-        RunError: it uses another one.
+        RunError: it uses another backbone.
     """
     path = folder / "environment.json"
     if path.is_file() and read_json(path).get("backbone") != fingerprint:
@@ -81,12 +81,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings without those that may change midway, on a full disk or another machine.
+    """Return the settings that are compared: all but two, with plain names for local paths.
 
-    The cache of teachers' outputs is in float16, and teachers trained side by side equal teachers
-    trained alone within rounding. A change is the same method, but not the same to the bit. Another
-    number of teachers forms other groups; a group that was being trained starts again. Backbone
-    and suite are compared by their plain names, as hashes of their contents are checked as well.
+    ``distill.cache_teachers`` and ``teacher.together`` may change, for instance if the disk is full
+    or the run moves to another machine. They change results by no more than rounding: the cache is
+    in float16, and teachers trained side by side equal teachers trained alone up to rounding. With
+    another ``teacher.together``, a group of teachers that was being trained starts again. Hashes
+    of backbone and suite are checked elsewhere.
     """
     free = {"distill": "cache_teachers", "teacher": "together"}
     groups = {name: settings[name] for name in free if isinstance(settings.get(name), dict)}

@@ -1,4 +1,4 @@
-"""Describe a prompt that was trained in a run. Names no folder of this machine."""
+"""Describe a prompt that was trained in a run. It names no local folder."""
 
 from collections.abc import Sequence
 from typing import Any

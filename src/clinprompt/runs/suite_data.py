@@ -22,7 +22,7 @@ class SuiteData:
     """The tasks of a suite.
 
     ``dropped`` counts source records that overlapped a target, ``copies`` the training records of a
-    target that equal one of its test records. ``missing`` says what the suite lacks.
+    target that equal one of its test records. ``missing`` says what is missing from the suite.
     """
 
     name: str
@@ -64,7 +64,7 @@ def load_suite(
 
     Source records that share an n-gram with a record of any target of the suite are dropped, and
     so are training records of a target that equal one of its test records. Sources are not needed
-    where nothing is distilled. ``targets`` names the targets that are returned; without sources,
+    if nothing is distilled. ``targets`` names the targets that are returned; without sources,
     only these need to be on the disk.
 
     Raises:
@@ -97,12 +97,12 @@ def load_apart(card: TaskCard, mirror: Path | None) -> TaskData:
 def check_suite(suite: SuiteData, config: RunConfig, *, more_tasks: Sequence[str] = ()) -> None:
     """Check, before anything is trained, that a run over the suite can be completed.
 
-    Settings may name tasks of the suite that are not loaded, and ``more_tasks``.
+    ``data.target_tokens`` may name any task of the suite, loaded or not, and ``more_tasks``.
 
     Raises:
         DataError: a task lacks training or test rows, or a row has no answer.
-        SettingError: targets cannot be routed as ``adapt.routing`` says, or a setting names an
-            unknown task.
+        SettingError: ``adapt.routing`` does not work for a target, or a setting names an unknown
+            task.
     """
     whole = find_suite(config.suite)
     names = cards_of([*whole.sources, *whole.targets, *more_tasks])

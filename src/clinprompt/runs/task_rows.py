@@ -1,4 +1,4 @@
-"""The rows of tasks, encoded for a backbone, each once. Owns what it has encoded so far."""
+"""The rows of tasks, each encoded once for a backbone. Owns the rows encoded so far."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ _SPLIT_SEEDS: Mapping[Split, int] = {"train": 1, "validation": 2, "test": 3}
 
 @dataclass
 class TaskRows:
-    """The encoded rows of tasks; ``context`` counts the tokens of a row and its answer at most."""
+    """The encoded rows of tasks; ``context`` is the maximum tokens of a row with its answer."""
 
     tokenizer: PreTrainedTokenizerBase
     context: int
@@ -33,10 +33,10 @@ class TaskRows:
     _candidates: dict[str, "Candidates"] = field(default_factory=dict)
 
     def encoder(self, *, instruction: str = "") -> Encoder:
-        """Return the encoder; with an instruction, that of the backbone's chat template (if any).
+        """Return the encoder; with an instruction, it uses the backbone's chat template if any.
 
-        Instruction and chat template come on top of the length limit, so that every method reads
-        the same share of a note.
+        The tokens of instruction and chat template do not count toward the maximum input, so every
+        method reads the same part of a note.
         """
         is_chat = bool(instruction) and self.tokenizer.chat_template is not None
         shell = "".join(chat_shell(self.tokenizer)) if is_chat else ""
@@ -81,7 +81,7 @@ class TaskRows:
 
 
 def task_rows_of(config: RunConfig, backbone: Backbone) -> TaskRows:
-    """Return the rows of tasks under these settings, none of them encoded yet."""
+    """Return the rows of tasks under these settings; rows are encoded when first needed."""
     context = backbone.context - config.prompt.length
     return TaskRows(backbone.tokenizer, context, config.data, config.seed)
 
@@ -97,7 +97,7 @@ def examples_of(
 def encode_all(
     encoder: Encoder, card: TaskCard, examples: Sequence[Example], task: int = 0
 ) -> tuple[Row, ...]:
-    """Encode the examples of one task, those that are too long part by part."""
+    """Encode the examples of one task; an example that is too long may give several rows."""
     return tuple(
         encoder.encode(part, task)
         for example in examples
@@ -106,7 +106,7 @@ def encode_all(
 
 
 def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) -> tuple[Row, ...]:
-    """Return at most ``limit`` encoded training rows, without those whose answer is too long.
+    """Return at most ``limit`` encoded training rows; rows with too long an answer are left out.
 
     An answer is never cut: a model that is trained on cut answers learns not to stop.
 
@@ -120,7 +120,7 @@ def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Training examples that may be shots, encoded, with labels ("" where one has none)."""
+    """Training examples that may be drawn as shots, with their rows and labels ("": no label)."""
 
     name: str
     limit: int
@@ -129,17 +129,17 @@ class Candidates:
     labels: tuple[str, ...]
 
     def draw(self, count: int, *, seed: int) -> tuple[Row, ...]:
-        """Return ``count`` random rows, with closed labels equally often.
+        """Return ``count`` random rows; labels of a closed set are drawn equally often.
 
         Raises:
-            DataError: fewer rows than that have an answer that fits.
+            DataError: fewer than ``count`` rows have an answer that fits.
         """
         return tuple(self.rows[index] for index in self._chosen(count, seed))
 
     def records(self, count: int, *, seed: int) -> tuple[Record, ...]:
         """Return the records of the rows that ``draw`` returns, in random order.
 
-        Where not all of them can be shown, the first ones are therefore a random choice too.
+        So if only the first of them can be shown, these are a random choice too.
         """
         chosen = np.random.default_rng(seed).permutation(self._chosen(count, seed))
         return tuple(self.examples[index].record for index in chosen)

@@ -64,18 +64,18 @@ class Workspace:
         return replace(shared, phase=f"{first} and {len(others)} more")
 
     def forget(self, phase: str) -> None:
-        """Remove the checkpoints of a phase, and of groups of phases that it was the first of."""
+        """Remove the checkpoint of a phase, and those of groups whose first phase it is."""
         alone = self._checkpoint(phase)
         for path in (alone, *alone.parent.glob(f"{glob.escape(alone.stem)}+*{alone.suffix}")):
             path.unlink(missing_ok=True)
 
     def refresh(self) -> None:
-        """Read again what is finished: another process may have finished more."""
+        """Read again what is finished, as another process may have finished more."""
         path = self.folder / "finished.json"
         self.finished = read_json(path) if path.is_file() else {}
 
     def finish(self, made: Mapping[str, Artifact]) -> None:
-        """Record the artifacts that are finished, by name, all at once."""
+        """Record finished artifacts by name, all in one write."""
         with locked(self.folder / ".lock", wait=True):
             self.refresh()
             self.finished |= {name: one.manifest.content_hash for name, one in made.items()}

@@ -1,7 +1,7 @@
 """The groups of settings of a run, each with its default and unit.
 
-Knows nothing of what the settings do, and no method by name. The paper publishes neither the
-prompt length, the loss weights nor the learning rates: these defaults are this project's own.
+Knows nothing of what the settings do, and no method by name. The paper does not
+publish the prompt length, the loss weights or the learning rates, so these defaults are our choice.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -30,7 +30,7 @@ class DataSettings(Settings):
     max_target_tokens: int = Field(
         default=128,
         ge=2,
-        description="rows with longer answers are no training rows; written ones end here",
+        description="rows with longer answers are not trained on; generated answers end here",
     )
     target_tokens: dict[str, Annotated[int, Field(ge=2)]] = Field(
         default_factory=dict, description="max_target_tokens of single tasks, by name"
@@ -147,11 +147,11 @@ class BaselineSettings(Settings):
 class CompareSettings(Settings):
     """The grid of results.
 
-    ``methods`` are names of methods, or METHOD@VARIANT (see ``RunConfig.variants``); none stands
-    for the default methods. ``shots`` may be "all": the task's training rows, at most
+    ``methods`` are names of methods, or METHOD@VARIANT (see ``RunConfig.variants``); if empty,
+    the default methods are used. ``shots`` may be "all": the task's training rows, at most
     ``data.train_rows``. ``targets`` selects some targets of the suite. Without ``backbones``, the
     grid has the run's ``backbone`` only. ``together`` changes how fast the grid is filled, and
-    scores by no more than rounding.
+    changes scores only by rounding.
     """
 
     methods: tuple[str, ...] = ()

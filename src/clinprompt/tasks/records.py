@@ -60,7 +60,7 @@ class TextAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Unparseable:
-    """Model output that has not the format of an answer; it is counted as wrong, never dropped."""
+    """Model output that does not have the format of an answer; it counts as wrong and is kept."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""Sizes told from a config are those of the model."""
+"""Sizes computed from a config are those of the model."""
 
 import pytest
 from torch import nn

@@ -1,4 +1,4 @@
-"""What is longer than a model reads is read in parts, and the parts' answers are joined."""
+"""Long examples are read in parts, and the answers to the parts are joined."""
 
 import pytest
 from made_cards import card_of, wording_of
@@ -40,7 +40,7 @@ def encoder_of(limit, *, splits=True):
 @pytest.mark.parametrize(
     ("card", "answer"), [(NER, SpansAnswer(DRUGS)), (RE, RelationsAnswer(LINKS))]
 )
-def test_windows_taught_and_asked_give_the_whole_answer(card, answer):
+def test_windows_with_and_without_answers_give_the_whole_answer(card, answer):
     example = make_example(card, Record("1", {"text": TEXT}, answer))
     encoder = encoder_of(150)
     parts = parts_of(card, example, encoder)
@@ -70,7 +70,7 @@ def test_windows_are_short_where_texts_are_dense():
     assert 60 < max(lengths) <= 100
 
 
-def test_density_leaves_alone_what_is_short():
+def test_density_does_not_change_short_texts():
     dense = NER.model_copy(update={"density": 0.5})
     example = make_example(dense, Record("1", {"text": TEXT[:90]}))
     assert parts_of(dense, example, encoder_of(2000)).examples == (example,)
@@ -82,26 +82,26 @@ def test_a_mention_too_long_for_any_answer_stays_whole():
     assert parts_of(NER, example, encoder_of(2000)).examples == (example,)
 
 
-def test_an_instruction_stands_before_every_window():
+def test_an_instruction_comes_before_every_window():
     example = make_example(NER, Record("1", {"text": TEXT}), instruct=True)
     parts = parts_of(NER, example, encoder_of(150))
     assert len(parts.examples) > 1
     assert all(part.input.startswith("Do it.\n\n") for part in parts.examples)
 
 
-def test_what_fits_is_read_as_it_is():
+def test_an_example_that_fits_is_not_changed():
     example = make_example(NER, Record("1", {"text": TEXT}))
     parts = parts_of(NER, example, encoder_of(2000))
     assert parts.examples == (example,)
     assert parts.join([SpansAnswer(DRUGS)]) == SpansAnswer(DRUGS)
 
 
-def test_nothing_is_split_where_that_is_switched_off():
+def test_nothing_is_split_if_splitting_is_switched_off():
     example = make_example(NER, Record("1", {"text": TEXT}))
     assert parts_of(NER, example, encoder_of(150, splits=False)).examples == (example,)
 
 
-def test_a_question_is_put_to_the_passage_that_suits_it():
+def test_a_question_is_asked_about_the_passage_that_matches_it():
     fields = {"context": TEXT, "question": "What about drug23?"}
     example = make_example(QA, Record("1", fields, TextAnswer("twice")))
     [part] = parts_of(QA, example, encoder_of(160)).examples
@@ -112,11 +112,11 @@ def test_a_question_is_put_to_the_passage_that_suits_it():
     assert part.target == "twice"
 
 
-def test_a_question_is_taught_on_a_passage_that_has_its_answer():
+def test_a_question_is_trained_on_a_passage_that_has_its_answer():
     fields = {"context": TEXT, "question": "What about drug23?"}
     example = make_example(QA, Record("1", fields, TextAnswer("On day 11")))
-    [taught] = parts_of(QA, example, encoder_of(160)).examples
-    assert "On day 11 he" in taught.input
+    [passage] = parts_of(QA, example, encoder_of(160)).examples
+    assert "On day 11 he" in passage.input
     unanswered = make_example(QA, Record("1", fields))
     [asked] = parts_of(QA, unanswered, encoder_of(160)).examples
     assert "drug23" in asked.input

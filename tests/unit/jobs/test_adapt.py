@@ -69,7 +69,7 @@ def is_changed(module, fit):
     return tuple(not torch.equal(now, start) for now, start in (*pairs, (module.v[0], v)))
 
 
-def test_adapting_the_factors_leaves_the_shared_prompt_bitwise_as_it_is(fit_of, workspace):
+def test_adapting_the_factors_leaves_the_shared_prompt_bitwise_unchanged(fit_of, workspace):
     fit = fit_of("adapted-factors")
     with adapt(fit, workspace) as fitted:
         assert is_changed(fitted.tuner.module, fit) == (False, True, True)
@@ -82,7 +82,7 @@ def test_adapting_the_metaprompt_changes_the_shared_prompt_and_the_factors(fit_o
 
 
 @pytest.mark.parametrize("method", ["adapted-factors", "adapted-metaprompt"])
-def test_adapting_leaves_the_metaprompt_itself_as_it_is(fit_of, workspace, method):
+def test_adapting_does_not_change_the_metaprompt_itself(fit_of, workspace, method):
     fit = fit_of(method)
     before = {name: one.clone() for name, one in fit.start.metaprompt.tensors.items()}
     with adapt(fit, workspace):

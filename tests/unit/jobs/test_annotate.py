@@ -1,4 +1,4 @@
-"""Notes to annotate are read line by line; a bad one is named by its line. Answers get a form."""
+"""Notes are read line by line; an error names the line. Answers are written as JSON or for brat."""
 
 import json
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def test_record_text_is_in_no_error(tmp_path):
     assert "SECRET" not in str(raised.value)
 
 
-def test_answers_are_written_for_brat_with_what_it_cannot_tell_beside_them(tmp_path):
+def test_answers_are_written_for_brat_with_extra_values_in_a_separate_file(tmp_path):
     out = tmp_path / "out"
     assert annotate_file(DRUGS, write_notes(tmp_path), out, form="brat") == 2
     assert {path.name: path.read_text() for path in out.glob("*.*t*")} == {
@@ -118,7 +118,7 @@ def test_labels_are_refused_for_brat_before_anything_is_read(tmp_path):
         annotate_file(labels, tmp_path / "none.jsonl", tmp_path / "out", form="brat")
 
 
-def test_an_unknown_form_is_named_with_those_that_there_are():
+def test_an_unknown_form_is_named_with_the_known_forms():
     assert output_form("brat") == "brat"
     with pytest.raises(SettingError, match="'brta'; known: jsonl, brat"):
         output_form("brta")

@@ -39,12 +39,12 @@ def test_every_practice_task_is_whole_and_survives_as_text(check):
     assert checked.problems() == []
 
 
-def test_naming_nothing_says_what_there_is(check):
+def test_naming_no_task_lists_the_tasks(check):
     with pytest.raises(SettingError, match="practice-ner-drugs"):
         check()
 
 
-def test_tasks_that_are_not_here_are_told_together_where_one_remedy_helps(check, tmp_path):
+def test_missing_tasks_with_the_same_remedy_are_reported_together(check, tmp_path):
     named = ("nli-mqp", "mimic-cxr-impression", "re-gad", "n2c2-2022-sdoh", "n2c2-2022-sdoh-ner")
     checked = check(*named, mirror=tmp_path)
     assert (checked.rows, checked.errors) == ([], {})
@@ -58,7 +58,7 @@ def test_tasks_that_are_not_here_are_told_together_where_one_remedy_helps(check,
     assert n2c2.count("put ") == 1
 
 
-def test_a_count_that_the_card_does_not_state_is_told(check, tmp_path):
+def test_a_count_that_the_card_does_not_state_is_reported(check, tmp_path):
     [row] = check(own_task(tmp_path, labeled(6))).rows
     assert row["mismatch"] == ["train: 6 rows, but the card states 7"]
     assert row["dropped"] is None
@@ -75,7 +75,7 @@ def test_what_is_published_is_read_or_left_out_for_a_reason(check, tmp_path):
     assert check(name).problems() == ["own: published all: 9 rows stated, but 6 read + 2 left out"]
 
 
-def test_a_text_answer_that_does_not_come_back_is_wrong(check, tmp_path):
+def test_a_text_answer_that_changes_when_written_and_read_is_reported(check, tmp_path):
     lines = [{"text": "a note", "label": "a summary"}, {"text": "a note", "label": " "}]
     changes = {
         "type": 'type = "summarization"',
@@ -87,9 +87,7 @@ def test_a_text_answer_that_does_not_come_back_is_wrong(check, tmp_path):
         "labels": "",
     }
     [problem] = check(own_task(tmp_path, lines, **changes)).problems()
-    assert problem.startswith(
-        "own: 1 of 2 answers do not come back from their text form, the first"
-    )
+    assert problem.startswith("own: 1 of 2 answers change when written as text and read, the first")
 
 
 def test_tasks_that_cannot_be_read_do_not_hide_the_others(check, tmp_path):

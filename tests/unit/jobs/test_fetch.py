@@ -1,4 +1,4 @@
-"""Data sets are fetched by name: terms first, then what is lacking, all that can be had."""
+"""Data sets are fetched by name: first the terms, then all missing data that is available."""
 
 import hashlib
 import io
@@ -28,13 +28,13 @@ def site(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def told():
+def console():
     return Console(file=io.StringIO(), width=200)
 
 
 @pytest.fixture
-def route(site, told):
-    with download_bar(told) as bar:
+def route(site, console):
+    with download_bar(console) as bar:
         yield DownloadSource(bar, site.url, site.url, lambda _: None)
 
 
@@ -64,7 +64,7 @@ def card(name, allows="any", file="a.csv", folder="", **source):
     )
 
 
-def test_data_goes_to_the_cache_where_tasks_find_it(site, route, told):
+def test_data_goes_to_the_cache_where_tasks_find_it(site, route, console):
     assert find_mirror(None) is None
     site.put("one/a.csv", ROWS)
     [row] = fetch_cards([card("one", "share-alike")], route)
@@ -77,13 +77,13 @@ def test_data_goes_to_the_cache_where_tasks_find_it(site, route, told):
         "folder": str(folder),
     }
     assert (folder / "a.csv").read_bytes() == ROWS
-    assert f"one: license its own (use: share-alike); {REPOSITORY}" in told.file.getvalue()
+    assert f"one: license its own (use: share-alike); {REPOSITORY}" in console.file.getvalue()
     assert find_mirror(None) == data_cache()
     assert find_mirror(folder) == folder
     assert fetch_cards([card("one")], route)[0]["fetched"] == 0
 
 
-def test_an_environment_variable_goes_before_what_was_fetched(site, monkeypatch, tmp_path):
+def test_an_environment_variable_takes_precedence_over_fetched_data(site, monkeypatch, tmp_path):
     data_cache().mkdir(parents=True)
     monkeypatch.setenv("CLINPROMPT_MIRROR", str(tmp_path / "lab"))
     assert find_mirror(None) == tmp_path / "lab"
@@ -122,7 +122,7 @@ def test_tasks_of_one_data_set_share_its_folder_and_consent(site, route, tmp_pat
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["a.csv", "b.csv"]
 
 
-def test_what_cannot_be_had_is_named_and_the_rest_fetched(site, route, tmp_path):
+def test_unavailable_data_is_named_and_the_rest_is_fetched(site, route, tmp_path):
     gated = card(
         "gated", "non-commercial", repository="https://portal.example.org/", paths=("x.zip",)
     )
@@ -144,14 +144,14 @@ def test_what_cannot_be_had_is_named_and_the_rest_fetched(site, route, tmp_path)
     assert fetch_cards([gated], route, folder=tmp_path)[0]["fetched"] == 0
 
 
-def test_what_is_not_public_is_told_before_the_network_fails(site, told, tmp_path):
+def test_data_that_is_not_public_is_reported_before_the_network_fails(site, console, tmp_path):
     access = card("gated", access="sign the agreement of its authors", paths=("x.zip", "y.zip"))
-    with download_bar(told) as bar:
+    with download_bar(console) as bar:
         nowhere = DownloadSource(bar, "http://127.0.0.1:9", "http://127.0.0.1:9", lambda _: None)
         with pytest.raises(RunError, match="cannot be reached"):
             fetch_cards([card("open"), access], nowhere, folder=tmp_path)
     assert "gated: not public; sign the agreement of its authors, and put x.zip, y.zip into" in (
-        told.file.getvalue()
+        console.file.getvalue()
     )
 
 
@@ -172,7 +172,7 @@ def test_cards_are_chosen_by_name_and_suite(tmp_path):
     assert find_card("nli-mqp").path in catalog().values()
 
 
-def test_the_command_refuses_unread_terms_one_a_line(site):
+def test_the_command_lists_terms_to_accept_one_per_line(site):
     result = call("tasks", "fetch", "nli-mqp")
     assert result.exit_code == 2
     head, terms, remedy = result.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Each method by itself: what it trains, at which rates, how many numbers, from which start."""
+"""Each method: what it trains, at which rates, how many numbers, from which start."""
 
 from collections.abc import Mapping
 from itertools import chain

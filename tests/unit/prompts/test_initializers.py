@@ -1,4 +1,4 @@
-"""Where a prompt starts."""
+"""Initial values of a prompt."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_text_start_without_text_is_refused():
         from_text(TABLE, [], length=3)
 
 
-def test_mean_of_teachers_goes_position_by_position():
+def test_mean_of_teachers_is_taken_position_by_position():
     teachers = [torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 6.0]])]
     assert mean_of_teachers(teachers).tolist() == [[2.0, 4.0]]
 

@@ -1,4 +1,4 @@
-"""An export never takes the place of something else."""
+"""An export replaces an earlier adapter and nothing else."""
 
 import pytest
 import torch

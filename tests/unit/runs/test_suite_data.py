@@ -1,4 +1,4 @@
-"""Which rows train what: never one whose answer had to be cut."""
+"""Which rows are used for training: none whose answer would be cut."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_rows_with_too_long_answers_are_left_out_of_training(tokenizer):
     assert not any(row.target_was_cut for row in rows)
 
 
-def test_no_row_left_is_named(tokenizer):
+def test_a_task_without_rows_is_named(tokenizer):
     with pytest.raises(DataError, match="practice-sum-plan: no training row is left"):
         training_rows(Encoder(tokenizer, 100, 12), summaries((30, 40)), limit=10, seed=0)
 
@@ -82,7 +82,7 @@ def config(**values):
     return check_config({"name": "x", **values}, source="x")
 
 
-def test_a_suite_that_can_be_walked_passes():
+def test_a_complete_suite_passes_the_check():
     check_suite(suite_of(["practice-ner-labs"], ["practice-ner-drugs"]), config())
 
 
@@ -120,7 +120,7 @@ targets = ["practice-nli-social", "qa-medbullets"]
 """
 
 
-def test_targets_that_are_not_compared_must_be_there_only_to_clean_sources_of_them(tmp_path):
+def test_targets_that_are_not_compared_are_needed_only_to_clean_sources(tmp_path):
     path = tmp_path / "half.toml"
     path.write_text(SUITE)
     chosen, data = ("practice-nli-social",), config().data

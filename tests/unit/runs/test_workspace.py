@@ -1,4 +1,4 @@
-"""What a run remembers: its folder goes on only with what it began with."""
+"""What a run records: its folder continues only with the settings and data it began with."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ def begin(tmp_path, tiny_llama_folder):
     return open_it
 
 
-def test_a_run_goes_on_with_the_same_settings_and_more_cells(begin):
+def test_a_run_continues_with_the_same_settings_and_more_cells(begin):
     begin()
     begin(compare={"shots": [4]})
 
@@ -35,7 +35,7 @@ def test_other_settings_are_refused_by_name(begin):
         begin(seed=3)
 
 
-def test_where_answers_of_teachers_are_kept_may_change(begin):
+def test_the_cache_of_teachers_outputs_may_change(begin):
     """A full disk: the remedy that is advised must be taken in the same folder."""
     begin(distill={"steps": 9})
     begin(distill={"steps": 9, "cache_teachers": False})
@@ -43,7 +43,7 @@ def test_where_answers_of_teachers_are_kept_may_change(begin):
         begin(distill={"steps": 10, "cache_teachers": False})
 
 
-def test_a_file_that_another_process_is_just_writing_makes_no_folder_foreign(tmp_path):
+def test_a_file_that_another_process_is_writing_does_not_block_the_folder(tmp_path):
     (tmp_path / ".config.json.123.part").touch()
     assert not check_is_run(tmp_path)
     (tmp_path / "notes.txt").touch()
@@ -104,8 +104,8 @@ def open_variant(folder, config, results_folder):
     return open_workspace(folder, config, backbone, results_folder=results_folder)
 
 
-def test_results_of_a_variant_lie_in_the_folder_above(tmp_path, tiny_llama_folder):
-    """Its own folder has none, and yet it may not change."""
+def test_results_of_a_variant_are_in_the_folder_above(tmp_path, tiny_llama_folder):
+    """Its folder has no results, but its settings may not change."""
     folder, above = tmp_path / "run" / "variants" / "small", tmp_path / "run"
     settings = {"name": "x", "backbone": str(tiny_llama_folder), "device": "cpu"}
     open_variant(folder, check_config(settings, source="x"), above)

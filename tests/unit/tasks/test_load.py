@@ -55,7 +55,7 @@ def test_checksums_are_verified_unless_asked_not_to(tmp_path):
     load(tmp_path, rows, wrong, verify_checksums=False)
 
 
-def test_label_that_the_card_lacks_is_named_with_the_known_ones(tmp_path):
+def test_label_that_is_not_on_the_card_is_named_with_the_known_ones(tmp_path):
     with pytest.raises(DataError, match=r"record 2: label 'no' is not in the card; known: 0, 1"):
         load(tmp_path, "n,t,l\n1,a,1\n2,b,no\n")
 
@@ -86,7 +86,7 @@ def test_empty_split_is_refused(tmp_path):
         load(tmp_path, card=with_setting("resplit = { test = 0.000001 }"))
 
 
-def test_split_may_have_a_reader_of_its_own(tmp_path):
+def test_a_split_may_have_a_different_reader(tmp_path):
     (tmp_path / "b.csv").write_text("3;c;1\n")
     shape = '{ id = "0", fields = { text = "1" }, label = "2" }'
     own = f'{{ name = "table", header = false, delimiter = "semicolon", row = {shape} }}'
@@ -135,7 +135,7 @@ def test_rows_of_the_same_text_stay_together_without_a_group():
 
 
 def test_a_label_that_looks_like_a_note_is_not_shown(tmp_path):
-    """A label column that points at the text must not carry the text into an error."""
+    """If a label column is set to the text by mistake, no error may show the text."""
     with pytest.raises(DataError) as caught:
         load(tmp_path, "n,t,l\n1,a,Seen today with chest pain and fever\n")
     assert "chest" not in str(caught.value)

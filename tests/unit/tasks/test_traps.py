@@ -1,4 +1,4 @@
-"""Traps of published data sets, met by the cards of the catalog on files made up."""
+"""Known pitfalls of published data sets, and the catalog's cards on made-up files with them."""
 
 import gzip
 import time

@@ -1,4 +1,4 @@
-"""A checkpoint comes back whole or is refused by name."""
+"""A checkpoint is loaded completely, or refused with its name."""
 
 import re
 from dataclasses import replace
@@ -48,13 +48,13 @@ def assert_comes_back(state, found):
     assert all(torch.equal(a, b) for a, b in zip(state.parameters, found.parameters, strict=True))
 
 
-def test_a_state_comes_back_and_goes_on_the_same(tmp_path):
+def test_a_saved_state_is_restored_and_continues_the_same(tmp_path):
     state, found = saved(tmp_path / "c", (2, 3), (4,)), made((2, 3), (4,), seed=1)
     load_checkpoint(tmp_path / "c", [found])
     assert_comes_back(state, found)
 
 
-def test_states_of_one_file_come_back_each(tmp_path):
+def test_each_state_of_one_file_is_restored(tmp_path):
     shapes = [((2, 3), (4,)), ((5,),), ((2, 3), (4,))]
     states = [trained(*own, seed=seed, steps=seed + 1) for seed, own in enumerate(shapes)]
     save_checkpoint(tmp_path / "c", states)
@@ -71,7 +71,7 @@ def test_a_checkpoint_of_fewer_or_more_states_is_refused(count, tmp_path):
         load_checkpoint(tmp_path / "c", [made((2,)) for _ in range(count)])
 
 
-def test_losses_that_are_not_measured_yet_come_back(tmp_path):
+def test_missing_losses_are_restored(tmp_path):
     save_checkpoint(tmp_path / "c", [made((2,))])
     found = made((2,), seed=1)
     load_checkpoint(tmp_path / "c", [found])

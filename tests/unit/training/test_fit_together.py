@@ -89,7 +89,7 @@ def alone(backbone, members, folder):
 
 
 def log_of(folder, phase):
-    """Return what the log says of a phase, without how long things took and how they were read."""
+    """Return the log of a phase, without durations and padding."""
     unlike = ("phase", "seconds", "padding")
     rows = [row for row in place_in(folder).log.rows() if row["phase"] == phase]
     return [{key: value for key, value in row.items() if key not in unlike} for row in rows]

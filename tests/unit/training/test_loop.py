@@ -36,14 +36,14 @@ def test_the_loop_descends_and_counts(tmp_path):
     assert (progress.step, progress.tokens) == (60, 60 * 7)
 
 
-def test_no_steps_leave_everything_as_it_was(tmp_path):
+def test_zero_steps_change_nothing(tmp_path):
     parameter = nn.Parameter(torch.zeros(1))
     schedule = Schedule(steps=0, rates={"all": 0.3})
     fit_one(parameter, descent(parameter), schedule, place_in(tmp_path))
     assert parameter.item() == 0
 
 
-def test_the_best_state_is_put_back(tmp_path):
+def test_the_best_state_is_restored(tmp_path):
     parameter, losses = nn.Parameter(torch.zeros(1)), iter([5.0, 1.0, 2.0, 3.0])
     seen = []
 

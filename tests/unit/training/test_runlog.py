@@ -6,7 +6,7 @@ from clinprompt.errors import RunError
 from clinprompt.training.runlog import RunLog
 
 
-def test_rows_come_back_in_order(tmp_path):
+def test_rows_are_read_in_order(tmp_path):
     log = RunLog(tmp_path / "deep" / "metrics.jsonl")
     assert log.rows() == []
     log.add("a", 1, {"loss": 0.5})

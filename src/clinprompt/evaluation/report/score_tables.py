@@ -198,7 +198,7 @@ def _seed_note(summaries: Summaries) -> str:
 
 
 def _rows_note(summaries: Summaries, shots: Shots, shown_methods: Sequence[str]) -> str:
-    """Return which targets have fewer training rows than shots; if all rows are used, how many.
+    """Return a note on targets with fewer training rows than shots, or with all rows: how many.
 
     ``shown_methods`` train nothing: they read as many examples as fit into the context.
     """

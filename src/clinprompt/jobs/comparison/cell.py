@@ -18,7 +18,7 @@ from clinprompt.tasks.kinds import instruction_of
 
 
 def compute_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Cell:
-    """Return one cell; save the prompt that was trained for it, if any, in the run's store.
+    """Return one cell; save the prompt that was trained for it, if any, in the store of the run.
 
     Raises:
         ClinpromptError: the method cannot be fitted to the task.
@@ -104,7 +104,7 @@ def _scored(opened: OpenVariant, spec: CellSpec, bank: Bank, cost: Cost) -> Cell
 
 
 def _count(opened: OpenVariant, spec: CellSpec) -> int:
-    """Return the number of shots: as many as the cell asks for, or all rows of a smaller task."""
+    """Return the number of shots: what the cell asks for, or all rows of a task that has fewer."""
     assert isinstance(spec.shots, int)
     return min(spec.shots, max(1, len(opened.task_rows.candidates(spec.data).rows)))
 

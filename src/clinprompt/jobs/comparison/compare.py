@@ -1,7 +1,7 @@
 """Fill the grid of a comparison, cell by cell, and write its report.
 
 Every finished cell is one line of ``cells.jsonl``; the same command continues after a stop. Several
-processes, on one machine or on several that share a folder, may fill one grid together. With
+processes, on one machine or on several that share a folder, may fill the same grid. With
 ``compare.together``, cells that train prompts are trained in teams. A process claims a whole team,
 and loses at most this team if it is killed.
 """
@@ -91,7 +91,7 @@ def compare(
     ``command`` is the command that repeats the comparison. A block of cells (all methods on one
     target) is started only if it is expected to end in time, judged by the seconds that its methods
     took before, together with the cells of later blocks that complete its teams. No cell or team is
-    started after that.
+    started after the budget has run out.
 
     Raises:
         ClinpromptError: a setting, task, file or backbone is not usable; the message says how to
@@ -188,7 +188,7 @@ def _unfinished(known: Sequence[Cell], specs: Iterable[CellSpec]) -> list[CellSp
 def _claimed(runs: Runs, candidates: Iterator[CellSpec], size: int) -> Iterator[list[CellSpec]]:
     """Yield the first cells, at most ``size``, that no process has computed or is computing.
 
-    They are claimed while the block runs. Yield none if another process has the very first.
+    They are claimed while the block runs. If another process has the first candidate, yield none.
     """
     path, team = runs.folder / "cells.jsonl", list[CellSpec]()
     with ExitStack() as stack:
@@ -242,8 +242,8 @@ def _report(folder: Path, contents: ReportContents) -> list[Table]:
 
 
 def _report_gaps(reporter: Reporter, suite: SuiteData) -> None:
-    for lack in suite.missing:
-        reporter.say(f"suite {suite.name}: {lack}")
+    for gap in suite.missing:
+        reporter.say(f"suite {suite.name}: {gap}")
     _report_counts(reporter, suite.dropped, "rows dropped, they overlap a target")
     _report_counts(reporter, suite.copies, "training rows dropped, they are test rows too")
 
@@ -266,7 +266,7 @@ def seconds_of(text: str) -> float:
     """Return the seconds of a duration such as 90s, 30m, 1.5h.
 
     Raises:
-        SettingError: it is none.
+        SettingError: the text is not a duration.
     """
     units = {"s": 1, "m": 60, "h": 3600}
     number, unit = text[:-1], text[-1:]

@@ -31,7 +31,7 @@ class CellSpec:
 
     @property
     def name(self) -> str:
-        """Return the cell's name within its backbone, which may become a path."""
+        """Return a name that is unique among the cells of a backbone, usable as a path."""
         return cell_name(self.data.card.name, self.method, self.shots, self.seed)
 
     @property
@@ -70,10 +70,10 @@ def with_team_members(
 
 
 def blocks(compare: CompareSettings, backbone: str, targets: Sequence[TaskData]) -> Iterator[Block]:
-    """Yield the grid block by block: all methods on one target, at one number of shots, one seed.
+    """Yield the grid block by block: all methods on one target with one number of shots and seed.
 
-    Targets of different types take turns. A grid that is stopped after any block thus compares all
-    methods on the same rows, and has about as many targets of each type.
+    Targets of different types take turns. So a grid that is stopped after any block compares all
+    methods on the same rows, and has a similar number of targets of each type.
     """
     ordered = _in_turn(targets)
     for name in compare.backbones or (backbone,):
@@ -100,7 +100,7 @@ def chosen_targets(compare: CompareSettings, targets: Sequence[str]) -> tuple[st
 
 
 def _methods(compare: CompareSettings, shots: Shots, seed: int) -> list[str]:
-    """Return the methods that have a cell at so many shots; zero-shot ones need one seed only."""
+    """Return the methods that have a cell at ``shots``; zero-shot methods need only one seed."""
 
     def has_cell(name: str) -> bool:
         method = method_of(name)

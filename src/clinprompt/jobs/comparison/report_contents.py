@@ -36,7 +36,7 @@ def report_contents(
     *,
     command: str,
 ) -> ReportContents:
-    """Return all that a report shows of a comparison; ``plain`` is its run without variant."""
+    """Return the contents of the report of a comparison; ``plain`` is its run without variant."""
     config = plain.config
     targets = [data.card.name for data in suite.targets]
     return ReportContents(
@@ -104,9 +104,10 @@ def _origin(name: str, of: str, backbone: str, targets: Sequence[str]) -> list[s
 def _curves(
     run_folder: Path, variants: Iterable[str], cells: Sequence[Cell]
 ) -> dict[str, list[tuple[int, float]]]:
-    """Return losses by panel and line: of the sources, then of the cells of each target, one seed.
+    """Return the loss curves of the report by ``panel/line``, those of sources first.
 
-    A variant that trains its own teachers or metaprompt logs them in a folder below the run's.
+    Cells are shown with the first seed only. A variant that trains its own teachers or metaprompt
+    logs them in a folder below that of the comparison.
     """
     first = min(cell.seed for cell in cells)
     shown = {
@@ -126,7 +127,7 @@ def _curves(
 
 
 def _curve_name(phase: str, variant: str, shown: Set[str]) -> str:
-    """Return ``panel/line`` of a phase of sources or of a cell that is shown, else nothing."""
+    """Return ``panel/line`` of a phase that is shown, else ""."""
     panel, slash, line = phase.partition("/")
     if slash and panel != "teachers":
         return phase if phase in shown else ""

@@ -55,7 +55,7 @@ class Trial:
 
     @property
     def phase(self) -> str:
-        """Return its name in training; no other trial continues from its checkpoint."""
+        """Return the name of its log and checkpoint, which no other trial has."""
         digest = hashlib.sha256(self.key.encode()).hexdigest()[:8]
         return f"search/{self.method}-{self.data.card.name}-seed{self.seed}-{digest}"
 
@@ -89,7 +89,7 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
 
 
 def _suite(config: RunConfig, settings: SearchSettings, mirror: Path | None) -> SuiteData:
-    """Load the sources, where a metaprompt must be distilled first; check the held-back tasks."""
+    """Load the sources if a metaprompt must be distilled first; check the held-back tasks."""
     whole, held_back = find_suite(config.suite), cards_of(settings.tasks)
     if seen := sorted(held_back.keys() & cards_of([*whole.sources, *whole.targets]).keys()):
         raise SettingError(
@@ -105,7 +105,7 @@ def _suite(config: RunConfig, settings: SearchSettings, mirror: Path | None) -> 
 
 
 def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator[Trial]:
-    """Yield trials such that a search that is stopped has tried all methods equally often."""
+    """Yield trials in an order such that a stopped search has tried all methods equally often."""
     for seed in settings.seeds:
         for data in held_back:
             for number in range(len(next(iter(settings.trials.values())))):
@@ -147,7 +147,7 @@ def _run_trial(runs: Runs, trial: Trial) -> dict[str, Any]:
 
 
 def _rows_under(config: RunConfig, plain: OpenVariant) -> TaskRows:
-    """Return the rows of the plain run, already encoded, where these settings encode the same."""
+    """Return the encoded rows of the plain run if these settings encode the same, else new ones."""
     before = plain.config
     is_same = (config.data, config.prompt.length) == (before.data, before.prompt.length)
     return plain.task_rows if is_same else task_rows_of(config, plain.backbone)
@@ -212,7 +212,7 @@ def _table(settings: SearchSettings, lines: Sequence[Mapping[str, Any]]) -> Tabl
 
 
 def _trial_of(line: Mapping[str, Any]) -> tuple[str, str, int, int]:
-    """Return what a line's trial is, on whatever task."""
+    """Return what identifies the trial of a line, apart from its task."""
     return (line["method"], line["settings"], line["shots"], line["seed"])
 
 

@@ -1,8 +1,8 @@
 """Open the runs of a comparison: one for each backbone and variant, each when first needed.
 
-The run without variant lies in the comparison's own folder, the others in folders below it. What
-two of them would train in the same way (teachers, the whole metaprompt) is trained once, in the run
-without variant.
+The run without variant is in the folder of the comparison, the others are in folders below it. If a
+variant would train the same teachers or the same metaprompt as the run without variant, they are
+trained once, in the run without variant.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class OpenVariant:
 class Runs:
     """The runs of a comparison. Owns what they share: the loaded backbone, suites, claims.
 
-    ``backbone`` is the comparison's own one, whose run without variant is the plain run.
+    ``backbone`` is the backbone of the comparison; its run without variant is the plain run.
     """
 
     folder: Path
@@ -71,7 +71,7 @@ class Runs:
     _suites: dict[str, SuiteData] = field(default_factory=dict)
 
     def open_plain(self) -> OpenVariant:
-        """Return the run of the comparison's own backbone without variant; see ``open``."""
+        """Return the run of the comparison's backbone without variant; see ``open``."""
         return self.open(self.backbone, "")
 
     def open(self, backbone: str, variant: str) -> OpenVariant:
@@ -166,7 +166,7 @@ class Runs:
         return folder / "variants" / variant if variant else folder
 
     def _loaded(self, key: tuple[str, str]) -> Backbone:
-        """Return the backbone; only one at a time is kept in memory."""
+        """Return the backbone; only one backbone at a time is kept in memory."""
         config = self.settings[key]
         for opened in self._opened.values():
             known = opened.config

@@ -55,7 +55,7 @@ def trained_numbers(method: str, configs: Mapping[str, RunConfig], outline: Mode
     ``configs`` are the settings by variant.
 
     Raises:
-        SettingError: LoRA is to adapt layers that the backbone does not have.
+        SettingError: the settings name layers for LoRA that the backbone does not have.
     """
     config = configs[split_method(method)[1]]
     return method_of(method).count(config, outline)
@@ -70,7 +70,7 @@ def prompt_memory(config: RunConfig, outline: ModelSizes, num_sources: int) -> M
 
     - keys and values of the prompts and their gradients, 2·2·L·G·D·k·P·b, and keys and values of
       all K teachers, 2·L·G·D·K·P·b
-    - activations of N + k·P positions (of N unless prompts are in front of the input)
+    - activations of N + k·P positions (of N unless prompts are before the input)
     - 16 bytes for each trained number, of the metaprompt or of the teachers trained side by side
     """
     num_teachers = min(config.teacher.together, num_sources)

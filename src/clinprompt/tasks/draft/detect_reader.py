@@ -38,7 +38,7 @@ _BARE_TYPE = "ENTITY"
 class DetectedReader:
     """The settings of a reader, the kind of answer and the fields of records.
 
-    ``notes`` say what was guessed, and what is not read as it is in the files.
+    ``notes`` say what was guessed, and what is read differently from how it is in the files.
     """
 
     reader: Mapping[str, Any]

@@ -64,7 +64,7 @@ def detect_table(files: Sequence[DataFile], named: NamedColumns) -> TableLayout:
 
 
 def _parted(files: Sequence[DataFile]) -> tuple[dict[str, Any], list[_Cells]]:
-    """Return delimiter and quotes with which all rows have equally many columns, and the cells."""
+    """Return delimiter and quotes that give all rows the same number of columns, and the cells."""
     is_tsv = files[0].place.lower().endswith(".tsv")
     for name in sorted(DELIMITERS, key=lambda name: is_tsv and name != "tab"):
         ways = [(quotes, _even(files, DELIMITERS[name], quotes=quotes)) for quotes in (True, False)]
@@ -83,7 +83,7 @@ def _parted(files: Sequence[DataFile]) -> tuple[dict[str, Any], list[_Cells]]:
 
 
 def _even(files: Sequence[DataFile], delimiter: str, *, quotes: bool) -> list[_Cells]:
-    """Return the cells of all files if the rows of each have equally many, at least two."""
+    """Return the cells of all files if the rows of each file have the same number, at least two."""
     tables = [_cells(file, delimiter, quotes=quotes) for file in files]
     are_even = all(rows and len({len(row) for row in rows}) == 1 < len(rows[0]) for rows in tables)
     return tables if are_even else []

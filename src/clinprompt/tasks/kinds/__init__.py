@@ -1,10 +1,10 @@
 """What each kind of task is: how it is written, read, joined, scored and shown. Knows no models.
 
 ``table`` maps a card's ``type`` and ``answer`` to its ``Kind``. One file holds each: ``ner``,
-``relations``, ``qa``, ``nli`` and ``summarization``. Beside them is what several share: ``labels``
-(closed sets), ``free_text``, ``listing`` (annotations of a text, in windows), ``grounding`` (find
-mentions in a text), ``scores``, ``baselines`` and ``brat_output``. ``wording`` puts a record into a
-card's words.
+``relations``, ``qa``, ``nli`` and ``summarization``. Several kinds share the other files:
+``labels`` (closed sets), ``free_text``, ``listing`` (annotations of a text, in windows),
+``grounding`` (find mentions in a text), ``scores``, ``baselines`` and ``brat_output``. ``wording``
+puts a record into a card's words.
 """
 
 from clinprompt.tasks.kinds.kind import Kind

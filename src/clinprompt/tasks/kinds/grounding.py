@@ -3,8 +3,8 @@
 A mention is a string in which each run of whitespace is one blank. The text is searched in the same
 form, but the spans returned count characters of the original text.
 
-Strings cannot carry everything: not which of several occurrences was meant, if the rules below
-choose another; not discontinuous mentions; not whitespace at the ends of a mention.
+Some information is lost when mentions are written as strings: which of several occurrences was
+meant (the rules below choose one), discontinuous mentions, and whitespace at the ends of a mention.
 """
 
 from bisect import bisect_left
@@ -137,7 +137,7 @@ def _near_pairs(heads: tuple[Place, ...], tails: tuple[Place, ...]) -> list[tupl
     """Pair each place of the rarer end with its neighbors of the other end, nearest pair first.
 
     A place is paired with itself only after every other pair: the same words may be both ends of a
-    link (a trigger that tells its own status), but two mentions of them are the likelier reading.
+    link (a trigger that states its own status), but two mentions of them are more likely.
     """
     few, many = (heads, tails) if len(heads) <= len(tails) else (tails, heads)
     pairs = []

@@ -17,7 +17,7 @@ from clinprompt.tasks.records import Answer, Record
 
 
 class Wording(Protocol):
-    """What a kind reads of a card's wording."""
+    """The parts of a card's wording that a kind reads."""
 
     @property
     def template(self) -> str:
@@ -36,7 +36,7 @@ class Wording(Protocol):
 
 
 class Card(Protocol):
-    """What a kind reads of a task's card."""
+    """The parts of a task's card that a kind reads."""
 
     @property
     def name(self) -> str:
@@ -87,7 +87,7 @@ class Kind:
 
     Text: ``render`` writes an answer as text, ``parse`` reads model output (and returns
     ``Unparseable`` instead of raising), ``choices`` returns the only texts that a model may answer
-    with (none: it writes freely). ``to_json`` returns an answer as plain JSON values.
+    with (if there are none, it writes freely). ``to_json`` returns an answer as plain JSON values.
 
     Labels: ``has_labels`` says that the card lists labels; ``labels_for`` returns those that the
     answer to a record may have, ``labels_in`` those that an answer has.
@@ -100,9 +100,10 @@ class Kind:
     Long inputs: ``listing`` describes answers that list annotations of the text; such texts are
     read in windows. ``shorten`` returns the fields that replace those of a record that is too long,
     from the record, the fields that may be cut, a function that counts tokens, and a limit in
-    tokens. It returns None if the middle is to be cut, as where a kind has neither.
+    tokens. It returns None if the middle should be cut instead, which is also what
+    happens for a kind that has neither ``listing`` nor ``shorten``.
 
-    ``has_setting`` says that the card tells what is given away (``gold-entities``) or not.
+    ``has_setting`` says that the card states whether mentions are given (``gold-entities``).
     ``is_often_sentences`` says that records are often the sentences of one text, so that overlap
     is searched across records.
     """

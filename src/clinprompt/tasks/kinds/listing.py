@@ -1,7 +1,7 @@
 """Work with answers that list annotations of the text: cut, join, score. Knows no cards or models.
 
-Mentions and links are such annotations. Each kind describes its own by a few functions; what
-windows of a long text, the scores and the counts need follows from them.
+Mentions and links are such annotations. Each kind describes its annotations by a few functions,
+which are used to make windows of a long text, to score and to count.
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ class Listing(Generic[Item]):
     ``identity`` returns what must agree for an annotation to be right, ``order`` the key that
     sorts annotations of a whole text. ``extent`` returns the first character and the one after the
     last, ``shifted`` the annotation with its offsets moved. ``may_be_lost`` says that an
-    annotation may lie in no window of a long text, as its parts may be far from each other.
+    annotation may be in no window of a long text, because its parts may be far from each other.
     """
 
     answer: type[SpansAnswer] | type[RelationsAnswer]
@@ -47,7 +47,7 @@ class Listing(Generic[Item]):
     may_be_lost: bool = False
 
     def items(self, answer: Answer | None) -> tuple[Item, ...]:
-        """Return the annotations in an answer; none where it is of another class."""
+        """Return the annotations in an answer; none if it is of another class."""
         return self.items_in(answer) if isinstance(answer, self.answer) else ()
 
     def num_ungrounded(self, answer: Answer) -> int:
@@ -72,7 +72,7 @@ class Listing(Generic[Item]):
         return self.answer(())
 
     def within(self, answer: Answer | None, start: int, end: int) -> Answer | None:
-        """Return what lies whole between two offsets, with offsets counted from the first."""
+        """Return the annotations completely between two offsets, counted from the first offset."""
         if not isinstance(answer, self.answer):
             return answer
         inside = (
@@ -86,7 +86,7 @@ class Listing(Generic[Item]):
         """Return the answer for the whole text, from one answer for each window.
 
         A window whose answer could not be read counts as one annotation that was not found. If no
-        window's answer could be read, neither can the whole.
+        window's answer could be read, the whole answer is unparseable.
         """
         if all(isinstance(answer, Unparseable) for answer in answers):
             return Unparseable("\n".join(a.text for a in answers if isinstance(a, Unparseable)))
@@ -104,7 +104,7 @@ class Listing(Generic[Item]):
         return self._make(tuple(sorted(found, key=self.order)), lost)
 
     def num_lost(self, record: Record, windows: Sequence[Window]) -> int:
-        """Return how many annotations of a record lie whole in no window."""
+        """Return how many annotations of a record are not complete in any window."""
         owners = Owners(windows)
         return sum(owners.of(*self.extent(item)) is None for item in self.items(record.answer))
 

@@ -4,11 +4,11 @@
 
     aspirin                    a card with one type: the mention
     drug: aspirin              a card with several types: the type's word and the mention
-    none                       no mention at all
+    none                       no mentions
 
-Mentions stand in order of appearance, the longer first. A list mark at the beginning of a line is
-accepted and dropped if it is not part of the mention. The form cannot carry what ``grounding``
-cannot find again, nor a single mention that reads "none".
+Mentions are in order of appearance; of two that begin together, the longer comes first. A list mark
+at the beginning of a line is accepted and dropped if it is not part of the mention. What
+``grounding`` cannot find again is lost, and so is a single mention whose text is "none".
 """
 
 import re
@@ -112,7 +112,7 @@ def partial_entity_f1(
 ) -> float:
     """Return nervaluate's partial F1: an overlap earns half, types are not compared.
 
-    nervaluate drops mentions of types that it was not told of; here a predicted type outside
+    nervaluate drops mentions of types that it was not given; here a predicted type outside
     ``types`` is spurious.
 
     Raises:

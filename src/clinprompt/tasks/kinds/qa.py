@@ -1,7 +1,7 @@
 """Answer questions: with a letter of multiple choice, with a label, or with free text.
 
-A question is put to the passage of a long context that suits it best. Labels are written and scored
-as in ``labels``, texts as in ``free_text``.
+If the context is too long, it is shortened to the passage that matches the question best. Labels
+are written and scored as in ``labels``, texts as in ``free_text``.
 """
 
 import re
@@ -77,9 +77,9 @@ def _chance(
 def _passage(
     record: Record, cut: tuple[str, ...], length_of: LengthOf, limit: int
 ) -> Mapping[str, str] | None:
-    """Return the passage of the context that suits the question best.
+    """Return the passage of the context that matches the question best.
 
-    To train, the record has its answer: a passage that holds a free-text answer is preferred.
+    In training the record has its answer; passages that contain a free-text answer are preferred.
     """
     if len(cut) != 1 or "question" not in record.fields or cut[0] == "question":
         return None

@@ -3,11 +3,11 @@ r"""Extract relations: typed links between mentions, or the label of one marked 
 Links are written one per line::
 
     dose: aspirin | 81 mg      the type's word, the head, the tail
-    none                       no link at all
+    none                       no links
 
-Lines stand in order of head, then tail. Inside a mention ``|`` and ``\`` are written ``\|`` and
-``\\``. The form does not carry the types of head and tail: read back, both are "". Nor does it
-carry which occurrences of two strings were linked, if those are not the nearest ones.
+Lines are in order of head, then tail. Inside a mention ``|`` and ``\`` are written ``\|`` and
+``\\``. The types of head and tail are not written; after reading, both are "". If a string occurs
+several times, the nearest occurrences are linked, whichever were linked before.
 
 A marked pair is answered with a label, as in ``labels``. If its text is too long, the sentences of
 both mentions stay.

@@ -85,7 +85,7 @@ def check_rows(answers: Sequence[Answer], gold: Sequence[Answer]) -> None:
     """Check that there is one answer for each gold answer, and at least one.
 
     Raises:
-        DataError: there is not.
+        DataError: the numbers differ, or there are none.
     """
     if len(answers) != len(gold):
         raise DataError(f"{len(answers)} answers for {len(gold)} gold rows; give one a row")
@@ -94,7 +94,7 @@ def check_rows(answers: Sequence[Answer], gold: Sequence[Answer]) -> None:
 
 
 def of_class(answers: Sequence[Answer], kind: type[AnswerT]) -> list[AnswerT | None]:
-    """Return the answers, with None where the output was unparseable.
+    """Return the answers, with None for unparseable output.
 
     Raises:
         DataError: an answer is of another class.

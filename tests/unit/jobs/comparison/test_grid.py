@@ -46,7 +46,7 @@ def test_a_block_takes_later_cells_until_its_teams_are_complete():
     assert len(with_team_members(first, ahead, 100)) == 4 + 2 * 3  # all but lora
 
 
-def test_a_cells_identity_does_not_depend_on_where_its_backbone_lies(tmp_path):
+def test_a_cells_identity_does_not_depend_on_the_path_of_its_backbone(tmp_path):
     target = SimpleNamespace(card=SimpleNamespace(name="t", type="ner"))
     grid = CompareSettings(methods=("lora",), shots=(4,))
     [block] = blocks(grid, str(tmp_path / "model"), [target])

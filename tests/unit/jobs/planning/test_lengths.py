@@ -20,7 +20,7 @@ def test_answers_count_with_their_blank_and_their_end():
     assert (lengths.links, lengths.lost_links) == (None, None)
 
 
-def test_of_a_long_note_windows_are_read_and_far_links_lost():
+def test_a_long_note_is_read_in_windows_and_distant_links_are_lost():
     card = card_of("re", "relations", "relation_f1", setting="end-to-end", labels={"t": "time"})
     text = " ".join(f"Took drug{n} today." for n in range(10, 40))
     drugs = [Span(at, at + 6, "") for at in range(len(text)) if text.startswith("drug", at)]
@@ -33,5 +33,5 @@ def test_of_a_long_note_windows_are_read_and_far_links_lost():
     assert lengths.fitting == 1
 
 
-def test_a_share_is_cut_off_so_that_1_is_only_said_of_all():
+def test_a_share_is_rounded_down_so_that_only_all_gives_1():
     assert [share(19_999, 20_000), share(3, 3), share(0, 0), share(0, 3)] == [0.9999, 1, 1, 0]

@@ -1,4 +1,4 @@
-"""A plan tells what a run takes, by hand-worked counts, and touches no weight."""
+"""A plan states the costs of a run, as worked by hand, without loading weights."""
 
 import json
 import time
@@ -88,7 +88,7 @@ def test_every_method_has_a_count(llama):
     }
 
 
-def test_lora_in_layers_that_are_not_there_is_refused(llama):
+def test_lora_in_missing_layers_is_refused(llama):
     with pytest.raises(SettingError, match="a llama has no linear layer 'qkv'"):
         numbers_of("lora", settings('baselines.lora_modules=["qkv"]'), llama)
 
@@ -118,7 +118,7 @@ def test_memory_of_a_tiny_model_by_hand(tiny):
     assert adapters.activations == positions * (a_position + 4 * inputs)
 
 
-def test_prompts_side_by_side_take_memory_each(tiny):
+def test_prompts_side_by_side_each_take_memory(tiny):
     few, many = (
         prompt_memory(settings("prompt.length=4", f"compare.together={count}"), tiny, 2)
         for count in (1, 10)
@@ -175,10 +175,10 @@ def test_work_of_a_tiny_run_by_hand(tiny):
     step = 2 * (2 * linear + 3 * attention) + 4 * 4 * tiny.layer_weights
     assert (teachers.steps, teachers.tokens) == (2 * 3, 6 * (2 * 10 + 4))
     assert teachers.operations == 6 * step
-    taught = 2 * 5  # all rows there are, each once: less than 6·3
-    assert distillation.tokens == 6 * (3 * 10 + 2 * 4) + taught * 10
+    trained = 2 * 5  # all rows there are, each once: less than 6·3
+    assert distillation.tokens == 6 * (3 * 10 + 2 * 4) + trained * 10
     both = 6 * (3 * (2 * linear + 3 * attention) + 2 * 4 * 4 * tiny.layer_weights)
-    assert distillation.operations == both + taught * (linear + attention)
+    assert distillation.operations == both + trained * (linear + attention)
     assert (zero.name, zero.steps, zero.tokens) == ("metaprompt (1)", 0, 7 * 10)
     bare = 4 * 2 * 32 * 10 * (10 / 2)
     assert (lora.name, lora.steps) == ("lora (4)", 4 * 2)
@@ -226,7 +226,7 @@ def test_a_comparison_on_some_targets_is_planned_for_these(tmp_path):
         dry_run(load_config(PAPER, ['compare.targets=["qa-medbulet"]']), tmp_path, rate=1e12)
 
 
-def test_a_metaprompt_that_is_there_gives_its_shape_and_wants_no_sources(tmp_path):
+def test_a_given_metaprompt_sets_the_shape_and_needs_no_sources(tmp_path):
     """The one in the package: 20 positions in every layer, 30 layers of 2·192 numbers each."""
     values = {"metaprompt": "shipped", "suite": "open21", "variants": {"slow": {"adapt": {}}}}
     config = settings('compare.methods=["prompt-tuning", "adapted-factors@slow"]', **values)
@@ -247,7 +247,7 @@ def test_what_variants_distill_for_themselves_is_counted_once(tiny):
     assert len(names) == 4 + len(methods)
 
 
-def test_pefts_prompt_stands_in_front_wherever_ours_do(tiny):
+def test_pefts_prompt_is_before_the_input_at_every_placement(tiny):
     config = settings("prompt.length=4", "prompt.placement=layers")
     assert numbers_of("peft-mpt", config, tiny) == 4 * 32 + 4 + 32
 
@@ -288,14 +288,14 @@ def test_the_papers_plan_says_what_is_missing(tmp_path):
     assert any("UF Health" in lack for lack in plan.missing)
 
 
-def test_data_that_is_there_is_told(tmp_path, tiny_llama_folder):
+def test_present_data_is_reported(tmp_path, tiny_llama_folder):
     config = settings("adapt.routing=all", backbone=str(tiny_llama_folder))
     plan = dry_run(config, None, rate=1e12)
     assert [one.is_there for one in plan.backbones] == [True]
     assert {(task.status, task.remedy) for task in plan.tasks} == {("there", "")}
 
 
-def test_a_backbone_of_unknown_sizes_is_told_without_costs():
+def test_a_backbone_of_unknown_sizes_is_reported_without_costs():
     plan = dry_run(settings(backbone="nobody/nothing-1b"), None, rate=1e12)
     assert plan.backbones[0].costs is None
     assert "nobody/nothing-1b" in plan.backbones[0].remedy

@@ -1,4 +1,4 @@
-"""What a task holds is counted as publishers count, and held against what its card states."""
+"""Records and annotations are counted as publishers count, and compared with the card."""
 
 from types import SimpleNamespace
 
@@ -34,13 +34,13 @@ def problems(data):
     return mismatches(data.card, counts_of(data))
 
 
-def test_unrelated_pairs_are_rows_but_no_annotations():
+def test_unrelated_pairs_are_rows_but_not_annotations():
     data = task(["int", "none", "none"], ["none"], ["int", "int"])
     assert counts_of(data)["train"] == {"rows": 3, "annotations": 1}
     assert counts_of(data)["test"] == {"rows": 2, "annotations": 2}
 
 
-def test_of_labels_the_positive_ones_are_annotations_and_without_such_all():
+def test_positive_labels_are_annotations_or_all_labels_if_none_is_positive():
     labels = {"labels": {"1": "yes", "0": "no"}, "reader": {"name": "conll"}}
     assert counts_of(task(["1", "0"], [], ["0"], **labels, metric="positive_f1", positive="1"))[
         "train"
@@ -51,7 +51,7 @@ def test_of_labels_the_positive_ones_are_annotations_and_without_such_all():
     assert counts_of(task(["1", "0"], [], ["0"], **labels))["train"]["annotations"] == 2
 
 
-def test_of_links_every_one_is_an_annotation():
+def test_every_link_is_an_annotation():
     one = Relation("int", Span(0, 1, ""), Span(2, 3, ""))
     two = Relation("int", Span(2, 3, ""), Span(0, 1, ""))
     record = Record("n", {"text": "a b"}, RelationsAnswer((one, two)))
@@ -62,7 +62,7 @@ def test_of_links_every_one_is_an_annotation():
     assert counts_of(data)["train"] == {"rows": 1, "annotations": 2}
 
 
-def test_a_published_split_is_read_whole_wherever_resplit_moved_its_rows():
+def test_a_published_split_counts_its_rows_wherever_resplit_moved_them():
     published = {"train": {"rows": 4, "annotations": 2}, "test": {"rows": 1}}
     data = task(["int", "none"], ["int", "none"], ["int"], published=published)
     assert problems(data) == []
@@ -70,7 +70,7 @@ def test_a_published_split_is_read_whole_wherever_resplit_moved_its_rows():
 
 
 @pytest.mark.parametrize(("stated", "left_out", "added"), [(5, 2, 0), (3, 0, 0), (2, 0, 1)])
-def test_published_and_added_are_read_and_left_out(stated, left_out, added):
+def test_published_plus_added_equals_read_plus_left_out(stated, left_out, added):
     lists = {
         name: [{"split": "test", "rows": rows, "reason": "damaged"}]
         for name, rows in (("left_out", left_out), ("added", added))
@@ -80,7 +80,7 @@ def test_published_and_added_are_read_and_left_out(stated, left_out, added):
     assert problems(task(["int"], ["none"], ["int"] * 3, published=published)) == []
 
 
-def test_what_is_not_accounted_for_is_told():
+def test_a_difference_without_a_reason_is_reported():
     left_out = [{"annotations": 2, "reason": "remarks"}, {"annotations": 1, "reason": "copies"}]
     published = {"all": {"rows": 3, "annotations": 6}, "left_out": left_out}
     assert problems(task(["int", "none"], [], ["int"], published=published)) == [

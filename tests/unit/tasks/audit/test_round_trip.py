@@ -1,4 +1,4 @@
-"""Which answers come back from their text form, whole and in part."""
+"""Which answers are unchanged after being written and read, as a whole and in part."""
 
 from made_cards import card_of
 
@@ -7,7 +7,7 @@ from clinprompt.tasks.records import LabelAnswer, Record, Span, SpansAnswer, Tex
 
 
 def test_mentions_survive_one_by_one():
-    """Text cannot tell that the second "pain" was meant: one of two mentions is found elsewhere."""
+    """Text does not say that the second "pain" was meant: one mention is found elsewhere."""
     card = card_of("ner", "spans", "entity_f1", labels={"P": "problem"})
     spans = SpansAnswer((Span(5, 9, "P"), Span(10, 15, "P")))
     lost = Record("n1", {"text": "pain pain fever"}, spans)
@@ -21,7 +21,7 @@ def test_labels_survive_whole():
     assert count_round_trip(card, records) == RoundTrip(2, 2, 2, 2)
 
 
-def test_a_text_whose_blanks_are_not_single_does_not_survive():
+def test_a_text_with_repeated_blanks_does_not_survive():
     card = card_of("summarization", "text", "rouge_l")
     record = Record("n1", {"text": "x"}, TextAnswer("two  blanks"))
     assert count_round_trip(card, [record]) == RoundTrip(1, 0, 1, 0, "n1")

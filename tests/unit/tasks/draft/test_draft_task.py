@@ -1,4 +1,4 @@
-"""A user's own data becomes a task folder that loads; what cannot be told is asked for."""
+"""A user's own data becomes a task folder that loads; what cannot be guessed is asked for."""
 
 import json
 import tomllib
@@ -165,7 +165,7 @@ class TestFormats:
             assert record.answer.spans == (drug, dose)
             assert draft.examples(1)[0].target == "drug: iron\ndose: 5 mg"
 
-    def test_a_flat_brat_folder_is_parted_into_splits(self, tmp_path):
+    def test_a_flat_brat_folder_is_divided_into_splits(self, tmp_path):
         for number in range(12):
             put(tmp_path / "in" / f"n{number}.ann", "T1\tDrug 0 4\tIron")
             put(tmp_path / "in" / f"n{number}.txt", "Iron.")
@@ -175,7 +175,7 @@ class TestFormats:
         assert sum(num_rows(data)) == 12
         assert all(num_rows(data))
 
-    def test_what_brat_holds_beside_plain_mentions_is_told(self, tmp_path):
+    def test_other_brat_annotations_than_plain_mentions_are_reported(self, tmp_path):
         for number in range(12):
             text = f"Low red cell count, {number}.\n"
             put(tmp_path / "in" / f"n{number}.txt", text)
@@ -191,7 +191,7 @@ class TestFormats:
         assert "fragments: 1 of 13 mentions have words between their fragments; each is " in found
         assert "left out: 1 of 13 texts, such as n99.txt, because they have no .ann" in found
 
-    def test_what_brat_holds_twice_or_in_vain_is_told(self, tmp_path):
+    def test_repeated_and_unused_brat_annotations_are_reported(self, tmp_path):
         for number in range(12):
             put(tmp_path / "in" / f"n{number}.txt", f"Low red cell count, {number}.")
             lines = ["T1\tSign 0 18\tLow red cell count", "T2\tSign 0 3;13 18\tLow count"]
@@ -203,7 +203,7 @@ class TestFormats:
         assert "not read: 24 attributes and 12 remarks" in found
         assert all(len(record.answer.spans) == 1 for record in data.splits["train"])
 
-    def test_mentions_of_json_lines_that_stand_twice_are_kept_once(self, tmp_path):
+    def test_repeated_mentions_of_json_lines_are_kept_once(self, tmp_path):
         twice = {"entities": 2 * note(3)["entities"]}
         rows = [note(i, **(twice if i == 3 else {})) for i in range(20)]
         draft, data = make("ner", put(tmp_path / "a.jsonl", *rows), tmp_path / "task")
@@ -212,7 +212,7 @@ class TestFormats:
         records = [record for split in SPLITS for record in data.splits[split]]
         assert all(len(record.answer.spans) == 1 for record in records)
 
-    def test_texts_that_nobody_annotated_are_no_data(self, tmp_path):
+    def test_texts_without_any_annotation_are_refused(self, tmp_path):
         for number in range(3):
             put(tmp_path / "in" / f"n{number}.txt", SECRET)
         message = refusal("ner", tmp_path / "in")
@@ -220,7 +220,7 @@ class TestFormats:
 
 
 class TestColumns:
-    def test_a_name_that_two_columns_have_is_refused(self, tmp_path):
+    def test_a_column_name_that_appears_twice_is_refused(self, tmp_path):
         lines = [f"t{i},u{i},{'yn'[i % 2]}" for i in range(20)]
         origin = put(tmp_path / "a.csv", "text,text,label", *lines)
         assert "a.csv: two columns are named 'text'" in refusal("nli", origin, text=("text",))
@@ -234,7 +234,7 @@ class TestColumns:
         message = refusal("nli", put(tmp_path / "a.csv", "text,label", *lines), text=("text",))
         assert "a.csv:5: a cell of more than 131,072 characters; close an open quotation" in message
 
-    def test_a_test_split_of_one_record_is_told(self, tmp_path):
+    def test_a_test_split_of_one_record_is_reported(self, tmp_path):
         for name, count in (("train", 9), ("dev", 2), ("test", 1)):
             put(tmp_path / "in" / f"{name}.jsonl", *(note(i) for i in range(count)))
         draft, _ = make("ner", tmp_path / "in", tmp_path / "task")
@@ -268,7 +268,7 @@ class TestColumns:
             ("qa", ["for the question", "--question COLUMN"]),
         ],
     )
-    def test_a_column_that_cannot_be_told_lists_the_columns(self, tmp_path, type_, says):
+    def test_a_column_that_cannot_be_guessed_lists_the_columns(self, tmp_path, type_, says):
         message = refusal(type_, put(tmp_path / "d.csv", "who,what", f"{SECRET},x"))
         assert all(word in message for word in says), message
 
@@ -287,7 +287,7 @@ class TestColumns:
             ("ner", {}, "tables cannot hold a task of type ner; give brat or CoNLL or JSON Lines"),
         ],
     )
-    def test_a_column_that_cannot_be_it_is_refused(self, tmp_path, type_, named, says):
+    def test_an_unsuitable_column_is_refused(self, tmp_path, type_, named, says):
         lines = [line.replace("second", "second" + 40 * "d") for line in pairs("a", "b")]
         assert says in refusal(type_, put(tmp_path / "pairs.csv", *lines), **named)
 
@@ -297,7 +297,7 @@ class TestColumns:
         assert "n.jsonl:1: a span needs whole numbers for start and end" in message
         assert 'each as {"start": 0, "end": 4, "label": "DRUG"} or [0, 4, "DRUG"]' in message
 
-    def test_a_header_is_no_record_where_columns_are_named_by_number(self, tmp_path):
+    def test_a_header_is_not_a_record_where_columns_are_named_by_number(self, tmp_path):
         origin = put(tmp_path / "pairs.csv", *pairs("yes", "no"))
         draft, data = make("nli", origin, tmp_path / "task", text=("0", "1"), label="2")
         assert sum(num_rows(data)) == 20
@@ -305,14 +305,14 @@ class TestColumns:
         note = "header: the first row is read as column names (premise, hypothesis, gold_label), no"
         assert any(line.startswith(note) for line in draft.found)
 
-    def test_a_header_may_lack_the_name_of_a_column_that_counts_rows(self, tmp_path):
+    def test_a_header_may_have_no_name_for_a_column_of_row_numbers(self, tmp_path):
         lines = [f"{i},t {i},{'yn'[i % 2]}" for i in range(20)]
         origin = put(tmp_path / "a.csv", ",text,label", *lines)
         _, data = make("nli", origin, tmp_path / "task", text=("1",), label="2")
         assert sum(num_rows(data)) == 20
         assert set(data.card.labels) == {"y", "n"}
 
-    def test_a_header_of_unusual_names_is_known_by_a_label_that_never_recurs(self, tmp_path):
+    def test_a_header_of_unusual_names_is_recognized_by_a_label_that_never_recurs(self, tmp_path):
         lines = [f"{SECRET} {i}|{'yn'[i % 2]}" for i in range(20)]
         named = {"text": ("0",), "label": "1"}
         _, data = make("nli", put(tmp_path / "a.csv", "was|wie", *lines), tmp_path / "a", **named)
@@ -320,13 +320,13 @@ class TestColumns:
         _, data = make("nli", put(tmp_path / "b.csv", "was|y", *lines), tmp_path / "b", **named)
         assert sum(num_rows(data)) == 21, "a first row whose label recurs is a record"
 
-    def test_a_column_of_texts_is_no_column_of_labels(self, tmp_path):
+    def test_a_column_of_texts_is_not_taken_for_labels(self, tmp_path):
         named = {"text": ("premise",), "label": "hypothesis"}
         message = refusal("nli", put(tmp_path / "p.csv", *pairs("a", "b")), **named)
         assert "hypothesis holds 20 different values of up to 9 characters in 20 rows" in message
         assert "name the right column with --label COLUMN (perhaps gold_label)" in message
 
-    def test_one_text_without_a_pair_is_told_what_to_say(self, tmp_path):
+    def test_a_single_text_without_a_pair_gets_advice(self, tmp_path):
         lines = [f"s{i},{'yn'[i % 2]}" for i in range(20)]
         origin = put(
             tmp_path / "p.csv", "my sentence,text,label", *(f"x{i},{lines[i]}" for i in range(20))
@@ -340,7 +340,7 @@ class TestColumns:
         message = refusal("nli", tmp_path / "in", text=("text",))
         assert "column label has no value in all 20 rows of test; label them, or remove" in message
 
-    def test_splits_without_mentions_and_blank_texts_are_told(self, tmp_path):
+    def test_splits_without_mentions_and_blank_texts_are_reported(self, tmp_path):
         for name in ("train", "dev", "test"):
             spans = {"entities": []} if name == "test" else {}
             blank = {"id": 8, "note": " ", "entities": []}
@@ -351,7 +351,7 @@ class TestColumns:
         assert any(line.startswith("test: none of its 9 records has an") for line in draft.found)
         assert any(line.startswith("text: blank in 3 of 27 records, which") for line in draft.found)
 
-    def test_the_form_of_mentions_is_told(self, tmp_path):
+    def test_the_form_of_mentions_is_reported(self, tmp_path):
         rows = [{"text": "Took iron.", "label": [[5, 9, "DRUG"]], "n": i} for i in range(20)]
         rows = [{**row, "text": f"{row['text']} {i}"} for i, row in enumerate(rows)]
         draft, data = make("ner", put(tmp_path / "d.jsonl", *rows), tmp_path / "task")
@@ -375,12 +375,12 @@ class TestColumns:
         message = refusal("nli", put(tmp_path / "p.csv", *pairs("a", "b", "")))
         assert "gold_label is empty in 6 of 20 rows" in message
 
-    def test_one_label_is_no_task(self, tmp_path):
+    def test_a_single_label_is_refused(self, tmp_path):
         assert "the same label" in refusal("nli", put(tmp_path / "p.csv", *pairs("a")))
 
 
 class TestFiles:
-    def test_the_data_stays_as_it_is_and_is_copied_whole(self, tmp_path):
+    def test_the_data_is_not_changed_and_is_copied_completely(self, tmp_path):
         origin = put(tmp_path / "in" / "a.jsonl", *(note(i) for i in range(20)))
         before = origin.read_bytes()
         make("ner", tmp_path / "in", tmp_path / "task")
@@ -391,7 +391,7 @@ class TestFiles:
             "card.toml",
         ]
 
-    def test_nobody_may_read_a_copy_who_may_not_read_the_original(self, tmp_path):
+    def test_a_copy_has_no_more_permissions_than_the_original(self, tmp_path):
         origin = put(tmp_path / "in" / "ward" / "a.jsonl", *(note(i) for i in range(20)))
         origin.chmod(0o600)
         origin.parent.chmod(0o750)
@@ -454,7 +454,7 @@ class TestFiles:
             (["a!b.jsonl"], "may have '!'"),
         ],
     )
-    def test_files_that_do_not_go_together_are_refused(self, tmp_path, names, says):
+    def test_files_of_different_forms_are_refused(self, tmp_path, names, says):
         for name in names:
             put(tmp_path / "in" / name, note(1))
         (tmp_path / "in").mkdir(exist_ok=True)
@@ -481,14 +481,14 @@ class TestFiles:
     def test_a_ragged_table_is_refused(self, tmp_path):
         assert "no table" in refusal("nli", put(tmp_path / "a.csv", "a,b", SECRET))
 
-    def test_a_missing_place_is_named(self, tmp_path):
+    def test_a_missing_file_or_folder_is_named(self, tmp_path):
         assert "no such file" in refusal("ner", tmp_path / "none")
 
     @pytest.mark.parametrize(
         ("name", "says"),
         [("qa-pubmedqa", "of the catalog"), ("a/b", "cannot be"), ("été", "cannot be")],
     )
-    def test_a_name_that_no_task_may_have_is_refused(self, tmp_path, name, says):
+    def test_an_invalid_task_name_is_refused(self, tmp_path, name, says):
         with pytest.raises(SettingError, match=says):
             task_name(tmp_path, name)
 
@@ -514,8 +514,8 @@ class TestCard:
         for (type_, answer), kind in KINDS.items():
             for metric in kind.metric_names:
                 labels = ("yes", "no") if kind.has_labels else ()
-                told = replace(sketch(answer, labels), type=type_)
-                values = tomllib.loads(write_card(told))
+                sketched = replace(sketch(answer, labels), type=type_)
+                values = tomllib.loads(write_card(sketched))
                 positive = ["yes"] if metric == "positive_f1" else []
                 TaskCard.model_validate({**values, "metric": metric, "positive": positive})
 
@@ -524,17 +524,17 @@ class TestCard:
         st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=5, unique=True),
         st.text(st.characters(codec="utf-8"), min_size=1),
     )
-    def test_every_card_is_toml_that_says_what_was_told(self, answer, labels, column):
-        told = sketch(answer, tuple(labels), column)
+    def test_every_card_is_toml_with_the_given_values(self, answer, labels, column):
+        sketched = sketch(answer, tuple(labels), column)
         if answer in ("choice", "text"):
-            told = replace(told, labels=())
-        card = TaskCard.model_validate(tomllib.loads(write_card(told)))
+            sketched = replace(sketched, labels=())
+        card = TaskCard.model_validate(tomllib.loads(write_card(sketched)))
         assert (card.name, card.answer) == ("made", answer)
-        assert tuple(card.labels) == told.labels
+        assert tuple(card.labels) == sketched.labels
         assert card.reader.row.fields == {"text": column}
         assert card.files.train == (column,)
 
-    def test_a_word_mended_in_the_card_is_mended_in_the_wording(self, tmp_path):
+    def test_a_label_word_corrected_in_the_card_is_corrected_in_the_wording(self, tmp_path):
         origin = put(tmp_path / "pairs.csv", *pairs("ok", "bad", "odd"))
         make("nli", origin, tmp_path / "task")
         path = tmp_path / "task" / "card.toml"
@@ -556,7 +556,7 @@ class TestCard:
         assert shown.exit_code == 0, shown.output
         assert "stents" in shown.output
 
-    def test_an_unknown_type_is_named_with_those_that_there_are(self, tmp_path):
+    def test_an_unknown_type_is_named_with_the_known_types(self, tmp_path):
         arguments = ["tasks", "new", "--type", "ners", "--from", str(tmp_path)]
         with pytest.raises(SettingError, match="'ners'; known: ner, re"):
             CliRunner().invoke(app, arguments, catch_exceptions=False)
@@ -592,7 +592,7 @@ def test_files_of_other_columns_are_named(tmp_path, second, message):
         draft_task("nli", folder, "mine")
 
 
-def test_a_quotation_mark_at_the_start_of_a_cell_joins_no_rows(tmp_path):
+def test_a_quotation_mark_at_the_start_of_a_cell_does_not_join_rows(tmp_path):
     """Read with quotes, everything from the first mark to the second one is a single cell."""
     notes = [f"note {number} is made up" for number in range(20)]
     notes[3], notes[7] = '"Feels sick today', 'says he is well"'
@@ -602,7 +602,7 @@ def test_a_quotation_mark_at_the_start_of_a_cell_joins_no_rows(tmp_path):
     assert sum(map(len, draft.data.splits.values())) == 20
 
 
-def test_a_tsv_is_parted_by_tabs_even_where_every_row_has_one_comma(tmp_path):
+def test_a_tsv_is_divided_at_tabs_even_if_every_row_has_one_comma(tmp_path):
     lines = [f"note {n} has pain, acute\t{'yes' if n % 2 else 'no'}" for n in range(20)]
     (tmp_path / "own.tsv").write_text("\n".join(lines) + "\n")
     named = NamedColumns(text=("0",), label="1")

@@ -51,7 +51,7 @@ license_allows = "unstated"
 
 
 class RecordedProgress:
-    """Keep what was told: starts as (what, total, done), and bytes."""
+    """Record what is reported: starts as (what, total, done), and bytes."""
 
     def __init__(self):
         self.starts = []
@@ -108,7 +108,7 @@ def test_a_file_is_fetched_as_it_is_and_only_once(bench, tmp_path):
 
 
 def test_fetched_data_and_a_mirror_load_alike(bench, tmp_path):
-    """The card's sum is of the content, so that it does not matter who packed the file."""
+    """The card has the checksum of the content, so it does not matter who packed the file."""
     bench.site.put("data/a.csv", ROWS)
     mine = card(tmp_path, "a.csv.gz", f"content:{ROWS_SUM}")
     fetch_files(mine, tmp_path, bench.source)
@@ -142,7 +142,7 @@ def test_a_folder_is_packed_the_same_every_time(bench, tmp_path):
     assert (bench.folder / "notes.tar.gz").read_bytes() == packed
 
 
-def test_content_sum_of_an_archive_knows_no_order_and_no_dot_files(tmp_path):
+def test_content_checksum_of_an_archive_ignores_order_and_dot_files(tmp_path):
     sums = set()
     for suffix, members in {
         "tar": NOTES,
@@ -158,7 +158,7 @@ def test_content_sum_of_an_archive_knows_no_order_and_no_dot_files(tmp_path):
     assert sums == {f"content:{NOTES_SUM}"}
 
 
-def test_two_packs_of_one_repository_cost_one_archive(bench, tmp_path):
+def test_two_files_packed_from_one_repository_need_one_download(bench, tmp_path):
     bench.site.put_archive(NOTES)
     one = hashlib.sha256(f"{hashlib.sha256(b'one').hexdigest()}  1.txt\n".encode()).hexdigest()
     more = f"""
@@ -187,7 +187,7 @@ def test_a_file_may_come_from_another_repository(bench, tmp_path):
 
 
 @pytest.mark.parametrize("takes_ranges", [True, False])
-def test_a_cut_download_goes_on_where_the_server_lets_it(bench, tmp_path, takes_ranges):
+def test_a_cut_download_continues_if_the_server_supports_it(bench, tmp_path, takes_ranges):
     rows = ROWS * 1000
     bench.site.put("data/a.csv", rows)
     bench.site.takes_ranges = takes_ranges
@@ -202,7 +202,7 @@ def test_a_cut_download_goes_on_where_the_server_lets_it(bench, tmp_path, takes_
     assert bench.waits == [1.0, 2.0]
 
 
-def test_the_next_run_goes_on_with_what_an_unreachable_server_left(bench, tmp_path):
+def test_the_next_run_continues_what_an_unreachable_server_left(bench, tmp_path):
     rows = ROWS * 1000
     bench.site.put("data/a.csv", rows)
     bench.site.troubles = [-1000] * 5
@@ -216,7 +216,7 @@ def test_the_next_run_goes_on_with_what_an_unreachable_server_left(bench, tmp_pa
     assert (bench.folder / "a.csv").read_bytes() == rows
 
 
-def test_a_part_that_is_too_long_is_forgotten(bench, tmp_path):
+def test_a_partial_file_that_is_too_long_is_discarded(bench, tmp_path):
     bench.site.put("data/a.csv", ROWS)
     mine = card(tmp_path)
     bench.site.troubles = [-3] * 5
@@ -240,14 +240,14 @@ def test_an_overloaded_server_is_asked_again(bench, tmp_path):
         fetch_files(card(tmp_path), bench.folder, bench.source)
 
 
-def test_a_file_that_upstream_lacks_is_not_asked_for_again(bench, tmp_path):
+def test_a_file_that_upstream_does_not_have_is_requested_once(bench, tmp_path):
     with pytest.raises(DataError, match=r"data/a\.csv: HTTP 404 .*--mirror DIR"):
         fetch_files(card(tmp_path), bench.folder, bench.source)
     assert bench.waits == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "no-such-host.invalid"])
-def test_no_way_to_a_server_is_one_error_at_once(bench, tmp_path, monkeypatch, host):
+def test_an_unreachable_network_is_one_immediate_error(bench, tmp_path, monkeypatch, host):
     monkeypatch.setenv("no_proxy", "*")
     nowhere = DownloadSource(bench.progress, f"http://{host}", f"http://{host}", bench.waits.append)
     with pytest.raises(RunError, match=rf"{host}: cannot be reached .*https_proxy.*--to DIR"):
@@ -276,7 +276,7 @@ def test_a_damaged_archive_is_removed_and_named(bench, tmp_path):
     assert names(bench.folder) == []
 
 
-def test_a_damaged_file_in_place_is_fetched_again(bench, tmp_path):
+def test_a_damaged_file_in_the_folder_is_fetched_again(bench, tmp_path):
     bench.site.put("data/a.csv", ROWS)
     bench.folder.mkdir()
     (bench.folder / "a.csv").write_bytes(ROWS[:-1])
@@ -285,21 +285,21 @@ def test_a_damaged_file_in_place_is_fetched_again(bench, tmp_path):
     assert (bench.folder / "a.csv").read_bytes() == ROWS
 
 
-def test_an_answer_without_length_is_taken_whole(bench, tmp_path):
+def test_a_response_without_a_length_is_read_completely(bench, tmp_path):
     bench.site.put("data/a.csv", ROWS)
     bench.site.tells_length = False
     fetch_files(card(tmp_path), bench.folder, bench.source)
     assert bench.progress.starts == [("a.csv", None, 0)]
 
 
-def test_a_place_that_cannot_be_written_is_named(bench, tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(bench, tmp_path):
     bench.site.put("data/a.csv", ROWS)
     bench.folder.write_text("in the way")
     with pytest.raises(RunError, match="could not be written"):
         fetch_files(card(tmp_path), bench.folder, bench.source)
 
 
-def test_paths_fit_names_by_their_end():
+def test_paths_match_names_by_their_end():
     paths = ["x/a.csv", "y/b.csv", "z/b.csv", "corpus/notes/", "top"]
     assert match_path(paths, "a.csv") == Upstream(file="x/a.csv")
     assert match_path(paths, "z/b.csv") == Upstream(file="z/b.csv")
@@ -331,7 +331,7 @@ def test_paths_fit_names_by_their_end():
         ),
     ],
 )
-def test_a_card_that_does_not_say_where_from_is_refused(tmp_path, name, more, problem):
+def test_a_card_without_the_origin_of_a_file_is_refused(tmp_path, name, more, problem):
     with pytest.raises(DataError, match=problem):
         find_upstream(card(tmp_path, name, more=more), name)
 
@@ -364,7 +364,7 @@ def public_cards():
 
 
 @pytest.mark.parametrize("mine", public_cards(), ids=lambda mine: mine.name)
-def test_each_card_says_where_each_of_its_files_is_from(mine):
+def test_each_card_states_the_origin_of_each_file(mine):
     lacking = missing_files(mine, Path("no such folder"))
     assert lacking == tuple(mine.checksums)
     for name in lacking:
@@ -372,8 +372,8 @@ def test_each_card_says_where_each_of_its_files_is_from(mine):
 
 
 @pytest.mark.parametrize("name", ["nli-scinli", "sum-mediqa-ans", "ie-maccrobat"])
-def test_real_data_comes_back_from_a_server_laid_out_like_github(bench, name, tmp_path):
-    """The mirror's files, put back to where the card says they are from, and fetched again."""
+def test_real_data_is_fetched_from_a_server_laid_out_like_github(bench, name, tmp_path):
+    """Put the mirror's files where the card says they come from, and fetch them again."""
     mine = find_card(name)
     mirror = MIRROR / mine.data_folder
     if not mirror.is_dir():

@@ -1,4 +1,4 @@
-"""What is written for brat is read back the same, whatever the text and the ids."""
+"""Annotations written for brat are read back the same, for any text and ids."""
 
 import os
 from dataclasses import replace
@@ -61,7 +61,7 @@ def read_back(folder: Path, name: str, reader: BratReader) -> Record:
 
 
 @given(records())
-def test_mentions_and_links_come_back(record):
+def test_mentions_and_links_are_read_back_the_same(record):
     with TemporaryDirectory() as folder:
         (name,) = write_brat(Path(folder), [record])
         again = read_back(Path(folder), name, READERS[type(record.answer)])
@@ -102,7 +102,7 @@ def test_a_note_without_mentions_has_an_empty_annotation(tmp_path, answer):
         st.text(characters, min_size=1, max_size=8) | st.sampled_from(["a", "A", "../a", "a/"])
     )
 )
-def test_no_id_makes_a_name_that_is_taken_hidden_or_elsewhere(ids):
+def test_no_id_gives_a_file_name_that_is_taken_hidden_or_in_another_folder(ids):
     with TemporaryDirectory() as place:
         folder = Path(place) / "out"
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""How long answers are for their texts, worked by hand."""
+"""The length of answers relative to their texts, worked by hand."""
 
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.kinds.density import answer_density

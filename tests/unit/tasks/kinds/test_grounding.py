@@ -1,4 +1,4 @@
-"""Mentions are found where they stand, each occurrence once."""
+"""Mentions are found at their places in the text, each occurrence once."""
 
 from clinprompt.tasks.kinds.grounding import RelationGrounder, SpanGrounder
 from clinprompt.tasks.records import Relation, Span
@@ -51,7 +51,7 @@ def test_letters_whose_lower_case_is_longer_keep_offsets_right():
     assert found("İİ Fever", "fever") == [(3, 8)]
 
 
-def test_same_mention_of_two_types_may_stand_in_one_place():
+def test_same_mention_may_have_two_types_in_one_place():
     grounder = SpanGrounder("lead")
     assert grounder.ground("lead", "drug") == Span(0, 4, "drug")
     assert grounder.ground("lead", "test") == Span(0, 4, "test")

@@ -1,4 +1,4 @@
-"""What is rendered is read back; nothing a model writes makes a parser raise."""
+"""Rendered answers are parsed back the same; no model output makes a parser raise."""
 
 import time
 
@@ -95,7 +95,7 @@ def spaced(draw):
 @given(spaced(), st.data())
 @settings(max_examples=100)
 @pytest.mark.parametrize("card", [NER, NER2])
-def test_spans_come_back(card, made, data):
+def test_spans_are_read_back_the_same(card, made, data):
     text, places = made
     firsts = data.draw(st.sets(st.integers(0, len(places) - 2)))
     spans = tuple(
@@ -110,7 +110,7 @@ def test_spans_come_back(card, made, data):
 
 @given(spaced(), st.data())
 @settings(max_examples=100)
-def test_relations_come_back(made, data):
+def test_relations_are_read_back_the_same(made, data):
     text, places = made
     at = st.integers(0, len(places) - 1)
     pairs = data.draw(
@@ -125,20 +125,20 @@ def test_relations_come_back(made, data):
 
 
 @pytest.mark.parametrize("label", NLI.labels)
-def test_labels_come_back(label):
+def test_labels_are_read_back_the_same(label):
     row = record("x", LabelAnswer(label))
     assert round_trip(NLI, row) == row.answer
 
 
 @given(st.lists(st.text(), min_size=1, max_size=26), st.data())
-def test_choices_come_back(options, data):
+def test_choices_are_read_back_the_same(options, data):
     letter = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[data.draw(st.integers(0, len(options) - 1))]
     row = record("x", LabelAnswer(letter), tuple(options))
     assert round_trip(QA, row) == row.answer
 
 
 @given(st.text().map(lambda text: " ".join(text.split())).filter(bool))
-def test_texts_come_back(text):
+def test_texts_are_read_back_the_same(text):
     row = record("x", TextAnswer(text))
     assert round_trip(SUM, row) == row.answer
 
@@ -179,7 +179,7 @@ def test_unreadable_lines_count_as_ungrounded_where_another_can_be_read():
     assert parse_answer(NER2, record("aspirin"), "place: home") == Unparseable("place: home")
 
 
-def test_mentions_stand_in_order_the_longer_first():
+def test_mentions_are_in_order_with_the_longer_first():
     spans = (Span(6, 10, "DIS"), Span(0, 5, "DIS"), Span(0, 10, "DIS"))
     row = record("chest\npain", SpansAnswer(spans))
     expected = "side effect: chest pain\nside effect: chest\nside effect: pain"
@@ -305,7 +305,7 @@ def test_long_repetitive_output_is_read_quickly(card, mentions, text):
     assert time.perf_counter() - start < 60  # no stopwatch: a rescan of every pair takes hours
 
 
-def test_list_marks_before_a_mention_are_read_over():
+def test_list_marks_before_a_mention_are_ignored():
     answer = parse_answer(NER, record("aspirin, 2. heparin"), "- aspirin\n2. heparin")
     assert answer == SpansAnswer((Span(0, 7, "DRUG"), Span(9, 19, "DRUG")))
     typed = parse_answer(NER2, record("aspirin"), "1. drug: aspirin")

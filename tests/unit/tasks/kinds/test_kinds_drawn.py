@@ -1,4 +1,4 @@
-"""Answers drawn at random come back from their text, whatever characters label, text or note hold.
+"""Random answers are parsed back from their text, whatever characters label, text or note have.
 
 ``test_formats`` shows each form by example; here are the classes of characters and of answers that
 examples forget: marks that join or hide, unusual blanks, signs of the form itself, words that occur
@@ -46,7 +46,7 @@ def notes(draw):
 @given(notes(), st.data())
 @settings(max_examples=100)
 @pytest.mark.parametrize("card", [NER, NER2])
-def test_every_occurrence_of_a_mention_comes_back(card, made, data):
+def test_every_occurrence_of_a_mention_is_read_back(card, made, data):
     text, places = made
     words = sorted({text[start:end] for start, end in places})
     types = {word: data.draw(st.sampled_from([None, *card.labels])) for word in words}
@@ -59,7 +59,7 @@ def test_every_occurrence_of_a_mention_comes_back(card, made, data):
 
 @given(notes(), st.data())
 @settings(max_examples=100)
-def test_mentions_in_mentions_come_back(made, data):
+def test_mentions_in_mentions_are_read_back(made, data):
     text, places = made
     assume(len({text[start:end] for start, end in places}) == len(places))
     at = st.tuples(st.integers(0, len(places) - 1), st.integers(0, len(places) - 1)).map(sorted)
@@ -73,7 +73,7 @@ def test_mentions_in_mentions_come_back(made, data):
 
 @given(notes(), st.data())
 @settings(max_examples=100)
-def test_links_of_overlapping_and_equal_ends_come_back(made, data):
+def test_links_of_overlapping_and_equal_ends_are_read_back(made, data):
     text, places = made
     assume(len({text[start:end] for start, end in places}) == len(places))
     at = st.tuples(st.integers(0, len(places) - 1), st.integers(0, len(places) - 1)).map(sorted)
@@ -99,7 +99,7 @@ label_words = st.lists(
 @given(label_words)
 @example(["ßßß a", "ssssss"])  # the shorter as written is the longer once it is folded
 @settings(max_examples=200)
-def test_labels_come_back_whatever_their_words(words):
+def test_labels_are_read_back_whatever_their_words(words):
     card = make_card("nli", "label", {str(number): word for number, word in enumerate(words)})
     for label in card.labels:
         row = record("x", LabelAnswer(label))
@@ -108,20 +108,20 @@ def test_labels_come_back_whatever_their_words(words):
 
 @given(odd_text.map(lambda text: " ".join(text.split())).filter(bool))
 @settings(max_examples=200)
-def test_odd_texts_come_back(text):
+def test_odd_texts_are_read_back(text):
     row = record("x", TextAnswer(text))
     assert round_trip(SUM, row) == row.answer
 
 
 @given(st.lists(odd_text | st.sampled_from(["A", "(b)", "B."]), min_size=1, max_size=26), st.data())
 @settings(max_examples=200)
-def test_letters_come_back_whatever_the_options(options, data):
+def test_letters_are_read_back_whatever_the_options(options, data):
     letter = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[data.draw(st.integers(0, len(options) - 1))]
     row = record("x", LabelAnswer(letter), tuple(options))
     assert round_trip(QA, row) == row.answer
 
 
-def test_types_whose_words_begin_alike_are_told_apart():
+def test_types_whose_words_begin_the_same_are_distinguished():
     card = make_card("ner", "spans", {"S": "status", "E": "status: employed"})
     row = record("works a lot", SpansAnswer((Span(0, 5, "E"), Span(6, 11, "S"))))
     assert render_answer(card, row) == "status: employed: works\nstatus: a lot"
@@ -146,5 +146,5 @@ def test_no_output_on_any_record_makes_a_parser_raise(card, text, output, option
 
 @given(odd_text)
 @settings(max_examples=100)
-def test_the_note_stands_in_the_input_as_it_is(text):
+def test_the_note_is_in_the_input_unchanged(text):
     assert make_example(NER, record(text)).pieces[1] == text

@@ -52,7 +52,7 @@ def grade_choices(card, record):
 
 
 def closeness(answers, gold, labels):
-    """Earn 1 for the right grade, a third less for each grade away, 0 for what has none."""
+    """Give 1 for the right grade, a third less for each grade of distance, 0 for no grade."""
     earned = [
         1 - abs(int(answer.label) - int(true.label)) / 3 if isinstance(answer, LabelAnswer) else 0
         for answer, true in zip(answers, gold, strict=True)
@@ -166,7 +166,7 @@ def test_its_answers_are_scored_against_baselines(task):
     assert rates(GRADED, [gold[0], Unparseable("?")]).unparseable == 1 / 2
 
 
-def test_a_model_answers_it(task, tiny_llama):
+def test_a_model_answers_a_task_of_the_new_kind(task, tiny_llama):
     encoder = make_encoder(tiny_llama.tokenizer, DataSettings())
     examples = [make_example(task.card, record) for record in task.splits["test"]]
     cards = {task.card.name: task.card}

@@ -1,4 +1,4 @@
-"""Text is cut at sentence ends, and nothing of it is lost."""
+"""Text is cut at sentence ends, and no part of it is lost."""
 
 import pytest
 from hypothesis import given

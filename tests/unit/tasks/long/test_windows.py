@@ -1,4 +1,4 @@
-"""Splitting a long record loses no mention, and merging gives back what was split."""
+"""Splitting a long record loses no mention, and merging restores the answer."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -79,7 +79,7 @@ class TestSplit:
         assert (first.is_first, first.is_last) == (True, False)
         assert (second.is_first, second.is_last) == (False, True)
 
-    def test_windows_have_ids_of_their_own_and_stay_in_one_group(self):
+    def test_windows_have_separate_ids_and_stay_in_one_group(self):
         record = Record("n1", {"text": "One. Two. Three. Four.", "who": "x"}, None, ("o",))
         windows = split_record(record, num_words, 2, 0)
         assert [window.record.id for window in windows] == ["n1@0", "n1@9"]
@@ -87,13 +87,13 @@ class TestSplit:
         assert all(window.record.fields["who"] == "x" for window in windows)
         assert all(window.record.options == ("o",) for window in windows)
 
-    def test_a_record_that_fits_is_one_window_as_it_is(self):
+    def test_a_record_that_fits_is_one_unchanged_window(self):
         record = Record("n1", {"text": "One two."}, TextAnswer("x"))
         (window,) = split_record(record, num_words, 2, 0)
         assert window.record is record
         assert (window.offset, window.is_first, window.is_last) == (0, True, True)
 
-    def test_a_window_lists_what_it_holds_and_has_the_rest_of_the_list_for_text(self):
+    def test_a_window_lists_its_mentions_and_has_the_space_of_the_others_for_text(self):
         text = "Ann took iron\npills. Bob took zinc. Cid took lead. Dee took gold."
         mentions = "D: iron pills\nD: zinc\nD: lead\nD: gold"
         # Six words and those of the list are 15. Seven words and five listed fit, ten and seven
@@ -106,7 +106,9 @@ class TestSplit:
 
     @settings(max_examples=50)
     @given(linked(), lengths, limits())
-    def test_a_window_and_its_listed_mentions_keep_the_room(self, drawn, length_of, drawn_limit):
+    def test_a_window_and_its_listed_mentions_stay_within_the_limit(
+        self, drawn, length_of, drawn_limit
+    ):
         text, links = drawn
         mentions = {span for link in links for span in (link.head, link.tail)}
         listed = "\n".join(
@@ -127,7 +129,7 @@ class TestSplit:
             split_record(Record("n1", {"text": "a b c d e"}), num_words, limit, overlap)
 
     @given(annotated(), lengths, limits())
-    def test_every_mention_lies_whole_in_a_window_with_the_same_text(self, made, length_of, sizes):
+    def test_every_mention_is_complete_in_a_window_with_the_same_text(self, made, length_of, sizes):
         text, spans = made
         record = Record("n1", {"text": text}, SpansAnswer(tuple(spans)))
         windows = split_record(record, length_of, *sizes)
@@ -150,14 +152,14 @@ class TestSplit:
             assert length_of(window.record.text) <= sizes[0] or len(window.record.text) == 1
 
     @given(texts, limits())
-    def test_every_stretch_shorter_than_the_overlap_lies_whole_in_a_window(self, text, sizes):
+    def test_every_stretch_shorter_than_the_overlap_is_complete_in_a_window(self, text, sizes):
         limit, overlap = sizes
         windows = split_record(Record("n1", {"text": text}), len, limit, overlap)
         for start in range(len(text)):
             end = min(start + overlap - 1, len(text))
             assert end <= start or any(w.offset <= start and end <= w.end for w in windows)
 
-    def test_a_megabyte_is_measured_a_few_times_not_many(self):
+    def test_a_megabyte_of_text_is_measured_only_a_few_times(self):
         text = "The patient was seen and left well. " * 20_000
         measured = 0
 
@@ -202,10 +204,10 @@ class TestMerge:
         assert LINKS.num_lost(record, split_record(record, num_words, 12, 2)) == 0
         assert LINKS.num_lost(replace(record, answer=SpansAnswer(())), windows) == 0
 
-    def test_what_two_windows_find_counts_where_it_lies_further_from_a_cut(self):
+    def test_a_mention_in_two_windows_is_taken_from_the_one_where_it_is_further_from_a_cut(self):
         """Cuts at 32 (the end of the first) and at 20 (the beginning of the second).
 
-        22-24 lies 8 from the one and 2 from the other; 28-31 lies 1 from the one, 8 from the other.
+        22-24 is 8 from the first cut and 2 from the second; 28-31 is 1 and 8 from them.
         """
         first = Window(Record("n1@0", {"text": "x" * 32}), 0, is_first=True, is_last=False)
         second = Window(Record("n1@20", {"text": "x" * 22}), 20, is_first=False, is_last=True)

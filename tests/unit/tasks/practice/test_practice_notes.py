@@ -1,4 +1,4 @@
-"""Practice records are the same every time, true to their notes, balanced, and apart by split."""
+"""Practice records are reproducible, match their notes, are balanced, and differ between splits."""
 
 from collections import Counter
 from typing import get_args

@@ -20,8 +20,8 @@ _READER = TypeAdapter(FileReader)
 class Fixture:
     """A reader with the files that it reads; ``address`` is what a card would name.
 
-    ``lined`` says that what is wrong with these files is wrong in a line of them, other than what
-    ``whole`` lists: words of errors that no one line is to blame for.
+    If ``lined``, errors in these files name a line, except errors with the words in ``whole``,
+    which concern a file as a whole.
     """
 
     reader: FileReader

@@ -1,4 +1,4 @@
-"""Candidate pairs of a document: which are asked, in which direction, with which label."""
+"""Candidate pairs of a document: which pairs, in which direction, with which label."""
 
 import pytest
 from hypothesis import given
@@ -34,13 +34,13 @@ links = st.builds(
     st.booleans(),
     st.sets(st.sampled_from(PAIRS), min_size=1),
 )
-def test_what_is_asked_never_tells_what_is_linked(types, linked, directed, pairs):
+def test_candidate_pairs_do_not_reveal_which_are_linked(types, linked, directed, pairs):
     view = View(answer="pairs", pairs=tuple(pairs), directed=directed)
     asked = [record.text for record in view.records(document(types, linked))]
     assert asked == [record.text for record in view.records(document(types, ()))]
 
 
-def test_two_ends_of_one_type_bear_the_label_of_their_link_in_either_direction():
+def test_two_ends_of_one_type_have_the_label_of_their_link_in_either_direction():
     view = View(answer="pairs", pairs=(("x", "x"),))
     [record] = [
         record
@@ -50,7 +50,7 @@ def test_two_ends_of_one_type_bear_the_label_of_their_link_in_either_direction()
     assert record.text == "<< aa >> [[ bb ]] cc dd ee ff"
 
 
-def test_of_two_links_on_one_pair_the_first_named_counts():
+def test_of_two_links_on_one_pair_the_first_counts():
     twice = document("xyyyyy", [Link("q", "T0", "T1"), Link("p", "T0", "T1")])
     for wanted, label in (((), "q"), (("p", "q"), "p")):
         view = View(answer="pairs", pairs=(("x", "y"),), link_types=wanted)

@@ -61,7 +61,7 @@ class TestConll:
         unix = read(self.tab, tmp_path / "a.tsv", lines)
         assert read(self.tab, tmp_path / "a.tsv", lines.replace("\n", "\r\n")) == unix
 
-    def test_adjacent_spans_and_orphan_inside_tags_start_anew(self, tmp_path):
+    def test_adjacent_spans_and_orphan_inside_tags_start_a_new_span(self, tmp_path):
         lines = "a\tB-X\nb\tB-X\nc\tI-Y\nd\tI-Y\ne\tO\nf\tI-X\n"
         (record,) = read(self.tab, tmp_path / "a.tsv", lines)
         assert mentions(record) == [("a", "X"), ("b", "X"), ("c d", "Y"), ("f", "X")]
@@ -137,9 +137,9 @@ class TestJsonl:
 
     def test_text_answer_and_no_answer(self, tmp_path):
         line = json.dumps({"note": "long", "brief": "a\n b"})
-        told = JsonlReader(name="jsonl", row=RowShape(fields={"text": "note"}, text="brief"))
+        reader = JsonlReader(name="jsonl", row=RowShape(fields={"text": "note"}, text="brief"))
         open_ = JsonlReader(name="jsonl", row=RowShape(fields={"text": "note"}))
-        assert read(told, tmp_path / "a.jsonl", line)[0].answer == TextAnswer("a b")
+        assert read(reader, tmp_path / "a.jsonl", line)[0].answer == TextAnswer("a b")
         assert read(open_, tmp_path / "a.jsonl", line)[0].answer is None
 
     @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ class TestTable:
         assert (first.text, first.answer) == ("two lines", TextAnswer("short"))
         assert second.id == "a:4"
 
-    def test_quotation_marks_are_letters_without_quotes(self, tmp_path):
+    def test_quotation_marks_are_characters_if_quotes_are_off(self, tmp_path):
         shape = RowShape(fields={"text": "0"}, label="1")
         reader = TableReader(name="table", delimiter="tab", header=False, quotes=False, row=shape)
         assert read(reader, tmp_path / "a.tsv", '"odd\t1\n')[0].text == '"odd'

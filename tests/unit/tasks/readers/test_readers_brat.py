@@ -1,4 +1,4 @@
-"""brat's files give mentions, and links of relations and events, where their text stands."""
+"""brat's files give mentions at their places, and the links of relations and events."""
 
 import io
 import tarfile
@@ -91,7 +91,7 @@ class TestMentions:
         (record,) = read(tmp_path, "left and right arm", lines)
         assert mentions(record) == [("left and right arm", "Part")]
 
-    def test_pieces_parted_at_a_line_end_are_one(self, tmp_path):
+    def test_pieces_divided_at_a_line_end_are_one(self, tmp_path):
         lines = ["T1\tLiving 6 10;12 22\twith his family"]
         (record,) = read(tmp_path, "Lives with\r\nhis family", lines)
         assert mentions(record) == [("with\r\nhis family", "Living")]
@@ -101,7 +101,7 @@ class TestMentions:
         (record,) = read(tmp_path, "Cough", lines)
         assert mentions(record) == [("Cough", "Disease"), ("Cough", "Sign")]
 
-    def test_notes_attributes_and_equivalences_are_passed_over(self, tmp_path):
+    def test_notes_attributes_and_equivalences_are_ignored(self, tmp_path):
         lines = [
             "T1\tSign 0 5\tCough",
             "*\tOR T1 T1",
@@ -183,7 +183,7 @@ class TestLinks:
         assert first.text.startswith("<< Aspirin >> [[ 81 mg ]] daily")
         assert first.answer == second.answer == LabelAnswer("Dose")
 
-    def test_links_of_a_mention_annotated_twice_meet(self, tmp_path):
+    def test_links_of_a_mention_annotated_twice_share_one_mention(self, tmp_path):
         lines = [
             "T1\tDrug 0 1\tA",
             "T2\tDrug 0 1\tA",
@@ -194,7 +194,7 @@ class TestLinks:
         (record,) = read(tmp_path, "A B", lines, brat(RELATIONS))
         assert links(record) == [("Dose", "A", "B")]
 
-    def test_value_of_an_argument_stands_in_the_type_of_its_link(self, tmp_path):
+    def test_value_of_an_argument_is_part_of_the_type_of_its_link(self, tmp_path):
         lines = [
             "T1\tTobacco 0 6\tSmoker",
             "T2\tStatusTime 0 6\tSmoker",
@@ -224,7 +224,7 @@ class TestLinks:
         (record,) = read(tmp_path, "a b", lines, brat(RELATIONS, values=("Degree",)))
         assert links(record) == [("Of:very high", "a", "b")]
 
-    def test_role_may_tell_the_type_of_its_event(self, tmp_path):
+    def test_role_may_include_the_type_of_its_event(self, tmp_path):
         reader = brat(RELATIONS, values=("Degree",), event_types=True)
         lines = (*self.lines, "A1\tDegree T5 high")
         (record,) = read(tmp_path, self.text, lines, reader)
@@ -268,7 +268,7 @@ class TestDamage:
                 "the offsets 0-99 lie beyond the text of 19 characters; was the .txt",
             ),
             ("T2\tX 2 3\t ", "covers no words"),
-            ("T1\tX 0 2\tok", "T1 stands twice"),
+            ("T1\tX 0 2\tok", "T1 appears twice"),
             ("R1\tX Arg1:T1", "an R line must read"),
             (f"R1\tX Arg1:T1 Arg2:{SECRET}", "an argument must read"),
             ("R1\tX Arg1:T1 Arg2:T8", "names T8"),

@@ -28,7 +28,7 @@ def mentions(record: Record) -> list[tuple[str, str]]:
     return [(record.text[span.start : span.end], span.type) for span in record.answer.spans]
 
 
-def test_one_file_a_text_gives_one_record_each_with_an_id_of_its_own(tmp_path):
+def test_one_file_per_text_gives_one_record_each_with_a_separate_id(tmp_path):
     lines = "weak B-nervous_AE\nlegs I-nervous_AE\nafter O\n"
     packed(tmp_path / "a.tar.gz", {"set/train/0.bio": lines, "set/test/0.bio": lines})
     reader = ConllReader(name="conll", separator="blank")

@@ -1,4 +1,4 @@
-"""What is wrong with a file is said with the file's name; nothing else comes out of a reader.
+"""An error in a file names the file; readers raise no other errors.
 
 Each damage is drawn many times for each reader; what is read all the same must be whole records.
 """
@@ -34,7 +34,7 @@ def lay_out(folder: Path, files: Mapping[str, bytes]) -> Path:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
-    """The files of every reader, each in a folder of its own."""
+    """The files of every reader, in a separate folder for each."""
     return {
         key: lay_out(tmp_path_factory.mktemp(key.replace(" ", "_")), fixture.files)
         for key, fixture in FIXTURES.items()
@@ -60,7 +60,7 @@ def read_or_refuse(fixture: Fixture, folder: Path, address: str = "") -> tuple[l
 
 
 def check_whole(record: Record) -> None:
-    """Check what a record's types promise, and that no value is the name of a missing one."""
+    """Check the types of a record's values, and that no value is a word for a missing value."""
     texts = [record.id, record.group, *record.fields.values(), *record.options]
     match record.answer:
         case LabelAnswer(text) | TextAnswer(text):
@@ -243,7 +243,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize(("key", "name", "right", "wrong", "says"), FOUND)
-def test_what_once_went_through_is_refused(folders, key, name, right, wrong, says):
+def test_damage_that_was_once_accepted_is_refused(folders, key, name, right, wrong, says):
     fixture, folder = FIXTURES[key], folders[key]
     content = fixture.files[name].decode()
     assert right in content

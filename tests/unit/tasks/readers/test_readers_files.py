@@ -1,4 +1,4 @@
-"""Files open plain, gzipped or out of an archive, and say what is wrong with them."""
+"""Files open plain, gzipped or from an archive; errors say what is wrong with them."""
 
 import gzip
 import io
@@ -68,7 +68,7 @@ def test_pattern_without_file_is_named(tmp_path):
         open_files(tmp_path, "*.ann")
 
 
-def test_sibling_lies_beside_a_plain_file(tmp_path):
+def test_sibling_is_found_next_to_a_plain_file(tmp_path):
     (tmp_path / "a.ann").write_text("")
     (tmp_path / "a.txt").write_text("note")
     (file,) = open_files(tmp_path, "a.ann")
@@ -76,7 +76,7 @@ def test_sibling_lies_beside_a_plain_file(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
-def test_sibling_lies_beside_a_member_in_the_archive(tmp_path, kind):
+def test_sibling_is_found_next_to_a_member_in_the_archive(tmp_path, kind):
     members = {"x/a.ann": b"", "x/a.txt": b"note", "a.txt": b"no", "x/b.gz": gzip.compress(b"b")}
     if kind == "zip":
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -1,4 +1,4 @@
-"""Readers of other data that need an agreement, on files made up; and what is told without them."""
+"""Readers of other gated data, on made-up files, and the messages if the files are missing."""
 
 import json
 from pathlib import Path
@@ -81,7 +81,7 @@ class TestEmrqa:
 
 
 class TestMimicReports:
-    """Reports in one archive, splits in a table beside it."""
+    """Reports in one archive, splits in a separate table."""
 
     NAME = "mimic-cxr-impression"
     REPORT = (
@@ -181,7 +181,7 @@ class TestUfRelations:
         (record,) = read_splits("uf-relations", self.write(tmp_path, row))["train"]
         assert record.text == "Rash from << penicillin >> . She had a [[ mild rash ]] ."
 
-    def test_mentions_that_overlap_bear_both_marks(self, tmp_path):
+    def test_mentions_that_overlap_have_both_marks(self, tmp_path):
         row = self.row("[s1] old rash [e1] .", "old [s2] rash [e2] .")
         (record,) = read_splits("uf-relations", self.write(tmp_path, row))["train"]
         assert record.text == "<< old [[ rash >> ]] ."
@@ -191,7 +191,7 @@ class TestUfRelations:
         [
             (f"adverse\t{SECRET}", "2 columns separated by tabs; 8 are needed"),
             ("adverse\t" + f"{SECRET}\t" * 6 + "x", r"needs one [s1] and one [e1]"),
-            ("adverse\t[s1] [e1]\t[s2] a [e2]\tA\tB\tT1\tT2\tx", "no word stands between"),
+            ("adverse\t[s1] [e1]\t[s2] a [e2]\tA\tB\tT1\tT2\tx", "there is no word between"),
         ],
     )
     def test_damaged_rows_are_named_by_file_and_line(self, tmp_path, row, says):
@@ -268,7 +268,7 @@ def test_a_gated_task_without_its_files_says_what_to_request_where(tmp_path, nam
     ("name", "num_sources", "num_targets"),
     [("open21", 21, 10), ("open34", 34, 10), ("paper", 21, 8)],
 )
-def test_suites_name_as_many_tasks_of_the_catalog_as_they_say(name, num_sources, num_targets):
+def test_suites_have_as_many_tasks_of_the_catalog_as_they_state(name, num_sources, num_targets):
     suite = find_suite(name)
     assert suite.name == name
     assert len(set(suite.sources)) == num_sources

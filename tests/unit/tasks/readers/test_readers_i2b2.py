@@ -1,4 +1,4 @@
-"""Readers of i2b2's challenges, on notes made up in the grammar of each."""
+"""Readers of i2b2's challenges, on made-up notes in the format of each."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from clinprompt.tasks.records import LabelAnswer
 
 
 class TestI2b2Of2010:
-    """``.con`` and ``.rel`` in archives of their own, joined with the texts by name."""
+    """``.con`` and ``.rel`` in separate archives, joined with the texts by name."""
 
     TEXT = (
         'The 5 " stent helped angina .\nShe had chest\n\tpain  and fever .\r\nECG showed angina .\n'
@@ -63,7 +63,7 @@ class TestI2b2Of2010:
         assert joined.text == "She had chest\n\tpain  and fever ."
         assert mentions(joined) == [("chest\n\tpain", "problem"), ("fever", "problem")]
 
-    def test_texts_of_the_test_notes_lie_in_an_archive_of_their_own(self, tmp_path):
+    def test_texts_of_the_test_notes_are_in_a_separate_archive(self, tmp_path):
         test = read_splits("i2b2-2010-concepts", self.write(tmp_path))["test"]
         assert [(record.id, mentions(record)) for record in test] == [
             ("0001:1", [("Cough", "problem"), ("fever", "problem")]),

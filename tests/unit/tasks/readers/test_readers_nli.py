@@ -93,7 +93,7 @@ class TestTables:
         (file,) = open_files(path.parent, path.name)
         return list(TableReader(name="table", row=shape, **settings).read(file))
 
-    def test_rows_of_empty_cells_only_are_passed_over(self, tmp_path):
+    def test_rows_of_empty_cells_only_are_skipped(self, tmp_path):
         shape = RowShape(id="Text ID", fields={"text": "Text"}, label="Error Flag")
         content = "Text ID,Text,Error Flag\nx1,Took it.,1\n,,\n,,\n"
         (record,) = self.read(tmp_path / "a.csv", content, shape)

@@ -179,7 +179,7 @@ class TestAnswersOfAQuestion:
             ("b/1:1", "b/1"),
         ]
 
-    def test_a_pair_with_an_empty_answer_is_passed_over(self, tmp_path):
+    def test_a_pair_with_an_empty_answer_is_skipped(self, tmp_path):
         row = RowShape(fields={"question": "Q"}, text="A")
         reader = XmlPairsReader(name="xml_pairs", pair="P", row=row)
         content = "<S><P><Q>Why?</Q><A> </A></P><P><Q>How?</Q><A>So.</A></P></S>"

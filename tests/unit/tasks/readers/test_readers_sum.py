@@ -1,4 +1,4 @@
-"""Texts that stand apart from their summaries come together again."""
+"""Texts in other files than their summaries are joined with them."""
 
 import gzip
 import io
@@ -36,7 +36,7 @@ def book(rows, *, strict=False) -> bytes:
 
 
 def in_strict_form(content: bytes) -> bytes:
-    """Rename what the strict form of the standard names otherwise, as Excel does."""
+    """Rename what has another name in the strict form of the standard, as Excel does."""
     renamed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(renamed, "w") as new:
         for member in old.namelist():

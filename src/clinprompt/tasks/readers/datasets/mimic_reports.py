@@ -131,7 +131,7 @@ def _sections(report: str) -> Iterator[_Section]:
         title = following
 
 
-@cache  # a few thousand titles stand in all reports
+@cache  # all reports together have only a few thousand titles
 def _kind(title: str) -> str:
     """Return the kind of a section; a title that names findings and impression is an impression."""
     words = [word for word in re.split(r"[ /,()]+", title) if word]

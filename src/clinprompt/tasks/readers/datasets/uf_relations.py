@@ -66,7 +66,7 @@ def _marked(sentence: str, marks: tuple[str, str]) -> _Marked:
         )
     start, end = words.index(marks[0]), words.index(marks[1]) - 1
     if end <= start:
-        raise DataError(f"no word stands between {marks[0]} and {marks[1]}")
+        raise DataError(f"there is no word between {marks[0]} and {marks[1]}")
     return _Marked(tuple(word for word in words if word not in marks), start, end)
 
 

@@ -94,7 +94,7 @@ class BratReader(Settings):
             if not isinstance(line, Mention):
                 continue
             if line.id in seen:
-                raise file.error(f"{line.id} stands twice in this file; rename one", number)
+                raise file.error(f"{line.id} appears twice in this file; rename one", number)
             seen.add(line.id)
             corrected = self.corrected.get(f"{name}:{line.id}")
             with file.errors_at(number):
@@ -156,7 +156,7 @@ class BratCounts:
 
 
 def count_mentions(file: DataFile) -> BratCounts:
-    """Count the mentions of a file and what of it is not read as it is.
+    """Count the mentions of a file, and the annotations that are changed or left out in reading.
 
     Raises:
         DataError: a line is damaged, or the text is missing.
@@ -173,7 +173,7 @@ def count_mentions(file: DataFile) -> BratCounts:
 
 
 def _has_gap(fragments: Sequence[tuple[int, int]], text: str) -> bool:
-    """Return whether words stand between fragments."""
+    """Return whether there are words between fragments."""
     return any(text[end:start].strip() for (_, end), (start, _) in pairwise(fragments))
 
 
