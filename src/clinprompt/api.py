@@ -89,7 +89,7 @@ class Annotator:
         return cls(Path(folder), lambda: loaded)
 
     def save(self, folder: str | Path) -> Path:
-        """Save the prompt alone to a folder of its own, and return the folder.
+        """Save only the prompt, to a separate folder, and return the folder.
 
         Factors are saved as the whole prompt [P, W] that they give, so that the folder needs
         no metaprompt.
@@ -205,7 +205,7 @@ def adapt(
 
     ``metaprompt`` is "shipped" for the one in the package, or the folder of another.
     ``factors_only`` trains P·R + R·W numbers instead of these and a copy of the shared prompt.
-    ``folder`` is the run's folder (default: runs/adapt-TASK); a run that was stopped there goes on.
+    ``folder`` is the run's folder (default: runs/adapt-TASK); a stopped run there continues.
     ``settings`` changes settings: ``{"adapt.steps": 40}``, or strings such as "adapt.steps=40".
 
     Raises:
@@ -236,7 +236,7 @@ def distill(
     """Learn a metaprompt from the source tasks of a suite; return its folder for ``adapt``.
 
     ``config`` is a TOML file that names the suite. ``folder`` is the run's folder (default:
-    runs/NAME); a run that was stopped there goes on.
+    runs/NAME); a stopped run there continues.
 
     Raises:
         ClinpromptError: a setting, task or folder cannot be used; the message says what to do.

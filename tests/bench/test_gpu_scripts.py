@@ -35,7 +35,7 @@ def _cells(out, grid):
     return [json.loads(line) for line in (out / f"cells-{grid}.jsonl").read_text().splitlines()]
 
 
-def test_script_searches_compares_and_goes_on_from_what_it_returned(tmp_path, tiny_llama_folder):
+def test_script_searches_compares_and_continues_from_what_it_returned(tmp_path, tiny_llama_folder):
     """2 tasks x 16 trials in the search; 2 targets x 4 methods in each comparison."""
     ended = _run(tmp_path / "out", tmp_path / "work", tiny_llama_folder)
     assert ended.returncode == 0, ended.stderr

@@ -368,7 +368,7 @@ def test_a_report_says_for_which_targets_a_given_metaprompt_was_not_cleaned(comp
     assert str(compared[0]) not in report
 
 
-def test_a_given_metaprompt_leaves_settings_of_source_tasks_alone(compared, tmp_path):
+def test_a_given_metaprompt_allows_settings_of_source_tasks(compared, tmp_path):
     data = compared[1].data.model_copy(update={"target_tokens": {"practice-ner-labs": 9}})
     own = from_saved(compared, ["metaprompt"], data=data)
     assert len(fill(tmp_path / "run", own).cells) == 1
@@ -441,9 +441,7 @@ def test_a_metaprompt_that_cannot_start_a_target_is_named_before_anything_is_com
     assert not (tmp_path / "run" / "cells.jsonl").exists()
 
 
-def test_lora_in_layers_that_are_not_there_is_named_before_anything_is_computed(
-    tmp_path, tiny_llama_folder
-):
+def test_lora_in_missing_layers_is_refused_before_anything_is_computed(tmp_path, tiny_llama_folder):
     wide = {"baselines": {"lora_modules": ["qkv"]}}
     grid = {"methods": ["metaprompt", "lora@wide"], "shots": [2]}
     config = config_of(tmp_path, tiny_llama_folder, compare=grid, variants={"wide": wide})
@@ -545,7 +543,9 @@ def ranked(folder, model, **changes):
     return search(folder / "run", config, mirror=None, reporter=Silent()).rows
 
 
-def test_trials_with_another_number_of_shots_are_run_and_ranked_apart(tmp_path, tiny_llama_folder):
+def test_trials_with_another_number_of_shots_are_run_and_ranked_separately(
+    tmp_path, tiny_llama_folder
+):
     assert len(ranked(tmp_path, tiny_llama_folder)) == 1
     assert len(ranked(tmp_path, tiny_llama_folder, shots=3)) == 1
     lines = (tmp_path / "run" / "search.jsonl").read_text().splitlines()
@@ -562,7 +562,7 @@ def test_settings_are_not_ranked_before_all_their_trials_are_finished(tmp_path, 
     assert len(ranked(tmp_path, tiny_llama_folder, seeds=(0, 1))) == 1
 
 
-def test_a_foreign_folder_stays_as_it_is(tmp_path, tiny_llama_folder):
+def test_a_folder_that_is_not_a_run_is_not_changed(tmp_path, tiny_llama_folder):
     config = config_of(tmp_path, tiny_llama_folder)
     own = tmp_path / "mine"
     own.mkdir()

@@ -225,7 +225,7 @@ def test_adapting_alone_equals_adapting_in_a_comparison(compared, tmp_path):
     assert torch.equal(adapt_once(tmp_path / "alone", compared)["vectors"], expected)
 
 
-def test_a_killed_adaptation_goes_on(compared, tmp_path):
+def test_a_killed_adaptation_continues(compared, tmp_path):
     with pytest.raises(Killed):
         adapt_once(tmp_path / "run", compared, reporter=KillAfter(3))
     again = adapt_once(tmp_path / "run", compared)["vectors"]

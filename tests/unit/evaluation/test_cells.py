@@ -23,7 +23,7 @@ def cell(**changes):
     return Cell(**{**values, **changes})
 
 
-def test_cells_come_back_in_order(tmp_path):
+def test_cells_are_read_in_order(tmp_path):
     path = tmp_path / "run" / "cells.jsonl"
     written = [cell(), cell(seed=1, value=0.1 + 0.2)]
     for one in written:
@@ -32,7 +32,7 @@ def test_cells_come_back_in_order(tmp_path):
     assert written[1].key() == ("", "medbullets", "metaprompt", 16, 1)
 
 
-def test_no_file_holds_no_cells(tmp_path):
+def test_a_missing_file_has_no_cells(tmp_path):
     assert read_cells(tmp_path / "cells.jsonl") == []
 
 

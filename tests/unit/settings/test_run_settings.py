@@ -23,7 +23,7 @@ def test_defaults_stand_where_nothing_is_set():
     assert (config.prompt.length, config.adapt.steps, config.teacher.steps) == (100, 60, 300)
 
 
-def test_settings_come_back_from_their_own_json():
+def test_settings_are_restored_from_their_json():
     config = check("prompt.length=7", "compare.shots=[4, 8]")
     assert type(config).model_validate(config.model_dump(mode="json")) == config
 

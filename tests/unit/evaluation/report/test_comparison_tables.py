@@ -21,7 +21,7 @@ def tables_of(*cells):
     return {table.title: table for table in comparison_tables(summaries, REFERENCES)}
 
 
-def test_differences_are_told_to_lora_and_to_prompt_tuning():
+def test_differences_to_lora_and_to_prompt_tuning_are_shown():
     tables = tables_of(
         answered("prompt-tuning", WRONG), answered("lora", HALF), answered("metaprompt", RIGHT)
     )
@@ -62,7 +62,7 @@ def test_ranks_stand_beside_wins_against_each_reference():
     ]
 
 
-def test_differences_are_told_to_variants_of_the_references_too():
+def test_differences_to_variants_of_the_references_are_shown_too():
     tables = tables_of(
         answered("lora", HALF), answered("lora@wide", RIGHT), answered("other", WRONG)
     )

@@ -88,7 +88,7 @@ def test_the_mean_row_says_which_means_miss_a_target():
     assert table.rows[2][3:] == ["0.25 [0.15, 0.35] (1 of 2)", "0.57 [0.50, 0.65]"]
 
 
-def test_markdown_and_html_tell_the_same_and_figures_are_beside_them(folder):
+def test_markdown_and_html_have_the_same_content_and_figures_are_saved(folder):
     markdown, html = ((folder / f"report.{kind}").read_text() for kind in ("md", "html"))
     for text in ("0.50 [0.40, 0.60]", "≈", "676", "2.7 kB", "0.14", "Apache-2.0", "2.13.0"):
         assert text in markdown

@@ -63,7 +63,7 @@ def test_means_are_corrected_among_themselves_and_single_targets_too():
     assert found["same", "headqa"].corrected == found["same", MEAN].corrected == 1.0
 
 
-def test_only_the_means_are_corrected_for_where_only_they_are_told():
+def test_only_means_are_corrected_for_if_only_means_are_shown():
     comparison = held(answered("lora", WRONG), answered("other", RIGHT), each_target=False)
     assert set(comparison.differences) == {("other", MEAN)}
     one = comparison.differences["other", MEAN]

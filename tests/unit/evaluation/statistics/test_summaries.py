@@ -92,7 +92,7 @@ def test_intervals_of_the_mean_over_seeds_cover_about_95_times_in_100():
     assert 0.90 <= covered / 200 <= 0.99
 
 
-def test_types_hold_their_targets_once():
+def test_types_have_each_target_once():
     found = summaries_of(
         answered("lora", [1]),
         answered("other", [1]),
