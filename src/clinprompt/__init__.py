@@ -8,6 +8,8 @@ to use them.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from clinprompt.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from clinprompt.api import Annotation, Annotator, adapt, distill, load_task, new_task
     from clinprompt.backbone.load import Backbone, load_backbone
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
         Unparseable,
     )
 
-__version__ = "0.1.0"
 __all__ = [
     "Annotation",
     "Annotator",

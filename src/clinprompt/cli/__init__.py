@@ -11,10 +11,10 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from clinprompt import __version__
 from clinprompt.cli import prompts, runs, tasks
 from clinprompt.cli.screen import complaints, console
 from clinprompt.errors import ClinpromptError
+from clinprompt.version import __version__
 
 app = typer.Typer(
     help="One frozen language model, one learned metaprompt, every clinical NLP task.",

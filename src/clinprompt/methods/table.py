@@ -1,4 +1,8 @@
-"""The one table of methods. To add a method: write its file, and add it here."""
+"""The one table of methods.
+
+To add a method, write one file with a ``Method`` and add it here. A setting that only this method
+needs, such as its learning rate, belongs to ``BaselineSettings`` in settings/groups.py.
+"""
 
 from collections.abc import Mapping
 

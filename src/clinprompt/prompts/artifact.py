@@ -21,11 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from clinprompt import __version__
 from clinprompt.errors import ArtifactError
 from clinprompt.files import new_folder, write_bytes, write_text
 from clinprompt.prompts.segments import Segments
 from clinprompt.settings.groups import Placement
+from clinprompt.version import __version__
 
 Kind = Literal["prompt", "metaprompt", "factors"]
 _TENSORS: dict[Kind, dict[str, str]] = {

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from clinprompt import __version__
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.errors import RunError
 from clinprompt.files import locked, write_text
@@ -30,6 +29,7 @@ from clinprompt.tasks.load import TaskData
 from clinprompt.training.loop import PhaseFiles
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog
+from clinprompt.version import __version__
 
 
 @dataclass

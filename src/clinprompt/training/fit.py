@@ -139,8 +139,8 @@ def batches_of(
 ) -> list[Batch]:
     """Divide rows into batches of at most ``max_tokens`` tokens each.
 
-    ``prompt_tokens`` is added to the length of each row: a prompt between input and answer is read
-    again with every row.
+    ``prompt_tokens`` counts for each packed row: a prompt between input and answer is read again
+    with every row. Padded batches count text tokens only.
     """
     if is_packable(backbone.model):
         groups = group_within_limit(
@@ -156,7 +156,7 @@ def batches_of(
 
 @dataclass(frozen=True, slots=True)
 class _Numbered:
-    """A member with its rows of each step, whose tasks have other numbers than other members'."""
+    """A member with its rows of each step; its task numbers begin at ``first_task``."""
 
     member: FitMember
     first_task: int

@@ -5,7 +5,7 @@ import json
 import pytest
 from command_line import call
 
-from clinprompt import __version__
+from clinprompt.version import __version__
 
 
 def test_every_command_has_help():

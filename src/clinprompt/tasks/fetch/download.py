@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from clinprompt import __version__
 from clinprompt.errors import DataError, RunError, SettingError
 from clinprompt.files import writing
+from clinprompt.version import __version__
 
 WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0)  # before the second, third ... attempt
 _TIMEOUT_SECONDS = 30.0

@@ -1,4 +1,9 @@
-"""Read files into records, one reader per format. Knows nothing of cards, wording or models."""
+"""Read files into records, one reader per format. Knows nothing of cards, wording or models.
+
+A reader is a class of settings with a ``name``, by which cards choose it, and a method ``read``
+that yields the records of one file. To add one, write its file in generic/ or datasets/ and add the
+class to ``_FileReader`` below.
+"""
 
 from typing import Annotated
 
