@@ -4,13 +4,13 @@ The command line calls the same functions. ``import clinprompt`` offers them by 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
 
-from clinprompt.errors import SettingError
+from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import adapt_task, settings_of
 from clinprompt.jobs.annotate import LoadedPrompt, as_json, load_prompt
@@ -18,7 +18,7 @@ from clinprompt.jobs.distill import distill_suite
 from clinprompt.jobs.evaluate import evaluate_prompt, task_of
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
-from clinprompt.prompts.artifact import make_artifact, save_artifact
+from clinprompt.prompts.artifact import load_artifact, make_artifact, save_artifact
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.settings.defaults import SHIPPED, SHOTS, TEST_ROWS
 from clinprompt.settings.run import RunConfig, check_config, load_config
@@ -95,8 +95,10 @@ class Annotator:
         no metaprompt.
 
         Raises:
+            ArtifactError: the folder exists and holds something else than such a prompt.
             RunError: the folder cannot be written.
         """
+        _check_replaceable(Path(folder))
         manifest = self.loaded.artifact.manifest
         plain = manifest.model_copy(update={"kind": "prompt", "rank": 0, "metaprompt": ""})
         artifact = make_artifact(plain, {"vectors": self.loaded.prompt})
@@ -111,14 +113,11 @@ class Annotator:
         """Answer one note, or several in the order given. A note is its text, or a record.
 
         Raises:
-            DataError: a record lacks a field that the task reads.
+            DataError: a note is of another type, or lacks a field that the task reads.
         """
         if isinstance(notes, str | Record):
             return self.predict([notes])[0]
-        records = [
-            Record(str(number), {"text": note}) if isinstance(note, str) else note
-            for number, note in enumerate(notes, start=1)
-        ]
+        records = _as_records(notes)
         return [
             Annotation(
                 one.example.record, one.answer, one.input_was_cut, as_json(self.loaded.card, one)
@@ -139,9 +138,11 @@ class Annotator:
         is as in ``load_task``.
 
         Raises:
-            SettingError: the task is unknown, or is the user's own and its folder is not given.
+            SettingError: the task is unknown, or is the user's own and its folder is not given, or
+                ``num_rows`` is less than 1.
             DataError: the task's data is missing or damaged.
         """
+        _check_number("num_rows", num_rows)
         if task is None:
             data = self._data or task_of(self.loaded, Path(mirror) if mirror else None)
         else:
@@ -211,6 +212,7 @@ def adapt(
     Raises:
         ClinpromptError: a setting, task or folder cannot be used; the message says what to do.
     """
+    _check_number("shots", shots)
     data = task if isinstance(task, TaskData) else load_task(task)
     config = _adapt_config(str(metaprompt), settings)
     saved = adapt_task(
@@ -251,6 +253,39 @@ def distill(
     return distill_suite(
         place, checked, mirror=Path(mirror) if mirror else None, reporter=reporter or Silent()
     )
+
+
+def _as_records(notes: Notes) -> list[Record]:
+    """Return notes as records; a text gets its number as its id."""
+    if not isinstance(notes, Iterable) or isinstance(notes, Mapping | bytes | Set):
+        raise DataError(f"notes: give a text, a Record or a list of these; got {_type_of(notes)}")
+    records = []
+    for number, note in enumerate(notes, start=1):
+        if not isinstance(note, str | Record):
+            raise DataError(
+                f"note {number} is of type {_type_of(note)}; give a text or a Record, such as "
+                'Record("1", {"text": "..."})'
+            )
+        records.append(note if isinstance(note, Record) else Record(str(number), {"text": note}))
+    return records
+
+
+def _type_of(value: object) -> str:
+    return type(value).__name__
+
+
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise SettingError(f"{name} = {value!r}: give a whole number of at least 1")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Check that a folder is missing or empty, or holds the prompt of one task."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    is_saved = (folder / "manifest.json").is_file()
+    if not is_saved or load_artifact(folder).manifest.kind == "metaprompt":
+        raise ArtifactError(f"{folder}: exists and is not a saved prompt; choose a new folder")
 
 
 def _adapt_config(metaprompt: str, settings: Changes | RunConfig) -> RunConfig:

@@ -1,0 +1,49 @@
+"""The Python API refuses wrong arguments before it loads, trains or replaces anything."""
+
+import pytest
+
+import clinprompt
+from clinprompt.api import Annotator
+
+
+def unloadable():
+    raise AssertionError("loaded too early")
+
+
+@pytest.fixture
+def annotator(tmp_path):
+    return Annotator(tmp_path / "prompt", unloadable)
+
+
+def test_a_prompt_is_not_saved_over_a_folder_of_something_else(annotator, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "cells.jsonl").write_text("{}\n")
+    with pytest.raises(clinprompt.ArtifactError, match="not a saved prompt; choose a new folder"):
+        annotator.save(run)
+    assert (run / "cells.jsonl").read_text() == "{}\n"
+
+
+@pytest.mark.parametrize("notes", [None, 3, b"note", {"text": "secret"}, {"a note"}])
+def test_notes_of_another_type_are_refused(annotator, notes):
+    with pytest.raises(clinprompt.DataError, match=f"got {type(notes).__name__}") as refused:
+        annotator.predict(notes)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("note", [None, 3, {"text": "secret"}])
+def test_one_note_of_another_type_is_refused_by_its_number(annotator, note):
+    with pytest.raises(
+        clinprompt.DataError, match=f"note 2 is of type {type(note).__name__}"
+    ) as refused:
+        annotator.predict(["a note", note])
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5, "all"])
+def test_numbers_of_rows_are_whole_and_positive(annotator, number, tmp_path):
+    with pytest.raises(clinprompt.SettingError, match="num_rows"):
+        annotator.evaluate(num_rows=number)
+    with pytest.raises(clinprompt.SettingError, match="shots"):
+        clinprompt.adapt("practice-ner-drugs", shots=number, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
