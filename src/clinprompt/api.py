@@ -3,7 +3,6 @@
 The command line calls the same functions. ``import clinprompt`` offers them by name.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,7 +20,7 @@ from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
 from clinprompt.prompts.artifact import load_artifact, make_artifact, save_artifact
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.settings.defaults import SHIPPED, SHOTS, TEST_ROWS
-from clinprompt.settings.run import RunConfig, check_config, load_config
+from clinprompt.settings.run import Changes, RunConfig, check_config, load_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, task_type, write_task
@@ -29,7 +28,6 @@ from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Answer, Record
 from clinprompt.training.progress import Reporter, Silent
 
-Changes = Mapping[str, Any] | Sequence[str]
 Notes = list[str] | list[Record] | list[str | Record] | tuple[str | Record, ...]
 
 
@@ -248,7 +246,7 @@ def distill(
             raise SettingError("settings change a TOML file; change the RunConfig itself instead")
         checked = check_methods(config)
     else:
-        checked = check_methods(load_config(Path(config), _overrides(settings)))
+        checked = check_methods(load_config(Path(config), settings))
     place = Path(folder) if folder else Path("runs") / checked.name
     return distill_suite(
         place, checked, mirror=Path(mirror) if mirror else None, reporter=reporter or Silent()
@@ -294,11 +292,5 @@ def _adapt_config(metaprompt: str, settings: Changes | RunConfig) -> RunConfig:
         config = settings
     else:
         values = settings_of(metaprompt) | {"name": "adapt"}
-        config = check_config(values, source="settings", overrides=_overrides(settings))
+        config = check_config(values, source="settings", overrides=settings)
     return check_methods(config).model_copy(update={"metaprompt": metaprompt})
-
-
-def _overrides(settings: Changes) -> list[str]:
-    if isinstance(settings, Mapping):
-        return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
-    return list(settings)

@@ -1,7 +1,7 @@
 """All settings of a run: from TOML and ``section.key=value``, checked strictly, saved with it."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
 
@@ -23,6 +23,8 @@ from clinprompt.settings.groups import (
     split_method,
 )
 from clinprompt.settings.local_names import with_absolute_paths
+
+Changes = Mapping[str, Any] | Sequence[str]
 
 
 class RunConfig(Settings):
@@ -129,8 +131,8 @@ def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a run's settings from TOML, with ``section.key=value`` overrides on top.
+def load_config(path: Path, overrides: Changes = ()) -> RunConfig:
+    """Read a run's settings from TOML, with changes on top, as ``check_config`` takes them.
 
     Raises:
         SettingError: the file is missing or damaged, or a setting is unknown or out of range.
@@ -146,10 +148,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     return check_config(values, source=str(path), overrides=overrides)
 
 
-def check_config(
-    values: dict[str, Any], *, source: str, overrides: Sequence[str] = ()
-) -> RunConfig:
-    """Check plain values, with overrides on top; ``source`` names them in errors.
+def check_config(values: dict[str, Any], *, source: str, overrides: Changes = ()) -> RunConfig:
+    """Check plain values, with changes on top; ``source`` names them in errors.
+
+    Changes are texts ``section.key=value``, or values by their names ``section.key``.
 
     A name that is an existing local path becomes absolute, so that the settings do not depend on
     the working directory from here on.
@@ -157,12 +159,24 @@ def check_config(
     Raises:
         SettingError: a setting is unknown or out of range.
     """
-    for override in overrides:
-        _apply(values, override)
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            values = _merged(values, _nested(str(key), value))
+    else:
+        for override in [overrides] if isinstance(overrides, str) else overrides:
+            _apply(values, override)
     try:
         return RunConfig.model_validate(with_absolute_paths(values))
     except ValidationError as error:
         raise SettingError(f"{source}: {_first_problem(error)}") from error
+
+
+def _nested(key: str, value: object) -> dict[str, Any]:
+    """Return a value below the sections of its name ``section.key``; a path becomes its text."""
+    plain: Any = str(value) if isinstance(value, Path) else value
+    for part in reversed(key.split(".")):
+        plain = {part: plain}
+    return dict(plain)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

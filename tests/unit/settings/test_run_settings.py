@@ -174,3 +174,27 @@ def test_what_must_be_distilled_is_what_the_grid_needs_and_is_not_given():
     assert learning("lora", "prompt-tuning@wide") == ()
     assert learning("adapted-factors@ready", "metaprompt@ready") == ()
     assert learning("spot", "metaprompt", "metaprompt@wide", "lora@ready") == ("", "wide")
+
+
+def test_changes_may_be_given_as_values(tmp_path):
+    values = {"name": "x", "adapt": {"rows": 3}}
+    changes = {
+        "adapt": {"steps": 7},
+        "data.target_tokens": {"my-task": 9},
+        "distill.cache_teachers": False,
+        "prompt.text": "\N{GRINNING FACE}",
+        "backbone": tmp_path,
+    }
+    config = check_config(values, source="x", overrides=changes)
+    assert (config.adapt.rows, config.adapt.steps) == (3, 7)
+    assert config.data.target_tokens == {"my-task": 9}
+    assert config.distill.cache_teachers is False
+    assert config.prompt.text == "\N{GRINNING FACE}"
+    assert config.backbone == str(tmp_path)
+    with pytest.raises(SettingError, match=r"adapt\.steps: .*integer \(given: None\)"):
+        check_config(values, source="x", overrides={"adapt.steps": None})
+
+
+def test_one_change_may_be_one_text():
+    config = check_config({"name": "x"}, source="x", overrides="adapt.steps=5")
+    assert config.adapt.steps == 5
