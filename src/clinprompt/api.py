@@ -246,7 +246,7 @@ def distill(
             raise SettingError("settings change a TOML file; change the RunConfig itself instead")
         checked = check_methods(config)
     else:
-        checked = check_methods(load_config(Path(config), settings))
+        checked = check_methods(load_config(Path(config), settings), source=str(config))
     place = Path(folder) if folder else Path("runs") / checked.name
     return distill_suite(
         place, checked, mirror=Path(mirror) if mirror else None, reporter=reporter or Silent()

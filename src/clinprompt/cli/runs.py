@@ -272,7 +272,7 @@ def _settings(config: Path | None, overrides: list[str] | None, *, name: str = "
     from clinprompt.settings.run import check_config, load_config
 
     if config:
-        return check_methods(load_config(config, overrides or ()))
+        return check_methods(load_config(config, overrides or ()), source=str(config))
     values = {"name": name}
     return check_methods(check_config(values, source="settings", overrides=overrides or ()))
 

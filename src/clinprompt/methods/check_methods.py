@@ -9,12 +9,21 @@ from clinprompt.settings.groups import SearchSettings, split_method
 from clinprompt.settings.run import RunConfig
 
 
-def check_methods(config: RunConfig) -> RunConfig:
+def check_methods(config: RunConfig, *, source: str = "") -> RunConfig:
     """Check the methods in the settings; fill in the default methods if none are named.
+
+    ``source`` names the settings in errors, for example by their file.
 
     Raises:
         SettingError: a method is unknown, or cannot be used with these settings.
     """
+    try:
+        return _checked(config)
+    except SettingError as error:
+        raise SettingError(f"{source}: {error}" if source else str(error)) from error
+
+
+def _checked(config: RunConfig) -> RunConfig:
     if not config.compare.methods:
         grid = config.compare.model_copy(update={"methods": DEFAULT_METHODS})
         config = config.model_copy(update={"compare": grid})

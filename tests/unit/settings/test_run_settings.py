@@ -198,3 +198,9 @@ def test_changes_may_be_given_as_values(tmp_path):
 def test_one_change_may_be_one_text():
     config = check_config({"name": "x"}, source="x", overrides="adapt.steps=5")
     assert config.adapt.steps == 5
+
+
+def test_an_error_on_a_method_names_the_file_of_the_settings():
+    config = check_config({"name": "x"}, source="c.toml", overrides=["compare.methods=['lor']"])
+    with pytest.raises(SettingError, match=r"^c\.toml: compare\.methods: 'lor' is none"):
+        check_methods(config, source="c.toml")
