@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from command_line import call
 from safetensors.torch import load_file
 from small_comparison import METHODS, artifacts, config_of, fill, without_times
 from tiny import KillAfter, Killed
@@ -191,6 +192,14 @@ def test_a_saved_prompt_scores_as_it_did_in_the_comparison(compared, tiny_llama_
     found = evaluate_prompt(loaded, task_of(loaded, None), num_rows=3)
     [cell] = [c for c in cells if c.target == name and c.method == "adapted-metaprompt"]
     assert (found.value, found.low, found.high) == (cell.value, cell.low, cell.high)
+
+
+def test_a_score_on_few_rows_says_so(compared, tiny_llama_folder):
+    saved = compared[0] / "store" / "practice-nli-social" / "adapted-metaprompt-k2-seed0"
+    options = ["--backbone", tiny_llama_folder, "--device", "cpu", "--rows", 3]
+    ended = call("evaluate", saved, *options, columns=200)
+    assert ended.exit_code == 0, ended.stderr
+    assert " on 3 rows, too few to tell (" in ended.stdout
 
 
 def test_a_prompt_of_another_backbone_is_refused_or_marked(compared, tiny_gpt_oss_folder):

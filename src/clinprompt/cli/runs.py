@@ -20,7 +20,7 @@ from clinprompt.cli.screen import (
     say,
     shown_progress,
 )
-from clinprompt.settings.defaults import SHIPPED, SHOTS, TEST_ROWS
+from clinprompt.settings.defaults import FEW_ROWS, SHIPPED, SHOTS, TEST_ROWS
 
 if TYPE_CHECKING:
     from clinprompt.evaluation.report.score_tables import Table
@@ -188,7 +188,8 @@ def evaluate(
         console.print_json(cell.model_dump_json())
         return
     score = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
-    say(f"{cell.target}: {score} on {cell.num_rows} rows ({cell.scorer}; {cell.method})")
+    counted = f"{cell.num_rows} rows" + (", too few to tell" if cell.num_rows < FEW_ROWS else "")
+    say(f"{cell.target}: {score} on {counted} ({cell.scorer}; {cell.method})")
 
 
 def predict(

@@ -164,7 +164,8 @@ def read_notes(path: Path) -> Iterator[Record]:
         DataError: the file is missing or empty, or a line is not an object of texts.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        # utf-8-sig: editors on Windows may put a byte order mark first
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

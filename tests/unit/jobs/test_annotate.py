@@ -122,3 +122,10 @@ def test_an_unknown_form_is_named_with_the_known_forms():
     assert output_form("brat") == "brat"
     with pytest.raises(SettingError, match="'brta'; known: jsonl, brat"):
         output_form("brta")
+
+
+def test_a_byte_order_mark_before_the_first_note_is_skipped(tmp_path):
+    notes = tmp_path / "notes.jsonl"
+    notes.write_text('{"text": "Takes iron."}\n', encoding="utf-8-sig")
+    [record] = read_notes(notes)
+    assert record.text == "Takes iron."

@@ -32,6 +32,14 @@ from clinprompt.tasks.records import Example, Record
 _SHARE = 0.1  # of the groups, for each split that has no file
 _NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
 _SMALL = 1000  # records
+_OTHER_WORDS = {
+    ("classification", "text-classification", "labels"): "nli with one --text",
+    ("pair-classification", "entailment", "similarity"): "nli with two --text",
+    ("entities", "spans", "token-classification", "extraction"): "ner",
+    ("relations", "relation-extraction"): "re",
+    ("question-answering", "multiple-choice"): "qa",
+    ("summary", "summarisation", "generation"): "summarization",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,15 @@ def task_type(word: str) -> TaskType:
     for known in TASK_TYPES:
         if word == known:
             return known
-    raise SettingError(f"no task type {word!r}; known: {', '.join(TASK_TYPES)}")
+    raise SettingError(f"no task type {word!r}; {_use_instead(word)}")
+
+
+def _use_instead(word: str) -> str:
+    """Return which type to use for a word that other tools use, or the known types."""
+    for words, hint in _OTHER_WORDS.items():
+        if word.lower().replace("_", "-") in words:
+            return f"use {hint}"
+    return f"known: {', '.join(TASK_TYPES)}"
 
 
 def draft_task(

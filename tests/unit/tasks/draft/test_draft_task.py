@@ -19,6 +19,7 @@ from clinprompt.tasks.draft.draft_task import (
     choose_folder,
     draft_task,
     task_name,
+    task_type,
     write_task,
 )
 from clinprompt.tasks.kinds import KINDS, make_example
@@ -608,3 +609,12 @@ def test_a_tsv_is_divided_at_tabs_even_if_every_row_has_one_comma(tmp_path):
     named = NamedColumns(text=("0",), label="1")
     draft = draft_task("nli", tmp_path / "own.tsv", "mine", named)
     assert set(draft.data.card.labels) == {"yes", "no"}
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("classification", "nli with one --text"), ("NER", "known: ner"), ("relations", "use re")],
+)
+def test_an_unknown_task_type_is_answered_with_the_one_to_use(word, hint):
+    with pytest.raises(SettingError, match=hint):
+        task_type(word)
