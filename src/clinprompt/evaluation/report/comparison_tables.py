@@ -9,7 +9,6 @@ from clinprompt.evaluation.cells import shots_name
 from clinprompt.evaluation.report.score_tables import MISSING, Table, mean_text, without_ablations
 from clinprompt.evaluation.statistics.paired import (
     MEAN,
-    NUM_SWAPS,
     Comparison,
     Difference,
     Record,
@@ -32,18 +31,20 @@ from clinprompt.evaluation.statistics.summaries import (
 from clinprompt.settings.groups import Shots, split_method
 
 _SEED = 1  # the same cells give the same tables
-_TEST_NOTE = (
-    "Score minus the score of {reference} on the same test rows. Brackets: 95 % interval, paired "
-    f"bootstrap. p: paired permutation test ({NUM_SWAPS:,} draws that swap rows, all seeds of a "
-    "row together), with Holm's correction for {num_means} means and for {num_single} single "
-    "targets."
+_NOTE = (
+    "Score minus the score of {reference} on the same test rows and draws. Brackets: 95 % interval "
+    "of a hierarchical bootstrap. It resamples the draws (seeds) of the training examples and the "
+    "test rows, both methods alike; that of a mean resamples the targets as well, so it holds for "
+    "targets like these. Intervals are not corrected for the number of comparisons."
 )
+_ONE_SEED = "There is one draw, so no interval includes differences between draws."
 
 
 def comparison_tables(summaries: Summaries, references: Sequence[str]) -> list[Table]:
     """Return differences to the references, ranks and ablations of one backbone, by shots.
 
-    Cells without statistics by row, from earlier versions, only have ranks.
+    Cells without statistics by row, from earlier versions, only have ranks. Two forms of one
+    method, such as two metaprompts, are compared directly.
     """
     generator = np.random.default_rng(_SEED)
     main = without_ablations(summaries)
@@ -71,19 +72,26 @@ def type_tables(summaries: Summaries) -> list[Table]:
 
 
 def difference_table(comparison: Comparison, targets: Sequence[str], shots: Shots) -> Table:
-    """Return a table of targets by methods: difference, interval and corrected p-value."""
+    """Return a table of targets by methods, with the mean, its draws and what remains of it.
+
+    The last row is the mean without the two targets that contribute most to it.
+    """
+    methods, found = comparison.methods, comparison.differences
     rows = [
-        [
-            name,
-            *(
-                difference_text(comparison.differences.get((method, name)))
-                for method in comparison.methods
-            ),
-        ]
+        [name, *(difference_text(found.get((method, name))) for method in methods)]
         for name in [*targets, MEAN]
     ]
+    means = [found.get((method, MEAN)) for method in methods]
+    seeds = sorted({seed for one in means if one for seed in one.by_seed})
+    if len(seeds) > 1:
+        rows += [
+            [f"mean, seed {seed}", *(_seed_text(one, seed) for one in means)] for seed in seeds
+        ]
+    if comparison.remaining:
+        texts = (_remaining_text(comparison.remaining.get(method)) for method in methods)
+        rows.append(["mean without two targets", *texts])
     title = f"Difference to {comparison.reference}, {shots_name(shots)}"
-    return Table(title, ["target", *comparison.methods], rows, _notes(comparison))
+    return Table(title, ["target", *methods], rows, _notes(comparison))
 
 
 def rank_tables(grid: Grid, comparisons: Iterable[Comparison], shots: Shots) -> list[Table]:
@@ -107,12 +115,12 @@ def rank_tables(grid: Grid, comparisons: Iterable[Comparison], shots: Shots) -> 
         notes.append(f"Not ranked, because their seeds or test rows differ: {names}.")
     if against:
         notes.append(
-            "Against: wins-ties-losses on targets; wins and losses are significant after the "
-            "correction in the table of differences. In parentheses: on how many targets the score "
-            "is higher and lower, without a test."
+            "Against: wins-ties-losses on targets; on wins and losses the interval in the table of "
+            "differences excludes 0. In parentheses: on how many targets the score is higher and "
+            "lower."
         )
     elif not any(one.scores for one in grid.values()):
-        notes.append("No tests: the results have no statistics by row.")
+        notes.append("No differences: the results have no statistics by row.")
     header = ["method", "mean rank", *(f"against {one.reference}" for one in against)]
     return [Table(f"Ranks, {shots_name(shots)}", header, rows, " ".join(notes))]
 
@@ -131,25 +139,41 @@ def ablation_tables(grid: Grid, shots: Shots, generator: Generator) -> list[Tabl
 
 
 def difference_text(difference: Difference | None) -> str:
-    """Return ``+0.05 [0.01, 0.09], p = 0.012``."""
+    """Return ``+0.05 [+0.01, +0.09]``."""
     if difference is None:
         return MISSING
-    ends = f"[{difference.low:+.2f}, {difference.high:+.2f}]"
-    p_value = difference.corrected
-    probability = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-    return f"{difference.value:+.2f} {ends}, {probability}"
+    return f"{difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
+
+
+def _seed_text(difference: Difference | None, seed: int) -> str:
+    has_seed = difference is not None and seed in difference.by_seed
+    return f"{difference.by_seed[seed]:+.2f}" if difference and has_seed else MISSING
+
+
+def _remaining_text(difference: Difference | None) -> str:
+    """Return ``+0.02 [-0.01, +0.04] (without headqa, ncbi)``."""
+    if difference is None:
+        return MISSING
+    return f"{difference_text(difference)} (without {', '.join(difference.without)})"
 
 
 def _comparisons(grid: Grid, references: Sequence[str], generator: Generator) -> list[Comparison]:
-    """Compare the methods with each reference among them, if rows can be compared."""
+    """Compare the methods with each reference among them, and the forms of other methods.
+
+    The forms METHOD and METHOD@VARIANT of a method that is no reference are compared with each
+    other, for instance the same method from two metaprompts.
+    """
     methods = methods_of(grid.values())
     if len(methods) < 2 or not any(one.scores for one in grid.values()):
         return []
     found = [one for name in references for one in methods if split_method(one)[0] == name]
-    return [
-        compare(grid, [name for name in methods if name != reference], reference, generator)
-        for reference in found
-    ]
+    pairs = [(one, [name for name in methods if name != one]) for one in found]
+    for number, first in enumerate(methods):
+        base = split_method(first)[0]
+        forms = [name for name in methods[number + 1 :] if split_method(name)[0] == base]
+        if forms and base not in references:
+            pairs.append((first, forms))
+    return [compare(grid, others, reference, generator) for reference, others in pairs]
 
 
 def _type_table(grid: Grid, shots: Shots) -> Table:
@@ -181,12 +205,10 @@ def _ablation_table(comparison: Comparison, grid: Grid, shots: Shots) -> Table:
 
 
 def _notes(comparison: Comparison) -> str:
-    """Return how it was tested, what means are over, and which comparisons are missing and why."""
-    num_means = sum(target == MEAN for _, target in comparison.differences)
-    num_single = len(comparison.differences) - num_means
-    tested = _TEST_NOTE.format(
-        reference=comparison.reference, num_means=num_means, num_single=num_single
-    )
+    """Return how to read the intervals, what means are over, and what is missing and why."""
+    noted = _NOTE.format(reference=comparison.reference)
+    if all(len(one.by_seed) < 2 for one in comparison.differences.values()):
+        noted = f"{noted} {_ONE_SEED}"
     averaged = (
         f"Means are over the {len(comparison.targets)} of {comparison.num_targets} targets that "
         "all of these methods have."
@@ -198,7 +220,7 @@ def _notes(comparison: Comparison) -> str:
         f"{method} on {', '.join(targets)} ({reason})"
         for (method, reason), targets in reasons.items()
     ]
-    return " ".join([tested, averaged, *([f"Not compared: {'; '.join(texts)}."] if texts else [])])
+    return " ".join([noted, averaged, *([f"Not compared: {'; '.join(texts)}."] if texts else [])])
 
 
 def _record_text(comparison: Comparison, method: str) -> str:

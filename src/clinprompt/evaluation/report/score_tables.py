@@ -279,7 +279,7 @@ def _targets(cells: Sequence[Cell]) -> Table:
     note = (
         "Detectable: the smallest difference between two scores on this many rows that is "
         "significant at 5 % (1.96 · √2 · bootstrap standard error, maximum over the methods). It "
-        "assumes different rows; the paired tests above, on the same rows, detect smaller "
+        "assumes different rows; the paired intervals above, on the same rows, detect smaller "
         "differences."
     )
     header = ["target", "type", "scorer", "test rows", "detectable"]

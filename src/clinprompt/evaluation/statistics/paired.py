@@ -1,17 +1,20 @@
-"""Compare methods on the same rows: differences, tests, ranks. Knows nothing about tables or files.
+"""Compare methods on the same rows: differences, ranks. Knows nothing about tables or files.
 
 All results here are of one backbone and one number of shots. The *reference* is the method that the
-others are compared with. Axes: D draws.
+others are compared with. Axes: D resamples, S seeds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-import numpy as np
 from numpy.random import Generator
 
-from clinprompt.evaluation.statistics.significance import holm, p_value, swapped_differences
+from clinprompt.evaluation.statistics.hierarchical import (
+    expanded_interval,
+    over_seeds,
+    over_targets,
+)
 from clinprompt.evaluation.statistics.summaries import (
     Grid,
     Summary,
@@ -22,8 +25,7 @@ from clinprompt.evaluation.statistics.summaries import (
 from clinprompt.tasks.kinds.scores import Numbers
 
 MEAN = "mean"  # used in place of a target's name
-SIGNIFICANT = 0.05
-NUM_SWAPS = 10_000  # enough for p-values below 5 % after the correction for 100 tests or more
+NUM_LEFT_OUT = 2  # targets without which a mean difference is shown once more
 _ROUNDING = 1e-12  # scores that differ by less are equal
 Place = tuple[str, str]  # method, target or MEAN
 _RowsAndSeeds = dict[str, tuple[str, tuple[int, ...]]]  # of a method, by target
@@ -33,21 +35,21 @@ _RowsAndSeeds = dict[str, tuple[str, tuple[int, ...]]]  # of a method, by target
 class Difference:
     """The score of a method minus that of the reference, on one target or as mean over targets.
 
-    The interval is a paired bootstrap (both methods on the same resampled rows), ``p_value`` that
-    of a paired permutation test. ``corrected`` is the p-value after Holm's correction for the
-    number of means in the comparison, or for the number of its single targets.
+    The 95 % interval resamples the seeds and the test rows, both methods alike; that of a mean
+    resamples the targets as well. ``by_seed`` has the difference of each seed. ``without`` names
+    the targets that are left out of the mean.
     """
 
     value: float
     low: float
     high: float
-    p_value: float
-    corrected: float = 1.0
+    by_seed: Mapping[int, float] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
 
     @property
-    def is_significant(self) -> bool:
-        """Return whether the corrected p-value is at most 5 %."""
-        return self.corrected <= SIGNIFICANT
+    def is_clear(self) -> bool:
+        """Return whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Comparison:
 
     ``targets`` are those of the ``num_targets`` targets on which the reference and all methods have
     results; means are over them. ``left_out`` gives the reason for each missing difference.
+    ``remaining`` is the mean of a method without the two targets that contribute most to it.
     """
 
     reference: str
@@ -64,14 +67,15 @@ class Comparison:
     num_targets: int
     differences: Mapping[Place, Difference]
     left_out: Mapping[Place, str]
+    remaining: Mapping[str, Difference] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """On how many targets a method is better or worse than the reference.
 
-    Wins and losses are significant after correction, ties are not. ``higher`` and ``lower`` count
-    scores without a test.
+    The interval of the difference excludes 0 on wins and losses, and includes it on ties.
+    ``higher`` and ``lower`` count scores alone.
     """
 
     wins: int
@@ -88,13 +92,11 @@ def compare(
     generator: Generator,
     *,
     each_target: bool = True,
-    num_draws: int = NUM_SWAPS,
 ) -> Comparison:
     """Compare methods with the reference on every target and on the mean over common targets.
 
-    The test on a target swaps rows, all seeds of a row together; the test of the mean swaps rows
-    within each target. Holm's correction counts all returned differences; without ``each_target``
-    these are only the means. A difference needs the same rows, metric and seeds on both sides.
+    A difference needs the same rows, metric and seeds on both sides. Without ``each_target``, only
+    the means are returned.
     """
     names = targets_of(grid.values())
     targets = common_targets(grid, [reference, *methods])
@@ -103,12 +105,21 @@ def compare(
     for target in names if each_target else targets:
         pairs, reasons = _pairs(grid, target, methods, reference)
         left_out |= reasons
-        paired |= _paired(pairs, generator, num_draws)
-    means, without = _means(paired, methods, targets)
-    shown = (paired if each_target else {}) | means
-    differences = _corrected({place: one.difference() for place, one in shown.items()})
+        paired |= {place: _paired(*pair, generator) for place, pair in pairs.items()}
+    shown = {place: one.difference() for place, one in paired.items()} if each_target else {}
+    remaining: dict[str, Difference] = {}
+    for method in methods:
+        own = {name: paired[method, name] for name in targets if (method, name) in paired}
+        if not targets:
+            left_out[method, MEAN] = "no common target"
+        elif len(own) < len(targets):
+            left_out[method, MEAN] = "not compared on every target"
+        else:
+            shown[method, MEAN] = _mean(own, generator)
+            if len(own) > NUM_LEFT_OUT:
+                remaining[method] = _without_largest(own, generator)
     counts = tuple(targets), len(names)
-    return Comparison(reference, tuple(methods), *counts, differences, left_out | without)
+    return Comparison(reference, tuple(methods), *counts, shown, left_out, remaining)
 
 
 def why_unpaired(first: Summary | None, second: Summary | None) -> str:
@@ -191,8 +202,8 @@ def record(comparison: Comparison, method: str) -> Record:
         for target in comparison.targets
         if (method, target) in comparison.differences
     ]
-    significant = [one.value for one in found if one.is_significant]
-    wins, losses = sum(v > 0 for v in significant), sum(v < 0 for v in significant)
+    clear = [one.value for one in found if one.is_clear]
+    wins, losses = sum(v > 0 for v in clear), sum(v < 0 for v in clear)
     return Record(
         wins=wins,
         ties=len(found) - wins - losses,
@@ -209,16 +220,17 @@ def _agree(one: _RowsAndSeeds, other: _RowsAndSeeds) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Paired:
-    """A difference, and its values after resampling rows [D] and after swapping rows [D]."""
+    """The difference of each seed on one target, and the mean over resampled seeds and rows [D]."""
 
-    value: float
+    by_seed: Mapping[int, float]
     resampled: Numbers
-    swapped: Numbers
+
+    @property
+    def value(self) -> float:
+        return fmean(self.by_seed.values())
 
     def difference(self) -> Difference:
-        return Difference(
-            self.value, *interval_ends(self.resampled), p_value(self.value, self.swapped)
-        )
+        return Difference(self.value, *interval_ends(self.resampled), self.by_seed)
 
 
 def _pairs(
@@ -238,47 +250,31 @@ def _pairs(
     return pairs, reasons
 
 
-def _paired(
-    pairs: Mapping[Place, tuple[Summary, Summary]], generator: Generator, num_draws: int
-) -> dict[Place, _Paired]:
-    scores = [(first.scores, second.scores) for first, second in pairs.values()]
-    swapped = swapped_differences(scores, generator, num_draws=num_draws)
-    found = {}
-    for (place, (first, second)), swaps in zip(pairs.items(), swapped, strict=True):
-        assert first.draws is not None, "scores come with draws"
-        assert second.draws is not None, "scores come with draws"
-        value = second.value - first.value
-        found[place] = _Paired(value, second.draws - first.draws, swaps)
-    return found
+def _paired(first: Summary, second: Summary, generator: Generator) -> _Paired:
+    assert first.seed_draws is not None, "scores come with draws"
+    assert second.seed_draws is not None, "scores come with draws"
+    cells = zip(first.cells, second.cells, strict=True)
+    return _Paired(
+        {one.seed: other.value - one.value for one, other in cells},
+        over_seeds(second.seed_draws - first.seed_draws, generator),
+    )
 
 
-def _means(
-    paired: Mapping[Place, _Paired], methods: Sequence[str], targets: Sequence[str]
-) -> tuple[dict[Place, _Paired], dict[Place, str]]:
-    """Return the mean of each method over the targets, and why other methods have none."""
-    means: dict[Place, _Paired] = {}
-    left_out: dict[Place, str] = {}
-    for method in methods:
-        parts = [paired[method, name] for name in targets if (method, name) in paired]
-        if not targets:
-            left_out[method, MEAN] = "no common target"
-        elif len(parts) < len(targets):
-            left_out[method, MEAN] = "not compared on every target"
-        else:
-            means[method, MEAN] = _Paired(
-                fmean(one.value for one in parts),
-                np.asarray(np.mean([one.resampled for one in parts], axis=0)),
-                np.asarray(np.mean([one.swapped for one in parts], axis=0)),
-            )
-    return means, left_out
+def _mean(own: Mapping[str, _Paired], generator: Generator) -> Difference:
+    """Return the mean over targets, and that of each seed which all of them have."""
+    parts = list(own.values())
+    resampled = over_targets([one.resampled for one in parts], generator)
+    shared = [seed for seed in parts[0].by_seed if all(seed in one.by_seed for one in parts)]
+    return Difference(
+        fmean(one.value for one in parts),
+        *expanded_interval(resampled, len(parts)),
+        {seed: fmean(one.by_seed[seed] for one in parts) for seed in shared},
+    )
 
 
-def _corrected(differences: Mapping[Place, Difference]) -> dict[Place, Difference]:
-    """Correct the p-values: those of means for their number, those of single targets for theirs."""
-    corrected = dict(differences)
-    for is_mean in (True, False):
-        family = [place for place in differences if (place[1] == MEAN) == is_mean]
-        adjusted = holm([differences[place].p_value for place in family])
-        for place, value in zip(family, adjusted, strict=True):
-            corrected[place] = replace(differences[place], corrected=value)
-    return corrected
+def _without_largest(own: Mapping[str, _Paired], generator: Generator) -> Difference:
+    """Return the mean without the two targets that move it most toward its own sign."""
+    sign = 1 if fmean(one.value for one in own.values()) >= 0 else -1
+    largest = sorted(own, key=lambda name: sign * own[name].value, reverse=True)[:NUM_LEFT_OUT]
+    rest = {name: one for name, one in own.items() if name not in largest}
+    return replace(_mean(rest, generator), without=tuple(largest))

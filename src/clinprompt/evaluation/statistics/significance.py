@@ -1,7 +1,7 @@
-"""Confidence intervals and significance tests of scores.
+"""Confidence intervals of scores, over the rows of one test set.
 
-Everything here resamples the rows of one test set, so it does not cover the variation between seeds
-or between hospitals. Knows nothing about models or files. Axes: N rows, S sums, D draws.
+They do not cover the variation between seeds, tasks or hospitals; ``hierarchical`` covers seeds and
+tasks. Knows nothing about models or files. Axes: N rows, D resamples, S seeds.
 """
 
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ class Interval:
 
 def bootstrap_values(scores: Scores, generator: Generator, *, num_draws: int = 2000) -> Numbers:
     """Return the scores [D] of resamples of the rows, drawn with replacement."""
-    return bootstrap_means([[scores]], generator, num_draws=num_draws)[0]
+    return bootstrap_groups([[scores]], generator, num_draws=num_draws)[0][:, 0]
 
 
-def bootstrap_means(
+def bootstrap_groups(
     groups: Sequence[Sequence[Scores]], generator: Generator, *, num_draws: int = 2000
 ) -> list[Numbers]:
-    """Return the mean scores [D] of each group in resamples of the rows that all groups share.
+    """Return the scores [D, S] of each group in resamples of the rows that all groups share.
 
-    A group is one method with one score for each seed. A draw has the same rows for all seeds and
-    methods, so the draws of two groups can be subtracted.
+    A group is one method with one score for each of S seeds. A resample has the same rows for all
+    seeds and methods, so the resamples of two groups can be subtracted.
     """
     statistics = _side_by_side(groups)
     num_rows = len(statistics)
@@ -46,7 +46,7 @@ def bootstrap_means(
         generator.multinomial(num_rows, shares, size=min(at_once, num_draws - start)) @ statistics
         for start in range(0, num_draws, at_once)
     ]
-    return _group_means(np.concatenate(sums), groups)
+    return _group_scores(np.concatenate(sums), groups)
 
 
 def confidence_interval(
@@ -72,59 +72,12 @@ def detectable_difference(standard_error: float) -> float:
     return float(_Z * np.sqrt(2) * standard_error)
 
 
-def swapped_differences(
-    pairs: Sequence[tuple[Sequence[Scores], Sequence[Scores]]],
-    generator: Generator,
-    *,
-    num_draws: int = 2000,
-) -> Numbers:
-    """Return the differences [pairs, D], second minus first, after swapping rows at random.
-
-    Both sides of a pair have one score for each seed, in the same order, on the same N rows. A draw
-    swaps each row with probability 1/2, for all seeds at once, and the same rows in all pairs.
-    """
-    if not pairs:
-        return np.empty((0, num_draws))
-    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    before, after = _side_by_side(first), _side_by_side(second)
-    change = after - before
-    at_once = max(1, _CELLS_AT_ONCE // max(change.shape))
-    drawn = []
-    for start in range(0, num_draws, at_once):
-        size = (min(at_once, num_draws - start), len(change))
-        moved = generator.integers(0, 2, size=size, dtype=np.uint8).astype(np.float64) @ change
-        ahead = _group_means(after.sum(axis=0) - moved, second)
-        behind = _group_means(before.sum(axis=0) + moved, first)
-        drawn.append(np.array(ahead) - np.array(behind))
-    return np.concatenate(drawn, axis=1)
-
-
-def p_value(observed: float, drawn: Numbers) -> float:
-    """Return the two-sided p-value of a difference, from draws [D] without a difference.
-
-    The observed arrangement counts as one draw, so the smallest p-value is 1 / (D + 1).
-    """
-    num_as_large = int((np.abs(drawn) >= abs(observed) - 1e-12).sum())
-    return (1 + num_as_large) / (1 + len(drawn))
-
-
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Return p-values corrected for their number by Holm's step-down rule, in the given order."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted = [0.0] * len(p_values)
-    reached = 0.0
-    for rank, index in enumerate(order):
-        reached = max(reached, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = reached
-    return tuple(adjusted)
-
-
-def _group_means(sums: Numbers, groups: Sequence[Sequence[Scores]]) -> list[Numbers]:
-    """Return the mean scores [D] of each group from the summed statistics of all its members."""
+def _group_scores(sums: Numbers, groups: Sequence[Sequence[Scores]]) -> list[Numbers]:
+    """Return the scores [D, S] of each group from the summed statistics of all its members."""
     members = [one for group in groups for one in group]
     ends = np.cumsum([one.statistics.shape[1] for one in members])
     parts = iter(np.split(sums, ends[:-1], axis=1))
-    return [np.mean([one.formula(next(parts)) for one in group], axis=0) for group in groups]
+    return [np.stack([one.formula(next(parts)) for one in group], axis=1) for group in groups]
 
 
 def _side_by_side(groups: Sequence[Sequence[Scores]]) -> Numbers:

@@ -1,6 +1,6 @@
 """Summarize cells over seeds, with intervals over test rows. Knows nothing about tables or tests.
 
-All cells of a call are of one backbone. Axes: D draws.
+All cells of a call are of one backbone. Axes: D resamples of rows, S seeds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from clinprompt.evaluation.cells import Cell, shots_order
 from clinprompt.evaluation.metrics import stored_scores
-from clinprompt.evaluation.statistics.significance import bootstrap_means
+from clinprompt.evaluation.statistics.significance import bootstrap_groups
 from clinprompt.settings.groups import Shots
 from clinprompt.tasks.kinds.scores import Numbers, Scores
 
@@ -24,8 +24,8 @@ class Summary:
     """The mean over seeds for one target, method and number of shots, with its 95 % interval.
 
     If all cells have statistics of the same rows, ``scores`` has one score for each seed, in the
-    order of ``cells``, and ``draws`` [D] are the mean scores in resamples of these rows. Methods on
-    the same rows share the resamples; targets are resampled independently.
+    order of ``cells``, and ``seed_draws`` [D, S] are the scores of each seed in resamples of these
+    rows. Methods on the same rows share the resamples; targets are resampled independently.
     """
 
     target: str
@@ -36,7 +36,12 @@ class Summary:
     high: float
     cells: tuple[Cell, ...]
     scores: tuple[Scores, ...] = ()
-    draws: Numbers | None = None
+    seed_draws: Numbers | None = None
+
+    @property
+    def draws(self) -> Numbers | None:
+        """Return the mean scores over seeds [D] in resamples of the rows."""
+        return None if self.seed_draws is None else np.asarray(self.seed_draws.mean(axis=1))
 
     @property
     def num_seeds(self) -> int:
@@ -79,7 +84,7 @@ def summarize(
             on_rows.setdefault(place, []).append(key)
     for keys in on_rows.values():
         groups = [summaries[key].scores for key in keys]
-        drawn = bootstrap_means(groups, generator, num_draws=num_draws)
+        drawn = bootstrap_groups(groups, generator, num_draws=num_draws)
         for key, draws in zip(keys, drawn, strict=True):
             summaries[key] = _with_draws(summaries[key], draws)
     return summaries
@@ -168,8 +173,8 @@ def _scores(cells: Sequence[Cell]) -> tuple[Scores, ...]:
     return tuple(stored_scores(one.metric, one.scorer, one.statistics) for one in cells)
 
 
-def _with_draws(summary: Summary, draws: Numbers) -> Summary:
+def _with_draws(summary: Summary, seed_draws: Numbers) -> Summary:
     if summary.num_seeds == 1:
-        return replace(summary, draws=draws)
-    low, high = interval_ends(draws)
-    return replace(summary, low=low, high=high, draws=draws)
+        return replace(summary, seed_draws=seed_draws)
+    low, high = interval_ends(np.asarray(seed_draws.mean(axis=1)))
+    return replace(summary, low=low, high=high, seed_draws=seed_draws)

@@ -30,15 +30,43 @@ def test_differences_to_lora_and_to_prompt_tuning_are_shown():
     assert [row[0] for row in to_lora.rows] == ["headqa", "mean"]
     assert to_lora.rows[0][1].startswith("-0.50 [")
     assert to_lora.rows[0][2].startswith("+0.50 [")
-    assert "correction for 2 means and for 2 single targets" in to_lora.note
+    assert "hierarchical bootstrap" in to_lora.note
+    assert "There is one draw" in to_lora.note
     to_prompts = tables["Difference to prompt-tuning, 16-shot"]
-    assert to_prompts.rows[1][2] == "+1.00 [+1.00, +1.00], p < 0.001"
+    assert to_prompts.rows[1][2] == "+1.00 [+1.00, +1.00]"
 
 
-def test_differences_show_their_corrected_p_value():
-    one = Difference(0.05, 0.01, 0.09, p_value=0.004, corrected=0.012)
-    assert difference_text(one) == "+0.05 [+0.01, +0.09], p = 0.012"
+def test_a_difference_is_shown_with_its_interval():
+    assert difference_text(Difference(0.05, 0.01, 0.09)) == "+0.05 [+0.01, +0.09]"
     assert difference_text(None) == "-"
+
+
+def test_the_mean_of_each_seed_and_what_remains_without_two_targets_are_shown():
+    gains = {"headqa": RIGHT, "ncbi": HALF, "sdoh": WRONG}
+    cells = [
+        answered(name, rows if name == "other" and (seed or target != "ncbi") else WRONG, **where)
+        for target, rows in gains.items()
+        for seed in (0, 1)
+        for where in [{"target": target, "seed": seed}]
+        for name in ("lora", "other")
+    ]
+    rows = tables_of(*cells)["Difference to lora, 16-shot"].rows
+    # Seed 0: (1 + 0 + 0) / 3, seed 1: (1 + 0.5 + 0) / 3.
+    assert rows[4] == ["mean, seed 0", "+0.33"]
+    assert rows[5] == ["mean, seed 1", "+0.50"]
+    assert rows[6] == [
+        "mean without two targets",
+        "+0.00 [+0.00, +0.00] (without headqa, ncbi)",
+    ]
+
+
+def test_two_forms_of_a_method_are_compared_directly():
+    tables = tables_of(
+        answered("metaprompt@one", HALF), answered("metaprompt@two", RIGHT), answered("x", WRONG)
+    )
+    table = tables["Difference to metaprompt@one, 16-shot"]
+    assert table.header == ["target", "metaprompt@two"]
+    assert table.rows[0][1].startswith("+0.50 [")
 
 
 def test_a_comparison_that_is_left_out_is_named_below_its_table():
@@ -97,16 +125,16 @@ def test_ablations_have_a_table_of_their_own_and_other_variants_do_not():
     table = tables_of(*cells)["Ablations of adapted-metaprompt, 16-shot"]
     assert table.rows == [
         ["plain", "1.00 [0.90, 1.00]", "-"],
-        ["no-distillation", "0.00 [0.00, 0.10]", "-1.00 [-1.00, -1.00], p < 0.001"],
+        ["no-distillation", "0.00 [0.00, 0.10]", "-1.00 [-1.00, -1.00]"],
     ]
-    assert "correction for 1 means and for 0 single targets" in table.note
+    assert "hierarchical bootstrap" in table.note
 
 
 def test_results_without_statistics_are_ranked_but_not_tested():
     kept = {"statistics": (), "row_digest": ""}
     tables = tables_of(answered("lora", WRONG, **kept), answered("other", RIGHT, **kept))
     assert set(tables) == {"Ranks, 16-shot"}
-    assert "No tests" in tables["Ranks, 16-shot"].note
+    assert "No differences" in tables["Ranks, 16-shot"].note
 
 
 def test_types_are_means_over_their_targets():
