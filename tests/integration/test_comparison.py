@@ -16,7 +16,7 @@ from clinprompt.evaluation.cells import read_cells
 from clinprompt.files import Claims
 from clinprompt.jobs.comparison.compare import Budget, seconds_of
 from clinprompt.jobs.comparison.report_contents import report_contents
-from clinprompt.jobs.comparison.search import Trial, search
+from clinprompt.jobs.comparison.search import Trial, mean_ranks_and_shares, search
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.resolve import resolve_all
 from clinprompt.prompts.artifact import load_artifact
@@ -504,8 +504,9 @@ def test_a_search_tries_each_method_equally_often_and_can_be_continued(tmp_path,
         "adapted-factors": 2,
     }
     for method in ("lora", "prompt-tuning", "adapted-factors"):
-        losses = [float(row[2]) for row in table.rows if row[0] == method]
-        assert losses == sorted(losses)
+        ranks = [float(row[2]) for row in table.rows if row[0] == method]
+        assert ranks == sorted(ranks)
+        assert sum(ranks) == 1 + 2
     log = tmp_path / "run" / "search.jsonl"
     before = log.read_bytes()
     assert {json.loads(line)["steps"] for line in before.splitlines()} == {1, 3}
@@ -532,6 +533,36 @@ def test_an_unfair_or_leaking_search_is_refused(tmp_path, tiny_llama_folder, cha
             mirror=None,
             reporter=Silent(),
         )
+
+
+def test_a_task_with_large_losses_does_not_decide_a_search():
+    """One trial is better on two of three tasks, and far worse in loss on the third."""
+    lines = {
+        "a": [(0.6, 0.5), (0.5, 0.6), (0.1, 4.0)],
+        "b": [(0.4, 0.9), (0.3, 0.8), (0.2, 1.0)],
+    }
+    losses = {name: sum(loss for _, loss in own) / 3 for name, own in lines.items()}
+    assert losses["b"] < losses["a"]
+    ranks, shares = mean_ranks_and_shares({n: [score for score, _ in o] for n, o in lines.items()})
+    assert ranks == {"a": pytest.approx(4 / 3), "b": pytest.approx(5 / 3)}
+    # Trial a is best on two tasks and has half of the best score on the third.
+    assert shares == {"a": pytest.approx(2.5 / 3), "b": pytest.approx((2 / 3 + 0.6 + 1) / 3)}
+
+
+def test_equal_scores_share_a_rank_and_a_task_that_nobody_solves_counts_for_nobody():
+    ranks, shares = mean_ranks_and_shares({"a": [0.5, 0.0], "b": [0.5, 0.0]})
+    assert ranks == {"a": 1.5, "b": 1.5}
+    assert shares == {"a": 1.0, "b": 1.0}
+
+
+def test_a_trial_of_an_earlier_version_without_a_score_is_run_again(tmp_path, tiny_llama_folder):
+    assert len(ranked(tmp_path, tiny_llama_folder)) == 1
+    log = tmp_path / "run" / "search.jsonl"
+    [line] = map(json.loads, log.read_text().splitlines())
+    old = {key: value for key, value in line.items() if key not in ("score", "metric")}
+    log.write_text(json.dumps(old) + "\n")
+    assert len(ranked(tmp_path, tiny_llama_folder)) == 1
+    assert ["score" in json.loads(one) for one in log.read_text().splitlines()] == [False, True]
 
 
 LORA_TRIAL = {"baselines": {"lora_rate": 0.01}}

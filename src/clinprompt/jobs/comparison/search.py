@@ -1,8 +1,9 @@
 """Search the settings of each method on tasks that are held back, with equally many trials each.
 
-A trial is fitted to a few examples of each held-back task and judged by its loss on validation rows
-of that task. Targets are not used. Every trial is one line of ``search.jsonl``; the same command
-continues after a stop.
+A trial is fitted to a few examples of each held-back task and judged by the score of its answers to
+validation rows of that task. Trials of a method are compared by their mean rank over tasks, so no
+task counts more than another. Targets are not used. Every trial is one line of ``search.jsonl``;
+the same command continues after a stop.
 """
 
 import hashlib
@@ -13,12 +14,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+
+from clinprompt.backbone.bank import make_bank
+from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Row
 from clinprompt.errors import RunError, SettingError
+from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.report.score_tables import Table
 from clinprompt.files import Claims, append_line
 from clinprompt.jobs.adapt import Fit, adapt
 from clinprompt.jobs.comparison.variants import OpenVariant, Runs
+from clinprompt.jobs.evaluate import CellInput, evaluate
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.metaprompts import check_unseen
 from clinprompt.methods.resolve import resolve
@@ -28,9 +35,11 @@ from clinprompt.runs.folder import CLAIMS, check_is_run
 from clinprompt.runs.suite_data import SuiteData, cards_of, check_suite, load_apart, load_suite
 from clinprompt.runs.task_rows import TaskRows, encode_all, examples_of, task_rows_of
 from clinprompt.settings.groups import SearchSettings
+from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import Split
 from clinprompt.tasks.load import TaskData
+from clinprompt.tasks.records import Example
 from clinprompt.tasks.suite import find_suite
 from clinprompt.training.fit import mean_loss
 from clinprompt.training.progress import Reporter
@@ -61,7 +70,7 @@ class Trial:
 
 
 def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Reporter) -> Table:
-    """Run every missing trial; return the table of mean losses, the best first.
+    """Run every missing trial; return the trials of each method, the best first.
 
     Raises:
         SettingError: the config has no [search], or a held-back task is a source or a target.
@@ -83,8 +92,8 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
             if is_ours and trial.key not in _finished(path):
                 line = _run_trial(runs, trial)
                 append_line(path, json.dumps(line))
-                words = f"{line['method']} {line['settings']}  {line['task']}: {line['loss']:.3f}"
-                reporter.say(words)
+                scored = f"{line['task']}: {line['metric']} {line['score']:.3f}"
+                reporter.say(f"{line['method']} {line['settings']}  {scored}")
     return _table(plan, list(_finished(path).values()))
 
 
@@ -126,10 +135,13 @@ def _run_trial(runs: Runs, trial: Trial) -> dict[str, Any]:
     config = plain.config.changed(dict(trial.changes), source=source)
     task_rows = _rows_under(config, plain)
     rows = task_rows.shots(trial.data, trial.shots, seed=trial.seed)
-    changed = replace(plain, config=config)
+    changed = replace(plain, config=config, task_rows=task_rows)
     start = changed.start(card, rows, seed=trial.seed, metaprompt=metaprompt)
     with adapt(Fit(method, start, trial.phase), workspace) as fitted:
-        loss = mean_loss(backbone, fitted.tuner, _judging_rows(task_rows, trial.data))
+        examples = _judging_examples(task_rows, trial.data)
+        rows = _judging_rows(task_rows, trial.data, examples)
+        loss = mean_loss(backbone, fitted.tuner, rows)
+        cell = _scored(changed, trial, fitted.tuner, examples)
         progress = fitted.progress
     workspace.forget(trial.phase)
     return {
@@ -139,6 +151,8 @@ def _run_trial(runs: Runs, trial: Trial) -> dict[str, Any]:
         "task": card.name,
         "shots": trial.shots,
         "seed": trial.seed,
+        "metric": cell.metric,
+        "score": cell.value,
         "loss": loss,
         "training_loss": progress.last_loss,
         "steps": progress.step,
@@ -153,32 +167,58 @@ def _rows_under(config: RunConfig, plain: OpenVariant) -> TaskRows:
     return plain.task_rows if is_same else task_rows_of(config, plain.backbone)
 
 
-def _judging_rows(task_rows: TaskRows, data: TaskData) -> tuple[Row, ...]:
-    """Return validation rows, or test rows if the held-back task has no validation rows.
+def _judging_examples(task_rows: TaskRows, data: TaskData) -> tuple[Example, ...]:
+    """Return validation examples, or test examples if the held-back task has no validation rows."""
+    split: Split = "validation" if data.splits["validation"] else "test"
+    return examples_of(data, split, limit=task_rows.settings.validation_rows, seed=task_rows.seed)
+
+
+def _judging_rows(
+    task_rows: TaskRows, data: TaskData, examples: Sequence[Example]
+) -> tuple[Row, ...]:
+    """Return the encoded rows of examples, of which the loss is computed.
 
     Raises:
         RunError: every answer is too long.
     """
-    split: Split = "validation" if data.splits["validation"] else "test"
-    limit, seed = task_rows.settings.validation_rows, task_rows.seed
-    examples = examples_of(data, split, limit=limit, seed=seed)
     encoded = encode_all(task_rows.encoder(), data.card, examples)
     rows = tuple(row for row in encoded if not row.target_was_cut)
     if not rows:
         raise RunError(
-            f"{data.card.name}: no {split} row has an answer that fits; raise "
+            f"{data.card.name}: no validation row has an answer that fits; raise "
             "data.max_target_tokens, or hold back another task"
         )
     return rows
 
 
+def _scored(opened: OpenVariant, trial: Trial, tuner: Tuner, examples: Sequence[Example]) -> Cell:
+    """Answer examples with a fitted tuner, and score the answers by the metric of their task."""
+    with torch.inference_mode():
+        bank = make_bank(opened.backbone.model, tuner.prompts([0]), tuner.placement)
+    given = CellInput(
+        backbone_name=plain_name(opened.config.backbone),
+        card=trial.data.card,
+        examples=examples,
+        encoder=opened.task_rows.encoder(),
+        method=trial.method,
+        shots=trial.shots,
+        seed=trial.seed,
+        interval_seed=opened.config.seed,
+        bank=bank,
+    )
+    return evaluate(opened.backbone, given)
+
+
 def _finished(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the lines of finished trials by key, without a half-written last line."""
+    """Return the lines of finished trials by key, without a half-written last line.
+
+    Lines of earlier versions have a loss and no score; their trials are run again.
+    """
     if not path.is_file():
         return {}
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     try:
-        finished = {line["key"]: line for line in map(json.loads, lines)}
+        finished = {line["key"]: line for line in map(json.loads, lines) if "score" in line}
         for line in finished.values():
             _trial_of(line)
         return finished
@@ -187,28 +227,67 @@ def _finished(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _table(settings: SearchSettings, lines: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the losses of trials that are finished on all tasks and seeds, the best mean first."""
+    """Return the scores of trials that are finished on all tasks and seeds, the best rank first."""
     tasks = tuple(cards_of(settings.tasks))
-    header = ["method", "settings", "mean loss", *tasks, "s"]
-    found: list[tuple[int, float, list[str]]] = []
-    for place, (method, trials) in enumerate(settings.trials.items()):
-        for changes in trials:
-            words = _in_words(changes)
+    rows = []
+    for method, trials in settings.trials.items():
+        complete: dict[str, list[Mapping[str, Any]]] = {}
+        for words in map(_in_words, trials):
             wanted = [(method, words, settings.shots, seed) for seed in settings.seeds]
             own = [line for line in lines if _trial_of(line) in wanted and line["task"] in tasks]
-            if len(own) < len(tasks) * len(wanted):
-                continue
-            losses = [fmean(line["loss"] for line in own if line["task"] == task) for task in tasks]
-            mean, seconds = fmean(losses), fmean(line["seconds"] for line in own)
-            numbers = [f"{value:.3f}" for value in (mean, *losses)]
-            found.append((place, mean, [method, words, *numbers, f"{seconds:.0f}"]))
-    found.sort(key=lambda one: one[:2])
+            if len(own) == len(tasks) * len(wanted):
+                complete[words] = own
+        rows += _method_rows(method, complete, tasks)
     seeds = "one seed" if len(settings.seeds) == 1 else f"mean over {len(settings.seeds)} seeds"
     note = (
-        f"Loss on validation rows of tasks held back, nats a target token, after "
-        f"{settings.shots} examples; {seeds}. Lower is better."
+        f"Scores on validation rows of tasks held back, by the metric of each task, after "
+        f"{settings.shots} examples; {seeds}. Rank: of the trials of a method on a task (1 is "
+        "best, equal scores share their mean rank), mean over tasks; the lowest is chosen. Share: "
+        "the score divided by the best one of the method on that task, mean over tasks; it decides "
+        "between equal ranks. Loss: nats a target token."
     )
-    return Table("Search", header, [texts for _, _, texts in found], note)
+    header = ["method", "settings", "rank", "share", *tasks, "mean loss", "s"]
+    return Table("Search", header, rows, note)
+
+
+def _method_rows(
+    method: str, complete: Mapping[str, Sequence[Mapping[str, Any]]], tasks: Sequence[str]
+) -> list[list[str]]:
+    """Return a row for each trial of a method, the best first."""
+    scores = {
+        words: [fmean(line["score"] for line in own if line["task"] == task) for task in tasks]
+        for words, own in complete.items()
+    }
+    ranks, shares = mean_ranks_and_shares(scores)
+    rows = []
+    for words in sorted(scores, key=lambda one: (ranks[one], -shares[one])):
+        own = complete[words]
+        loss, seconds = (fmean(line[name] for line in own) for name in ("loss", "seconds"))
+        numbers = [f"{value:.3f}" for value in (*scores[words], loss)]
+        shown = [f"{ranks[words]:.2f}", f"{shares[words]:.2f}"]
+        rows.append([method, words, *shown, *numbers, f"{seconds:.0f}"])
+    return rows
+
+
+def mean_ranks_and_shares(
+    scores: Mapping[str, Sequence[float]],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the mean rank over tasks of each trial, and its mean share of the best score.
+
+    ``scores`` has the score of each trial on each task. Equal scores get the mean of their ranks.
+    On a task where all scores are 0, every share is 1.
+    """
+    by_task = [list(own) for own in zip(*scores.values(), strict=True)]
+    ranks: dict[str, float] = {}
+    shares: dict[str, float] = {}
+    for words, own in scores.items():
+        pairs = list(zip(own, by_task, strict=True))
+        ranks[words] = fmean(
+            sum(other > value for other in task) + (1 + task.count(value)) / 2
+            for value, task in pairs
+        )
+        shares[words] = fmean(value / max(task) if max(task) > 0 else 1.0 for value, task in pairs)
+    return ranks, shares
 
 
 def _trial_of(line: Mapping[str, Any]) -> tuple[str, str, int, int]:
