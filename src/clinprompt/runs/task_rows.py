@@ -14,7 +14,7 @@ from clinprompt.errors import DataError
 from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import Split, TaskCard
-from clinprompt.tasks.kinds import make_example
+from clinprompt.tasks.kinds import kind_of, make_example
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example, LabelAnswer, Record
 
@@ -64,8 +64,8 @@ class TaskRows:
         return encode_all(self.encoder(), data.card, examples, task)
 
     def test_examples(self, data: TaskData, *, instruct: bool = False) -> tuple[Example, ...]:
-        """Return the test examples of a task, at most ``data.test_rows``, not encoded."""
-        limit = self.settings.test_rows
+        """Return the test examples of a task, not encoded; see ``data.test_rows`` for how many."""
+        limit = max_test_rows(self.settings, data.card)
         return examples_of(data, "test", limit=limit, seed=self.seed, instruct=instruct)
 
     def shots(self, data: TaskData, count: int, *, seed: int) -> tuple[Row, ...]:
@@ -84,6 +84,12 @@ def task_rows_of(config: RunConfig, backbone: Backbone) -> TaskRows:
     """Return the rows of tasks under these settings; rows are encoded when first needed."""
     context = backbone.context - config.prompt.length
     return TaskRows(backbone.tokenizer, context, config.data, config.seed)
+
+
+def max_test_rows(settings: DataSettings, card: TaskCard) -> int:
+    """Return how many test rows of a task are answered at most: more for closed labels, if set."""
+    is_closed = kind_of(card).answer is LabelAnswer
+    return (settings.test_label_rows if is_closed else 0) or settings.test_rows
 
 
 def examples_of(

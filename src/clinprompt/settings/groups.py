@@ -39,6 +39,9 @@ class DataSettings(Settings):
     validation_rows: int = Field(default=32, ge=1, description="at most, a task")
     test_rows: int = Field(default=200, ge=1, description="at most, a target task")
     overlap_words: int = Field(default=13, ge=3, description="n of the n-grams of the overlap rule")
+    test_label_rows: int = Field(
+        default=0, ge=0, description="at most, a target with closed labels; 0: test_rows"
+    )
 
 
 class PromptSettings(Settings):
@@ -186,7 +189,7 @@ class SearchSettings(Settings):
     """The trials that search for the settings of each method, on tasks held back from sources.
 
     ``trials`` maps each method to groups of changed settings. All methods have the same number of
-    trials, so that the search is fair. A trial is judged by the loss on validation rows after
+    trials, so that the search is fair. A trial is judged by its score on validation rows after
     training on ``shots`` examples.
     """
 

@@ -16,7 +16,7 @@ from clinprompt.methods.table import REFERENCES, SHOWN_METHODS
 from clinprompt.runs.folder import read_json
 from clinprompt.runs.manifest import shareable_settings
 from clinprompt.runs.suite_data import SuiteData
-from clinprompt.runs.task_rows import TaskRows, encode_all, examples_of
+from clinprompt.runs.task_rows import TaskRows, encode_all, examples_of, max_test_rows
 from clinprompt.runs.workspace import environment
 from clinprompt.settings.defaults import SHIPPED
 from clinprompt.settings.local_names import plain_name
@@ -136,7 +136,8 @@ def _curve_name(phase: str, variant: str, shown: Set[str]) -> str:
 
 def _baseline(config: RunConfig, data: TaskData) -> Baseline:
     card = data.card
-    examples = examples_of(data, "test", limit=config.data.test_rows, seed=config.seed)
+    limit = max_test_rows(config.data, card)
+    examples = examples_of(data, "test", limit=limit, seed=config.seed)
     records = [example.record for example in examples]
     training = gold_answers(data.splits["train"])
     return Baseline(
@@ -147,7 +148,8 @@ def _baseline(config: RunConfig, data: TaskData) -> Baseline:
 
 def _task_row(task_rows: TaskRows, data: TaskData, split: Split) -> TaskRow:
     settings, seed = task_rows.settings, task_rows.seed
-    limit = settings.train_rows if split == "train" else settings.test_rows
+    num_test_rows = max_test_rows(settings, data.card)
+    limit = settings.train_rows if split == "train" else num_test_rows
     encoder = task_rows.encoder()
     used = encode_all(encoder, data.card, examples_of(data, split, limit=limit, seed=seed))
     examples = examples_of(data, "train", limit=settings.train_rows, seed=seed)

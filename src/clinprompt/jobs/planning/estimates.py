@@ -228,7 +228,8 @@ def _cells(
     cells = num_cells(name, configs[""], len(answers))
     make, mean = _Work(own, outline), sum(answers) / len(answers)
     has_prompt = method.reads_prompt
-    work = [make.read(cells * own.data.test_rows, mean, has_prompt=has_prompt)]
+    num_rows = max(own.data.test_rows, own.data.test_label_rows)  # an upper bound
+    work = [make.read(cells * num_rows, mean, has_prompt=has_prompt)]
     steps = 0
     if method.count(own, outline):
         steps = cells * own.adapt.method_steps.get(method.name, own.adapt.steps)
