@@ -15,6 +15,7 @@ from clinprompt.errors import ArtifactError, DataError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
 from clinprompt.files import Claims
 from clinprompt.jobs.comparison.compare import Budget, seconds_of
+from clinprompt.jobs.comparison.report_again import report_again
 from clinprompt.jobs.comparison.report_contents import report_contents
 from clinprompt.jobs.comparison.search import Trial, mean_ranks_and_shares, search
 from clinprompt.methods.check_methods import check_methods
@@ -162,6 +163,26 @@ def test_methods_compared_after_full_fine_tuning_score_as_without_it(compared, t
 def test_a_second_call_computes_nothing_and_gives_the_same(compared):
     folder, config, cells = compared
     assert fill(folder, config).cells == cells
+
+
+def test_a_report_is_written_again_from_the_files_of_a_run_alone(compared, tmp_path):
+    folder, _, _ = compared
+    copy = tmp_path / "copy"
+    for name in ("cells.jsonl", "config.json", "report/contents.json"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes((folder / name).read_bytes())
+    report = report_again(copy)
+    for name in ("report.md", "report.html"):
+        assert (report.parent / name).read_bytes() == (folder / "report" / name).read_bytes()
+
+
+def test_a_report_without_saved_contents_is_refused(compared, tmp_path):
+    folder, _, _ = compared
+    with pytest.raises(RunError, match=r"has no cells\.jsonl"):
+        report_again(tmp_path)
+    (tmp_path / "cells.jsonl").write_bytes((folder / "cells.jsonl").read_bytes())
+    with pytest.raises(RunError, match="run 'clinprompt compare' once more"):
+        report_again(tmp_path)
 
 
 def test_more_shots_than_rows_takes_all_rows(tmp_path, tiny_llama_folder):

@@ -31,6 +31,7 @@ _COMMANDS: dict[typer.Typer, Sequence[Callable[..., None]]] = {
     app: (
         runs.compare,
         runs.search,
+        runs.report,
         runs.quickstart,
         runs.tune,
         runs.distill,

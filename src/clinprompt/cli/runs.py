@@ -89,6 +89,15 @@ def search(
     _print(table)
 
 
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a comparison, for example runs/open21.")],
+) -> None:
+    """Write the report of a comparison again from its files: no data, no backbone, no training."""
+    from clinprompt.jobs.comparison.report_again import report_again
+
+    say(f"report: {report_again(run)}")
+
+
 def quickstart(out: Out = None, overrides: Overrides = None) -> None:
     """Run all steps on made-up notes: no download, no private data, about ten minutes."""
     from importlib.resources import files

@@ -30,6 +30,7 @@ from clinprompt.jobs.comparison.grid import (
     team_of,
     with_team_members,
 )
+from clinprompt.jobs.comparison.report_again import save_contents
 from clinprompt.jobs.comparison.report_contents import report_contents
 from clinprompt.jobs.comparison.variants import OpenVariant, Runs
 from clinprompt.jobs.planning.estimates import trained_numbers
@@ -238,6 +239,7 @@ def _report(folder: Path, contents: ReportContents) -> list[Table]:
     write_report(folder, contents)
     baselines = {name: asdict(baseline) for name, baseline in contents.baselines.items()}
     write_text(folder / "baselines.json", json.dumps(baselines, indent=2) + "\n")
+    save_contents(folder, contents)
     return score_tables(contents.cells, contents.baselines, contents.shown_methods)
 
 
