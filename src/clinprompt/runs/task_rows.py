@@ -8,13 +8,13 @@ from transformers import PreTrainedTokenizerBase
 
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder, Row, chat_shell, make_encoder
-from clinprompt.batches.mixture import draw_shots, sample
+from clinprompt.batches.mixture import draw_annotated, draw_shots, sample
 from clinprompt.batches.parts import parts_of
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import Split, TaskCard
-from clinprompt.tasks.kinds import make_example
+from clinprompt.tasks.kinds import kind_of, make_example
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example, LabelAnswer, Record
 
@@ -120,16 +120,23 @@ def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Training examples that may be drawn as shots, with their rows and labels ("": no label)."""
+    """Training examples that may be drawn as shots, with their rows and labels ("": no label).
+
+    ``types`` are the types of the mentions or links of each row; None if the task lists none.
+    """
 
     name: str
     limit: int
     examples: tuple[Example, ...]
     rows: tuple[Row, ...]
     labels: tuple[str, ...]
+    types: tuple[frozenset[str], ...] | None = None
 
     def draw(self, count: int, *, seed: int) -> tuple[Row, ...]:
         """Return ``count`` random rows; labels of a closed set are drawn equally often.
+
+        Of rows that list mentions or links, at least three in four have one, and every type occurs
+        if ``count`` allows it; see ``draw_annotated``.
 
         Raises:
             DataError: fewer than ``count`` rows have an answer that fits.
@@ -151,6 +158,8 @@ class Candidates:
                 f"have an answer that fits {self.limit} tokens; ask for fewer, or raise "
                 "data.max_target_tokens (for this task: data.target_tokens)"
             )
+        if self.types is not None:
+            return draw_annotated(self.types, count, seed=seed)
         return draw_shots(self.labels, count, seed=seed)
 
 
@@ -163,12 +172,15 @@ def candidates(encoder: Encoder, data: TaskData) -> Candidates:
     examples = (part for one in whole for part in parts_of(data.card, one, encoder).examples)
     encoded = ((example, encoder.encode(example)) for example in examples)
     fitting = [(example, row) for example, row in encoded if not row.target_was_cut]
+    listing = kind_of(data.card).listing
+    answers = [example.record.answer for example, _ in fitting]
     return Candidates(
         data.card.name,
         encoder.target_limit(data.card.name),
         tuple(example for example, _ in fitting),
         tuple(row for _, row in fitting),
-        tuple(_label(example.record) for example, _ in fitting),
+        tuple(answer.label if isinstance(answer, LabelAnswer) else "" for answer in answers),
+        tuple(frozenset(listing.types(answer)) for answer in answers) if listing else None,
     )
 
 
@@ -181,7 +193,3 @@ def _with_whole_answers(data: TaskData, encoder: Encoder, rows: Sequence[Row]) -
             "raise data.max_target_tokens (for this task: data.target_tokens)"
         )
     return kept
-
-
-def _label(record: Record) -> str:
-    return record.answer.label if isinstance(record.answer, LabelAnswer) else ""

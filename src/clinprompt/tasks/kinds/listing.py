@@ -69,7 +69,7 @@ class Listing(Generic[Item]):
         """Count the annotations of an answer by what must agree for them to be right."""
         return Counter(map(self.identity, self.items(answer)))
 
-    def types(self, answer: Answer) -> set[str]:
+    def types(self, answer: Answer | None) -> set[str]:
         """Return the types of the annotations in an answer."""
         return {item.type for item in self.items(answer)}
 
