@@ -25,7 +25,9 @@ class DataSettings(Settings):
 
     max_input_tokens: int = Field(default=512, ge=8, description="longer inputs: see long_inputs")
     long_inputs: Literal["split", "cut"] = Field(
-        default="split", description="split: windows of notes, passages for questions"
+        default="split",
+        description="split: passages for questions; cut: without their middle. Texts with mentions "
+        "or links are always read in windows",
     )
     max_target_tokens: int = Field(
         default=128,
