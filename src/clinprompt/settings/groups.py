@@ -79,6 +79,12 @@ class FitSettings(Settings):
     clip_norm: float = Field(default=1.0, gt=0, description="gradients are scaled to at most this")
     checkpoint_every: int = Field(default=25, ge=1, description="steps")
     micro_batch_tokens: int = Field(default=1024, ge=1, description="tokens read at a time")
+    row_weights: Literal["row", "token", "capped"] = Field(
+        default="row",
+        description="weight of a row in the loss. row: all alike; token: its answer's tokens; "
+        "capped: these, but at most row_cap",
+    )
+    row_cap: int = Field(default=32, ge=1, description="tokens, of row_weights = capped")
 
 
 class SourceFitSettings(FitSettings):
