@@ -53,6 +53,15 @@ def sample(items: Sequence[Item], count: int, *, seed: int) -> tuple[Item, ...]:
     return tuple(items[index] for index in sorted(chosen))
 
 
+def hold_out(
+    items: Sequence[Item], count: int, *, seed: int
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Return the items without ``count`` random ones, and these; both in their original order."""
+    held = set(sample(range(len(items)), count, seed=seed))
+    kept = tuple(item for index, item in enumerate(items) if index not in held)
+    return kept, tuple(items[index] for index in sorted(held))
+
+
 def draw_shots(groups: Sequence[str], count: int, *, seed: int) -> tuple[int, ...]:
     """Choose ``count`` row numbers, balanced over the groups (labels) as far as rows allow."""
     generator = np.random.default_rng(seed)

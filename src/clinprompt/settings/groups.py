@@ -126,7 +126,12 @@ class DistillSettings(SourceFitSettings):
 
 
 class AdaptSettings(FitSettings):
-    """The metaprompt fitted to a new task, on a few training examples and without validation."""
+    """A method fitted to a new task, on a few training examples or on all.
+
+    With at least 64 examples and 50 steps, a part of them is kept for validation, and the state
+    with the lowest loss on it is the result. With all training rows, the task's validation rows
+    are used if there are any, without the least number of examples.
+    """
 
     steps: int = Field(default=60, ge=0)
     method_steps: dict[str, Annotated[int, Field(ge=0)]] = Field(
@@ -135,6 +140,15 @@ class AdaptSettings(FitSettings):
     routing: Routing = "type"
     shared_rate: float = Field(default=0.03, gt=0)
     factor_rate: float = Field(default=0.03, gt=0)
+    validate_every: int = Field(
+        default=10, ge=0, description="steps; 0 trains on all examples and keeps the last state"
+    )
+    validation_share: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="of the examples; at most data.validation_rows of them",
+    )
 
 
 class BaselineSettings(Settings):
