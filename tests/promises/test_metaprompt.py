@@ -33,6 +33,15 @@ def test_new_factors_leave_shared_unchanged(rank):
     assert torch.equal(DecomposedPrompts(shared, u, v)([0, 1, 2]), shared.expand(3, 6, 32))
 
 
+def test_the_mean_of_new_factors_has_the_columns_of_each_task():
+    generator = torch.Generator().manual_seed(0)
+    u, _ = neutral_factors(22, length=6, hidden_size=32, rank=3, generator=generator)
+    averaged = u.mean(dim=0).norm(dim=0)
+    assert averaged.min() > 0
+    for own in u:
+        torch.testing.assert_close(own.norm(dim=0), averaged)
+
+
 def test_further_ranks_get_different_gradients():
     u, v = neutral_factors(
         2, length=3, hidden_size=4, rank=3, generator=torch.Generator().manual_seed(0)

@@ -16,8 +16,10 @@ from transformers import PreTrainedModel
 
 from clinprompt.backbone.bank import Bank, TargetStates, make_bank, target_states
 from clinprompt.backbone.shared_prefix import Prefix
-from clinprompt.batches.encode import Batch
+from clinprompt.batches.encode import IGNORED, Batch
 from clinprompt.settings.groups import Placement
+
+RowWeights = Callable[[Tensor], Tensor]  # from target tokens of rows [B] to weights [B]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,13 @@ class Loss:
 
     ``terms`` returns the value of each term at each target token of a batch [N]. It does not
     average: the accumulator weighs the target tokens, see ``token_weights``. ``weights`` holds the
-    weight of each term, by the same names.
+    weight of each term, by the same names. ``row_weights`` returns the weight of each row in a step
+    from its number of target tokens [B].
     """
 
     terms: Callable[[Batch, TargetStates], Mapping[str, Tensor]]
     weights: Mapping[str, float]
+    row_weights: RowWeights = torch.ones_like
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +61,24 @@ class LossValues:
 
 
 def token_weights(
-    rows: Int[Tensor, " N"], *, num_rows: int | Int[Tensor, " N"]
+    rows: Int[Tensor, " N"],
+    *,
+    total: int | Tensor,
+    row_weights: RowWeights = torch.ones_like,
 ) -> Float[Tensor, " N"]:
-    """Return the weight of each target token: 1 / (target tokens of its row · ``num_rows``).
+    """Return the weight of each target token: weight of its row / (its target tokens · ``total``).
 
-    So every row of a step counts the same, however long its answer is. ``rows`` is the row of each
-    token, ``num_rows`` the number of rows in the whole step.
+    ``rows`` is the row of each token, ``total`` the sum of the weights of all rows in the whole
+    step. With weights of 1 every row counts the same, however long its answer is.
     """
     lengths = torch.bincount(rows)
-    return 1.0 / (lengths[rows] * num_rows)
+    return row_weights(lengths)[rows] / (lengths[rows] * total)
+
+
+def weights_of_rows(batches: Sequence[Batch], row_weights: RowWeights) -> Int[Tensor, " B"]:
+    """Return the weight of each row of all batches, in their order."""
+    lengths = torch.cat([(batch.labels != IGNORED).sum(dim=1) for batch in batches])
+    return row_weights(lengths)
 
 
 def accumulate_gradients(
@@ -83,12 +96,15 @@ def accumulate_gradients(
     members = torch.tensor(prompts.members, device=model.device)
     numbers = torch.arange(max(prompts.members) + 1, device=model.device)[:, None]  # [M, 1]
     prompt_of_row = [torch.searchsorted(tasks, batch.tasks) for batch in batches]
-    num_rows = (numbers == members[torch.cat(prompt_of_row)]).sum(dim=1)
+    is_own = numbers == members[torch.cat(prompt_of_row)]  # [M, all rows]
+    totals = (is_own * weights_of_rows(batches, loss.row_weights)).sum(dim=1)
     collected = []  # for each micro-batch, its loss and terms [1 + terms, M]
     for batch, owners in zip(batches, prompt_of_row, strict=True):
         states = target_states(model, batch, leaves, owners)
         member_of_token = members[owners[states.rows]]
-        weights = token_weights(states.rows, num_rows=num_rows[member_of_token])
+        weights = token_weights(
+            states.rows, total=totals[member_of_token], row_weights=loss.row_weights
+        )
         is_own = numbers == member_of_token  # [M, N]
         terms = loss.terms(batch, states)
         sums = [torch.where(is_own, terms[name] * weights, 0.0).sum(dim=1) for name in loss.weights]

@@ -4,7 +4,8 @@ A schedule depends only on its arguments and seed, so a resumed run needs no sto
 nothing of what the rows contain.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from itertools import count as count_up
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Item = TypeVar("Item")
+ROWS_PER_EMPTY = 4  # at most one in so many few-shot rows has an empty answer
 
 
 def task_weights(sizes: Sequence[int], *, temperature: float) -> NDArray[np.float64]:
@@ -51,6 +53,15 @@ def sample(items: Sequence[Item], count: int, *, seed: int) -> tuple[Item, ...]:
     return tuple(items[index] for index in sorted(chosen))
 
 
+def hold_out(
+    items: Sequence[Item], count: int, *, seed: int
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Return the items without ``count`` random ones, and these; both in their original order."""
+    held = set(sample(range(len(items)), count, seed=seed))
+    kept = tuple(item for index, item in enumerate(items) if index not in held)
+    return kept, tuple(items[index] for index in sorted(held))
+
+
 def draw_shots(groups: Sequence[str], count: int, *, seed: int) -> tuple[int, ...]:
     """Choose ``count`` row numbers, balanced over the groups (labels) as far as rows allow."""
     generator = np.random.default_rng(seed)
@@ -63,3 +74,41 @@ def draw_shots(groups: Sequence[str], count: int, *, seed: int) -> tuple[int, ..
             if rows and len(chosen) < count:
                 chosen.append(rows.pop())
     return tuple(sorted(chosen))
+
+
+def draw_annotated(types: Sequence[Collection[str]], count: int, *, seed: int) -> tuple[int, ...]:
+    """Choose ``count`` row numbers, of which at least three in four have an annotation.
+
+    ``types[i]`` are the types of the annotations of row i. Every type occurs in the chosen rows, as
+    far as ``count`` allows. Otherwise the rows are random: a random draw that has fewer empty rows
+    keeps their share. If there are too few annotated rows, more empty rows are chosen.
+    """
+    order = [int(index) for index in np.random.default_rng(seed).permutation(len(types))]
+    annotated = [index for index in order if types[index]]
+    empty = [index for index in order if not types[index]]
+    num_drawn_empty = sum(not types[index] for index in order[:count])
+    num_empty = max(min(num_drawn_empty, count // ROWS_PER_EMPTY), count - len(annotated))
+    first = _covering(types, annotated, max(0, count - num_empty))
+    rest = [index for index in annotated if index not in first]
+    kept = [*first, *rest][: max(0, count - num_empty)]
+    return tuple(sorted([*kept, *empty[:num_empty]]))
+
+
+def _covering(types: Sequence[Collection[str]], rows: Sequence[int], count: int) -> list[int]:
+    """Return at most ``count`` rows with all types, as far as that is possible.
+
+    The rarest type comes first, and takes its first row. If there are more types than rows are
+    left, it takes the row that has the most types.
+    """
+    frequency = Counter(kind for index in rows for kind in types[index])
+    missing = set(frequency)
+    chosen: list[int] = []
+    while missing and len(chosen) < count:
+        rarest = min(missing, key=lambda kind: (frequency[kind], kind))
+        having = [index for index in rows if rarest in types[index]]
+        is_short = len(missing) > count - len(chosen)
+        wanted = missing if is_short else set[str]()
+        shared = [len(wanted.intersection(types[index])) for index in having]
+        chosen.append(having[shared.index(max(shared))])
+        missing -= set(types[chosen[-1]])
+    return chosen

@@ -1,9 +1,10 @@
 """Split or shorten examples that are longer than the maximum input: windows, passages.
 
 Knows no models. The kind of the task decides what happens. If answers list annotations of the text,
-the text is read window by window and the answers are joined. Windows are short enough that most
-answers fit into ``max_target_tokens``; a window whose known answer does not fit is halved. Other
-kinds shorten a record to the part that matters, or leave it to the encoder to cut the middle.
+the text is always read window by window and the answers are joined. Windows are short enough that
+most answers fit into ``max_target_tokens``; a window whose known answer does not fit is halved.
+A record with a marked pair is always shortened to the sentences of the pair. Other kinds shorten a
+record to the part that matters if the encoder ``splits``. The encoder cuts the middle of the rest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from clinprompt.tasks.records import Answer, Example, Record
 
 LEAST_ROOM = 16  # tokens; if the wording leaves less room for the text, windows are of no use
 OVERLAP = 4  # neighboring windows share one quarter of their maximum length
+NUM_TRIES = 4  # to find windows that fit together with the wording, each with a lower limit
 ANSWER_COST = 1.2  # a character of an answer costs more tokens than one of a text: types, line ends
 
 
@@ -43,23 +45,38 @@ def parts_of(card: TaskCard, example: Example, encoder: Encoder) -> Parts:
 
     In training the record has its answer, and each window gets the annotations inside it.
     """
-    if not encoder.splits:
-        return Parts((example,))
     kind, cut = kind_of(card), card.wording.cut
     if kind.listing is not None and cut == ("text",):
         return _in_windows(card, kind.listing, example, encoder)
-    if kind.shorten is None or encoder.fits(example):
+    may_shorten = encoder.splits or kind.has_setting  # a pair needs both of its mentions
+    if kind.shorten is None or not may_shorten or encoder.fits(example):
         return Parts((example,))
     fields = kind.shorten(example.record, cut, encoder.length_of, encoder.room(example))
     return Parts((example if fields is None else _shortened(card, example, fields),))
 
 
 def _in_windows(card: TaskCard, listing: Listing[Any], example: Example, encoder: Encoder) -> Parts:
-    room = encoder.room(example)
+    # A window has the lines of the given mentions that are in it, and not the whole list.
+    room, given = (
+        encoder.room(example),
+        encoder.length_of(example.record.fields.get("mentions", "")),
+    )
     length = encoder.length_of(example.record.text)
-    if room < LEAST_ROOM or not length:
+    if room + given < LEAST_ROOM or not length:
         return Parts((example,))
     limit = min(length if encoder.fits(example) else room, _num_answerable(card, encoder))
+    for _ in range(NUM_TRIES):
+        parts = _windows_of(card, listing, example, encoder, limit)
+        # A window may have some tokens more together with the wording than by itself.
+        if limit + given < LEAST_ROOM or all(map(encoder.fits, parts.examples)):
+            break
+        limit -= max(1, abs(limit) // 16)
+    return parts
+
+
+def _windows_of(
+    card: TaskCard, listing: Listing[Any], example: Example, encoder: Encoder, limit: int
+) -> Parts:
     windows = _split(example.record, listing, encoder, limit)
     if example.target is not None:
         windows = tuple(part for one in windows for part in _halved(card, listing, one, encoder))
@@ -72,9 +89,8 @@ def _in_windows(card: TaskCard, listing: Listing[Any], example: Example, encoder
 def _split(
     record: Record, listing: Listing[Any], encoder: Encoder, limit: int
 ) -> tuple[Window, ...]:
-    return split_record(
-        record, encoder.length_of, limit, limit // OVERLAP, answer_within=listing.within
-    )
+    overlap = max(0, limit) // OVERLAP
+    return split_record(record, encoder.length_of, limit, overlap, answer_within=listing.within)
 
 
 def _num_answerable(card: TaskCard, encoder: Encoder) -> int:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from clinprompt.backbone.load import check_fits
 from clinprompt.backbone.tuners import PromptTuner, Tuner, trained_numbers
+from clinprompt.batches.encode import Row
+from clinprompt.batches.mixture import hold_out
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Method, Rates, Start
 from clinprompt.methods.resolve import with_shape
@@ -32,6 +34,9 @@ from clinprompt.training.fit import FitMember, FitSpec
 from clinprompt.training.fit import fit as fit_member
 from clinprompt.training.fit import fit_together as fit_members
 from clinprompt.training.progress import Reporter
+
+LEAST_ROWS = 64  # with fewer examples, or fewer steps than this, nothing is kept for validation
+LEAST_STEPS = 50
 
 
 def adapt_task(
@@ -146,8 +151,20 @@ def _member(fit: Fit, tuner: Tuner, rates: Rates) -> FitMember:
     steps = settings.method_steps.get(fit.method.name, settings.steps)
     every = settings.checkpoint_every if fit.method.is_checkpointed else steps + 1
     own = settings.model_copy(update={"steps": steps, "checkpoint_every": every})
-    spec = FitSpec(own, rates, fit.start.seed)
-    return FitMember(fit.name, tuner, [fit.start.rows], spec)
+    rows, validation = _divided(fit.start, steps)
+    spec = FitSpec(own, rates, fit.start.seed, validate_every=settings.validate_every)
+    return FitMember(fit.name, tuner, [rows], spec, validation)
+
+
+def _divided(start: Start, steps: int) -> tuple[Sequence[Row], Sequence[Row]]:
+    """Return the rows to train on, and those that choose the best state (none: the last one)."""
+    settings, rows = start.config.adapt, start.rows
+    if not settings.validate_every or steps < LEAST_STEPS:
+        return rows, ()
+    if start.validation or len(rows) < LEAST_ROWS:
+        return rows, start.validation
+    count = min(int(settings.validation_share * len(rows)), start.config.data.validation_rows)
+    return hold_out(rows, count, seed=start.seed)
 
 
 def _adapted(fit: Fit, tuner: Tuner, progress: Progress) -> Adapted:

@@ -36,7 +36,8 @@ class Start:
     """What a method may start from.
 
     ``config`` holds the settings, resolved for this backbone and variant. ``rows`` are the encoded
-    training examples of the task. ``load_teacher`` returns the prompt that the run trained for a
+    training examples of the task; ``validation`` are rows to choose the best state with, if the
+    task has some of its own. ``load_teacher`` returns the prompt that the run trained for a
     source task, or None if it trained none; ``say`` shows a message to the user.
     """
 
@@ -48,6 +49,7 @@ class Start:
     metaprompt: Artifact | None = None
     load_teacher: Callable[[str], Artifact | None] = no_teacher
     say: Callable[[str], None] = say_nothing
+    validation: Sequence[Row] = ()
 
     def needed_metaprompt(self, method: str) -> Artifact:
         """Return the metaprompt.

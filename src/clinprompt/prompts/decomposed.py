@@ -29,9 +29,10 @@ def neutral_factors(
     """Return factors whose product is 1 everywhere, so that every task starts as ``shared``.
 
     The first rank is all ones. Further ranks have small random values in ``u`` and zeros in ``v``:
-    they add nothing at first, and training can make them differ.
+    they add nothing at first, and training can make them differ. They are the same for all tasks:
+    a new task starts from the mean of the factors, in which different random columns would cancel.
     """
-    u = 0.1 * torch.randn(num_tasks, length, rank, generator=generator)
+    u = 0.1 * torch.randn(length, rank, generator=generator).repeat(num_tasks, 1, 1)
     v = torch.zeros(num_tasks, rank, hidden_size)
     u[:, :, 0] = 1.0
     v[:, 0, :] = 1.0

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder, Row, chat_shell, make_encoder
-from clinprompt.batches.mixture import draw_shots, sample
+from clinprompt.batches.mixture import draw_annotated, draw_shots, sample
 from clinprompt.batches.parts import parts_of
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import DataSettings
@@ -61,7 +61,8 @@ class TaskRows:
         """Return the validation rows of a task, which carry the number ``task``."""
         limit = self.settings.validation_rows
         examples = examples_of(data, "validation", limit=limit, seed=self.seed)
-        return encode_all(self.encoder(), data.card, examples, task)
+        rows = encode_all(self.encoder(), data.card, examples, task)
+        return tuple(row for row in rows if _shows_its_answer(data.card, row))
 
     def test_examples(self, data: TaskData, *, instruct: bool = False) -> tuple[Example, ...]:
         """Return the test examples of a task, not encoded; see ``data.test_rows`` for how many."""
@@ -112,9 +113,11 @@ def encode_all(
 
 
 def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) -> tuple[Row, ...]:
-    """Return at most ``limit`` encoded training rows; rows with too long an answer are left out.
+    """Return the encoded rows of at most ``limit`` training examples; a long one has several.
 
-    An answer is never cut: a model that is trained on cut answers learns not to stop.
+    Rows with too long an answer are left out. An answer is never cut: a model that is trained on
+    cut answers learns not to stop. Rows of mentions or links are left out too if the model cannot
+    see the whole input, so no answer lists what the model does not read.
 
     Raises:
         DataError: no row is left.
@@ -126,16 +129,23 @@ def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Training examples that may be drawn as shots, with their rows and labels ("": no label)."""
+    """Training examples that may be drawn as shots, with their rows and labels ("": no label).
+
+    ``types`` are the types of the mentions or links of each row; None if the task lists none.
+    """
 
     name: str
     limit: int
     examples: tuple[Example, ...]
     rows: tuple[Row, ...]
     labels: tuple[str, ...]
+    types: tuple[frozenset[str], ...] | None = None
 
     def draw(self, count: int, *, seed: int) -> tuple[Row, ...]:
         """Return ``count`` random rows; labels of a closed set are drawn equally often.
+
+        Of rows that list mentions or links, at least three in four have one, and every type occurs
+        if ``count`` allows it; see ``draw_annotated``.
 
         Raises:
             DataError: fewer than ``count`` rows have an answer that fits.
@@ -157,29 +167,35 @@ class Candidates:
                 f"have an answer that fits {self.limit} tokens; ask for fewer, or raise "
                 "data.max_target_tokens (for this task: data.target_tokens)"
             )
+        if self.types is not None:
+            return draw_annotated(self.types, count, seed=seed)
         return draw_shots(self.labels, count, seed=seed)
 
 
 def candidates(encoder: Encoder, data: TaskData) -> Candidates:
     """Return the rows that shots are drawn from: all training rows whose answer fits.
 
-    A row is one input of the model: a whole note, or one window of a long note.
+    A row is one input of the model: a whole note, or one window of a long note. The rows that
+    ``training_rows`` leaves out are not among them.
     """
     whole = (make_example(data.card, record) for record in data.splits["train"])
     examples = (part for one in whole for part in parts_of(data.card, one, encoder).examples)
     encoded = ((example, encoder.encode(example)) for example in examples)
-    fitting = [(example, row) for example, row in encoded if not row.target_was_cut]
+    fitting = [pair for pair in encoded if _shows_its_answer(data.card, pair[1])]
+    listing = kind_of(data.card).listing
+    answers = [example.record.answer for example, _ in fitting]
     return Candidates(
         data.card.name,
         encoder.target_limit(data.card.name),
         tuple(example for example, _ in fitting),
         tuple(row for _, row in fitting),
-        tuple(_label(example.record) for example, _ in fitting),
+        tuple(answer.label if isinstance(answer, LabelAnswer) else "" for answer in answers),
+        tuple(frozenset(listing.types(answer)) for answer in answers) if listing else None,
     )
 
 
 def _with_whole_answers(data: TaskData, encoder: Encoder, rows: Sequence[Row]) -> tuple[Row, ...]:
-    kept = tuple(row for row in rows if not row.target_was_cut)
+    kept = tuple(row for row in rows if _shows_its_answer(data.card, row))
     if not kept:
         raise DataError(
             f"{data.card.name}: no training row is left ({len(rows)} were read); it has none, all "
@@ -189,5 +205,7 @@ def _with_whole_answers(data: TaskData, encoder: Encoder, rows: Sequence[Row]) -
     return kept
 
 
-def _label(record: Record) -> str:
-    return record.answer.label if isinstance(record.answer, LabelAnswer) else ""
+def _shows_its_answer(card: TaskCard, row: Row) -> bool:
+    """Return whether a row has its whole answer, and the text of all annotations in it."""
+    is_cut = row.input_was_cut and kind_of(card).listing is not None
+    return not (row.target_was_cut or is_cut)

@@ -25,7 +25,9 @@ class DataSettings(Settings):
 
     max_input_tokens: int = Field(default=512, ge=8, description="longer inputs: see long_inputs")
     long_inputs: Literal["split", "cut"] = Field(
-        default="split", description="split: windows of notes, passages for questions"
+        default="split",
+        description="split: passages for questions; cut: without their middle. Texts with mentions "
+        "or links are always read in windows",
     )
     max_target_tokens: int = Field(
         default=128,
@@ -80,6 +82,12 @@ class FitSettings(Settings):
     clip_norm: float = Field(default=1.0, gt=0, description="gradients are scaled to at most this")
     checkpoint_every: int = Field(default=25, ge=1, description="steps")
     micro_batch_tokens: int = Field(default=1024, ge=1, description="tokens read at a time")
+    row_weights: Literal["row", "token", "capped"] = Field(
+        default="row",
+        description="weight of a row in the loss. row: all alike; token: its answer's tokens; "
+        "capped: these, but at most row_cap",
+    )
+    row_cap: int = Field(default=32, ge=1, description="tokens, of row_weights = capped")
 
 
 class SourceFitSettings(FitSettings):
@@ -121,7 +129,12 @@ class DistillSettings(SourceFitSettings):
 
 
 class AdaptSettings(FitSettings):
-    """The metaprompt fitted to a new task, on a few training examples and without validation."""
+    """A method fitted to a new task, on a few training examples or on all.
+
+    With at least 64 examples and 50 steps, a part of them is kept for validation, and the state
+    with the lowest loss on it is the result. With all training rows, the task's validation rows
+    are used if there are any, without the least number of examples.
+    """
 
     steps: int = Field(default=60, ge=0)
     method_steps: dict[str, Annotated[int, Field(ge=0)]] = Field(
@@ -130,6 +143,15 @@ class AdaptSettings(FitSettings):
     routing: Routing = "type"
     shared_rate: float = Field(default=0.03, gt=0)
     factor_rate: float = Field(default=0.03, gt=0)
+    validate_every: int = Field(
+        default=10, ge=0, description="steps; 0 trains on all examples and keeps the last state"
+    )
+    validation_share: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="of the examples; at most data.validation_rows of them",
+    )
 
 
 class BaselineSettings(Settings):

@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from clinprompt.backbone.bank import TargetStates, make_bank, target_states
-from clinprompt.backbone.gradients import Loss, StepPrompts, accumulate_gradients, token_weights
+from clinprompt.backbone.gradients import (
+    Loss,
+    RowWeights,
+    StepPrompts,
+    accumulate_gradients,
+    token_weights,
+    weights_of_rows,
+)
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.tuners import Tuner
@@ -31,6 +38,17 @@ def task_terms(batch: Batch, states: TargetStates) -> dict[str, Tensor]:  # noqa
 
 
 TASK_LOSS = Loss(task_terms, {"task": 1.0})
+
+
+def row_weights_of(settings: FitSettings) -> RowWeights:
+    """Return the function from target tokens of rows to weights that the settings choose."""
+    match settings.row_weights:
+        case "row":
+            return torch.ones_like
+        case "token":
+            return torch.clone
+        case "capped":
+            return partial(torch.clamp, max=settings.row_cap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +95,8 @@ def fit_together(
 ) -> list[Progress]:
     """Train tuners side by side; return the progress of each.
 
-    The specs may differ in steps, rates and seeds, but not in loss, rows a step or micro-batches.
+    The specs may differ in steps, rates and seeds, but not in loss, row weights, rows a step or
+    micro-batches.
     Tuners that train weights of the backbone can only be trained alone.
 
     Raises:
@@ -96,7 +115,12 @@ def fit_together(
 
 @torch.no_grad()
 def mean_loss(
-    backbone: Backbone, tuner: Tuner, rows: Sequence[Row], *, max_tokens: int = 4096
+    backbone: Backbone,
+    tuner: Tuner,
+    rows: Sequence[Row],
+    *,
+    max_tokens: int = 4096,
+    row_weights: RowWeights = torch.ones_like,
 ) -> float:
     """Return the mean over rows of the mean task loss per target token, in nats."""
     tasks = tasks_of(rows)
@@ -104,10 +128,12 @@ def mean_loss(
     order = torch.tensor(tasks, device=backbone.device)
     prompt_tokens = 0 if bank.suffix is None else bank.num_positions
     total = 0.0
-    for batch in batches_of(backbone, rows, max_tokens, prompt_tokens=prompt_tokens):
+    batches = batches_of(backbone, rows, max_tokens, prompt_tokens=prompt_tokens)
+    weight = int(weights_of_rows(batches, row_weights).sum())
+    for batch in batches:
         owners = torch.searchsorted(order, batch.tasks)
         states = target_states(backbone.model, batch, bank, owners)
-        weights = token_weights(states.rows, num_rows=len(rows))
+        weights = token_weights(states.rows, total=weight, row_weights=row_weights)
         total += float((task_loss(states.logits, states.labels) * weights).sum())
     return total
 
@@ -182,7 +208,9 @@ def _trainable(backbone: Backbone, member: FitMember) -> Trainable:
             validate_every=spec.validate_every if member.validation else 0,
             checkpoint_every=settings.checkpoint_every,
         ),
-        lambda: mean_loss(backbone, member.tuner, member.validation),
+        lambda: mean_loss(
+            backbone, member.tuner, member.validation, row_weights=row_weights_of(settings)
+        ),
     )
 
 
@@ -213,7 +241,8 @@ def _add_gradients(
         spec.settings.micro_batch_tokens,
         prompt_tokens=prompts.vectors.shape[1] if is_between and prompts.vectors is not None else 0,
     )
-    values = accumulate_gradients(backbone.model, prompts, batches, spec.loss)
+    loss = replace(spec.loss, row_weights=row_weights_of(spec.settings))
+    values = accumulate_gradients(backbone.model, prompts, batches, loss)
     padding = _padding(backbone, batches, sum(len(row) for row in rows))
     is_composed = len(spec.loss.weights) > 1  # a single term is the loss itself
     return [

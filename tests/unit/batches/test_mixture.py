@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinprompt.batches.mixture import draw_shots, sample, schedule, task_weights
+from clinprompt.batches.mixture import (
+    draw_annotated,
+    draw_shots,
+    sample,
+    schedule,
+    task_weights,
+)
 
 sizes_of_tasks = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
@@ -77,3 +83,41 @@ def test_shots_depend_only_on_the_seed():
     groups = ["a", "b"] * 20
     assert draw_shots(groups, 8, seed=0) == draw_shots(groups, 8, seed=0)
     assert draw_shots(groups, 8, seed=0) != draw_shots(groups, 8, seed=1)
+
+
+rows_of_types = st.lists(st.sets(st.sampled_from("abc")), max_size=30)
+
+
+@given(rows_of_types, st.integers(0, 20), st.integers(0, 5))
+def test_three_in_four_shots_have_an_annotation_as_far_as_rows_allow(types, count, seed):
+    count = min(count, len(types))
+    chosen = draw_annotated(types, count, seed=seed)
+    assert len(set(chosen)) == len(chosen) == count
+    assert chosen == draw_annotated(types, count, seed=seed)
+    num_annotated = sum(bool(types[index]) for index in chosen)
+    assert num_annotated >= min(sum(map(bool, types)), count - count // 4)
+
+
+@given(rows_of_types, st.integers(4, 20), st.integers(0, 5))
+def test_every_type_is_among_four_shots_or_more(types, count, seed):
+    # Three types, and at least three of four rows are annotated.
+    chosen = draw_annotated(types, min(count, len(types)), seed=seed)
+    if len(types) >= count:
+        assert set().union(*types) == set().union(*(types[index] for index in chosen))
+
+
+def test_annotated_shots_of_rare_annotations_and_types():
+    types = [set() for _ in range(96)] + [{"drug"}, {"drug"}, {"drug"}, {"dose", "drug"}]
+    for seed in range(20):
+        chosen = draw_annotated(types, 4, seed=seed)
+        assert 99 in chosen  # the only row with a dose
+        assert sum(index >= 96 for index in chosen) == 3
+        assert draw_annotated(types, 1, seed=seed) == (99,)
+    assert len({draw_annotated(types, 16, seed=seed) for seed in range(20)}) > 1
+
+
+def test_annotated_shots_keep_a_small_share_of_empty_rows():
+    types = [{"drug"}] * 99 + [set()]
+    shares = [sum(not types[i] for i in draw_annotated(types, 20, seed=s)) for s in range(200)]
+    # One in 100 rows is empty, so one in five draws of 20 has it.
+    assert np.mean(shares) == pytest.approx(0.2, abs=0.1)

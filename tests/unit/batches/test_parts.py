@@ -96,9 +96,53 @@ def test_an_example_that_fits_is_not_changed():
     assert parts.join([SpansAnswer(DRUGS)]) == SpansAnswer(DRUGS)
 
 
-def test_nothing_is_split_if_splitting_is_switched_off():
+def test_a_question_is_not_asked_about_a_passage_if_splitting_is_switched_off():
+    fields = {"context": TEXT, "question": "What about drug23?"}
+    example = make_example(QA, Record("1", fields))
+    assert parts_of(QA, example, encoder_of(150, splits=False)).examples == (example,)
+
+
+@pytest.mark.parametrize(
+    ("card", "answer"), [(NER, SpansAnswer(DRUGS)), (RE, RelationsAnswer(LINKS))]
+)
+def test_mentions_and_links_are_read_in_windows_even_if_other_inputs_are_cut(card, answer):
+    example = make_example(card, Record("1", {"text": TEXT}, answer))
+    encoder = encoder_of(150, splits=False)
+    assert parts_of(card, example, encoder) == parts_of(card, example, encoder_of(150))
+    for part in parts_of(card, example, encoder).examples:
+        row = encoder.encode(part)
+        assert not row.input_was_cut
+        assert "drug" in part.target
+        lines = [line.rpartition(": ")[2].partition(" | ")[0] for line in part.target.split("\n")]
+        read = TOKENIZER.decode(list(row.input_ids))
+        assert all(mention in read for mention in lines)
+
+
+class CountsTooFew(Encoder):
+    """An encoder for which a text alone has fewer tokens than together with the wording."""
+
+    def length_of(self, text):
+        return super().length_of(text) * 19 // 20
+
+
+def test_windows_fit_where_their_text_has_more_tokens_with_the_wording_than_alone():
+    encoder = CountsTooFew(TOKENIZER, 150, 60)
     example = make_example(NER, Record("1", {"text": TEXT}))
-    assert parts_of(NER, example, encoder_of(150, splits=False)).examples == (example,)
+    assert all(map(encoder.fits, parts_of(NER, example, encoder).examples))
+
+
+def test_given_mentions_that_leave_no_room_are_listed_window_by_window():
+    wording = wording_of("{{ text }}\nGiven:\n{{ mentions }}\nAnswer:")
+    card = card_of("re", "relations", labels=LABELS, wording=wording, setting="gold-entities")
+    listed = "\n".join(f"DRUG: {TEXT[span.start : span.end]}" for span in DRUGS)
+    fields = {"text": TEXT, "mentions": listed}
+    example = make_example(card, Record("1", fields, RelationsAnswer(LINKS)))
+    encoder = encoder_of(150)
+    assert encoder.room(example) < 0
+    parts = parts_of(card, example, encoder)
+    assert not any(encoder.encode(part).input_was_cut for part in parts.examples)
+    answers = [parse_answer(card, part.record, part.target) for part in parts.examples]
+    assert parts.join(answers) == RelationsAnswer(LINKS)
 
 
 def test_a_question_is_asked_about_the_passage_that_matches_it():
@@ -123,11 +167,13 @@ def test_a_question_is_trained_on_a_passage_that_has_its_answer():
     assert "On day 11 he" not in asked.input
 
 
-def test_a_marked_pair_keeps_both_of_its_mentions():
+@pytest.mark.parametrize("splits", [True, False])
+def test_a_marked_pair_keeps_both_of_its_mentions(splits):
     marked = TEXT.replace("drug12", "<< drug12 >>").replace("drug27", "[[ drug27 ]]")
     example = make_example(PAIR, Record("1", {"text": marked}, LabelAnswer("DRUG")))
-    [part] = parts_of(PAIR, example, encoder_of(200)).examples
-    row = encoder_of(200).encode(part)
+    encoder = encoder_of(200, splits=splits)
+    [part] = parts_of(PAIR, example, encoder).examples
+    row = encoder.encode(part)
     read = TOKENIZER.decode(list(row.input_ids))
     assert read == part.input
     assert row.input_was_cut

@@ -4,7 +4,7 @@ from made_cards import card_of
 
 from clinprompt.errors import DataError, SettingError
 from clinprompt.evaluation.metrics import chance, majority, rates, score
-from clinprompt.tasks.kinds import kind_of
+from clinprompt.tasks.kinds import kind_of, parse_answer
 from clinprompt.tasks.kinds.free_text import exact_match, normalize_answer, token_f1
 from clinprompt.tasks.kinds.ner import NER, partial_entity_f1
 from clinprompt.tasks.records import (
@@ -41,11 +41,37 @@ def test_entity_f1_counts_the_multiset_overlap_of_exact_typed_spans():
     assert score("entity_f1", answers, gold).value == 2 * 2 / 8
 
 
-def test_unparseable_spans_are_an_empty_prediction():
+def test_every_line_of_an_unparseable_row_counts_as_a_wrong_mention():
     gold = [spans((0, 4, "drug")), spans((1, 2, "drug"))]
-    scores = score("entity_f1", [Unparseable("?"), gold[1]], gold)
-    # correct 1, predicted 1, gold 2: F1 = 2·1 / (1 + 2)
-    assert scores.value == pytest.approx(2 / 3)
+    scores = score("entity_f1", [Unparseable("drug\n\n ?\n"), gold[1]], gold)
+    # correct 1, predicted 2 lines that are not blank + 1, gold 2: F1 = 2·1 / (3 + 2)
+    assert scores.value == pytest.approx(2 / 5)
+    scores = score("entity_f1", [Unparseable(""), gold[1]], gold)
+    # an empty output counts as one line: F1 = 2·1 / (2 + 2)
+    assert scores.value == pytest.approx(1 / 2)
+    assert "unparseable lines count as wrong" in scores.scorer
+
+
+def test_invented_and_repeated_mentions_count_as_wrong():
+    card = card_of("ner", "spans", "entity_f1", labels={"drug": "drug"})
+    record = Record("1", {"text": "Took aspirin."}, spans((5, 12, "drug")))
+    answer = parse_answer(card, record, "aspirin\naspirin\nheparin")
+    # correct 1; predicted 3: right, repeated, not in the text; gold 1: F1 = 2·1 / (3 + 1)
+    assert score("entity_f1", [answer], [record.answer]).value == pytest.approx(1 / 2)
+    assert partial_entity_f1([answer], [record.answer], ("drug",)) == pytest.approx(1 / 2)
+
+
+def test_invented_links_count_as_wrong():
+    card = card_of("re", "relations", "relation_f1", labels={"dose": "dose"}, setting="end-to-end")
+    link = Relation("dose", Span(0, 7, ""), Span(8, 12, ""))
+    record = Record("1", {"text": "aspirin 5 mg"}, RelationsAnswer((link,)))
+    answer = parse_answer(card, record, "dose: aspirin | 5 mg\ndose: aspirin | 9 mg\nno link")
+    # correct 1; predicted 3: right, not in the text, without the form; gold 1: F1 = 2·1 / (3 + 1)
+    assert score("relation_f1", [answer], [record.answer]).value == pytest.approx(1 / 2)
+    unread = score("relation_f1", [Unparseable("a\nb"), record.answer], [record.answer] * 2)
+    # correct 1, predicted 2 + 1, gold 2: F1 = 2·1 / (3 + 2)
+    assert unread.value == pytest.approx(2 / 5)
+    assert "count as wrong" in unread.scorer
 
 
 def test_no_gold_and_no_prediction_is_zero():
@@ -130,8 +156,8 @@ def test_token_f1_by_hand():
 def test_partial_f1_gives_half_for_an_overlap_and_counts_foreign_types_as_spurious():
     gold = [spans((0, 4, "drug"), (10, 14, "drug")), spans((0, 3, "dose"))]
     answers = [spans((0, 4, "drug"), (12, 14, "drug"), (20, 22, "food")), Unparseable("?")]
-    # earned 1 + 0.5; predicted 3 (food is spurious); gold 3: F1 = 2·1.5 / (3 + 3)
-    assert partial_entity_f1(answers, gold, ("drug", "dose")) == pytest.approx(0.5)
+    # earned 1 + 0.5; predicted 4 (food and "?" are spurious); gold 3: F1 = 2·1.5 / (4 + 3)
+    assert partial_entity_f1(answers, gold, ("drug", "dose")) == pytest.approx(3 / 7)
 
 
 def test_partial_f1_reads_ends_as_exclusive():

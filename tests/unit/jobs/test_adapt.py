@@ -1,9 +1,12 @@
 """Fitting a method to a task: what changes, what stays as it was, and what is saved."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny import random_rows
 
+from clinprompt.batches.mixture import hold_out
 from clinprompt.jobs.adapt import Fit, adapt, adapt_together
 from clinprompt.methods.method import Start
 from clinprompt.methods.table import METHODS
@@ -13,6 +16,7 @@ from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.workspace import Workspace
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
+from clinprompt.training.fit import mean_loss
 
 LENGTH, HIDDEN, RANK = 4, 32, 2
 SOURCES = ("practice-ner-labs", "practice-nli-history")
@@ -161,3 +165,51 @@ def test_adapting_several_together_equals_adapting_each_alone(fit_of, workspace)
             for name, tensor in alone.artifact.tensors.items():
                 torch.testing.assert_close(one.artifact.tensors[name], tensor)
         assert one.trained_numbers == alone.trained_numbers
+
+
+MANY = tuple((3 + number % 5, 1 + number % 3) for number in range(70))
+
+
+@pytest.mark.parametrize("method", ["adapted-metaprompt", "prompt-tuning", "lora", "full"])
+def test_a_fifth_of_64_examples_or_more_chooses_the_best_state(fit_of, workspace, method):
+    fit = fit_of(method, rows=MANY[:64], steps=50, validate_every=25)
+    with adapt(fit, workspace) as fitted:
+        assert fitted.progress.best_step in {25, 50}
+        held = hold_out(fit.start.rows, 12, seed=0)[1]
+        best = mean_loss(fit.start.backbone, fitted.tuner, held)
+        assert best == pytest.approx(fitted.progress.best_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"rows": MANY[:63]}, {"steps": 49}, {"validate_every": 0}],
+)
+def test_few_examples_or_steps_are_all_trained_on(fit_of, workspace, changes):
+    fit = fit_of("prompt-tuning", **{"rows": MANY[:64], "steps": 50, **changes})
+    with adapt(fit, workspace) as fitted:
+        assert fitted.progress.best_step == 0
+
+
+def test_validation_rows_of_a_task_leave_its_training_rows_whole(fit_of, workspace):
+    fit = fit_of("prompt-tuning", steps=50, validate_every=25)  # three training rows
+    validation = random_rows([(4, 2), (6, 1)], seed=3)
+    start = replace(fit.start, validation=validation)
+    with adapt(replace(fit, start=start), workspace) as fitted:
+        assert fitted.progress.best_step in {25, 50}
+        best = mean_loss(start.backbone, fitted.tuner, validation)
+        assert best == pytest.approx(fitted.progress.best_loss, rel=1e-4)
+
+
+def test_prompts_trained_together_are_validated_as_alone(fit_of, workspace):
+    # Small rates, so that rounding does not grow from step to step.
+    changes = {"steps": 50, "validate_every": 25, "shared_rate": 1e-4, "factor_rate": 1e-4}
+    fits = [
+        fit_of("adapted-metaprompt", rows=MANY[:64], seed=seed, name=name, **changes)
+        for seed, name in enumerate(("one", "two"))
+    ]
+    together = adapt_together(fits, workspace)
+    for fit, joint in zip(fits, together, strict=True):
+        alone_fit = replace(fit, name=f"alone-{fit.name}")
+        with adapt(alone_fit, workspace) as alone:
+            assert joint.progress.best_step == alone.progress.best_step > 0
+            assert joint.progress.best_loss == pytest.approx(alone.progress.best_loss, rel=1e-4)

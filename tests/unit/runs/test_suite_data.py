@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_cards import data_of, records_of
+from made_cards import card_of, data_of, records_of
 from tiny import byte_tokenizer
 
 from clinprompt.batches.encode import Encoder
@@ -14,7 +14,7 @@ from clinprompt.runs.task_rows import candidates, training_rows
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task
-from clinprompt.tasks.records import LabelAnswer, TextAnswer
+from clinprompt.tasks.records import LabelAnswer, Span, SpansAnswer, TextAnswer
 
 LENGTHS = (3, 9, 30, 4, 31)
 
@@ -69,6 +69,22 @@ def test_shots_of_closed_labels_are_balanced(tokenizer):
     chosen = candidates(Encoder(tokenizer, 200, 12), data).draw(6, seed=1)
     yes = sum(row.target_ids == Encoder(tokenizer, 200, 12).encode_target("yes") for row in chosen)
     assert yes == 3
+
+
+def test_shots_of_mentions_are_annotated_and_show_every_type(tokenizer):
+    text = "aspirin 5 mg"
+    drug, dose = Span(0, 7, "drug"), Span(8, 12, "dose")
+    answers = [SpansAnswer(())] * 40 + [SpansAnswer((drug,))] * 6 + [SpansAnswer((drug, dose))]
+    card = card_of("ner", "spans", labels={"drug": "drug", "dose": "dose"})
+    encoder = Encoder(tokenizer, 200, 40)
+    data = data_of(card, train=records_of(answers, text=text))
+    for seed in range(5):
+        shown = [one.answer for one in candidates(encoder, data).records(8, seed=seed)]
+        assert sum(bool(answer.spans) for answer in shown) >= 6
+        assert answers[-1] in shown
+        drawn = candidates(encoder, data).draw(8, seed=seed)
+        empty = encoder.encode_target("none")
+        assert sum(row.target_ids != empty for row in drawn) >= 6
 
 
 def suite_of(sources, targets):

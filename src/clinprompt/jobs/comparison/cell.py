@@ -1,11 +1,13 @@
 """Compute one cell of a comparison: fit a method to its shots, answer the test rows, score."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
 from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.memory import start_peak
+from clinprompt.batches.encode import Row
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adapted, Fit, adapt, adapt_together
 from clinprompt.jobs.comparison.grid import CellSpec
@@ -74,12 +76,14 @@ def _fitted_cell(opened: OpenVariant, spec: CellSpec, fit: Fit, fitted: Adapted)
 
 
 def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fit:
+    validation: Sequence[Row] = ()
     if spec.shots == "all":
         rows = opened.task_rows.training(spec.data)
+        validation = opened.task_rows.validation(spec.data)
     else:
         rows = opened.task_rows.shots(spec.data, _count(opened, spec), seed=spec.seed)
     start = opened.start(spec.data.card, rows, seed=spec.seed, metaprompt=metaprompt)
-    return Fit(method_of(spec.method), start, spec.name)
+    return Fit(method_of(spec.method), replace(start, validation=validation), spec.name)
 
 
 def _scored(opened: OpenVariant, spec: CellSpec, bank: Bank, cost: Cost) -> Cell:

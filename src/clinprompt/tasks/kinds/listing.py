@@ -25,6 +25,7 @@ from clinprompt.tasks.records import (
 )
 
 Item = TypeVar("Item", Span, Relation)
+STRICT = "ungrounded, repeated and unparseable lines count as wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,21 @@ class Listing(Generic[Item]):
         """Return how many annotations were not found in the text."""
         return answer.ungrounded if isinstance(answer, SpansAnswer | RelationsAnswer) else 0
 
+    def num_invented(self, answer: Answer) -> int:
+        """Return how many predicted lines are no annotations of the text, and so are wrong.
+
+        These are the lines that were not found in it (a mention that is repeated more often than it
+        occurs is one of them), and all lines of an unparseable answer, at least one.
+        """
+        if isinstance(answer, Unparseable):
+            return max(1, sum(bool(line.strip()) for line in answer.text.split("\n")))
+        return self.num_ungrounded(answer)
+
     def identities(self, answer: Answer | None) -> Counter[Hashable]:
         """Count the annotations of an answer by what must agree for them to be right."""
         return Counter(map(self.identity, self.items(answer)))
 
-    def types(self, answer: Answer) -> set[str]:
+    def types(self, answer: Answer | None) -> set[str]:
         """Return the types of the annotations in an answer."""
         return {item.type for item in self.items(answer)}
 
@@ -85,8 +96,8 @@ class Listing(Generic[Item]):
     def join(self, windows: Sequence[Window], answers: Sequence[Answer]) -> Answer:
         """Return the answer for the whole text, from one answer for each window.
 
-        A window whose answer could not be read counts as one annotation that was not found. If no
-        window's answer could be read, the whole answer is unparseable.
+        The lines of a window whose answer could not be read count as annotations that were not
+        found. If no window's answer could be read, the whole answer is unparseable.
         """
         if all(isinstance(answer, Unparseable) for answer in answers):
             return Unparseable("\n".join(a.text for a in answers if isinstance(a, Unparseable)))
@@ -97,10 +108,7 @@ class Listing(Generic[Item]):
             for whole in (self.shifted(item, window.offset) for item in self.items(answer))
             if owners.of(*self.extent(whole)) == number
         ]
-        lost = sum(
-            self.num_ungrounded(answer) if isinstance(answer, self.answer) else 1
-            for answer in answers
-        )
+        lost = sum(map(self.num_invented, answers))
         return self._make(tuple(sorted(found, key=self.order)), lost)
 
     def num_lost(self, record: Record, windows: Sequence[Window]) -> int:
@@ -109,7 +117,11 @@ class Listing(Generic[Item]):
         return sum(owners.of(*self.extent(item)) is None for item in self.items(record.answer))
 
     def f1(self, name: str, scorer: str) -> Metric:
-        """Return the F1 over all annotations, exact and as multisets."""
+        """Return the F1 over all annotations, exact and as multisets.
+
+        Every predicted line that is not in the gold answer is wrong, see ``num_invented``.
+        """
+        scorer = f"{scorer}; {STRICT}"
         return Metric(name, f1, lambda answers, gold, _: (scorer, self._counts(answers, gold)))
 
     def _counts(self, answers: Sequence[Answer], gold: Sequence[Answer]) -> Numbers:
@@ -119,7 +131,10 @@ class Listing(Generic[Item]):
             map(self.identities, self._readable(gold)),
             strict=True,
         )
-        rows = [((items & true).total(), items.total(), true.total()) for items, true in pairs]
+        rows = [
+            ((items & true).total(), items.total() + self.num_invented(answer), true.total())
+            for answer, (items, true) in zip(answers, pairs, strict=True)
+        ]
         return np.array(rows, dtype=np.float64)
 
     def _readable(self, answers: Sequence[Answer]) -> Sequence[Answer | None]:

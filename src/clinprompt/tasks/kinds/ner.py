@@ -113,7 +113,7 @@ def partial_entity_f1(
     """Return nervaluate's partial F1: an overlap earns half, types are not compared.
 
     nervaluate drops mentions of types that it was not given; here a predicted type outside
-    ``types`` is spurious.
+    ``types`` is spurious, and so is every line that is no mention of the text.
 
     Raises:
         DataError: the lists differ in length or are empty, an answer is of another kind, or gold
@@ -127,11 +127,13 @@ def partial_entity_f1(
     if unknown:
         raise DataError(f"gold has types {sorted(unknown)} that are none of {sorted(types)}")
     num_outside = sum(span.type not in types for row in predicted for span in row)
+    num_invented = sum(map(MENTIONS.num_invented, answers))
     inside = [[span for span in row if span.type in types] for row in predicted]
     evaluator = Evaluator(_dicts(true), _dicts(inside), tags=list(types), loader="dict")
     counts = evaluator.evaluate()["overall"]["partial"]
     earned = counts.correct + 0.5 * counts.partial
-    return float(f1(np.array([earned, counts.actual + num_outside, counts.possible])))
+    num_predicted = counts.actual + num_outside + num_invented
+    return float(f1(np.array([earned, num_predicted, counts.possible])))
 
 
 def _spans(answers: Sequence[Answer]) -> list[tuple[Span, ...]]:

@@ -4,8 +4,8 @@ Every score is a function of the sums over rows of a few numbers per row (its *s
 resample of the rows is scored by weighted sums: no answer is read twice. Axes: N rows, S sums.
 
 Two conventions hold throughout. 0/0 counts as 0: with no gold item and no predicted item, an F1 is
-0, as in scikit-learn's ``zero_division=0``. Unparseable output predicts nothing: no mentions, no
-links, the wrong label; a text scores 0.
+0, as in scikit-learn's ``zero_division=0``. Unparseable output is wrong: each of its lines is a
+wrong mention or link (see ``Listing.num_invented``), the label is wrong, a text scores 0.
 """
 
 from collections.abc import Callable, Sequence

@@ -69,7 +69,8 @@ def split_record(
     Raises:
         SettingError: ``overlap`` is not at least 0 and below half of ``limit``.
     """
-    if not 0 <= 2 * overlap < limit:
+    listed = record.fields.get("mentions", "")
+    if not 0 <= 2 * overlap < limit + length_of(listed):
         raise SettingError(
             f"windows of {limit} tokens cannot overlap by {overlap}; the overlap must be at least "
             "0 and below half of the limit"
@@ -77,7 +78,7 @@ def split_record(
     text = record.text
     if length_of(text) <= limit:
         return (Window(record, 0, is_first=True, is_last=True),)
-    if listed := record.fields.get("mentions", ""):
+    if listed:
         limit, length_of = limit + length_of(listed), _with_list(length_of, listed)
     chunks = cut(text, length_of, max(1, (limit - overlap) // _CHUNKS_PER_WINDOW))
     glued = _glue(chunks, spans_of(record.answer))

@@ -218,9 +218,11 @@ class TestMerge:
         )
 
     @pytest.mark.parametrize("listing", [MENTIONS, LINKS])
-    def test_an_unreadable_window_counts_as_one_not_found(self, listing):
+    def test_the_lines_of_an_unreadable_window_count_as_not_found(self, listing):
         windows = split_record(Record("n1", {"text": "One. Two. Three."}), num_words, 1, 0)
         kind, merge = listing.answer, listing.join
         some = [kind(()), Unparseable("?"), kind((), ungrounded=1)]
         assert merge(windows, some) == kind((), ungrounded=2)
+        some = [kind(()), Unparseable("a\n\nb"), kind((), ungrounded=1)]
+        assert merge(windows, some) == kind((), ungrounded=3)
         assert merge(windows, [Unparseable("?")] * 3) == Unparseable("?\n?\n?")
