@@ -19,6 +19,9 @@ def show_check(rows: Sequence[Row], absent: Sequence[Row] = ()) -> None:
     _show_published(rows)
     _show_survival(rows)
     _show_lengths(_by_type(rows))
+    for row in rows:
+        for note in row.get("notes", ()):
+            say(f"{row['task']}: {note}")
 
 
 def _by_type(rows: Sequence[Row]) -> list[list[Row]]:

@@ -71,7 +71,8 @@ def new(
         Path,
         typer.Option(
             "--from",
-            help="The data: a JSON Lines, CSV, TSV or CoNLL file, or a folder, also of brat files.",
+            help="The data: a JSON Lines, CSV, TSV or CoNLL file, an export of Label Studio, or a "
+            "folder, also of brat files.",
         ),
     ],
     name: Annotated[

@@ -17,7 +17,7 @@ from clinprompt.tasks.audit.published import KINDS
 from clinprompt.tasks.audit.round_trip import RoundTrip, count_round_trip
 from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card
 from clinprompt.tasks.kinds import kind_of
-from clinprompt.tasks.load import TaskData, check_files, load_task, remedy
+from clinprompt.tasks.load import TaskData, check_files, load_task, notes_of, remedy
 from clinprompt.tasks.suite import find_suite
 
 Row = dict[str, Any]
@@ -85,6 +85,7 @@ def check_tasks(
       written as text and read again.
     - ``tokens`` has the lengths of inputs and answers under the default settings, and how much is
       cut or left out because of them (see ``Lengths``).
+    - ``notes`` say what is read differently from how it is written in the files.
     - ``mismatch`` lists what is wrong.
 
     Raises:
@@ -108,6 +109,7 @@ def check_tasks(
         name = whole.card.name
         try:
             checked.rows.append(_row(whole, trained, dropped.get(name), encoder))
+            checked.rows[-1]["notes"] = list(notes_of(whole.card, place))
         except ClinpromptError as error:
             checked.errors[name] = str(error)
     return checked

@@ -138,7 +138,7 @@ def load_config(path: Path, overrides: Changes = ()) -> RunConfig:
         SettingError: the file is missing or damaged, or a setting is unknown or out of range.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingError(f"{path}: no such config; the repository's are in configs/") from error
     except OSError as error:

@@ -238,7 +238,7 @@ def read_card(path: Path) -> TaskCard:
         DataError: the file is missing, is not TOML, or does not describe a task.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         return TaskCard.model_validate({**values, "path": path})
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such card; a task folder needs a card.toml") from error

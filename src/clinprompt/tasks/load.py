@@ -14,6 +14,7 @@ from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.density import answer_density
 from clinprompt.tasks.readers import PracticeReader
 from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
+from clinprompt.tasks.readers.notes import reading_notes
 from clinprompt.tasks.records import Record, one_line
 
 _MIRROR_HINT = "set --mirror DIR or CLINPROMPT_MIRROR to the folder that holds the data sets"
@@ -162,6 +163,25 @@ def _read_splits(card: TaskCard, folder: Path) -> Splits:
             "make them unique or leave out reader.row.id"
         )
     return {split: tuple(record for _, record in pairs) for split, pairs in read.items()}
+
+
+def notes_of(card: TaskCard, mirror: Path | None) -> tuple[str, ...]:
+    """Return what is read differently from how it is written in a task's files, one line each.
+
+    Raises:
+        SettingError: the task needs a mirror and none is set.
+        DataError: a file is missing or damaged.
+    """
+    if isinstance(card.reader, PracticeReader):
+        return ()
+    folder = _folder(card, mirror)
+    notes: dict[str, None] = {}
+    for split in SPLITS:
+        addresses: tuple[str, ...] = getattr(card.files, split)
+        files = [file for address in addresses for file in open_files(folder, address)]
+        reader = card.readers.get(split, card.reader)
+        notes |= dict.fromkeys(f"{split}: {note}" for note in reading_notes(reader, files))
+    return tuple(notes)
 
 
 def _draw(card: TaskCard, reader: PracticeReader, split: Split) -> Iterator[Record]:

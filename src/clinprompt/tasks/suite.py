@@ -51,7 +51,7 @@ def find_suite(name: str) -> Suite:
     if name not in known and not (path.suffix == ".toml" and path.is_file()):
         raise SettingError(f"unknown suite {name!r}: {did_you_mean(name, known)}")
     try:
-        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as TOML: {error}") from error
     except ValidationError as error:

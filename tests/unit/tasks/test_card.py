@@ -164,6 +164,15 @@ def test_the_shipped_metaprompt_learns_only_from_sources_free_for_any_use():
     assert suite.targets == find_suite("open21").targets
 
 
+def test_the_sources_of_the_second_edition_are_free_and_held_back_tasks_are_not_among_them():
+    free, research = find_suite("shippable-2"), find_suite("research-2")
+    assert {find_card(name).source.license_allows for name in free.sources} == {"any"}
+    assert {*find_suite("shippable").sources} < {*free.sources} < {*research.sources}
+    held_back = {"ner-vaers", "nli-mqp", "ie-pgxcorpus", "qa-bioasq", "qa-medicationqa"}
+    assert not held_back & {*research.sources}
+    assert free.targets == research.targets == find_suite("open21").targets
+
+
 def test_the_shippable_suite_names_every_open_task_that_it_leaves_out():
     suite = find_suite("shippable")
     left_out = [line for line in suite.missing if line.startswith("left out, ")]

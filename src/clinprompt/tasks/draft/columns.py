@@ -116,9 +116,29 @@ def _ner(search: "_Search", named: NamedColumns) -> ColumnRoles:
     found = [[one for value in listed if (one := parse_span(value))] for listed in lists]
     forms = dict.fromkeys(form for own in found for form, _ in own)
     notes = [f"mentions: column {spans}, as {' and '.join(forms)}"]  # the reader refuses others
-    mentions, kept = sum(map(len, found)), sum(len({span for _, span in own}) for own in found)
+    mentions, kept = sum(map(len, found)), sum(len({one.span for _, one in own}) for own in found)
     notes += repeated(mentions - kept, mentions)
     return ColumnRoles({"fields": fields, **search.keys()}, "spans", spans, tuple(notes))
+
+
+def assign_text(
+    rows: Mapping[Split, Sequence[Values]], named: NamedColumns, place: str
+) -> ColumnRoles:
+    """Find the columns of the text, of ids and of groups, where the answer is in no column.
+
+    Raises:
+        DataError: no column has a usual name for a text.
+        SettingError: the column that the user named is missing.
+    """
+    _check_parts("ner", named, place)
+    search = _Search(rows, place, set(named.text))
+    fields = {"text": search.find("text", *named.text[:1])}
+    return ColumnRoles({"fields": fields, **search.keys()}, "spans")
+
+
+def has_usual(role: str, names: Iterable[str]) -> bool:
+    """Return whether a name is usual for a role."""
+    return any(_plain(name) in _USUAL[role] for name in names)
 
 
 def repeated(num_repeated: int, num_mentions: int) -> tuple[str, ...]:

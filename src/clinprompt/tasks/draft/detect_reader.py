@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 from clinprompt.errors import SettingError
 from clinprompt.tasks.card import SPLITS, AnswerKind, Split, TaskType
 from clinprompt.tasks.draft.columns import (
-    ColumnRoles,
     NamedColumns,
     Values,
     assign_columns,
     repeated,
 )
+from clinprompt.tasks.draft.detected import DetectedReader, of_columns
+from clinprompt.tasks.draft.label_studio_layout import detect_label_studio
 from clinprompt.tasks.draft.own_files import Kind, OwnFiles, open_own_files
 from clinprompt.tasks.draft.table_layout import detect_table
 from clinprompt.tasks.kinds import TASK_TYPES
@@ -29,22 +29,16 @@ _TYPES: Mapping[Kind, tuple[TaskType, ...]] = {
     "conll": ("ner",),
     "table": ("re", "qa", "nli", "summarization"),
     "jsonl": TASK_TYPES,
+    "label_studio": TASK_TYPES,
 }
-_SHOWN = {"brat": "brat", "conll": "CoNLL", "table": "tables", "jsonl": "JSON Lines"}
+_SHOWN = {
+    "brat": "brat",
+    "conll": "CoNLL",
+    "table": "tables",
+    "jsonl": "JSON Lines",
+    "label_studio": "an export of Label Studio",
+}
 _BARE_TYPE = "ENTITY"
-
-
-@dataclass(frozen=True, slots=True)
-class DetectedReader:
-    """The settings of a reader, the kind of answer and the fields of records.
-
-    ``notes`` say what was guessed, and what is read differently from how it is in the files.
-    """
-
-    reader: Mapping[str, Any]
-    answer: AnswerKind
-    fields: tuple[str, ...]
-    notes: tuple[str, ...] = ()
 
 
 def detect_reader(
@@ -70,7 +64,9 @@ def detect_reader(
                 split: tuple(values for file in files[split] for _, values in load_lines(file))
                 for split in files
             }
-            return _of_columns({"name": "jsonl"}, assign_columns(type_, rows, named, str(place)))
+            return of_columns({"name": "jsonl"}, assign_columns(type_, rows, named, str(place)))
+        case "label_studio":
+            return detect_label_studio(type_, files, named, str(place))
         case "table":
             table = detect_table(every, named)
             tables = iter(table.rows)
@@ -79,7 +75,7 @@ def detect_reader(
                 for split in files
             }
             columns = assign_columns(type_, rows, table.named, str(place))
-            return _of_columns({"name": "table", **table.settings}, columns, table.notes)
+            return of_columns({"name": "table", **table.settings}, columns, table.notes)
 
 
 def _check_kind(place: Path, kind: Kind, type_: TaskType, named: NamedColumns) -> None:
@@ -118,16 +114,6 @@ def _brat(files: Sequence[DataFile], own: OwnFiles, answer: AnswerKind) -> Detec
     return DetectedReader(reader, answer, ("text",), tuple(notes))
 
 
-def _of_columns(
-    reader: Mapping[str, Any], columns: ColumnRoles, notes: Sequence[str] = ()
-) -> DetectedReader:
-    settings = {**reader, "row": columns.row}
-    if columns.spans:
-        settings["spans"] = columns.spans
-    fields = tuple(columns.row["fields"])
-    return DetectedReader(settings, columns.answer, fields, (*notes, *columns.notes))
-
-
 def _conll(files: Sequence[DataFile]) -> dict[str, Any]:
     lines = [
         (file, number, line)
@@ -141,10 +127,10 @@ def _conll(files: Sequence[DataFile]) -> dict[str, Any]:
         columns = line.split("\t") if separator == "tab" else line.split()
         if len(columns) < 2 or not TAG.fullmatch(columns[-1]):
             raise file.error(
-                "the first column must be the token and the last its tag, O, B-TYPE or I-TYPE; "
-                "convert other schemes (BIOES, BILOU) to these",
+                "the first column must be the token and the last its tag, O, B-TYPE or I-TYPE (or "
+                "E-, S-, L- and U-TYPE of BIOES and BILOU); convert other schemes to these",
                 number,
             )
         tags.add(columns[-1])
-    bare = {"bare_type": _BARE_TYPE} if tags & {"B", "I"} else {}
+    bare = {"bare_type": _BARE_TYPE} if tags & set("BIESLU") else {}
     return {"name": "conll", "separator": separator, **bare}

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -27,6 +26,7 @@ from clinprompt.tasks.draft.own_files import OwnFiles, find_own_files, open_own_
 from clinprompt.tasks.kinds import KINDS, TASK_TYPES, kind_of, make_example
 from clinprompt.tasks.load import Splits, TaskData, load_task, move_groups
 from clinprompt.tasks.readers import FileReader
+from clinprompt.tasks.readers.notes import reading_notes
 from clinprompt.tasks.records import Example, Record
 
 _SHARE = 0.1  # of the groups, for each split that has no file
@@ -96,7 +96,8 @@ def draft_task(
     name = task_name(path, name)
     own = find_own_files(path, type_)
     detected = detect_reader(path, own, type_, named or NamedColumns())
-    splits, kind = _read(own, detected.reader), KINDS[type_, detected.answer]
+    reader: FileReader = TypeAdapter(FileReader).validate_python(detected.reader)
+    splits, kind = _read(own, reader), KINDS[type_, detected.answer]
     labels = sorted(
         {
             label
@@ -119,7 +120,9 @@ def draft_task(
     text = write_card(contents)
     card = TaskCard.model_validate({**tomllib.loads(text), "path": own.root / "card.toml"})
     data = load_task(card, None)
-    found = (*_findings(contents, data), *detected.notes, *_gaps(contents, data))
+    every = [file for split in SPLITS for file in open_own_files(own, split)]
+    notes = (*detected.notes, *reading_notes(reader, every))
+    found = (*_findings(contents, data, own), *notes, *_gaps(contents, data))
     return Draft(text, data, own, found)
 
 
@@ -186,12 +189,11 @@ def _keep_private(copy: Path, original: Path) -> None:
     copy.chmod(copy.stat().st_mode & allowed)
 
 
-def _read(own: OwnFiles, reader: Mapping[str, Any]) -> Splits:
-    opened: FileReader = TypeAdapter(FileReader).validate_python(reader)
+def _read(own: OwnFiles, reader: FileReader) -> Splits:
     read: dict[Split, tuple[Record, ...]] = {}
     for split in SPLITS:
         files = tuple(open_own_files(own, split))
-        read[split] = tuple(record for file in files for record in opened.read(file))
+        read[split] = tuple(record for file in files for record in reader.read(file))
         if files and not read[split]:
             raise files[0].error(f"holds no records for {split}; add some, or remove the file")
     return read
@@ -230,7 +232,7 @@ def _unevenness(splits: Splits, made: Sequence[Split]) -> float:
     return max(abs(len(splits[split]) - share) for split in made)
 
 
-def _findings(contents: CardContents, data: TaskData) -> Iterator[str]:
+def _findings(contents: CardContents, data: TaskData, own: OwnFiles) -> Iterator[str]:
     reader = {key: value for key, value in contents.reader.items() if key not in ("name", "row")}
     settings = (f", {key} = {toml_value(value)}" for key, value in reader.items())
     yield f"reader: {contents.reader['name']}{''.join(settings)}"
@@ -241,7 +243,7 @@ def _findings(contents: CardContents, data: TaskData) -> Iterator[str]:
     made, total = contents.resplit, sum(map(len, data.splits.values()))
     for split in SPLITS:
         is_made = made is not None and not contents.files.get(split)
-        files = "moved out of train" if is_made else ", ".join(contents.files[split])
+        files = "moved out of train" if is_made else own.shown(split)
         yield f"{split}: {len(data.splits[split])} of {total} records, {files}"
     for label, word in label_names(contents.labels).items():
         yield f"label {label}: {word}"

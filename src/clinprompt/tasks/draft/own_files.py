@@ -6,7 +6,7 @@ contains a word such as train, dev, valid or test.
 
 import glob
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -15,10 +15,11 @@ from clinprompt.errors import DataError
 from clinprompt.tasks.card import SPLITS, Split, TaskType
 from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
 
-Kind = Literal["jsonl", "table", "conll", "brat"]
+Kind = Literal["jsonl", "table", "conll", "brat", "label_studio"]
 
 _KINDS: Mapping[str, Kind] = {
     ".jsonl": "jsonl",
+    ".json": "label_studio",
     ".csv": "table",
     ".tsv": "table",
     ".conll": "conll",
@@ -26,6 +27,7 @@ _KINDS: Mapping[str, Kind] = {
     ".iob": "conll",
     ".ann": "brat",
 }
+_MOST_NAMED = 5  # files that are named one by one
 _WORDS: Mapping[str, Split] = {
     "train": "train",
     "training": "train",
@@ -54,19 +56,56 @@ class OwnFiles:
     unannotated: tuple[str, ...] = ()
 
     def addresses(self, split: Split) -> tuple[str, ...]:
-        """Return the entries for ``files`` of a card: files, or for brat a pattern per folder."""
+        """Return the entries for ``files`` of a card: files, or a pattern for many in a folder.
+
+        Files of brat have a pattern per folder; others if a folder has more than a few files and
+        all files with their ending belong to the split.
+        """
         paths = self.files.get(split, ())
-        if self.kind != "brat" or len(paths) == 1:
+        if len(paths) == 1:
             return paths
-        folders = dict.fromkeys(path.rpartition("/")[0] for path in paths)
-        return tuple(f"{glob.escape(folder)}/*.ann" if folder else "*.ann" for folder in folders)
+        addresses: list[str] = []
+        for pattern, matching in _by_pattern(paths).items():
+            is_short = self.kind == "brat" or (
+                len(matching) > _MOST_NAMED and self._matches_only(pattern, matching)
+            )
+            addresses += [pattern] if is_short else matching
+        return tuple(addresses)
+
+    def _matches_only(self, pattern: str, paths: Sequence[str]) -> bool:
+        found = (path.relative_to(self.root).as_posix() for path in self.root.glob(pattern))
+        return set(found) == set(paths)
+
+    def shown(self, split: Split) -> str:
+        """Return the files of a split for a message: names, or patterns with numbers of files."""
+        paths = self.files.get(split, ())
+        if len(paths) <= _MOST_NAMED and self.kind != "brat":
+            return ", ".join(paths)
+        patterns = _by_pattern([*_texts(paths), *paths] if self.kind == "brat" else paths)
+        parts = [f"{pattern} {len(own):,}" for pattern, own in patterns.items()]
+        rest = [f"and {len(parts) - _MOST_NAMED:,} more patterns"] if parts[_MOST_NAMED:] else []
+        return ", ".join([*parts[:_MOST_NAMED], *rest])
 
     def copied(self) -> tuple[str, ...]:
         """Return the paths of all files of the data, including the texts of brat files."""
         paths = [path for split in SPLITS for path in self.files.get(split, ())]
         if self.kind == "brat":
-            paths += [f"{path.removesuffix('.ann')}.txt" for path in paths]
+            paths += _texts(paths)
         return tuple(paths)
+
+
+def _texts(annotations: Iterable[str]) -> list[str]:
+    return [f"{path.removesuffix('.ann')}.txt" for path in annotations]
+
+
+def _by_pattern(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Return the paths by a pattern for their folder and their ending."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        folder, slash, name = path.rpartition("/")
+        ending = glob.escape(PurePosixPath(name).suffix)
+        found.setdefault(f"{glob.escape(folder)}{slash}*{ending}", []).append(path)
+    return found
 
 
 def open_own_files(own: OwnFiles, split: Split) -> Iterator[DataFile]:
@@ -89,7 +128,7 @@ def find_own_files(path: Path, type_: TaskType) -> OwnFiles:
     else:
         raise DataError(f"{path}: no such file or folder; correct --from")
     by_name = {name: _kind(name, type_, alone=len(names) == 1) for name in names}
-    kinds = {kind for kind in by_name.values() if kind}
+    kinds = _data_kinds(by_name.values())
     kind: Kind | None = "brat" if "brat" in kinds else min(kinds, default=None)
     if kind is None and (texts := [name for name in names if name.lower().endswith(".txt")]):
         raise DataError(
@@ -107,6 +146,12 @@ def find_own_files(path: Path, type_: TaskType) -> OwnFiles:
             raise DataError(f"{root / name}: no data file may have '!' in its path; rename it")
     unannotated = tuple(_unannotated(names)) if kind == "brat" else ()
     return OwnFiles(root, kind, _by_split(path, own), unannotated)
+
+
+def _data_kinds(kinds: Iterable[Kind | None]) -> set[Kind]:
+    """Return the formats found; .json beside other data holds settings more often than data."""
+    found = {kind for kind in kinds if kind}
+    return found if found == {"label_studio"} else found - {"label_studio"}
 
 
 def _unannotated(names: Iterable[str]) -> Iterable[str]:

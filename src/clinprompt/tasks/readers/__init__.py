@@ -31,6 +31,7 @@ from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.delimited import TableReader
 from clinprompt.tasks.readers.generic.excel import ExcelReader
 from clinprompt.tasks.readers.generic.jsonl import JsonlReader
+from clinprompt.tasks.readers.generic.label_studio import LabelStudioReader
 from clinprompt.tasks.readers.generic.parallel import ParallelReader
 from clinprompt.tasks.readers.generic.pubtator import PubtatorReader
 from clinprompt.tasks.readers.generic.squad import SquadReader
@@ -48,6 +49,7 @@ _FileReader = (
     | I2b22012Reader
     | I2b2Reader
     | JsonlReader
+    | LabelStudioReader
     | MediqaAnsReader
     | MediqaMasReader
     | MimicReportsReader

@@ -475,7 +475,7 @@ class TestFiles:
         assert says in refusal("ner", put(tmp_path / "a.jsonl", *lines))
 
     def test_a_tag_of_another_scheme_is_named_by_its_line(self, tmp_path):
-        message = refusal("ner", put(tmp_path / "a.conll", "ok\tO", f"{SECRET}\tS-X"))
+        message = refusal("ner", put(tmp_path / "a.conll", "ok\tO", f"{SECRET}\tQ-X"))
         assert "a.conll:2: " in message
         assert "BIOES" in message
 

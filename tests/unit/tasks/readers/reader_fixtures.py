@@ -175,6 +175,17 @@ _XML = """<?xml version="1.0"?>
 """
 _SCORED = {"fields": {"note": "../Note", "claim": "C"}, "label": "@score", "above": 2, "id": "@id"}
 
+_EXPORT = """[{"id": 3, "data": {"text": "SECRET took iron"}, "annotations": [{"result": [
+{"id": "a", "from_name": "x", "type": "labels",
+ "value": {"start": 0, "end": 16, "text": "SECRET", "labels": ["Who"]}},
+{"id": "b", "from_name": "x", "type": "labels",
+ "value": {"start": 22, "end": 26, "text": "iron", "labels": ["Drug"]}},
+{"type": "relation", "from_id": "b", "to_id": "a", "direction": "right", "labels": ["of"]}]}]}]
+"""
+_MINIMAL_EXPORT = """[{"id": 3, "text": "SECRET", "mood": "good", "annotation_id": 1},
+{"id": 4, "text": "iron", "mood": "bad", "annotation_id": 2,
+ "label": [{"start": 0, "end": 4, "text": "iron", "labels": ["Drug"]}]}]
+"""
 FIXTURES: dict[str, Fixture] = {
     "bioasq": fixture({"name": "bioasq"}, {"a.json": _BIOASQ}, lined=False),
     "brat": fixture(
@@ -221,6 +232,20 @@ FIXTURES: dict[str, Fixture] = {
     "jsonl spans": fixture(
         {"name": "jsonl", "spans": "spans", "row": {"fields": {"text": "text"}}},
         {"a.jsonl": _MARKED},
+    ),
+    "label_studio": fixture(
+        {
+            "name": "label_studio",
+            "row": {"id": "id", "fields": {"text": "text"}},
+            "view": {"answer": "relations"},
+        },
+        {"a.json": _EXPORT},
+        lined=False,
+    ),
+    "label_studio choices": fixture(
+        {"name": "label_studio", "row": {"fields": {"text": "text"}, "label": "mood"}},
+        {"a.json": _MINIMAL_EXPORT},
+        lined=False,
     ),
     "mediqa_ans": fixture({"name": "mediqa_ans"}, {"a.json": _SUMMARIES}, lined=False),
     "mediqa_mas": fixture(

@@ -293,7 +293,8 @@ class TestDamage:
         message = refusal(tmp_path, "Cough\nfever", ["T1\tSign 7 12\tfever"])
         assert "lie beyond the text of 11 characters" in message
         assert "its line ends perhaps" in message
-        message = refusal(tmp_path, "Cough\r\nfever, chills", ["T1\tSign 6 11\tfever"])
+        lines = ["T1\tSign 6 11\tfever", "T2\tSign 14 20\tchills"]
+        message = refusal(tmp_path, "Cough\r\nfever, chills", lines)
         assert "not what the offsets 6-11 cover; its line ends are CR LF" in message
         assert "correct its offsets in the .ann file" in message
         assert "corrected" not in message

@@ -95,7 +95,7 @@ def _rows(file: DataFile) -> Iterator[tuple[str, str]]:
 def _report(archive: DataFile, reports: zipfile.ZipFile, study: str, subject: str) -> str:
     name = f"files/p{subject[:2]}/p{subject}/s{study}.txt"
     try:
-        return reports.read(name).decode("utf-8").replace("\r\n", "\n")
+        return reports.read(name).decode("utf-8-sig").replace("\r\n", "\n")
     except KeyError as error:
         raise archive.error(
             f"no report {name}, but the table lists it; fetch both again"

@@ -1,7 +1,8 @@
 """Read text annotated with brat: ``X.ann`` and ``X.txt`` in one folder. Knows no types by name.
 
 Link types are the types of relations and the roles of event arguments; an event is represented by
-its trigger. Offsets count the characters of the unchanged text file, so CR LF counts as two.
+its trigger. Offsets count the characters of the unchanged text file, so CR LF counts as two. If the
+text columns of a file fit only another way to count, such as CR LF as one, it is read so.
 """
 
 from collections import Counter
@@ -17,7 +18,6 @@ from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.brat_lines import (
     Attribute,
     Event,
-    Fragments,
     Line,
     Mention,
     Relation,
@@ -26,6 +26,12 @@ from clinprompt.tasks.readers.generic.brat_lines import (
 )
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
+from clinprompt.tasks.readers.generic.offsets import (
+    Counting,
+    Fragments,
+    Written,
+    find_counting,
+)
 from clinprompt.tasks.records import Record, Span
 
 _SUFFIX = ".ann"
@@ -68,10 +74,14 @@ class BratReader(Settings):
         """
         yield from self.view.records(self._document(file))
 
+    def notes(self, file: DataFile) -> Iterator[str]:
+        """Yield what is read differently from how it is written, one line each."""
+        text, name = _text_beside(file), _document_name(file)
+        if note := self._counting(tuple(_parsed(file)), name, text).note:
+            yield note
+
     def _document(self, file: DataFile) -> Document:
-        if not file.place.endswith(_SUFFIX):
-            raise file.error("not an .ann file; brat's annotation is in these: name *.ann in files")
-        name = file.place.removeprefix("./").removesuffix(_SUFFIX)
+        name = _document_name(file)
         folder, slash, last = name.rpartition("/")
         text = _text_beside(file)
         lines = tuple(_parsed(file))
@@ -90,6 +100,7 @@ class BratReader(Settings):
     ) -> Iterator[tuple[str, Span]]:
         """Yield the id and the span of each mention."""
         seen: set[str] = set()
+        counting = self._counting(lines, name, text)
         for number, line in lines:
             if not isinstance(line, Mention):
                 continue
@@ -98,13 +109,27 @@ class BratReader(Settings):
             seen.add(line.id)
             corrected = self.corrected.get(f"{name}:{line.id}")
             with file.errors_at(number):
-                fragments = _checked(line, text) if corrected is None else parse_offsets(corrected)
+                fragments = (
+                    _checked(line, text, counting)
+                    if corrected is None
+                    else parse_offsets(corrected)
+                )
                 start, end = _whole_span(fragments, text)
             yield line.id, Span(start, end, line.type)
         for key in self.corrected:
             document, _, mention = key.rpartition(":")
             if document == name and mention not in seen:
                 raise file.error(f"reader.corrected names {mention}, which is not in this file")
+
+    def _counting(self, lines: _Lines, name: str, text: str) -> Counting:
+        """Return how the offsets of the mentions that are not corrected are counted."""
+        return find_counting(
+            [
+                Written(text, line.fragments, line.shown)
+                for _, line in lines
+                if isinstance(line, Mention) and f"{name}:{line.id}" not in self.corrected
+            ]
+        )
 
     def _links(self, file: DataFile, lines: _Lines, spans: Mapping[str, Span]) -> Iterator[Link]:
         """Yield the links of relations and events; of mentions with equal spans, link the first."""
@@ -163,10 +188,15 @@ def count_mentions(file: DataFile) -> BratCounts:
     """
     text = _text_beside(file)
     mentions = [line for _, line in _parsed(file) if isinstance(line, Mention)]
-    kept = {(*_trimmed(mention.fragments, text), mention.type) for mention in mentions}
+    counting = find_counting([Written(text, line.fragments, line.shown) for line in mentions])
+    fragments = [counting.fragments(text, line.fragments) for line in mentions]
+    kept = {
+        (*_trimmed(own, text), mention.type)
+        for own, mention in zip(fragments, mentions, strict=True)
+    }
     return BratCounts(
         mentions=len(mentions),
-        fragmented=sum(_has_gap(sorted(mention.fragments), text) for mention in mentions),
+        fragmented=sum(_has_gap(sorted(own), text) for own in fragments),
         repeated=len(mentions) - len(kept),
         unread=Counter(_UNREAD[line[0]] for _, line in file.lines() if line[:1] in _UNREAD),
     )
@@ -175,6 +205,12 @@ def count_mentions(file: DataFile) -> BratCounts:
 def _has_gap(fragments: Sequence[tuple[int, int]], text: str) -> bool:
     """Return whether there are words between fragments."""
     return any(text[end:start].strip() for (_, end), (start, _) in pairwise(fragments))
+
+
+def _document_name(file: DataFile) -> str:
+    if not file.place.endswith(_SUFFIX):
+        raise file.error("not an .ann file; brat's annotation is in these: name *.ann in files")
+    return file.place.removeprefix("./").removesuffix(_SUFFIX)
 
 
 def _text_beside(file: DataFile) -> str:
@@ -190,26 +226,27 @@ def _parsed(file: DataFile) -> Iterator[tuple[int, Line]]:
             yield number, parsed
 
 
-def _checked(mention: Mention, text: str) -> Fragments:
+def _checked(mention: Mention, text: str, counting: Counting) -> Fragments:
     """Return the mention's fragments after checking that they cover the text on its line."""
+    fragments = counting.fragments(text, mention.fragments)
     start, end = min(mention.fragments)[0], max(end for _, end in mention.fragments)
-    if end > len(text):
+    if max(end for _, end in fragments) > len(text):
         raise DataError(
             f"the offsets {start}-{end} lie beyond the text of {len(text)} characters; "
             f"{_likely_cause(text)}, or is the .ann of another text?"
         )
-    covered = " ".join(text[start:end] for start, end in mention.fragments)
+    covered = " ".join(text[start:end] for start, end in fragments)
     if covered.split() != mention.shown.split():
         raise DataError(
             f"the text column is not what the offsets {start}-{end} cover; {_likely_cause(text)}? "
             "If this line alone is wrong, correct its offsets in the .ann file"
         )
-    return mention.fragments
+    return fragments
 
 
 def _likely_cause(text: str) -> str:
     if "\r\n" in text:
-        return "its line ends are CR LF, two characters each; was one counted when it was annotated"
+        return "its line ends are CR LF, two characters each; does the .ann count some as one"
     return "was the .txt changed after it was annotated, its line ends perhaps"
 
 

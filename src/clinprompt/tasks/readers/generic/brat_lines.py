@@ -14,8 +14,7 @@ import re
 from dataclasses import dataclass
 
 from clinprompt.errors import DataError
-
-Fragments = tuple[tuple[int, int], ...]  # start and end of each
+from clinprompt.tasks.readers.generic.offsets import Fragments
 
 _OFFSETS = re.compile(r"\d{1,9} \d{1,9}(;\d{1,9} \d{1,9})*")
 _MENTION = re.compile(r"T\d+")

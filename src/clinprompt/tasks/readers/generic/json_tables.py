@@ -27,10 +27,29 @@ def load_lines(file: DataFile) -> Iterator[tuple[int, dict[str, object]]]:
         yield number, _parse_object(file, line, number)
 
 
+def load_list(file: DataFile) -> list[object]:
+    """Return the JSON array in a file.
+
+    Raises:
+        DataError: the file is not one JSON array.
+    """
+    values = _parse(file, file.text(), None, "export the file again")
+    if not isinstance(values, list):
+        raise file.error("not a JSON array; export the file again")
+    return values
+
+
 def _parse_object(file: DataFile, content: str, line: int | None = None) -> dict[str, object]:
     remedy = "give one object per line" if line else "fetch the file again"
+    values = _parse(file, content, line, remedy)
+    if not isinstance(values, dict):
+        raise file.error(f"not a JSON object; {remedy}", line)
+    return values
+
+
+def _parse(file: DataFile, content: str, line: int | None, remedy: str) -> object:
     try:
-        values = json.loads(content)
+        return json.loads(content)
     except json.JSONDecodeError as error:
         place = f"at column {error.colno}"
         raise file.error(
@@ -38,9 +57,6 @@ def _parse_object(file: DataFile, content: str, line: int | None = None) -> dict
         ) from error
     except (ValueError, RecursionError) as error:
         raise file.error(f"a number is too long or lists are too deep; {remedy}", line) from error
-    if not isinstance(values, dict):
-        raise file.error(f"not a JSON object; {remedy}", line)
-    return values
 
 
 def table(value: object, name: str) -> Mapping[str, object]:

@@ -10,6 +10,7 @@ from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import load_lines
+from clinprompt.tasks.readers.generic.offsets import WrittenSpan, counting_of, find_counting
 from clinprompt.tasks.readers.generic.rows import RowShape
 from clinprompt.tasks.records import Record, Span, SpansAnswer
 
@@ -20,7 +21,8 @@ class JsonlReader(Settings):
     """Read one JSON object per line; ``row`` says what its values become.
 
     ``spans`` is the key of a list of mentions in the field ``text``, in a form that ``parse_span``
-    reads; a line without it has no mentions. A mention that is repeated is kept once.
+    reads; a line without it has no mentions. A mention that is repeated is kept once. If mentions
+    bring their texts, the file's way to count offsets is found from them (see ``offsets.py``).
     """
 
     name: Literal["jsonl"]
@@ -38,32 +40,60 @@ class JsonlReader(Settings):
 
         Raises:
             DataError: a line is not a JSON object, has no value for a key of ``row``, or has a span
-                outside the text.
+                outside the text or with another text than its own.
         """
-        shape = self.row.model_copy(update={"verbatim": True}) if self.spans else self.row
+        if self.spans:
+            yield from self._with_spans(file)
+            return
+        for number, values in load_lines(file):
+            with file.errors_at(number):
+                yield self.row.record(values, f"{file.stem}:{number}")
+
+    def notes(self, file: DataFile) -> Iterator[str]:
+        """Yield what is read differently from how it is written, one line each."""
+        if self.spans:
+            lines = [(record.text, spans) for _, record, spans in self._lines(file)]
+            if note := find_counting(
+                [span.written(text) for text, own in lines for span in own]
+            ).note:
+                yield note
+
+    def _with_spans(self, file: DataFile) -> Iterator[Record]:
+        lines = tuple(self._lines(file))
+        counting = counting_of(
+            file, [(number, span.written(one.text)) for number, one, own in lines for span in own]
+        )
+        for number, record, spans in lines:
+            with file.errors_at(number):
+                counted = {span.counted(record.text, counting) for span in spans}
+                yield replace(record, answer=SpansAnswer(tuple(sorted(counted))))
+
+    def _lines(self, file: DataFile) -> Iterator[tuple[int, Record, tuple[WrittenSpan, ...]]]:
+        """Yield number, record and mentions of each line."""
+        shape = self.row.model_copy(update={"verbatim": True})
         for number, values in load_lines(file):
             with file.errors_at(number):
                 record = shape.record(values, f"{file.stem}:{number}")
-                yield self._with_spans(record, values) if self.spans else record
+                yield number, record, self._mentions(values)
 
-    def _with_spans(self, record: Record, values: Mapping[str, object]) -> Record:
+    def _mentions(self, values: Mapping[str, object]) -> tuple[WrittenSpan, ...]:
         mentions = values.get(self.spans)
         if not isinstance(mentions, list | None):
             raise DataError(f"{self.spans} must be a list of mentions; {_EACH}")
         found = [parse_span(value) for value in mentions or ()]
-        spans = [one[1] for one in found if one]
+        spans = tuple(one[1] for one in found if one)
         if len(spans) < len(found):
             raise DataError(
                 f"a span needs whole numbers for start and end and a text for label; {_EACH}"
             )
-        return replace(record, answer=SpansAnswer(tuple(sorted(set(spans)))))
+        return spans
 
 
-def parse_span(value: object) -> tuple[str, Span] | None:
+def parse_span(value: object) -> tuple[str, WrittenSpan] | None:
     """Return the form that a mention is written in and its span, or None if it has no known form.
 
     The forms are ``{"start", "end", "label"}`` of Prodigy, the same with the names of doccano, and
-    ``[start, end, label]`` of doccano and spaCy's training data.
+    ``[start, end, label]`` of doccano and spaCy's training data. An object may have a ``text``.
     """
     match value:
         case [start, end, label]:
@@ -75,5 +105,6 @@ def parse_span(value: object) -> tuple[str, Span] | None:
         case _:
             return None
     if type(start) is int and type(end) is int and isinstance(label, str):
-        return form, Span(start, end, label)
+        shown = value.get("text") if isinstance(value, dict) else None
+        return form, WrittenSpan(Span(start, end, label), shown if isinstance(shown, str) else None)
     return None

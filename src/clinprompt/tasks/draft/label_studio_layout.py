@@ -1,0 +1,119 @@
+"""Detect what an export of Label Studio holds: spans, relations or single choices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.card import Split, TaskType
+from clinprompt.tasks.draft.columns import (
+    NamedColumns,
+    Values,
+    assign_columns,
+    assign_text,
+    has_usual,
+)
+from clinprompt.tasks.draft.detected import DetectedReader, of_columns
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.label_studio_tasks import Task, load_export
+
+_READER = "label_studio"
+_Tasks = Mapping[Split, tuple[Task, ...]]
+
+
+def detect_label_studio(
+    type_: TaskType,
+    files: Mapping[Split, Sequence[DataFile]],
+    named: NamedColumns,
+    place: str,
+) -> DetectedReader:
+    """Detect the settings of the reader for a task of a type; errors name ``place``.
+
+    Raises:
+        DataError: a file is no export of Label Studio, or holds nothing that the type needs.
+        SettingError: a column that the user named is missing.
+    """
+    tasks = {
+        split: tuple(chain.from_iterable(load_export(file).tasks for file in own))
+        for split, own in files.items()
+    }
+    every = tuple(chain.from_iterable(tasks.values()))
+    has_links = any(task.links for task in every)
+    if type_ == "ner" or (type_ == "re" and has_links):
+        return _annotated(tasks, named, place, answer_links=type_ == "re")
+    if type_ == "re" and not any(task.choices for task in every):
+        raise DataError(
+            f"{place}: has no relations and no choices; export as JSON, as JSON-MIN leaves out "
+            "relations"
+        )
+    return _labelled(type_, tasks, named, place)
+
+
+def _annotated(
+    tasks: _Tasks, named: NamedColumns, place: str, *, answer_links: bool
+) -> DetectedReader:
+    """Return the reader of spans or of their relations; ``--label`` names a control of spans."""
+    controls = dict.fromkeys(
+        region.control for own in tasks.values() for task in own for region in task.regions
+    )
+    if named.label and named.label not in controls:
+        known = ", ".join(controls) or "none"
+        raise DataError(f"{place}: no spans under {named.label!r}; controls with spans: {known}")
+    roles = assign_text(_rows(tasks), _alone(tasks, replace(named, label="")), place)
+    answer = "relations" if answer_links else "entities"
+    settings = {"name": _READER, "view": {"answer": answer}}
+    if named.label:
+        settings["controls"] = (named.label,)
+    note = f"spans: controls {named.label or ', '.join(controls) or 'none'}"
+    kind = replace(roles, answer="relations" if answer_links else "spans")
+    return of_columns(settings, kind, (note,))
+
+
+def _labelled(type_: TaskType, tasks: _Tasks, named: NamedColumns, place: str) -> DetectedReader:
+    """Return the reader of choices, or of a text that JSON-MIN has in a column."""
+    choices = dict.fromkeys(
+        control for own in tasks.values() for task in own for control in task.choices
+    )
+    label = named.label
+    if not label and len(choices) > 1:
+        raise DataError(
+            f"{place}: has choices under several names; name one with --label COLUMN: "
+            f"{', '.join(choices)}"
+        )
+    label = label or next(iter(choices), "")
+    rows = _rows(tasks, label)
+    if type_ in ("nli", "re"):
+        named = _alone(tasks, named, taken={*choices, label})
+    return of_columns(
+        {"name": _READER}, assign_columns(type_, rows, replace(named, label=label), place)
+    )
+
+
+def _rows(tasks: _Tasks, label: str = "") -> Mapping[Split, tuple[Values, ...]]:
+    """Return the values of each task that has one for ``label``."""
+    return {
+        split: tuple(task.values for task in own if not label or task.values.get(label) is not None)
+        for split, own in tasks.items()
+    }
+
+
+def _alone(
+    tasks: _Tasks, named: NamedColumns, taken: frozenset[str] | set[str] = frozenset()
+) -> NamedColumns:
+    """Return the names with the column of the text if only one can be it."""
+    if named.text:
+        return named
+    every = [task.values for own in tasks.values() for task in own]
+    names = {name for values in every for name in values} - taken
+    if has_usual("second", names):
+        return named
+    usual = [name for name in names if has_usual("text", (name,))]
+    texts = usual or [
+        name
+        for name in sorted(names)
+        if all(isinstance(values.get(name), str) for values in every) and name not in _META
+    ]
+    return replace(named, text=(texts[0],)) if len(texts) == 1 else named
+
+
+_META = frozenset({"created_at", "updated_at", "id"})

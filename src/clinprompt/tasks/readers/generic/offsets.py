@@ -1,0 +1,180 @@
+"""Find out how a file counts the characters of its mentions. Knows no formats.
+
+A mention may bring the text that its offsets should cover. Tools written in Java or JavaScript
+count UTF-16 code units, in which many symbols take two places; other tools count a line end of
+CR LF as one character. If all texts of a file fit one of these ways to count, the file is read so.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.records import Span
+
+Fragments = tuple[tuple[int, int], ...]  # start and end of each
+_LAST_OF_ONE_UNIT = "\uffff"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A mention as it is in a file: its offsets, and the text that it brings (None: it has none).
+
+    ``text`` is the text that the offsets refer to.
+    """
+
+    text: str
+    fragments: Fragments
+    shown: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """A way to count the characters of a text; offsets in records are of the plain one."""
+
+    in_utf16: bool = False
+    line_end_is_one: bool = False
+
+    @property
+    def note(self) -> str:
+        """Return a line for the user, or nothing for plain characters."""
+        ways = [
+            *(["count UTF-16 code units, not characters"] if self.in_utf16 else []),
+            *(["count CR LF at a line end as one character"] if self.line_end_is_one else []),
+        ]
+        if not ways:
+            return ""
+        return (
+            f"offsets: {' and '.join(ways)}; they are read so, because every mention then has its "
+            "own text"
+        )
+
+    def characters(self, text: str, offset: int) -> int | None:
+        """Return the number of characters before an offset, or None if no character starts there.
+
+        An offset beyond the end of the text stays beyond it.
+        """
+        if self == PLAIN:
+            return offset
+        places = _places(text, self)
+        beyond = offset - max(places)
+        return len(text) + beyond if beyond > 0 else places.get(offset)
+
+    def fragments(self, text: str, fragments: Fragments) -> Fragments:
+        """Return fragments with their offsets counted in characters.
+
+        Raises:
+            DataError: an offset is inside a character.
+        """
+        counted = []
+        for start, end in fragments:
+            first, last = self.characters(text, start), self.characters(text, end)
+            if first is None or last is None:
+                raise DataError(
+                    f"the span {start}-{end} begins or ends inside a character, counted in UTF-16 "
+                    "code units as the other spans are; correct its offsets"
+                )
+            counted.append((first, last))
+        return tuple(counted)
+
+
+PLAIN = Counting()
+_WAYS = (
+    PLAIN,
+    Counting(line_end_is_one=True),
+    Counting(in_utf16=True),
+    Counting(in_utf16=True, line_end_is_one=True),
+)
+
+
+@lru_cache(maxsize=64)
+def _places(text: str, counting: Counting) -> Mapping[int, int]:
+    """Return for each offset the first character that starts there; the last one is the end."""
+    places: dict[int, int] = {}
+    offset = 0
+    for index, character in enumerate(text):
+        places.setdefault(offset, index)
+        is_uncounted = counting.line_end_is_one and text[index : index + 2] == "\r\n"
+        is_wide = counting.in_utf16 and character > _LAST_OF_ONE_UNIT
+        offset += 0 if is_uncounted else 2 if is_wide else 1
+    places.setdefault(offset, len(text))
+    return places
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenSpan:
+    """A mention with the offsets of its file; ``shown`` is the text that it brings, if any."""
+
+    span: Span
+    shown: str | None
+
+    def written(self, text: str) -> Written:
+        """Return the mention with the text that its offsets refer to."""
+        return Written(text, ((self.span.start, self.span.end),), self.shown)
+
+    def counted(self, text: str, counting: Counting) -> Span:
+        """Return the span with offsets in characters.
+
+        Raises:
+            DataError: an offset is inside a character.
+        """
+        [(start, end)] = counting.fragments(text, ((self.span.start, self.span.end),))
+        return Span(start, end, self.span.type)
+
+
+def find_counting(mentions: Sequence[Written]) -> Counting:
+    """Return the first way to count under which each mention covers its text; plain if none is."""
+    for counting in _WAYS:
+        if next(misfits(mentions, counting), None) is None:
+            return counting
+    return PLAIN
+
+
+def counting_of(file: DataFile, mentions: Sequence[tuple[int, Written]]) -> Counting:
+    """Return the way in which a file counts the offsets of its mentions, given with their lines.
+
+    Raises:
+        DataError: no way gives every mention its own text.
+    """
+    every = [mention for _, mention in mentions]
+    counting = find_counting(every)
+    if (place := next(misfits(every, counting), None)) is not None:
+        raise file.error(misfit_message(every[place]), mentions[place][0])
+    return counting
+
+
+def misfits(mentions: Sequence[Written], counting: Counting) -> Iterator[int]:
+    """Yield the places in ``mentions`` of those that cover another text than their own.
+
+    Blanks and line ends may differ. A mention without a text fits.
+    """
+    for place, mention in enumerate(mentions):
+        if mention.shown is not None and not _covers(mention, counting):
+            yield place
+
+
+def _covers(mention: Written, counting: Counting) -> bool:
+    try:
+        fragments = counting.fragments(mention.text, mention.fragments)
+    except DataError:
+        return False
+    if max(end for _, end in fragments) > len(mention.text):
+        return False
+    covered = " ".join(mention.text[start:end] for start, end in fragments)
+    assert mention.shown is not None
+    return covered.split() == mention.shown.split()
+
+
+def misfit_message(mention: Written) -> str:
+    """Return why a mention is refused if no way to count fits every mention of its file."""
+    start, end = mention.fragments[0][0], mention.fragments[-1][1]
+    if _covers(mention, Counting(in_utf16=True)):
+        return (
+            f"the offsets {start}-{end} of a span fit its text only if they count UTF-16 code "
+            "units, but other spans of the file do not fit so; count the same way in all spans"
+        )
+    return (
+        f"the text of a span is not what its offsets {start}-{end} cover, neither in characters "
+        "nor in UTF-16 code units; correct the offsets, or leave out the span's text"
+    )
