@@ -11,7 +11,7 @@ from typing import Any, overload
 
 from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.cells import Cell
-from clinprompt.jobs.adapt import adapt_task, settings_of
+from clinprompt.jobs.adapt import Adaptation, adapt_task, settings_of
 from clinprompt.jobs.annotate import LoadedPrompt, as_json, load_prompt
 from clinprompt.jobs.distill import distill_suite
 from clinprompt.jobs.evaluate import evaluate_prompt, task_of
@@ -217,8 +217,7 @@ def adapt(
         Path(folder) if folder else Path("runs") / f"adapt-{data.card.name}",
         data,
         config,
-        method=ADAPT_FACTORS if factors_only else ADAPT_ALL,
-        shots=shots,
+        Adaptation(ADAPT_FACTORS if factors_only else ADAPT_ALL, shots),
         reporter=reporter or Silent(),
     )
     load = partial(load_prompt, saved.absolute(), backbone=config.backbone, device=config.device)

@@ -12,7 +12,7 @@ from tiny import KillAfter, Killed
 
 from clinprompt.errors import ArtifactError, BackboneError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
-from clinprompt.jobs.adapt import adapt_task
+from clinprompt.jobs.adapt import Adaptation, adapt_task
 from clinprompt.jobs.annotate import annotate_file, load_prompt
 from clinprompt.jobs.evaluate import evaluate_prompt, task_of
 from clinprompt.jobs.tune import tune_task
@@ -224,7 +224,7 @@ def adapted(folder, config, metaprompt, *, method="adapted-metaprompt", shots=2,
     data = load_task(find_card("practice-nli-social"), None)
     own = config.model_copy(update={"metaprompt": str(metaprompt)})
     reporter = reporter or Silent()
-    return adapt_task(folder, data, own, method=method, shots=shots, reporter=reporter)
+    return adapt_task(folder, data, own, Adaptation(method, shots), reporter=reporter)
 
 
 def test_adapting_alone_equals_adapting_in_a_comparison(compared, tmp_path):

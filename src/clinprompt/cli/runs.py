@@ -24,6 +24,7 @@ from clinprompt.settings.defaults import FEW_ROWS, SHIPPED, SHOTS, TEST_ROWS
 
 if TYPE_CHECKING:
     from clinprompt.evaluation.report.score_tables import Table
+    from clinprompt.jobs.annotate import LoadedPrompt
     from clinprompt.settings.run import RunConfig
 
 SavedPrompt = Annotated[Path, typer.Argument(help="Folder of a saved prompt.")]
@@ -198,7 +199,8 @@ def evaluate(
         return
     score = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
     counted = f"{cell.num_rows} rows" + (", too few to tell" if cell.num_rows < FEW_ROWS else "")
-    say(f"{cell.target}: {score} on {counted} ({cell.scorer}; {cell.method})")
+    method = _method_of(annotator.loaded, cell.method)
+    say(f"{cell.target}: {score} on {counted} ({cell.scorer}; {method})")
 
 
 def predict(
@@ -220,7 +222,14 @@ def predict(
     known_form = output_form(form)
     loaded = load_prompt(prompt, backbone=backbone, device=device, allow_backbone=allow_backbone)
     count = annotate_file(loaded, notes, output, form=known_form)
-    say(f"{count} notes annotated for {loaded.card.name}: {output}")
+    method = _method_of(loaded, loaded.artifact.manifest.method)
+    say(f"{count} notes annotated for {loaded.card.name} ({method}): {output}")
+
+
+def _method_of(loaded: "LoadedPrompt", method: str) -> str:
+    """Return how a prompt was trained: its method, and its number of examples if that was given."""
+    shots = loaded.artifact.manifest.shots
+    return f"{method}, {shots} training examples" if shots else method
 
 
 def _print_plan(

@@ -39,18 +39,33 @@ LEAST_ROWS = 64  # with fewer examples, or fewer steps than this, nothing is kep
 LEAST_STEPS = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """What to adapt: the name of the method and the number of training examples."""
+
+    method: str
+    shots: int
+
+    def name(self, task: str, metaprompt: Artifact) -> str:
+        """Return a name that no other adaptation in a run has."""
+        hash_ = metaprompt.manifest.content_hash[:16]
+        return f"{task}/{self.method}-k{self.shots}-{hash_}"
+
+    def places(self, task: str, metaprompt: Artifact) -> tuple[str, ...]:
+        """Return the names under which a store may keep the result, the shortest first."""
+        short = f"{task}-factors" if METHODS[self.method].saves == "factors" else task
+        longer = f"{short}-k{self.shots}"
+        return short, longer, f"{longer}-{metaprompt.manifest.content_hash[:8]}"
+
+
 def adapt_task(
-    folder: Path,
-    data: TaskData,
-    config: RunConfig,
-    *,
-    method: str,
-    shots: int,
-    reporter: Reporter,
+    folder: Path, data: TaskData, config: RunConfig, wanted: Adaptation, *, reporter: Reporter
 ) -> Path:
     """Fit a saved metaprompt to a few examples of a task; return the saved prompt's folder.
 
-    ``config.metaprompt`` is the folder of the metaprompt, or "shipped".
+    ``config.metaprompt`` is the folder of the metaprompt, or "shipped". The prompt is saved under
+    the name of the task, with ``-factors`` if only factors were trained. If another adaptation of
+    the run has this name already, the number of shots is added.
 
     Raises:
         ArtifactError: the folder does not hold a metaprompt, or one of another backbone.
@@ -63,14 +78,14 @@ def adapt_task(
     workspace.record_tasks([data])
     check_fits(backbone, metaprompt.manifest)
     workspace.store.save(metaprompt)
-    rows = task_rows_of(config, backbone).shots(data, shots, seed=config.seed)
+    name = wanted.name(data.card.name, metaprompt)
+    place = workspace.store.free_name(wanted.places(data.card.name, metaprompt), name)
+    rows = task_rows_of(config, backbone).shots(data, wanted.shots, seed=config.seed)
     start = Start(config, backbone, data.card, rows, config.seed, metaprompt, say=reporter.say)
-    which = f"{method}-k{shots}-{metaprompt.manifest.content_hash[:16]}"
-    fit = Fit(METHODS[method], start, f"{data.card.name}/{which}")
-    with adapt(fit, workspace) as fitted:
+    with adapt(Fit(METHODS[wanted.method], start, name), workspace) as fitted:
         assert fitted.artifact is not None
-        saved = workspace.store.save(fitted.artifact, data.card.name)
-    workspace.forget(fit.name)
+        saved = workspace.store.save(fitted.artifact, place)
+    workspace.forget(name)
     return saved
 
 

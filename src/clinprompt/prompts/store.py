@@ -4,6 +4,7 @@ Knows nothing of models. Layout: ``<store>/<name>/`` for prompts and factors and
 ``<store>/metaprompts/<first 16 digits of the content hash>/``.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from clinprompt.errors import ArtifactError, did_you_mean
 from clinprompt.prompts.artifact import Artifact, load_artifact, save_artifact
 from clinprompt.prompts.decomposed import compose
 
-_METAPROMPTS = "metaprompts"
+_METAPROMPTS, _MANIFEST = "metaprompts", "manifest.json"
 
 
 class Store:
@@ -23,7 +24,7 @@ class Store:
 
     def names(self) -> list[str]:
         """Return the names of all prompts and metaprompts."""
-        found = self.root.glob("**/manifest.json")
+        found = self.root.glob(f"**/{_MANIFEST}")
         names = (path.parent.relative_to(self.root) for path in found)
         return sorted(str(name) for name in names if not name.name.startswith("."))
 
@@ -36,6 +37,23 @@ class Store:
         save_artifact(folder, artifact)
         return folder
 
+    def made_as(self, name: str) -> str:
+        """Return the name that the prompt saved under ``name`` was made with ("": no prompt).
+
+        Raises:
+            ArtifactError: the prompt is damaged.
+        """
+        folder = self.root / name
+        return load_artifact(folder).manifest.name if (folder / _MANIFEST).is_file() else ""
+
+    def free_name(self, names: Sequence[str], made_as: str) -> str:
+        """Return the first name that is free or has the prompt made as ``made_as``, else the last.
+
+        Raises:
+            ArtifactError: a prompt with one of the names is damaged.
+        """
+        return next((one for one in names if self.made_as(one) in ("", made_as)), names[-1])
+
     def load(self, name: str) -> Artifact:
         """Load an artifact by name.
 
@@ -43,7 +61,7 @@ class Store:
             ArtifactError: there is no artifact with that name, or it is damaged.
         """
         folder = self.root / name
-        if not (folder / "manifest.json").is_file():
+        if not (folder / _MANIFEST).is_file():
             raise ArtifactError(
                 f"{self.root}: no prompt {name!r}; {did_you_mean(name, self.names())}"
             )
