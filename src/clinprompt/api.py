@@ -129,15 +129,17 @@ class Annotator:
         *,
         num_rows: int = TEST_ROWS,
         mirror: str | Path | None = None,
+        allow_other_task: bool = False,
     ) -> Cell:
         """Score the prompt on at most ``num_rows`` test rows, with a 95 % interval.
 
         ``task`` is a name, a folder or loaded data; without it, the prompt's own task. ``mirror``
-        is as in ``load_task``.
+        is as in ``load_task``. ``allow_other_task`` scores the prompt on a task with other labels
+        or another kind of answer too.
 
         Raises:
             SettingError: the task is unknown, or is the user's own and its folder is not given, or
-                ``num_rows`` is less than 1.
+                has other answers than the prompt's own task, or ``num_rows`` is less than 1.
             DataError: the task's data is missing or damaged.
         """
         _check_number("num_rows", num_rows)
@@ -145,7 +147,9 @@ class Annotator:
             data = self._data or task_of(self.loaded, Path(mirror) if mirror else None)
         else:
             data = task if isinstance(task, TaskData) else load_task(task, mirror=mirror)
-        return evaluate_prompt(self.loaded, data, num_rows=num_rows)
+        return evaluate_prompt(
+            self.loaded, data, num_rows=num_rows, allow_other_task=allow_other_task
+        )
 
 
 def new_task(
@@ -196,6 +200,7 @@ def adapt(
     shots: int = SHOTS,
     metaprompt: str | Path = SHIPPED,
     factors_only: bool = False,
+    force: bool = False,
     folder: str | Path | None = None,
     settings: Changes | RunConfig = (),
     reporter: Reporter | None = None,
@@ -204,20 +209,22 @@ def adapt(
 
     ``metaprompt`` is "shipped" for the one in the package, or the folder of another.
     ``factors_only`` trains P·R + R·W numbers instead of these and a copy of the shared prompt.
-    ``folder`` is the run's folder (default: runs/adapt-TASK); a stopped run there continues.
+    With ``shots=0``, nothing is trained: the prompt is the start that the metaprompt gives.
+    ``folder`` is the run's folder (default: runs/adapt-TASK); a stopped run there continues, and
+    a finished one is returned at once unless ``force`` trains it again.
     ``settings`` changes settings: ``{"adapt.steps": 40}``, or strings such as "adapt.steps=40".
 
     Raises:
         ClinpromptError: a setting, task or folder cannot be used; the message says what to do.
     """
-    _check_number("shots", shots)
+    _check_number("shots", shots, least=0)
     data = task if isinstance(task, TaskData) else load_task(task)
     config = _adapt_config(str(metaprompt), settings)
     saved = adapt_task(
         Path(folder) if folder else Path("runs") / f"adapt-{data.card.name}",
         data,
         config,
-        Adaptation(ADAPT_FACTORS if factors_only else ADAPT_ALL, shots),
+        Adaptation(ADAPT_FACTORS if factors_only else ADAPT_ALL, shots, force),
         reporter=reporter or Silent(),
     )
     load = partial(load_prompt, saved.absolute(), backbone=config.backbone, device=config.device)
@@ -271,9 +278,9 @@ def _type_of(value: object) -> str:
     return type(value).__name__
 
 
-def _check_number(name: str, value: object) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise SettingError(f"{name} = {value!r}: give a whole number of at least 1")
+def _check_number(name: str, value: object, least: int = 1) -> None:
+    if not isinstance(value, int) or value < least:
+        raise SettingError(f"{name} = {value!r}: give a whole number of at least {least}")
 
 
 def _check_replaceable(folder: Path) -> None:

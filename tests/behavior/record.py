@@ -415,7 +415,7 @@ def _evaluations() -> Iterator[tuple[str, dict[str, Any]]]:
     for name in SAVED:
         yield name, _cell(json.loads(_run("evaluate", _saved(name), *on_cpu, LLAMA)))
     saved = _saved("adapt-ner-drugs")
-    other = ("--task", "practice-ner-problems")
+    other = ("--task", "practice-ner-problems", "--allow-other-task")
     yield "another task", _cell(json.loads(_run("evaluate", saved, *on_cpu, LLAMA, *other)))
     foreign = (*on_cpu, GPT_OSS, "--allow-backbone")
     yield "another backbone", _cell(json.loads(_run("evaluate", saved, *foreign)))

@@ -1,10 +1,16 @@
 """The command ``adapt`` and what it leaves behind, on a tiny model and a made-up metaprompt."""
 
 import json
+import re
 
 import pytest
+import torch
 from command_line import call
 from made_metaprompt import save_metaprompt
+
+from clinprompt.prompts.artifact import load_artifact
+from clinprompt.prompts.decomposed import compose
+from clinprompt.prompts.store import open_prompt
 
 TASK = "practice-nli-social"
 
@@ -60,3 +66,99 @@ def test_evaluate_and_predict_say_which_prompt_they_used(adapt, on_tiny, tmp_pat
     (tmp_path / "notes.jsonl").write_text('{"text": "Smokes.", "statement": "He smokes."}\n')
     ended = call("predict", saved, "notes.jsonl", "a.jsonl", *on_tiny, folder=tmp_path)
     assert f"{TASK} (adapted-factors, 4 training examples): a.jsonl" in ended.stdout
+
+
+def test_a_prompt_is_scored_on_another_task_only_if_that_is_asked_for(adapt, on_tiny, tmp_path):
+    adapt()
+    words = ("evaluate", f"run/store/{TASK}", "--rows", 2, *on_tiny, "--task")
+    for other, why in {
+        "practice-ner-drugs": "type nli, answer label.* practice-ner-drugs is another .type ner",
+        "practice-qa-choice": "type qa",
+    }.items():
+        ended = call(*words, other, folder=tmp_path, columns=200)
+        assert ended.exit_code == 2
+        assert re.search(why, ended.stderr), ended.stderr
+        assert "--allow-other-task" in ended.stderr
+        ended = call(*words, other, "--allow-other-task", folder=tmp_path, columns=200)
+        assert ended.exit_code == 0, ended.stderr
+    # Another data set with the same labels.
+    ended = call(*words, "practice-nli-history", folder=tmp_path)
+    assert ended.exit_code == 0, ended.stderr
+
+
+def steps_logged(folder):
+    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    return sum("loss" in json.loads(line) for line in lines)
+
+
+def test_a_finished_adaptation_is_answered_at_once_unless_it_is_forced(adapt, tmp_path):
+    adapt()
+    assert steps_logged(tmp_path) == 3
+    again = adapt()
+    assert f"already adapted: run/store/{TASK} (--force" in again.stdout
+    assert again.stdout.endswith(f"prompt: run/store/{TASK}\n")
+    assert steps_logged(tmp_path) == 3
+    forced = adapt("--force")
+    assert forced.exit_code == 0
+    assert "already adapted" not in forced.stdout
+    assert saved_in(tmp_path) == {TASK: ("adapted-metaprompt", 4)}
+    assert steps_logged(tmp_path) == 6  # three steps, again
+
+
+@pytest.mark.parametrize(("words", "kind"), [((), "prompt"), (("--factors-only",), "factors")])
+def test_zero_shots_save_the_untrained_start(adapt, on_tiny, tmp_path, words, kind):
+    ended = adapt(*words, shots=0)
+    assert ended.exit_code == 0, ended.stderr
+    folder = tmp_path / "run" / "store" / (TASK if kind == "prompt" else f"{TASK}-factors")
+    artifact, vectors = open_prompt(folder)
+    assert (artifact.manifest.kind, artifact.manifest.method) == (kind, "metaprompt")
+    given = load_artifact(tmp_path / "metaprompt").tensors
+    # practice-nli-history, the second source, is the only one of the task's type.
+    assert torch.equal(vectors, compose(given["shared"], given["u"][1:], given["v"][1:])[0])
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    ended = call("evaluate", folder, "--rows", 2, *on_tiny, folder=tmp_path, columns=200)
+    assert "; metaprompt)" in ended.stdout
+    (tmp_path / "notes.jsonl").write_text('{"text": "Smokes.", "statement": "He smokes."}\n')
+    ended = call("predict", folder, "notes.jsonl", "a.jsonl", *on_tiny, folder=tmp_path)
+    assert ended.exit_code == 0, ended.stderr
+
+
+CARD = """
+name = "own"
+type = "nli"
+answer = "label"
+title = "Own"
+metric = "accuracy"
+source = { repository = "own", license = "own" }
+reader = { name = "jsonl", row = { fields = { text = "text" }, label = "label" } }
+files = { train = ["train.jsonl"], test = ["test.jsonl"] }
+labels = { a = "yes", b = "no" }
+wording = { version = 1, template = "{{ text }}:", instruction = "Answer." }
+"""
+
+
+def write_own(folder, *, train, test):
+    """Write a task folder whose texts are numbers."""
+    folder.mkdir(exist_ok=True)
+    (folder / "card.toml").write_text(CARD)
+    for name, numbers in {"train": train, "test": test}.items():
+        rows = [{"text": f"Note {n}.", "label": "ab"[n % 2]} for n in numbers]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_training_records_that_are_test_records_are_counted(adapt, tmp_path):
+    write_own(tmp_path / "own", train=range(6), test=(0, 1, 9))
+    ended = adapt(task="own/")
+    assert ended.exit_code == 0, ended.stderr
+    assert "own: 2 training records left out, their text is that of a test record" in ended.stdout
+
+
+def test_too_few_records_after_leaving_out_test_records_name_that_cause(adapt, tmp_path):
+    for train, count in ((range(4), 0), (range(5), 1)):
+        write_own(tmp_path / "own", train=train, test=range(4))
+        ended = adapt(task="own/")
+        assert ended.exit_code == 2
+        assert f"4 examples wanted, but only {count} training rows can be used" in ended.stderr
+        assert "4 training records have the text of a test record" in ended.stderr
+        assert "put equal texts into one split" in ended.stderr
+        assert "max_target_tokens" not in ended.stderr

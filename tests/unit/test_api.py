@@ -45,5 +45,5 @@ def test_numbers_of_rows_are_whole_and_positive(annotator, number, tmp_path):
     with pytest.raises(clinprompt.SettingError, match="num_rows"):
         annotator.evaluate(num_rows=number)
     with pytest.raises(clinprompt.SettingError, match="shots"):
-        clinprompt.adapt("practice-ner-drugs", shots=number, folder=tmp_path / "run")
+        clinprompt.adapt("practice-ner-drugs", shots=number or -2, folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -147,10 +147,15 @@ def adapt(
     metaprompt: Annotated[
         str, typer.Option(help="Folder that 'distill' saved. By default the package's metaprompt.")
     ] = SHIPPED,
-    shots: Annotated[int, typer.Option(min=1, help="Number of training examples.")] = SHOTS,
+    shots: Annotated[
+        int, typer.Option(min=0, help="Number of training examples; 0 trains nothing.")
+    ] = SHOTS,
     factors_only: Annotated[
         bool,
         typer.Option("--factors-only", help="Train only the task's factors: far fewer numbers."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train again if this adaptation is finished already.")
     ] = False,
     out: Out = None,
     config: Config = None,
@@ -167,6 +172,7 @@ def adapt(
             shots=shots,
             metaprompt=metaprompt,
             factors_only=factors_only,
+            force=force,
             folder=folder,
             settings=_settings(config, overrides) if config else overrides or (),
             reporter=reporter,
@@ -184,6 +190,12 @@ def evaluate(
     backbone: Backbone = "",
     device: Device = "auto",
     allow_backbone: AllowBackbone = False,
+    allow_other_task: Annotated[
+        bool,
+        typer.Option(
+            "--allow-other-task", help="Score it on a task with other labels or kind of answer too."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Score a saved prompt on test records, with a 95 % confidence interval."""
@@ -193,7 +205,7 @@ def evaluate(
         prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
     )
     data = api.load_task(task, mirror=mirror) if task else None
-    cell = annotator.evaluate(data, num_rows=rows, mirror=mirror)
+    cell = annotator.evaluate(data, num_rows=rows, mirror=mirror, allow_other_task=allow_other_task)
     if as_json:
         console.print_json(cell.model_dump_json())
         return

@@ -19,10 +19,12 @@ from clinprompt.batches.mixture import hold_out
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Method, Rates, Start
 from clinprompt.methods.resolve import with_shape
-from clinprompt.methods.table import METHODS
+from clinprompt.methods.table import METHODS, ZERO_SHOT
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts
+from clinprompt.runs.folder import check_folder
 from clinprompt.runs.manifest import manifest_of
+from clinprompt.runs.suite_data import copies_left_out
 from clinprompt.runs.task_rows import task_rows_of
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
 from clinprompt.settings.defaults import SHIPPED
@@ -40,11 +42,25 @@ LEAST_STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """What to fit: a method from its start, saved under a name."""
+
+    method: Method
+    start: Start
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Adaptation:
-    """What to adapt: the name of the method and the number of training examples."""
+    """What to adapt: the name of the method and the number of training examples.
+
+    With 0 examples, the untrained start of the method is saved. ``is_forced`` trains again what is
+    finished already.
+    """
 
     method: str
     shots: int
+    is_forced: bool = False
 
     def name(self, task: str, metaprompt: Artifact) -> str:
         """Return a name that no other adaptation in a run has."""
@@ -73,20 +89,42 @@ def adapt_task(
     metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
     # One folder may hold prompts that were adapted from several metaprompts.
     config = with_shape(config, metaprompt).model_copy(update={"metaprompt": ""})
+    check_folder(folder, config, results_folder=folder)
+    workspace, name = Workspace(folder, reporter), wanted.name(data.card.name, metaprompt)
+    place = workspace.store.free_name(wanted.places(data.card.name, metaprompt), name)
+    if workspace.store.made_as(place) == name and not wanted.is_forced:
+        workspace.record_tasks([data])
+        saved = workspace.store.root / place
+        reporter.say(f"already adapted: {saved} (--force, in Python force=True, trains it again)")
+        return saved
+    if data.copies:
+        reporter.say(f"{data.card.name}: {copies_left_out(data.copies)}")
     backbone = load_run_backbone(folder, config)
     workspace = open_workspace(folder, config, backbone, reporter=reporter)
     workspace.record_tasks([data])
     check_fits(backbone, metaprompt.manifest)
     workspace.store.save(metaprompt)
-    name = wanted.name(data.card.name, metaprompt)
-    place = workspace.store.free_name(wanted.places(data.card.name, metaprompt), name)
-    rows = task_rows_of(config, backbone).shots(data, wanted.shots, seed=config.seed)
+    task_rows = task_rows_of(config, backbone)
+    rows = task_rows.shots(data, wanted.shots, seed=config.seed) if wanted.shots else ()
     start = Start(config, backbone, data.card, rows, config.seed, metaprompt, say=reporter.say)
-    with adapt(Fit(METHODS[wanted.method], start, name), workspace) as fitted:
-        assert fitted.artifact is not None
-        saved = workspace.store.save(fitted.artifact, place)
+    saved = workspace.store.save(_made(Fit(METHODS[wanted.method], start, name), workspace), place)
     workspace.forget(name)
     return saved
+
+
+def _made(fit: Fit, workspace: Workspace) -> Artifact:
+    """Return what a method makes of the rows of a task; without rows, its untrained start."""
+    if fit.start.rows:
+        with adapt(fit, workspace) as fitted:
+            artifact = fitted.artifact
+    else:
+        with fit.method.started(fit.start) as (tuner, _):
+            artifact = _artifact(fit, tuner)
+    assert artifact is not None
+    if fit.start.rows:
+        return artifact
+    manifest = artifact.manifest.model_copy(update={"method": ZERO_SHOT})
+    return artifact.model_copy(update={"manifest": manifest})
 
 
 def settings_of(metaprompt: str) -> dict[str, Any]:
@@ -101,15 +139,6 @@ def settings_of(metaprompt: str) -> dict[str, Any]:
     if metaprompt != SHIPPED:
         return settings
     return {name: settings[name] for name in ("backbone", "prompt", "adapt")}
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """What to fit: a method from its start, saved under a name."""
-
-    method: Method
-    start: Start
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +193,7 @@ def adapt_together(fits: Sequence[Fit], workspace: Workspace) -> list[Adapted]:
 def _member(fit: Fit, tuner: Tuner, rates: Rates) -> FitMember:
     settings = fit.start.config.adapt
     steps = settings.method_steps.get(fit.method.name, settings.steps)
-    every = settings.checkpoint_every if fit.method.is_checkpointed else steps + 1
+    every = settings.checkpoint_every if fit.method.is_checkpointed else 0
     own = settings.model_copy(update={"steps": steps, "checkpoint_every": every})
     rows, validation = _divided(fit.start, steps)
     spec = FitSpec(own, rates, fit.start.seed, validate_every=settings.validate_every)

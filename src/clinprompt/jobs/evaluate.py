@@ -76,12 +76,18 @@ def task_of(loaded: LoadedPrompt, mirror: Path | None) -> TaskData:
     return load_task(known, find_mirror(mirror))
 
 
-def evaluate_prompt(loaded: LoadedPrompt, data: TaskData, *, num_rows: int) -> Cell:
+def evaluate_prompt(
+    loaded: LoadedPrompt, data: TaskData, *, num_rows: int, allow_other_task: bool = False
+) -> Cell:
     """Score a saved prompt on at most ``num_rows`` test rows of a task.
 
     Raises:
         ArtifactError: the prompt was saved with settings that this version does not know.
+        SettingError: the task has other labels or another kind of answer than that of the prompt,
+            and ``allow_other_task`` is not set.
     """
+    if not allow_other_task:
+        _check_same_answers(loaded.card, data.card)
     manifest = loaded.artifact.manifest
     try:
         config = RunConfig.model_validate(manifest.settings)
@@ -101,6 +107,22 @@ def evaluate_prompt(loaded: LoadedPrompt, data: TaskData, *, num_rows: int) -> C
             bank=loaded.bank(),
         ),
     )
+
+
+def _check_same_answers(own: TaskCard, other: TaskCard) -> None:
+    """Check that a task has the same kind of answer and the same labels as the prompt's own."""
+    kind, others = (
+        f"type {own.type}, answer {own.answer}",
+        f"type {other.type}, answer {other.answer}",
+    )
+    if kind == others:
+        kind, others = (f"labels {', '.join(card.labels) or 'none'}" for card in (own, other))
+    if (own.type, own.answer, set(own.labels)) != (other.type, other.answer, set(other.labels)):
+        raise SettingError(
+            f"the prompt was trained for {own.name} ({kind}), but task {other.name} is another "
+            f"({others}), so its score would mean little; name a task with the same answers, or "
+            "allow it: --allow-other-task, in Python allow_other_task=True"
+        )
 
 
 def evaluate(backbone: Backbone, given: CellInput) -> Cell:

@@ -37,6 +37,7 @@ DEFAULT_METHODS = tuple(
     method.name for method in (INSTRUCTION, METAPROMPT, PROMPT_TUNING, LORA, ADAPTED_METAPROMPT)
 )
 ADAPT_ALL, ADAPT_FACTORS = ADAPTED_METAPROMPT.name, ADAPTED_FACTORS.name  # of the job ``adapt``
+ZERO_SHOT = METAPROMPT.name  # what ``adapt`` saves without examples
 REFERENCES = (LORA.name, PROMPT_TUNING.name, INSTRUCTION.name)  # others are tested against these
 SHOWN_METHODS = tuple(  # these read their shots as text, and train nothing
     method.name for method in METHODS.values() if method.trains == "nothing" and method.uses_shots

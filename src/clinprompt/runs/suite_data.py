@@ -85,6 +85,11 @@ def load_suite(
     return SuiteData(suite.name, kept, returned, dropped, copies, suite.missing)
 
 
+def copies_left_out(count: int) -> str:
+    """Return words on training records that were left out because they are test records too."""
+    return f"{count} training records left out, their text is that of a test record"
+
+
 def load_apart(card: TaskCard, mirror: Path | None) -> TaskData:
     """Load one task, without training records that equal one of its test records.
 
@@ -130,6 +135,7 @@ def _check_records(data: TaskData, splits: Sequence[Split]) -> None:
         unanswered = sum(record.answer is None for record in records)
         if not records or unanswered:
             what = f"{unanswered} rows without an answer" if unanswered else "no rows"
+            why = f" ({copies_left_out(data.copies)})" if data.copies and split == "train" else ""
             raise DataError(
-                f"{data.card.name}: split {split} has {what}; correct the card or its files"
+                f"{data.card.name}: split {split} has {what}{why}; correct the card or its files"
             )

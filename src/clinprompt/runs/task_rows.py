@@ -132,6 +132,8 @@ class Candidates:
     """Training examples that may be drawn as shots, with their rows and labels ("": no label).
 
     ``types`` are the types of the mentions or links of each row; None if the task lists none.
+    ``num_too_long`` rows have a longer answer than ``limit`` tokens, ``num_cut`` rows lost
+    annotated text, and ``copies`` records have the text of a test record; none may be drawn.
     """
 
     name: str
@@ -140,6 +142,9 @@ class Candidates:
     rows: tuple[Row, ...]
     labels: tuple[str, ...]
     types: tuple[frozenset[str], ...] | None = None
+    num_too_long: int = 0
+    num_cut: int = 0
+    copies: int = 0
 
     def draw(self, count: int, *, seed: int) -> tuple[Row, ...]:
         """Return ``count`` random rows; labels of a closed set are drawn equally often.
@@ -164,8 +169,7 @@ class Candidates:
         if len(self.rows) < count:
             raise DataError(
                 f"{self.name}: {count} examples wanted, but only {len(self.rows)} training rows "
-                f"have an answer that fits {self.limit} tokens; ask for fewer, or raise "
-                "data.max_target_tokens (for this task: data.target_tokens)"
+                f"can be used; {_lost_rows(self)}"
             )
         if self.types is not None:
             return draw_annotated(self.types, count, seed=seed)
@@ -180,10 +184,11 @@ def candidates(encoder: Encoder, data: TaskData) -> Candidates:
     """
     whole = (make_example(data.card, record) for record in data.splits["train"])
     examples = (part for one in whole for part in parts_of(data.card, one, encoder).examples)
-    encoded = ((example, encoder.encode(example)) for example in examples)
+    encoded = [(example, encoder.encode(example)) for example in examples]
     fitting = [pair for pair in encoded if _shows_its_answer(data.card, pair[1])]
     listing = kind_of(data.card).listing
     answers = [example.record.answer for example, _ in fitting]
+    num_too_long = sum(row.target_was_cut for _, row in encoded)
     return Candidates(
         data.card.name,
         encoder.target_limit(data.card.name),
@@ -191,15 +196,36 @@ def candidates(encoder: Encoder, data: TaskData) -> Candidates:
         tuple(row for _, row in fitting),
         tuple(answer.label if isinstance(answer, LabelAnswer) else "" for answer in answers),
         tuple(frozenset(listing.types(answer)) for answer in answers) if listing else None,
+        num_too_long,
+        len(encoded) - len(fitting) - num_too_long,
+        data.copies,
     )
+
+
+def _lost_rows(found: Candidates) -> str:
+    """Return why rows cannot be drawn, and what to do: for each cause, and for shots."""
+    lost, remedies = [], ["ask for fewer" if found.rows else "add training records"]
+    if found.copies:
+        lost.append(f"{found.copies} training records have the text of a test record")
+        remedies.append("put equal texts into one split")
+    if found.num_too_long:
+        lost.append(f"{found.num_too_long} answers are longer than {found.limit} tokens")
+        remedies.append("raise data.max_target_tokens (for this task: data.target_tokens)")
+    if found.num_cut:
+        lost.append(f"{found.num_cut} inputs lose annotated text when they are cut")
+        remedies.append("raise data.max_input_tokens")
+    why = f"{' and '.join(lost)}: " if lost else ""
+    return f"{why}{', or '.join(remedies)}"
 
 
 def _with_whole_answers(data: TaskData, encoder: Encoder, rows: Sequence[Row]) -> tuple[Row, ...]:
     kept = tuple(row for row in rows if _shows_its_answer(data.card, row))
     if not kept:
         raise DataError(
-            f"{data.card.name}: no training row is left ({len(rows)} were read); it has none, all "
-            f"overlap a target, or no answer fits {encoder.target_limit(data.card.name)} tokens; "
+            f"{data.card.name}: no training row is left ({len(rows)} were read"
+            + (f", {data.copies} left out as copies of test records" if data.copies else "")
+            + "); it has none, all overlap a target, or no answer fits "
+            f"{encoder.target_limit(data.card.name)} tokens; correct the card or its files, or "
             "raise data.max_target_tokens (for this task: data.target_tokens)"
         )
     return kept

@@ -26,11 +26,13 @@ Splits = Mapping[Split, tuple[Record, ...]]
 class TaskData:
     """A task with its records. ``splits`` has all three splits; those without records are empty.
 
-    ``card.density`` is set, from the card file or as measured on the training records.
+    ``card.density`` is set, from the card file or as measured on the training records. ``copies``
+    counts the training records that were left out because their text is that of a test record.
     """
 
     card: TaskCard
     splits: Splits
+    copies: int = 0
 
 
 def load_task(card: TaskCard, mirror: Path | None, *, verify_checksums: bool = True) -> TaskData:

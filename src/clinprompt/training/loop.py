@@ -5,10 +5,13 @@ optimizers and its own progress.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from threading import current_thread, main_thread
 from time import perf_counter
 
 import torch
@@ -21,10 +24,15 @@ from clinprompt.training.optim import Decay, build_optimizer, rate_factor, set_r
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast to train; see ``settings.groups.FitSettings`` for units."""
+    """How long and how fast to train; see ``settings.groups.FitSettings`` for units.
+
+    ``checkpoint_every`` counts steps; 0: no checkpoint is written.
+    """
 
     steps: int
     rates: Mapping[str, float]
@@ -81,20 +89,30 @@ def train(trained: Sequence[Trainable], step: Step, files: PhaseFiles) -> list[P
     parameters of those things, given by position, that still have steps left, and returns a result
     for each of them. Each thing has its own rates, gradient norm and lines in the log; the duration
     of a step is divided among them by tokens. One checkpoint file holds all of them and is written
-    as often as the first schedule says. It stays: the caller deletes it once the results are saved.
+    as often as the first schedule says, and when training is interrupted by Ctrl-C or a signal that
+    exits. It stays: the caller deletes it once the results are saved.
 
     Raises:
         RunError: a loss or a gradient is not finite.
     """
     trainers = [_Trainer(one) for one in trained]
     number, steps = _resume(trainers, files), max(one.schedule.steps for one in trained)
-    while number < steps:
-        _take_step(trainers, step, number, files)
-        number += 1
-        for trainer in trainers:
-            trainer.validate(number, files.log)
-        if number % trained[0].schedule.checkpoint_every == 0:
+    begun, every = number, trained[0].schedule.checkpoint_every
+    try:
+        while number < steps:
+            results = _gradients(trainers, step, number)
+            with signals_deferred():
+                _update(trainers, results, number, files.log)
+                number += 1
+                for trainer in trainers:
+                    trainer.validate(number, files.log)
+                if every and number % every == 0:
+                    save_checkpoint(files.checkpoint, [trainer.state for trainer in trainers])
+            files.reporter.advance(**_progress(results))
+    except (KeyboardInterrupt, SystemExit):
+        if every and number > begun:
             save_checkpoint(files.checkpoint, [trainer.state for trainer in trainers])
+        raise
     for trainer in trainers:
         trainer.restore_best()
     return [trainer.state.progress for trainer in trainers]
@@ -114,22 +132,63 @@ def _resume(trainers: Sequence["_Trainer"], files: PhaseFiles) -> int:
     return done
 
 
-def _take_step(trainers: Sequence["_Trainer"], step: Step, number: int, files: PhaseFiles) -> None:
-    """Take one step and log it. If a loss or gradient is not finite, no parameter changes."""
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """The results of a step by the position of each thing, and the seconds that it took."""
+
+    by_index: Mapping[int, StepResult]
+    started: float
+
+    @property
+    def tokens(self) -> int:
+        """Return the tokens that the step read."""
+        return sum(result.tokens for result in self.by_index.values())
+
+
+def _gradients(trainers: Sequence["_Trainer"], step: Step, number: int) -> _Results:
+    """Compute the gradients of a step; no parameter changes."""
     started = perf_counter()
     active = [index for index, one in enumerate(trainers) if number < one.schedule.steps]
     for index in active:
         trainers[index].prepare(number)
-    results = step(number, active)
-    both = [(trainers[index], result) for index, result in zip(active, results, strict=True)]
+    return _Results(dict(zip(active, step(number, active), strict=True)), started)
+
+
+def _update(trainers: Sequence["_Trainer"], found: _Results, number: int, log: RunLog) -> None:
+    """Update the parameters and log the step. If anything is not finite, no parameter changes."""
+    both = [(trainers[index], result) for index, result in found.by_index.items()]
     norms = [trainer.clip(result.loss, number + 1) for trainer, result in both]
     for trainer, _ in both:
         trainer.state.optimizer.step()
-    seconds, tokens = perf_counter() - started, sum(result.tokens for result in results)
+    seconds = perf_counter() - found.started
     for (trainer, result), norm in zip(both, norms, strict=True):
-        trainer.count(result, norm, seconds * result.tokens / tokens, files.log)
-    loss = fmean(result.loss for result in results)
-    files.reporter.advance(loss=loss, tokens_per_second=tokens / seconds)
+        trainer.count(result, norm, seconds * result.tokens / found.tokens, log)
+
+
+def _progress(found: _Results) -> dict[str, float]:
+    """Return what the reporter shows of a step."""
+    loss = fmean(result.loss for result in found.by_index.values())
+    seconds = perf_counter() - found.started
+    return {"loss": loss, "tokens_per_second": found.tokens / seconds}
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Let Ctrl-C and ending signals wait until the block ends, so that none leaves half a step."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = {number: signal.getsignal(number) for number in _ENDING if signal.getsignal(number)}
+    for number in before:
+        signal.signal(number, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
+    for number in caught[:1]:
+        signal.raise_signal(number)
 
 
 class _Trainer:

@@ -6,6 +6,7 @@ digits, in lower case. A source record that overlaps could show a model text tha
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.load import TaskData, without
@@ -48,7 +49,9 @@ def drop_copies_of_test(data: TaskData) -> tuple[TaskData, int]:
     """
     tested = {_question(record) for record in data.splits["test"]}
     copies = frozenset(r.id for r in data.splits["train"] if _question(r) in tested)
-    return (without(data, copies) if copies else data), len(copies)
+    if not copies:
+        return data, 0
+    return replace(without(data, copies), copies=data.copies + len(copies)), len(copies)
 
 
 def _question(record: Record) -> tuple[tuple[str, ...], ...]:
