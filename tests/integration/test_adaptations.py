@@ -162,3 +162,13 @@ def test_too_few_records_after_leaving_out_test_records_name_that_cause(adapt, t
         assert "4 training records have the text of a test record" in ended.stderr
         assert "put equal texts into one split" in ended.stderr
         assert "max_target_tokens" not in ended.stderr
+
+
+def test_progress_is_printed_if_the_output_is_no_terminal(adapt):
+    lines = [line for line in adapt().stdout.splitlines() if ": step " in line]
+    assert [line.split(": ")[1].split(",")[0] for line in lines] == [
+        "step 1 of 3",
+        "step 2 of 3",
+        "step 3 of 3",
+    ]
+    assert all("loss" in line and "tok/s" in line for line in lines)

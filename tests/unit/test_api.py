@@ -47,3 +47,22 @@ def test_numbers_of_rows_are_whole_and_positive(annotator, number, tmp_path):
     with pytest.raises(clinprompt.SettingError, match="shots"):
         clinprompt.adapt("practice-ner-drugs", shots=number or -2, folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("values", [{"fields": {"text": None}}, {"fields": {}, "options": (3,)}])
+def test_records_of_other_values_than_texts_are_refused(values):
+    with pytest.raises(clinprompt.DataError, match=r"record '1'.* is of type (NoneType|int)"):
+        clinprompt.Record("1", **values)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_rates_are_finite(value, tmp_path):
+    with pytest.raises(clinprompt.SettingError, match=r"adapt\.factor_rate"):
+        clinprompt.adapt(
+            "practice-ner-drugs", folder=tmp_path / "run", settings={"adapt.factor_rate": value}
+        )
+
+
+def test_an_empty_name_of_a_task_is_called_empty():
+    with pytest.raises(clinprompt.SettingError, match="the name of the task is empty"):
+        clinprompt.load_task("")

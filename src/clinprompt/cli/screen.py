@@ -94,6 +94,7 @@ class Bar:
             transient=True,
         )
         self._current: TaskID | None = None
+        self._phase, self._total, self._done = "", 0, 0
 
     def __enter__(self) -> "Bar":
         return self
@@ -109,6 +110,7 @@ class Bar:
         else:
             self._bar.remove_task(self._current)
         self._current = self._bar.add_task(what, total=total, completed=done, state="")
+        self._phase, self._total, self._done = what, total or 0, done
 
     def advance(
         self, num_bytes: int = 1, *, loss: float | None = None, tokens_per_second: float = 0.0
@@ -117,6 +119,13 @@ class Bar:
         assert self._current is not None
         state = "" if loss is None else f"loss {loss:.3f}  {tokens_per_second:.0f} tok/s"
         self._bar.update(self._current, advance=num_bytes, state=state)
+        self._done += num_bytes
+        if state and not self._bar.console.is_terminal and self._is_tenth():
+            self.say(f"{self._phase}: step {self._done} of {self._total}, {state}")
+
+    def _is_tenth(self) -> bool:
+        """Return whether another tenth of the steps, or the last one, is finished."""
+        return self._done == self._total or self._done % max(1, self._total // 10) == 0
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""

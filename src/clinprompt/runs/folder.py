@@ -15,6 +15,7 @@ CLAIMS = "claims"  # the folder of lock files by which processes share a run
 _MAY_CHANGE = {"compare", "device", "variants", "search"}
 _OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
 _RESULTS = ("cells.jsonl", "search.jsonl")
+_BEGUN = ("metrics.jsonl", "finished.json", *_RESULTS, "checkpoints/*", "store/*")
 _BEFORE_RESULTS = {"teachers", "metaprompts"}  # in the store
 
 
@@ -36,7 +37,8 @@ def check_is_run(folder: Path) -> bool:
 def check_folder(folder: Path, config: RunConfig, *, results_folder: Path) -> None:
     """Check that a folder is empty, or holds a run with these settings.
 
-    Settings of the grid may differ. Settings of adaptation may differ as long as there is no
+    All settings may differ as long as nothing was trained or scored. Settings of the grid may
+    differ. Settings of adaptation may differ as long as there is no
     result, neither in the folder nor in ``results_folder``.
 
     Raises:
@@ -45,6 +47,8 @@ def check_folder(folder: Path, config: RunConfig, *, results_folder: Path) -> No
     if not check_is_run(folder):
         return
     before = _fixed(read_json(folder / "config.json"))
+    if not has_begun(folder, results_folder):
+        return
     now = _fixed(config.model_dump(mode="json"))
     may_change = _MAY_CHANGE if _has_results(folder, results_folder) else _MAY_CHANGE | _OF_RESULTS
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
@@ -62,10 +66,25 @@ def check_backbone(folder: Path, *, fingerprint: str, name: str) -> None:
         RunError: it uses another backbone.
     """
     path = folder / "environment.json"
-    if path.is_file() and read_json(path).get("backbone") != fingerprint:
+    if (
+        path.is_file()
+        and read_json(path).get("backbone") != fingerprint
+        and has_begun(folder, folder)
+    ):
         raise RunError(
             f"{folder}: holds a run with another backbone than {name}; choose another --out"
         )
+
+
+def has_begun(folder: Path, results_folder: Path) -> bool:
+    """Return whether anything was trained or scored in a run, its variants or its backbones.
+
+    A copy of a metaprompt that the run was given does not count.
+    """
+    found = (path for pattern in _BEGUN for path in folder.rglob(pattern))
+    return any(path.name != "metaprompts" for path in found) or any(
+        (results_folder / name).is_file() for name in _RESULTS
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from clinprompt.errors import RunError
 from clinprompt.files import locked, write_text
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.prompts.store import Store
-from clinprompt.runs.folder import check_backbone, check_folder, read_json
+from clinprompt.runs.folder import check_backbone, check_folder, has_begun, read_json
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import SPLITS
 from clinprompt.tasks.load import TaskData
@@ -85,6 +85,8 @@ class Workspace:
     def record_tasks(self, tasks: Sequence[TaskData]) -> None:
         """Record a hash of the tasks' data, or check that the data are still the same.
 
+        They may change as long as nothing was trained or scored.
+
         Raises:
             RunError: a task's card or records have changed since the run began.
         """
@@ -92,7 +94,7 @@ class Workspace:
         now = {data.card.name: _digest_of(data) for data in tasks}
         before = read_json(path) if path.is_file() else {}
         changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
-        if changed:
+        if changed and has_begun(self.folder, self.folder):
             raise RunError(
                 f"{self.folder}: card or records of {', '.join(changed)} have changed since this "
                 "run began; choose another --out"

@@ -17,7 +17,7 @@ Shots = Annotated[int, Field(ge=0)] | Literal["all"]
 class Settings(BaseModel):
     """A frozen group of values that users write; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSettings(Settings):

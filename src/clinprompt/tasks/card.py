@@ -266,6 +266,10 @@ def find_card(name: str) -> TaskCard:
         SettingError: no task has that name.
         DataError: the card is damaged.
     """
+    if not name:
+        raise SettingError(
+            "the name of the task is empty; give a name of 'clinprompt tasks list' or a folder"
+        )
     if name in catalog():
         return read_card(catalog()[name])
     path = Path(name)

@@ -95,6 +95,11 @@ class Record:
 
     def _check_texts(self) -> None:
         texts = [self.id, self.group, *self.fields.values(), *self.options]
+        if wrong := [type(text).__name__ for text in texts if not isinstance(text, str)]:
+            raise DataError(
+                f"record {self.id!r}: id, group, fields and options must be texts, but one is of type "
+                f"{wrong[0]}; write None as an empty text"
+            )
         match self.answer:
             case LabelAnswer(text) | TextAnswer(text):
                 texts.append(text)

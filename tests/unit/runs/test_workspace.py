@@ -29,15 +29,37 @@ def test_a_run_continues_with_the_same_settings_and_more_cells(begin):
     begin(compare={"shots": [4]})
 
 
-def test_other_settings_are_refused_by_name(begin):
+def train_in(run):
+    """Leave the log of a training step."""
+    run.workspace.log.add("teachers/a", 1, {"loss": 1.0})
+    return run
+
+
+def test_nothing_is_locked_before_anything_is_trained(begin):
+    """A run that failed early continues with mended settings, backbone and records."""
     begin()
+    run = begin(seed=3)
+    data = load_task(find_card("practice-ner-drugs"), None)
+    run.workspace.record_tasks([data])
+    (run.workspace.folder / "store" / "metaprompts" / "given").mkdir(parents=True)
+    fewer = replace(data, splits={**data.splits, "train": data.splits["train"][1:]})
+    run.workspace.record_tasks([fewer])
+    train_in(run)
+    with pytest.raises(RunError, match="have changed"):
+        run.workspace.record_tasks([data])
+    with pytest.raises(RunError, match=r"other settings \(seed\)"):
+        begin(seed=4)
+
+
+def test_other_settings_are_refused_by_name(begin):
+    train_in(begin())
     with pytest.raises(RunError, match=r"other settings \(seed\)"):
         begin(seed=3)
 
 
 def test_the_cache_of_teachers_outputs_may_change(begin):
     """A full disk: the remedy that is advised must be taken in the same folder."""
-    begin(distill={"steps": 9})
+    train_in(begin(distill={"steps": 9}))
     begin(distill={"steps": 9, "cache_teachers": False})
     with pytest.raises(RunError, match=r"other settings \(distill\)"):
         begin(distill={"steps": 10, "cache_teachers": False})
@@ -116,7 +138,7 @@ def test_results_of_a_variant_are_in_the_folder_above(tmp_path, tiny_llama_folde
 
 
 def test_another_backbone_under_the_same_path_is_refused(begin, tmp_path):
-    run = begin()
+    run = train_in(begin())
     path = run.workspace.folder / "environment.json"
     stored = json.loads(path.read_text())
     path.write_text(json.dumps(stored | {"backbone": "tensors:another"}))
@@ -125,7 +147,7 @@ def test_another_backbone_under_the_same_path_is_refused(begin, tmp_path):
 
 
 def test_changed_records_are_refused_and_new_tasks_are_not(begin):
-    run = begin()
+    run = train_in(begin())
     data = load_task(find_card("practice-ner-drugs"), None)
     run.workspace.record_tasks([data])
     run.workspace.record_tasks([data, load_task(find_card("practice-nli-social"), None)])

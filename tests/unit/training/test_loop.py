@@ -1,5 +1,8 @@
 """The loop takes functions: here, the loss is a parabola."""
 
+import os
+import signal
+
 import pytest
 import torch
 from tiny import place_in
@@ -122,3 +125,70 @@ def test_members_have_their_own_steps_norms_and_seconds(tmp_path):
     # 50 is scaled to 1, 0.1 stays.
     torch.testing.assert_close(parameters[0].grad, torch.tensor([0.6, 0.8]), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(parameters[1].grad, torch.tensor([0.06, 0.08]))
+
+
+def on_signal(number, _):
+    """End as the command line does on SIGTERM."""
+    raise SystemExit(128 + number)
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+@pytest.mark.parametrize("place", ["step", "validate"])
+def test_an_interrupted_run_writes_a_checkpoint_and_continues_as_if_unbroken(
+    tmp_path, number, raised, place
+):
+    """The signal comes while step 3 is computed, or while the state after step 3 is validated."""
+    schedule = Schedule(steps=5, rates={"all": 0.3}, validate_every=3, checkpoint_every=25)
+
+    def run(folder, interrupted_in=""):
+        parameter, numbers = nn.Parameter(torch.zeros(1)), []
+        descend = descent(parameter, numbers)
+
+        def step(at):
+            if interrupted_in == "step" and at == 3:
+                os.kill(os.getpid(), number)
+            return descend(at)
+
+        def validate():
+            if interrupted_in == "validate":
+                os.kill(os.getpid(), number)
+            return parameter.item()
+
+        files = place_in(folder)
+        fit_one(parameter, step, schedule, files, validate=validate)
+        return parameter.item(), numbers, files.log.rows()
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    own = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(raised):
+            run(tmp_path / "stopped", place)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, own)
+    assert (tmp_path / "stopped" / "checkpoint.safetensors").is_file()
+    value, numbers, rows = run(tmp_path / "stopped")
+    whole, _, all_rows = run(tmp_path / "whole")
+    assert (value, numbers) == (whole, [3, 4])
+    kept = ("loss", "validation_loss", "step")
+    assert [[row.get(key) for key in kept] for row in rows] == [
+        [row.get(key) for key in kept] for row in all_rows
+    ]
+
+
+@pytest.mark.parametrize(("every", "at"), [(0, 2), (25, 0)])
+def test_no_checkpoint_is_written_if_none_is_wanted_or_nothing_was_done(tmp_path, every, at):
+    parameter = nn.Parameter(torch.zeros(1))
+    descend = descent(parameter)
+
+    def step(number):
+        if number == at:
+            raise KeyboardInterrupt
+        return descend(number)
+
+    schedule = Schedule(steps=5, rates={"all": 0.3}, checkpoint_every=every)
+    with pytest.raises(KeyboardInterrupt):
+        fit_one(parameter, step, schedule, place_in(tmp_path))
+    assert not (tmp_path / "checkpoint.safetensors").exists()
