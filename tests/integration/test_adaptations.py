@@ -8,9 +8,13 @@ import torch
 from command_line import call
 from made_metaprompt import save_metaprompt
 
+from clinprompt.errors import SettingError
+from clinprompt.methods.resolve import resolve
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.prompts.decomposed import compose
 from clinprompt.prompts.store import open_prompt
+from clinprompt.runs.suite_data import load_suite
+from clinprompt.settings.run import check_config
 
 TASK = "practice-nli-social"
 
@@ -172,3 +176,27 @@ def test_progress_is_printed_if_the_output_is_no_terminal(adapt):
         "step 3 of 3",
     ]
     assert all("loss" in line and "tok/s" in line for line in lines)
+
+
+SUITE = 'name = "mine"\ntitle = "Mine"\ntargets = ["practice-nli-social"]\n'
+
+
+def test_a_given_metaprompt_brings_its_settings_of_adaptation(tmp_path, tiny_llama_folder):
+    own = {"steps": 7, "rows": 3, "warmup_steps": 2, "shared_rate": 0.5}
+    folder = save_metaprompt(tmp_path / "m", tiny_llama_folder, adapt=own)
+    values = {"name": "x", "metaprompt": str(folder), "backbone": str(tiny_llama_folder)}
+    values |= {"adapt": {"rows": 5}, "variants": {"long": {"adapt": {"steps": 9}}}}
+    config = check_config(values, source="test")
+    found = resolve(config).adapt
+    assert (found.steps, found.rows, found.warmup_steps, found.shared_rate) == (7, 5, 2, 0.5)
+    varied = resolve(config, variant="long").adapt
+    assert (varied.steps, varied.rows, varied.warmup_steps, varied.shared_rate) == (9, 5, 2, 0.5)
+
+
+def test_a_suite_without_sources_needs_a_given_metaprompt(tmp_path):
+    (tmp_path / "mine.toml").write_text(SUITE)
+    name, data = str(tmp_path / "mine.toml"), check_config({"name": "x"}, source="test").data
+    [target] = load_suite(name, data, None, with_sources=False).targets
+    assert target.card.name == TASK
+    with pytest.raises(SettingError, match="suite mine has no sources.*metaprompt = 'shipped'"):
+        load_suite(name, data, None)

@@ -55,6 +55,18 @@ def test_records_of_other_values_than_texts_are_refused(values):
         clinprompt.Record("1", **values)
 
 
+def test_an_answer_that_is_no_text_is_refused():
+    with pytest.raises(clinprompt.DataError, match="of type NoneType"):
+        clinprompt.Record("1", {"text": "a"}, clinprompt.TextAnswer(None))
+
+
+def test_an_unknown_device_is_refused(tmp_path):
+    with pytest.raises(clinprompt.SettingError, match="device: .*bogus"):
+        clinprompt.adapt(
+            "practice-ner-drugs", folder=tmp_path / "run", settings={"device": "bogus"}
+        )
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_rates_are_finite(value, tmp_path):
     with pytest.raises(clinprompt.SettingError, match=r"adapt\.factor_rate"):

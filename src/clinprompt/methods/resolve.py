@@ -1,13 +1,14 @@
 """Resolve the settings of a run once: one ``RunConfig`` for each backbone and variant."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from clinprompt.errors import SettingError
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Method
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
-from clinprompt.settings.groups import split_method
+from clinprompt.settings.groups import AdaptSettings, split_method
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 
@@ -16,7 +17,10 @@ Resolved = Mapping[tuple[str, str], RunConfig]  # by backbone and variant ("" fo
 
 
 def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConfig:
-    """Return the settings of a variant on a backbone; a given metaprompt determines the shape.
+    """Return the settings of a variant on a backbone.
+
+    A given metaprompt determines the shape of prompts, and the settings of adaptation that are not
+    given.
 
     Raises:
         ArtifactError: the given metaprompt is missing, damaged, or of another backbone.
@@ -26,7 +30,15 @@ def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConf
     own = own.model_copy(update={"backbone": backbone or config.backbone})
     if not own.metaprompt:
         return own
-    fitting = with_shape(own, find_metaprompt(own.metaprompt, plain_name(own.backbone)))
+    metaprompt = find_metaprompt(own.metaprompt, plain_name(own.backbone))
+    fitting = with_shape(own, metaprompt)
+    given = set(config.variants[variant].get("adapt", {})) if variant else set()
+    given |= config.adapt.model_fields_set
+    brought: dict[str, Any] = dict(metaprompt.manifest.settings["adapt"])
+    values = {name: brought[name] for name in AdaptSettings.model_fields if name in brought}
+    values |= {name: getattr(own.adapt, name) for name in given}
+    adapted = AdaptSettings.model_validate(values)
+    fitting = fitting.model_copy(update={"adapt": adapted})
     explicit = set(config.variants[variant].get("prompt", {})) if variant else set()
     if config.metaprompt:  # otherwise the plain settings are those of a metaprompt to distill
         explicit |= config.prompt.model_fields_set

@@ -72,6 +72,11 @@ def load_suite(
         DataError: a file is missing, damaged or inconsistent.
     """
     suite = find_suite(name)
+    if with_sources and not suite.sources:
+        raise SettingError(
+            f"suite {suite.name} has no sources, so no metaprompt can be distilled; add some, or "
+            "set metaprompt = 'shipped' or the folder of a saved one"
+        )
     place = find_mirror(mirror)
     cards = cards_of(suite.targets)
     wanted = cards if targets is None else targets

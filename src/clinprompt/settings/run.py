@@ -38,7 +38,7 @@ class RunConfig(Settings):
     name: str = Field(pattern=NAME_PATTERN)
     suite: str = "practice"
     backbone: str = DEFAULT_BACKBONE
-    device: str = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     dtype: Literal["float32", "bfloat16"] = "float32"
     seed: int = Field(default=0, ge=0)
     metaprompt: str = ""

@@ -95,14 +95,14 @@ class Record:
 
     def _check_texts(self) -> None:
         texts = [self.id, self.group, *self.fields.values(), *self.options]
-        if wrong := [type(text).__name__ for text in texts if not isinstance(text, str)]:
-            raise DataError(
-                f"record {self.id!r}: id, group, fields and options must be texts, but one is of type "
-                f"{wrong[0]}; write None as an empty text"
-            )
         match self.answer:
             case LabelAnswer(text) | TextAnswer(text):
                 texts.append(text)
+        if wrong := [type(text).__name__ for text in texts if not isinstance(text, str)]:
+            raise DataError(
+                f"record {self.id!r}: id, group, fields, options and answers are texts, but one is "
+                f"of type {wrong[0]}; write an empty text instead of None"
+            )
         if not self.id:
             raise DataError("a record has an empty id; give every record a different id")
         try:

@@ -15,12 +15,13 @@ from clinprompt.tasks.card_errors import first_problem
 class Suite(Settings):
     """A named list of source tasks to learn from and target tasks to adapt to.
 
+    Without sources, nothing can be distilled: runs over the suite need a saved metaprompt.
     ``missing`` lists what users should know that the suite does not have, one line each.
     """
 
     name: str
     title: str
-    sources: tuple[str, ...] = Field(min_length=1)
+    sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = Field(min_length=1)
     missing: tuple[str, ...] = ()
 
