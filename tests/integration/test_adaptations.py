@@ -198,5 +198,12 @@ def test_a_suite_without_sources_needs_a_given_metaprompt(tmp_path):
     name, data = str(tmp_path / "mine.toml"), check_config({"name": "x"}, source="test").data
     [target] = load_suite(name, data, None, with_sources=False).targets
     assert target.card.name == TASK
-    with pytest.raises(SettingError, match="suite mine has no sources.*metaprompt = 'shipped'"):
+    with pytest.raises(SettingError, match=r"suite mine has no sources.*metaprompt = 'shipped'"):
         load_suite(name, data, None)
+
+
+@pytest.mark.usefixtures("smollm2")
+def test_the_check_of_a_task_counts_training_records_that_are_test_records(tmp_path):
+    write_own(tmp_path / "own", train=range(6), test=(0, 1, 9))
+    ended = call("tasks", "check", "own/", folder=tmp_path, columns=200)
+    assert "own: 2 training rows are left out, their text is that of a test row" in ended.stdout

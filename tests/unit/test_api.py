@@ -61,7 +61,7 @@ def test_an_answer_that_is_no_text_is_refused():
 
 
 def test_an_unknown_device_is_refused(tmp_path):
-    with pytest.raises(clinprompt.SettingError, match="device: .*bogus"):
+    with pytest.raises(clinprompt.SettingError, match=r"device: .*bogus"):
         clinprompt.adapt(
             "practice-ner-drugs", folder=tmp_path / "run", settings={"device": "bogus"}
         )

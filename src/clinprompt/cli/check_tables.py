@@ -16,6 +16,12 @@ def show_check(rows: Sequence[Row], absent: Sequence[Row] = ()) -> None:
     ``rows`` hold one row for each task; those of ``absent`` tasks have only name and type.
     """
     _show_counts(_by_type([*rows, *absent]))
+    for row in rows:
+        if row["copies"]:
+            say(
+                f"{row['task']}: {row['copies']} training rows are left out, their text is that of "
+                "a test row.\n"
+            )
     _show_published(rows)
     _show_survival(rows)
     _show_lengths(_by_type(rows))

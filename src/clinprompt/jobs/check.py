@@ -12,7 +12,7 @@ from clinprompt.jobs.planning.lengths import lengths_of, share
 from clinprompt.runs.suite_data import find_mirror
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.audit.counts import balances, counts_of, mismatches
-from clinprompt.tasks.audit.overlap import drop_overlapping
+from clinprompt.tasks.audit.overlap import drop_copies_of_test, drop_overlapping
 from clinprompt.tasks.audit.published import KINDS
 from clinprompt.tasks.audit.round_trip import RoundTrip, count_round_trip
 from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card
@@ -81,6 +81,8 @@ def check_tasks(
       and ``added`` say why they differ.
     - ``dropped`` is the number of rows of a source that share 13 words in a row with a target of
       the suite. Targets that cannot be read are not compared.
+    - ``copies`` is the number of training rows that are left out because their text is that of a
+      test row.
     - ``survive`` is the share of answers, and of mentions or links, that are unchanged after being
       written as text and read again.
     - ``tokens`` has the lengths of inputs and answers under the default settings, and how much is
@@ -153,6 +155,7 @@ def _row(data: TaskData, trained: TaskData, dropped: int | None, encoder: Encode
         ],
         **_differences(card),
         "dropped": dropped,
+        "copies": drop_copies_of_test(data)[1],
         "survive": _shares(card, round_trip),
         "tokens": lengths_of(card, training, encoder).as_row(),
         "mismatch": [*mismatches(card, counts), *_lost_answers(card, round_trip)],
