@@ -18,7 +18,7 @@ from clinprompt.tasks.kinds import make_example
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example, LabelAnswer, Record
 
-_SPLIT_SEEDS: Mapping[Split, int] = {"train": 1, "validation": 2, "test": 3}
+SPLIT_SEEDS: Mapping[Split, int] = {"train": 1, "validation": 2, "test": 3}
 
 
 @dataclass
@@ -31,6 +31,7 @@ class TaskRows:
     seed: int
     _training: dict[str, tuple[Row, ...]] = field(default_factory=dict)
     _candidates: dict[str, "Candidates"] = field(default_factory=dict)
+    _tests: dict[tuple[str, bool], tuple[Example, ...]] = field(default_factory=dict)
 
     def encoder(self, *, instruction: str = "") -> Encoder:
         """Return the encoder; with an instruction, it uses the backbone's chat template if any.
@@ -64,9 +65,16 @@ class TaskRows:
         return encode_all(self.encoder(), data.card, examples, task)
 
     def test_examples(self, data: TaskData, *, instruct: bool = False) -> tuple[Example, ...]:
-        """Return the test examples of a task, at most ``data.test_rows``, not encoded."""
-        limit = self.settings.test_rows
-        return examples_of(data, "test", limit=limit, seed=self.seed, instruct=instruct)
+        """Return the test examples of a task, at most ``data.test_rows``, not encoded.
+
+        Each call returns the same objects, so cells that are answered together encode them once.
+        """
+        key, limit = (data.card.name, instruct), self.settings.test_rows
+        if key not in self._tests:
+            self._tests[key] = examples_of(
+                data, "test", limit=limit, seed=self.seed, instruct=instruct
+            )
+        return self._tests[key]
 
     def shots(self, data: TaskData, count: int, *, seed: int) -> tuple[Row, ...]:
         """Return ``count`` training rows of a task; see ``Candidates``."""
@@ -90,7 +98,7 @@ def examples_of(
     data: TaskData, split: Split, *, limit: int, seed: int, instruct: bool = False
 ) -> tuple[Example, ...]:
     """Return at most ``limit`` examples of a split, drawn by ``seed``."""
-    records = sample(data.splits.get(split, ()), limit, seed=seed + _SPLIT_SEEDS[split])
+    records = sample(data.splits.get(split, ()), limit, seed=seed + SPLIT_SEEDS[split])
     return tuple(make_example(data.card, record, instruct=instruct) for record in records)
 
 
