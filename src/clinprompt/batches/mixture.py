@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Item = TypeVar("Item")
+SPLIT_SEEDS = {"train": 1, "validation": 2, "test": 3}  # added to a run's seed to draw samples
 
 
 def task_weights(sizes: Sequence[int], *, temperature: float) -> NDArray[np.float64]:
