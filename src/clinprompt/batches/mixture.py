@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Item = TypeVar("Item")
 ROWS_PER_EMPTY = 4  # at most one in so many few-shot rows has an empty answer
+SPLIT_SEEDS = {"train": 1, "validation": 2, "test": 3}  # added to a run's seed to draw samples
 
 
 def task_weights(sizes: Sequence[int], *, temperature: float) -> NDArray[np.float64]:
