@@ -138,7 +138,7 @@ class Encoder:
 
     def encode_target(self, target: str) -> tuple[int, ...]:
         """Return an answer's token ids, followed by the end token."""
-        text = target if self.chat else f" {target}"
+        text = self.answer_start + target
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return (*ids, self.end_id)
 
@@ -147,6 +147,11 @@ class Encoder:
         text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         assert isinstance(text, str)
         return text.strip(" ")
+
+    @property
+    def answer_start(self) -> str:
+        """Return what is between the input and an answer."""
+        return "" if self.chat else " "
 
     @property
     def end_id(self) -> int:
