@@ -73,7 +73,8 @@ class Encoder:
     of a question. With long options it can therefore exceed ``max_input_tokens``, but never
     ``context``, the number of positions that the backbone has for input and answer. With
     ``splits``, inputs that can be split are split instead (see ``parts``). ``target_limits`` gives
-    the answer lengths of tasks that differ from ``max_target_tokens``.
+    the answer lengths of tasks that differ from ``max_target_tokens``. ``constrained`` says that
+    mentions and links in answers must be words of the text.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -83,6 +84,7 @@ class Encoder:
     chat: bool = False
     splits: bool = True
     target_limits: Mapping[str, int] = field(default_factory=dict)
+    constrained: bool = True
 
     def fits(self, example: Example) -> bool:
         """Return whether the whole input is within the limit."""
@@ -196,6 +198,7 @@ def make_encoder(
         chat,
         splits=data.long_inputs == "split",
         target_limits=data.target_tokens,
+        constrained=data.constrained,
     )
 
 

@@ -42,17 +42,16 @@ def predict(
     *,
     cards: Mapping[str, TaskCard],
     bank: Bank,
-    constrained: bool = True,
 ) -> list[Prediction]:
     """Answer examples of any mixture of tasks, in the given order; long inputs part by part.
 
     Closed label sets are scored by likelihood, everything else is decoded greedily with the first
-    prompt of ``bank``. If ``constrained``, answers that list mentions or links of a text contain
-    only words of that text.
+    prompt of ``bank``. If ``encoder.constrained``, answers that list mentions or links of a text
+    contain only words of that text.
     """
     split = [parts_of(cards[example.task], _unanswered(example), encoder) for example in examples]
     encoded = [
-        _Part(part, encoder.encode(part), _allowed(cards[part.task], part) if constrained else None)
+        _Part(part, encoder.encode(part), _allowed(cards[part.task], part, encoder))
         for parts in split
         for part in parts.examples
     ]
@@ -63,8 +62,9 @@ def predict(
     ]
 
 
-def _allowed(card: TaskCard, example: Example) -> AllowedLines | None:
-    allowed = kind_of(card).allowed
+def _allowed(card: TaskCard, example: Example, encoder: Encoder) -> AllowedLines | None:
+    """Return what the answer may be, or None if it may be anything."""
+    allowed = kind_of(card).allowed if encoder.constrained else None
     return allowed(card, example.record) if allowed else None
 
 

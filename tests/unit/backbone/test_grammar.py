@@ -1,5 +1,7 @@
 """What an answer may be: gold answers are accepted, invented and repeated lines are not."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -206,10 +208,7 @@ def test_every_set_of_whole_word_mentions_is_accepted(tokenizer, given_):
 def test_links_between_whole_words_that_text_can_tell_apart_are_accepted(tokenizer, given_):
     text, chosen = given_
     places = [place for place, _ in chosen]
-    links = {
-        Relation("dose", Span(*head, ""), Span(*tail, ""))
-        for head, tail in zip(places, places[1:], strict=False)
-    }
+    links = {Relation("dose", Span(*head, ""), Span(*tail, "")) for head, tail in pairwise(places)}
     record = Record("1", {"text": text}, RelationsAnswer(tuple(links)))
     answer = render_answer(LINKS, record)
     if len(parse_answer(LINKS, record, answer).relations) == len(links):
