@@ -33,7 +33,8 @@ class LineConstraint:
 
     def allowed(self) -> bytes:
         """Return one bit for each id, in order, the lowest bit of a byte first."""
-        bits = self._parser.compute_bitmask() if self._parser else b""
+        # llguidance may return one word more than the ids need.
+        bits = self._parser.compute_bitmask()[: self._num_bytes] if self._parser else b""
         return bits if any(bits) else self._only_ends()
 
     def accept(self, token: int) -> None:
@@ -74,8 +75,12 @@ class LineConstraint:
         assert not parser.is_error(), parser.get_error()
         return parser
 
+    @property
+    def _num_bytes(self) -> int:
+        return int(self._tokenizer.vocab_size + 31) // 32 * 4
+
     def _only_ends(self) -> bytes:
-        bits = bytearray((self._tokenizer.vocab_size + 31) // 32 * 4)
+        bits = bytearray(self._num_bytes)
         for end in self._tokenizer.eos_tokens:
             bits[end // 8] |= 1 << end % 8
         return bytes(bits)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llguidance.hf import from_tokenizer
 from made_cards import card_of
 from tiny import byte_tokenizer
 
@@ -213,3 +214,14 @@ def test_links_between_whole_words_that_text_can_tell_apart_are_accepted(tokeniz
     answer = render_answer(LINKS, record)
     if len(parse_answer(LINKS, record, answer).relations) == len(links):
         assert accepts(constraint(tokenizer, LINKS, text), f" {answer}")
+
+
+@pytest.mark.parametrize("size", [264, 287, 288, 289, 320])
+def test_padded_vocabularies_have_equally_many_bits_before_and_at_the_end(size):
+    tokenizer = from_tokenizer(byte_tokenizer(), n_vocab=size, eos_token=[END], slices=[])
+    rule = constraint(tokenizer, DRUGS, "aspirin")
+    num_bytes = len(rule.allowed())
+    for token in byte_tokenizer()(" aspirin\n", add_special_tokens=False)["input_ids"]:
+        rule.accept(token)
+    assert [i for i in range(size) if is_allowed(rule, i)] == [END]  # no mention is left
+    assert len(rule.allowed()) == num_bytes == (size + 31) // 32 * 4
