@@ -71,18 +71,24 @@ class Annotator:
         backbone: str = "",
         device: str = "auto",
         allow_backbone: bool = False,
+        free: bool = False,
     ) -> "Annotator":
         """Load a saved prompt and the language model that it was trained on.
 
         ``backbone`` names another copy of the model. ``allow_backbone`` accepts a model that the
-        prompt was not trained on.
+        prompt was not trained on. ``free`` lets answers list mentions and links that are not words
+        of the note.
 
         Raises:
             ArtifactError: the prompt is damaged, or was trained on another model.
             BackboneError: the model cannot be loaded.
         """
         loaded = load_prompt(
-            Path(folder), backbone=backbone, device=device, allow_backbone=allow_backbone
+            Path(folder),
+            backbone=backbone,
+            device=device,
+            allow_backbone=allow_backbone,
+            free=free,
         )
         return cls(Path(folder), lambda: loaded)
 

@@ -1,17 +1,20 @@
 """Generate answers greedily and score labels, with prompts. Knows nothing of tasks.
 
-Logits are computed in float32, whatever the model's dtype.
+Logits are computed in float32, whatever the model's dtype. A row may have a constraint, which says
+which tokens may come next.
 
 Axes: B rows, T text tokens, C choices of a row, H hidden size, V vocabulary.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from clinprompt.backbone.bank import Bank, read_inputs
+from clinprompt.backbone.constraint import Constraint, Constraints
 from clinprompt.backbone.incremental import IncrementalDecoder
 from clinprompt.backbone.layers import key_value_shape
 from clinprompt.backbone.load import Backbone
@@ -40,7 +43,14 @@ _MIN_SHARED_TOKENS = 32  # rows with such a shared start are grouped (suffix pro
 _MIN_ACTIVE_SHARE = 0.75  # if the share of unfinished rows is at most this, finished rows leave
 
 
-@torch.inference_mode()
+@dataclass(slots=True)
+class Written:
+    """The ids of an answer and the log-probability of each, in nats, among the allowed tokens."""
+
+    ids: list[int] = field(default_factory=list)
+    log_probabilities: list[float] = field(default_factory=list)
+
+
 def generate(
     backbone: Backbone,
     rows: Sequence[Row],
@@ -49,55 +59,89 @@ def generate(
     limits: Sequence[int],
     end_ids: Collection[int],
 ) -> list[tuple[int, ...]]:
-    """Return greedily decoded ids for each row, up to the first of ``end_ids``.
+    """Return greedily decoded ids for each row, as ``write`` does without constraints."""
+    written = write(
+        backbone, rows, bank, limits=limits, end_ids=end_ids, constraints=[None] * len(rows)
+    )
+    return [tuple(one.ids) for one in written]
+
+
+@torch.inference_mode()
+def write(
+    backbone: Backbone,
+    rows: Sequence[Row],
+    bank: Bank,
+    *,
+    limits: Sequence[int],
+    end_ids: Collection[int],
+    constraints: Sequence[Constraint | None],
+) -> list[Written]:
+    """Decode an answer for each row greedily, up to the first of ``end_ids``.
 
     The number of rows is not limited: they are decoded group by group. ``limits`` has the maximum
     number of ids of each row, at least one. ``bank`` holds the prompts of all tasks; ``row.task``
-    is the index of a row's prompt.
+    is the index of a row's prompt. Constraints are changed: each has accepted its row's answer.
     """
     assert min(limits, default=1) > 0
     head = float32_head(backbone.model)
 
-    def answer(group: list[int]) -> list[tuple[int, ...]]:
-        limited = [(rows[number], limits[number]) for number in group]
-        return _generate_group(backbone, limited, bank, end_ids=end_ids, head=head)
+    def answer(group: list[int]) -> list[Written]:
+        limited = [(rows[number], limits[number], constraints[number]) for number in group]
+        return _write_group(backbone, limited, bank, end_ids=end_ids, head=head)
 
     return _by_group(_groups(backbone, rows, bank, limits, _GENERATION_OVERHEAD), answer)
 
 
-def _generate_group(
+def _write_group(
     backbone: Backbone,
-    limited: Sequence[tuple[Row, int]],
+    limited: Sequence[tuple[Row, int, Constraint | None]],
     bank: Bank,
     *,
     end_ids: Collection[int],
     head: Head,
-) -> list[tuple[int, ...]]:
+) -> list[Written]:
     """Decode rows, each with its limit, in one batch; finished rows leave it early."""
-    rows, limits = [row for row, _ in limited], [limit for _, limit in limited]
+    rows, limits, constraints = zip(*limited, strict=True)
     hidden, past = read_inputs(backbone.model, rows, bank)
     decoder = IncrementalDecoder(backbone.model, past, max_new_tokens=max(limits))
-    answers: list[list[int]] = [[] for _ in rows]
-    numbers = torch.arange(len(rows), device=backbone.device)
-    left = torch.tensor(limits, device=backbone.device)
-    ends = torch.tensor(sorted(end_ids), device=backbone.device)
+    with Constraints(constraints) as rules:
+        return _write_rows(decoder, head, hidden, limits, rules, end_ids)
+
+
+def _write_rows(
+    decoder: IncrementalDecoder,
+    head: Head,
+    hidden: Tensor,
+    limits: Sequence[int],
+    rules: Constraints,
+    end_ids: Collection[int],
+) -> list[Written]:
+    """Decode from the hidden states [B, H] that predict the first token of each row."""
+    answers = [Written() for _ in limits]
+    numbers = torch.arange(len(limits), device=hidden.device)
+    left = torch.tensor(limits, device=hidden.device)
+    ends = torch.tensor(sorted(end_ids), device=hidden.device)
     while True:
-        chosen = head(hidden).argmax(dim=-1)
+        active = torch.nonzero(left > 0).squeeze(1)
+        places = zip(active.tolist(), numbers[active].tolist(), strict=True)
+        logits = rules.forbid(head(hidden), tuple(places))
+        chosen = logits.argmax(dim=-1)
+        picked = logits.gather(1, chosen[:, None]).squeeze(1) - logits.logsumexp(dim=-1)
         is_answer = ~torch.isin(chosen, ends) & (left > 0)
-        for number, token in zip(
-            numbers[is_answer].tolist(), chosen[is_answer].tolist(), strict=True
-        ):
-            answers[number].append(token)
+        new = [part[is_answer].tolist() for part in (numbers, chosen, picked)]
+        for number, token, log_probability in zip(*new, strict=True):
+            answers[number].ids.append(token)
+            answers[number].log_probabilities.append(log_probability)
+        rules.accept(tuple(zip(*new[:2], strict=True)))
         left = torch.where(is_answer, left - 1, 0)
         num_active = int((left > 0).sum())
         if num_active == 0:
-            break
+            return answers
         if num_active <= _MIN_ACTIVE_SHARE * len(left):
             kept = torch.nonzero(left > 0).squeeze(1)
             decoder.keep_rows(kept)
             numbers, chosen, left = numbers[kept], chosen[kept], left[kept]
         hidden = decoder.step(chosen)
-    return [tuple(answer) for answer in answers]
 
 
 @torch.inference_mode()

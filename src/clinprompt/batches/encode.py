@@ -73,7 +73,8 @@ class Encoder:
     of a question. With long options it can therefore exceed ``max_input_tokens``, but never
     ``context``, the number of positions that the backbone has for input and answer. With
     ``splits``, inputs that can be split are split instead (see ``parts``). ``target_limits`` gives
-    the answer lengths of tasks that differ from ``max_target_tokens``.
+    the answer lengths of tasks that differ from ``max_target_tokens``. ``constrained`` says that
+    mentions and links in answers must be words of the text.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -83,6 +84,7 @@ class Encoder:
     chat: bool = False
     splits: bool = True
     target_limits: Mapping[str, int] = field(default_factory=dict)
+    constrained: bool = True
 
     def fits(self, example: Example) -> bool:
         """Return whether the whole input is within the limit."""
@@ -138,7 +140,7 @@ class Encoder:
 
     def encode_target(self, target: str) -> tuple[int, ...]:
         """Return an answer's token ids, followed by the end token."""
-        text = target if self.chat else f" {target}"
+        text = self.answer_start + target
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return (*ids, self.end_id)
 
@@ -147,6 +149,11 @@ class Encoder:
         text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         assert isinstance(text, str)
         return text.strip(" ")
+
+    @property
+    def answer_start(self) -> str:
+        """Return what is between the input and an answer."""
+        return "" if self.chat else " "
 
     @property
     def end_id(self) -> int:
@@ -191,6 +198,7 @@ def make_encoder(
         chat,
         splits=data.long_inputs == "split",
         target_limits=data.target_tokens,
+        constrained=data.constrained,
     )
 
 

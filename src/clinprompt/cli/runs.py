@@ -10,6 +10,7 @@ from clinprompt.cli.screen import (
     AllowBackbone,
     Config,
     Device,
+    Free,
     Json,
     Mirror,
     Out,
@@ -190,6 +191,7 @@ def evaluate(
     backbone: Backbone = "",
     device: Device = "auto",
     allow_backbone: AllowBackbone = False,
+    free: Free = False,
     allow_other_task: Annotated[
         bool,
         typer.Option(
@@ -202,7 +204,7 @@ def evaluate(
     from clinprompt import api
 
     annotator = api.Annotator.load(
-        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone
+        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone, free=free
     )
     data = api.load_task(task, mirror=mirror) if task else None
     cell = annotator.evaluate(data, num_rows=rows, mirror=mirror, allow_other_task=allow_other_task)
@@ -227,12 +229,15 @@ def predict(
     backbone: Backbone = "",
     device: Device = "auto",
     allow_backbone: AllowBackbone = False,
+    free: Free = False,
 ) -> None:
     """Annotate new notes with a saved prompt."""
     from clinprompt.jobs.annotate import annotate_file, load_prompt, output_form
 
     known_form = output_form(form)
-    loaded = load_prompt(prompt, backbone=backbone, device=device, allow_backbone=allow_backbone)
+    loaded = load_prompt(
+        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone, free=free
+    )
     count = annotate_file(loaded, notes, output, form=known_form)
     method = _method_of(loaded, loaded.artifact.manifest.method)
     say(f"{count} notes annotated for {loaded.card.name} ({method}): {output}")

@@ -54,6 +54,10 @@ Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cu
 AllowBackbone = Annotated[
     bool, typer.Option("--allow-backbone", help="Use a prompt on a backbone it was not trained on.")
 ]
+Free = Annotated[
+    bool,
+    typer.Option("--free", help="Let answers list mentions and links that are not in the note."),
+]
 
 
 @contextmanager

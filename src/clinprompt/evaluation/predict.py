@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from clinprompt.backbone.bank import Bank
-from clinprompt.backbone.decode import distinct_choices, generate, score_choices
+from clinprompt.backbone.decode import distinct_choices, score_choices, write
+from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.parts import Parts, parts_of
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds import parse_answer
+from clinprompt.tasks.kinds import kind_of, parse_answer
+from clinprompt.tasks.kinds.allowed import AllowedLines
 from clinprompt.tasks.records import Answer, Example
 
 
@@ -24,6 +26,15 @@ class Prediction:
     input_was_cut: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of an example that a model reads at once; ``allowed`` is None if any answer is."""
+
+    example: Example
+    row: Row
+    allowed: AllowedLines | None
+
+
 def predict(
     backbone: Backbone,
     encoder: Encoder,
@@ -35,18 +46,20 @@ def predict(
 ) -> list[Prediction]:
     """Answer examples of any mixture of tasks, in the given order; long inputs part by part.
 
-    Closed label sets are scored by likelihood, everything else is decoded greedily. ``prompts``
-    gives the prompt of ``bank`` for each example; without it, the first prompt answers all. An
-    example that several prompts answer is encoded once if it is the same object.
+    Closed label sets are scored by likelihood, everything else is decoded greedily. If
+    ``encoder.constrained``, answers that list mentions or links of a text contain only words of
+    that text. ``prompts`` gives the prompt of ``bank`` for each example; without it, the first
+    prompt answers all. An example that several prompts answer is encoded once if it is the same
+    object.
     """
     numbers = prompts if prompts is not None else [0] * len(examples)
     distinct = {id(example): example for example in examples}
     known = {key: _encoded_parts(cards, one, encoder) for key, one in distinct.items()}
     split = [known[id(example)] for example in examples]
     encoded = [
-        (part, replace(row, task=number))
+        replace(part, row=replace(part.row, task=number))
         for (_, own), number in zip(split, numbers, strict=True)
-        for part, row in own
+        for part in own
     ]
     answered = zip(encoded, _texts(backbone, encoder, encoded, bank), strict=True)
     return [
@@ -57,9 +70,18 @@ def predict(
 
 def _encoded_parts(
     cards: Mapping[str, TaskCard], example: Example, encoder: Encoder
-) -> tuple[Parts, list[tuple[Example, Row]]]:
+) -> tuple[Parts, list[_Part]]:
     parts = parts_of(cards[example.task], _unanswered(example), encoder)
-    return parts, [(part, encoder.encode(part)) for part in parts.examples]
+    return parts, [
+        _Part(part, encoder.encode(part), _allowed(cards[part.task], part, encoder))
+        for part in parts.examples
+    ]
+
+
+def _allowed(card: TaskCard, example: Example, encoder: Encoder) -> AllowedLines | None:
+    """Return what the answer may be, or None if it may be anything."""
+    allowed = kind_of(card).allowed if encoder.constrained else None
+    return allowed(card, example.record) if allowed else None
 
 
 def _unanswered(example: Example) -> Example:
@@ -68,53 +90,61 @@ def _unanswered(example: Example) -> Example:
 
 
 def _joined(
-    card: TaskCard,
-    example: Example,
-    parts: Parts,
-    answered: Sequence[tuple[tuple[Example, Row], str]],
+    card: TaskCard, example: Example, parts: Parts, answered: Sequence[tuple[_Part, str]]
 ) -> Prediction:
-    answers = [parse_answer(card, part.record, text) for (part, _), text in answered]
+    answers = [parse_answer(card, part.example.record, text) for part, text in answered]
     return Prediction(
         example,
         parts.join(answers),
         "\n".join(text for _, text in answered),
-        any(row.input_was_cut for (_, row), _ in answered),
+        any(part.row.input_was_cut for part, _ in answered),
     )
 
 
-def _texts(
-    backbone: Backbone, encoder: Encoder, encoded: Sequence[tuple[Example, Row]], bank: Bank
-) -> list[str]:
-    """Return the text that the model answers to each row, in order."""
+def _texts(backbone: Backbone, encoder: Encoder, encoded: Sequence[_Part], bank: Bank) -> list[str]:
+    """Return the text that the model answers to each part, in order."""
     texts = [""] * len(encoded)
     for is_closed, answer in ((True, _choose), (False, _write)):
-        wanted = [i for i, (one, _) in enumerate(encoded) if bool(one.choices) == is_closed]
+        wanted = [i for i, part in enumerate(encoded) if bool(part.example.choices) == is_closed]
         own = [encoded[i] for i in wanted]
         for i, text in zip(wanted, answer(backbone, encoder, own, bank), strict=True):
             texts[i] = text
     return texts
 
 
-def _choose(
-    backbone: Backbone, encoder: Encoder, own: Sequence[tuple[Example, Row]], bank: Bank
-) -> list[str]:
+def _choose(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Bank) -> list[str]:
     choices = [
         distinct_choices(
-            [encoder.encode_target(choice) for choice in example.choices], end_id=encoder.end_id
+            [encoder.encode_target(choice) for choice in part.example.choices],
+            end_id=encoder.end_id,
         )
-        for example, _ in own
+        for part in own
     ]
-    scores = score_choices(backbone, [row for _, row in own], choices, bank)
+    scores = score_choices(backbone, [part.row for part in own], choices, bank)
     return [
-        example.choices[likely.index(max(likely))]
-        for (example, _), likely in zip(own, scores, strict=True)
+        part.example.choices[likely.index(max(likely))]
+        for part, likely in zip(own, scores, strict=True)
     ]
 
 
-def _write(
-    backbone: Backbone, encoder: Encoder, own: Sequence[tuple[Example, Row]], bank: Bank
-) -> list[str]:
-    limits = [encoder.target_limit(example.task) for example, _ in own]
+def _write(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Bank) -> list[str]:
+    limits = [encoder.target_limit(part.example.task) for part in own]
     ends = backbone.end_ids | {encoder.end_id}
-    written = generate(backbone, [row for _, row in own], bank, limits=limits, end_ids=ends)
-    return [encoder.decode(ids) for ids in written]
+    constraints = [
+        LineConstraint(answer_tokenizer(backbone, ends), part.allowed, start=encoder.answer_start)
+        if part.allowed
+        else None
+        for part in own
+    ]
+    written = write(
+        backbone,
+        [part.row for part in own],
+        bank,
+        limits=limits,
+        end_ids=ends,
+        constraints=constraints,
+    )
+    return [
+        rule.text if rule else encoder.decode(one.ids)
+        for rule, one in zip(constraints, written, strict=True)
+    ]

@@ -62,9 +62,16 @@ class LoadedPrompt:
 
 
 def load_prompt(
-    path: Path, *, backbone: str = "", device: str = "auto", allow_backbone: bool = False
+    path: Path,
+    *,
+    backbone: str = "",
+    device: str = "auto",
+    allow_backbone: bool = False,
+    free: bool = False,
 ) -> LoadedPrompt:
     """Load a saved prompt, and the backbone that it was trained on or the one named.
+
+    With ``free``, mentions and links in answers need not be words of the text.
 
     Raises:
         ArtifactError: the prompt is damaged, or was trained on another backbone.
@@ -84,6 +91,7 @@ def load_prompt(
         data = DataSettings.model_validate(manifest.settings["data"])
     except ValidationError as error:
         raise of_other_version(manifest, error) from error
+    data = data.model_copy(update={"constrained": data.constrained and not free})
     return LoadedPrompt(artifact, card, data, prompt.to(model.device), model, is_foreign)
 
 

@@ -44,6 +44,9 @@ class DataSettings(Settings):
     test_label_rows: int = Field(
         default=0, ge=0, description="at most, a target with closed labels; 0: test_rows"
     )
+    constrained: bool = Field(
+        default=True, description="mentions and links in answers are words of the text"
+    )
 
 
 class PromptSettings(Settings):

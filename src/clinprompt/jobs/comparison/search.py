@@ -204,9 +204,8 @@ def _scored(opened: OpenVariant, trial: Trial, tuner: Tuner, examples: Sequence[
         shots=trial.shots,
         seed=trial.seed,
         interval_seed=opened.config.seed,
-        bank=bank,
     )
-    return evaluate(opened.backbone, given)
+    return evaluate(opened.backbone, given, bank)
 
 
 def _finished(path: Path) -> dict[str, dict[str, Any]]:

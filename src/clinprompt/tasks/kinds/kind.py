@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from numpy.random import Generator
 
+from clinprompt.tasks.kinds.allowed import AllowedLines
 from clinprompt.tasks.kinds.listing import Listing
 from clinprompt.tasks.kinds.scores import Metric
 from clinprompt.tasks.long.chunks import LengthOf
@@ -87,7 +88,8 @@ class Kind:
 
     Text: ``render`` writes an answer as text, ``parse`` reads model output (and returns
     ``Unparseable`` instead of raising), ``choices`` returns the only texts that a model may answer
-    with (if there are none, it writes freely). ``to_json`` returns an answer as plain JSON values.
+    with (if there are none, it writes freely). ``allowed`` says which lines it may write, if an
+    answer lists words of the text. ``to_json`` returns an answer as plain JSON values.
 
     Labels: ``has_labels`` says that the card lists labels; ``labels_for`` returns those that the
     answer to a record may have, ``labels_in`` those that an answer has.
@@ -122,6 +124,7 @@ class Kind:
     extra_scores: Callable[[Card, Sequence[Answer], Sequence[Answer]], dict[str, float]] = (
         lambda _, __, ___: {}
     )
+    allowed: Callable[[Card, Record], AllowedLines] | None = None
     listing: Listing[Any] | None = None
     shorten: Shorten | None = None
     has_labels: bool = True

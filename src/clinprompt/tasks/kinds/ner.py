@@ -12,13 +12,14 @@ at the beginning of a line is accepted and dropped if it is not part of the ment
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from clinprompt.errors import DataError
+from clinprompt.tasks.kinds.allowed import NoteWords, one_of
 from clinprompt.tasks.kinds.grounding import SpanGrounder
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import word_of
@@ -57,6 +58,56 @@ def parse_spans(card: Card, record: Record, text: str) -> Answer:
     ]
     spans = sorted((span for span in grounded if span is not None), key=_appearance)
     return SpansAnswer(tuple(spans), ungrounded=len(lines) - len(spans))
+
+
+class SpanLines:
+    """What an answer with mentions may be: mentions in order of appearance, each once.
+
+    A line means the next place of its mention. After it, mentions begin later in the note, or at
+    the same place and are shorter or of a type that comes later.
+    """
+
+    nothing = NONE
+
+    def __init__(self, card: Card, record: Record) -> None:
+        self._card = card
+        self._words = NoteWords(record.text)
+
+    def next_line(self, finished: Sequence[str]) -> str:
+        """Return the definition of ``LINE``, or "" if the note has no mention left."""
+        last = self._last_of(finished)
+        if last is None:
+            return self._defined([], self._words.define("MENTION", 0))
+        start, mention, kind = last
+        later = [label for label in self._card.labels if label > kind]
+        options = [f"{self._type_of(later)} {one_of([mention])}"] if later else []
+        if shorter := self._words.shorter(mention, start):
+            options.append(f"{self._type_of(self._card.labels)} {one_of(shorter)}")
+        return self._defined(options, self._words.define("MENTION", self._words.after_first(start)))
+
+    def _last_of(self, finished: Sequence[str]) -> tuple[int, str, str] | None:
+        """Return start, text and type of the mention that the last line means."""
+        last: Span | None = None
+        for kind, mention in filter(None, (_typed_mention(self._card, line) for line in finished)):
+            spans = (
+                Span(start, start + len(mention), kind)
+                for start in self._words.places(mention, last.start if last else 0)
+            )
+            last = next(
+                (one for one in spans if last is None or _appearance(one) > _appearance(last)), last
+            )
+        return (last.start, self._words.flat[last.start : last.end], last.type) if last else None
+
+    def _defined(self, options: list[str], mentions: str) -> str:
+        if mentions:
+            options = [*options, f"{self._type_of(self._card.labels)} MENTION"]
+        return f"LINE: {' | '.join(options)}\n{mentions}" if options else ""
+
+    def _type_of(self, labels: Iterable[str]) -> str:
+        """Return what is before a mention of one of the types; nothing if the card has only one."""
+        if len(self._card.labels) == 1:
+            return ""
+        return one_of(f"{word_of(self._card, label)}: " for label in labels)
 
 
 def says_none(text: str) -> bool:
@@ -170,6 +221,7 @@ NER = Kind(
     empty=SpansAnswer(()),
     render=render_spans,
     parse=parse_spans,
+    allowed=SpanLines,
     to_json=_to_json,
     labels_in=MENTIONS.types,
     metrics=(MENTIONS.f1("entity_f1", ENTITY_SCORER),),

@@ -14,11 +14,13 @@ both mentions stay.
 """
 
 import re
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
+from clinprompt.tasks.kinds.allowed import NoteWords, one_of
 from clinprompt.tasks.kinds.grounding import RelationGrounder
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import CLOSED_LABELS, word_of
@@ -38,6 +40,7 @@ from clinprompt.tasks.records import (
 )
 
 RELATION_SCORER = "relation F1, strict, micro, multiset of (type, head start-end, tail start-end)"
+_ESCAPED = re.compile(r"[\\|]")
 _HEAD_AND_TAIL = re.compile(r"((?:\\.|[^\\|])++)\|(.+)")
 
 
@@ -65,6 +68,40 @@ def parse_relations(card: Card, record: Record, text: str) -> Answer:
     return RelationsAnswer(tuple(links), ungrounded=len(lines) - len(links))
 
 
+class LinkLines:
+    """What an answer with links may be: links in order of their heads, none twice.
+
+    A line means the next place of its head.
+    """
+
+    nothing = NONE
+
+    def __init__(self, card: Card, record: Record) -> None:
+        self._card, self._text = card, record.text
+        self._words = NoteWords(record.text)
+        self._types = one_of(f"{word_of(card, label)}: " for label in card.labels)
+
+    def next_line(self, finished: Sequence[str]) -> str:
+        """Return the definition of ``LINE``, or "" if the note has no words."""
+        pairs = [found for line in finished if (found := _typed_pair(self._card, line))]
+        start = 0
+        for _, head, _ in pairs:
+            start = next(self._words.places(head, start), start)
+        if not (tails := self._words.define("TAIL", 0, _ESCAPED)):
+            return ""
+        heads = self._words.define("HEAD", start, _ESCAPED)
+        counts = Counter(zip(pairs, finished, strict=True))
+        spent = [line for (pair, line), count in counts.items() if self._is_spent(pair, count)]
+        without = f" & ~{one_of(spent)}" if spent else ""
+        return f'LINE: LINK{without}\nLINK: {self._types} HEAD " | " TAIL\n{heads}\n{tails}'
+
+    def _is_spent(self, pair: tuple[str, str, str], count: int) -> bool:
+        """Return whether the note has no further link like one that was listed so often."""
+        kind, head, tail = pair
+        grounder = RelationGrounder(self._text)
+        return not all(grounder.ground(head, tail, kind) for _ in range(count + 1))
+
+
 def _typed_pair(card: Card, line: str) -> tuple[str, str, str] | None:
     found = split_type(card, line)
     pair = _HEAD_AND_TAIL.fullmatch(found[1]) if found else None
@@ -75,7 +112,7 @@ def _typed_pair(card: Card, line: str) -> tuple[str, str, str] | None:
 
 
 def _mention(record: Record, span: Span) -> str:
-    return re.sub(r"([\\|])", r"\\\1", one_line(record.text[span.start : span.end]))
+    return _ESCAPED.sub(r"\\\g<0>", one_line(record.text[span.start : span.end]))
 
 
 def _appearance(link: Relation) -> tuple[int, int, str]:
@@ -130,6 +167,7 @@ RELATIONS = Kind(
     empty=RelationsAnswer(()),
     render=render_relations,
     parse=parse_relations,
+    allowed=LinkLines,
     to_json=_to_json,
     labels_in=LINKS.types,
     metrics=(LINKS.f1("relation_f1", RELATION_SCORER),),

@@ -1,0 +1,71 @@
+"""Keep the rows of a batch to the tokens that they may write next. Knows no grammars.
+
+Holds mutable state: the constraints, each of which follows the answer of its row.
+
+Axes: B rows, V vocabulary.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@runtime_checkable
+class Constraint(Protocol):
+    """Which tokens may come next in the answer of one row."""
+
+    def allowed(self) -> bytes:
+        """Return a bit for each id, in order, the lowest bit of a byte first; at least one is 1."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Continue after a token that was allowed and does not end the answer."""
+        ...
+
+
+class Constraints:
+    """The constraints of a batch's rows, by row number; rows without one are free."""
+
+    def __init__(self, constraints: Sequence[Constraint | None]) -> None:
+        self._by_row = {number: one for number, one in enumerate(constraints) if one is not None}
+        self._pool = ThreadPoolExecutor(max(1, min(len(self._by_row), os.cpu_count() or 1)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown()
+
+    def forbid(
+        self, logits: Float[Tensor, "B V"], rows: Sequence[tuple[int, int]]
+    ) -> Float[Tensor, "B V"]:
+        """Return logits with -inf at tokens that may not come next.
+
+        ``rows`` are pairs of a place in the batch and the number of the row there.
+        """
+        own = [(place, self._by_row[number]) for place, number in rows if number in self._by_row]
+        if not own:
+            return logits
+        packed = b"".join(self._pool.map(lambda pair: pair[1].allowed(), own))
+        bits = torch.frombuffer(bytearray(packed), dtype=torch.uint8).to(logits.device)
+        each = torch.arange(8, dtype=torch.uint8, device=logits.device)
+        is_forbidden = ((bits.view(len(own), -1, 1) >> each) & 1).flatten(1) == 0
+        whole = torch.zeros_like(logits, dtype=torch.bool)
+        whole[[place for place, _ in own]] = is_forbidden[:, : logits.shape[1]]
+        return logits.masked_fill(whole, -torch.inf)
+
+    def accept(self, tokens: Sequence[tuple[int, int]]) -> None:
+        """Continue after one more token in each row; ``tokens`` are pairs of row number and id."""
+        own = [(self._by_row[number], token) for number, token in tokens if number in self._by_row]
+        list(self._pool.map(lambda pair: pair[0].accept(pair[1]), own))
