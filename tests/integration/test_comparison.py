@@ -293,6 +293,27 @@ def test_a_grid_filled_in_teams_has_the_same_cells(one_by_one, tmp_path, tiny_ll
     assert curves[0] == curves[1]
 
 
+def test_teams_of_variants_shots_and_seeds_have_the_same_cells(tmp_path, tiny_llama_folder):
+    """One team of 2 targets x 2 shots x 2 seeds x 3 methods, one of them at another rate."""
+    found = {}
+    for together in (1, 100):
+        grid = {
+            "methods": ["prompt-tuning", "prompt-tuning@slow", "prompt-tuning@layers"],
+            "shots": [2, 3],
+            "seeds": [0, 1],
+            "together": together,
+        }
+        own = {name: VARIANTS[name] for name in ("layers",)}
+        own["slow"] = {"baselines": {"prompt_rate": 0.01}}
+        config = config_of(tmp_path, tiny_llama_folder, compare=grid, variants=own)
+        folder = tmp_path / f"run{together}"
+        found[together] = scores(fill(folder, config).cells), folder
+    assert len(found[1][0]) == 2 * 2 * 2 * 3
+    assert found[100][0] == found[1][0]
+    for variant in ("slow", "layers"):
+        assert_close(*(found[n][1] / "variants" / variant for n in (100, 1)))
+
+
 class StopAt:
     """Stop everything at the first message that begins with these words."""
 

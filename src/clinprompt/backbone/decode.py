@@ -30,7 +30,7 @@ Head = Callable[[Tensor], Tensor]
 
 # The limit on positions (of prompts, inputs and answers) in the KV cache at a time:
 MIN_CACHED_POSITIONS = 8192
-_GPU_FACTOR = 8  # up to this many times more on a GPU, where a step costs the same for many rows
+_GPU_FACTOR = 16  # up to this many times more on a GPU, where a step costs the same for many rows
 _CACHE_SHARE_OF_GPU_MEMORY = 0.06
 _SHARED_START_FACTOR = 2  # times more for rows with a shared start, which is stored once
 # What one more group costs, in positions:

@@ -31,19 +31,35 @@ def predict(
     *,
     cards: Mapping[str, TaskCard],
     bank: Bank,
+    prompts: Sequence[int] | None = None,
 ) -> list[Prediction]:
     """Answer examples of any mixture of tasks, in the given order; long inputs part by part.
 
-    Closed label sets are scored by likelihood, everything else is decoded greedily with the first
-    prompt of ``bank``.
+    Closed label sets are scored by likelihood, everything else is decoded greedily. ``prompts``
+    gives the prompt of ``bank`` for each example; without it, the first prompt answers all. An
+    example that several prompts answer is encoded once if it is the same object.
     """
-    split = [parts_of(cards[example.task], _unanswered(example), encoder) for example in examples]
-    encoded = [(part, encoder.encode(part)) for parts in split for part in parts.examples]
+    numbers = prompts if prompts is not None else [0] * len(examples)
+    distinct = {id(example): example for example in examples}
+    known = {key: _encoded_parts(cards, one, encoder) for key, one in distinct.items()}
+    split = [known[id(example)] for example in examples]
+    encoded = [
+        (part, replace(row, task=number))
+        for (_, own), number in zip(split, numbers, strict=True)
+        for part, row in own
+    ]
     answered = zip(encoded, _texts(backbone, encoder, encoded, bank), strict=True)
     return [
-        _joined(cards[example.task], example, parts, list(islice(answered, len(parts.examples))))
-        for example, parts in zip(examples, split, strict=True)
+        _joined(cards[example.task], example, parts, list(islice(answered, len(own))))
+        for example, (parts, own) in zip(examples, split, strict=True)
     ]
+
+
+def _encoded_parts(
+    cards: Mapping[str, TaskCard], example: Example, encoder: Encoder
+) -> tuple[Parts, list[tuple[Example, Row]]]:
+    parts = parts_of(cards[example.task], _unanswered(example), encoder)
+    return parts, [(part, encoder.encode(part)) for part in parts.examples]
 
 
 def _unanswered(example: Example) -> Example:

@@ -1,8 +1,9 @@
 """Answer the test rows of a task and score the answers: one cell of a comparison."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
@@ -16,7 +17,7 @@ from clinprompt.batches.encode import Encoder
 from clinprompt.errors import SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import rates, score
-from clinprompt.evaluation.predict import predict
+from clinprompt.evaluation.predict import Prediction, predict
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
 from clinprompt.jobs.annotate import LoadedPrompt, of_other_version
 from clinprompt.runs.suite_data import find_mirror
@@ -45,9 +46,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class CellInput:
-    """What one cell is made from: a method's prompt as a bank, and the examples to answer.
+    """What one cell is made from, without the method's prompt: the examples to answer and more.
 
     ``interval_seed`` draws the confidence interval; ``seed`` is that of the method's shots.
+    Inputs whose cells are evaluated together have equal encoders.
     """
 
     backbone_name: str
@@ -58,7 +60,6 @@ class CellInput:
     shots: Shots
     seed: int
     interval_seed: int
-    bank: Bank = field(default_factory=Bank)
     cost: Cost = field(default_factory=Cost)
 
 
@@ -98,17 +99,44 @@ def evaluate_prompt(loaded: LoadedPrompt, data: TaskData, *, num_rows: int) -> C
             shots=manifest.shots,
             seed=manifest.seed,
             interval_seed=config.seed,
-            bank=loaded.bank(),
         ),
+        loaded.bank(),
     )
 
 
-def evaluate(backbone: Backbone, given: CellInput) -> Cell:
+def evaluate(backbone: Backbone, given: CellInput, bank: Bank) -> Cell:
     """Answer the examples of one task with one method, and return the scored cell."""
-    started, card, examples = perf_counter(), given.card, given.examples
-    cards = {card.name: card}
-    predictions = predict(backbone, given.encoder, examples, cards=cards, bank=given.bank)
-    seconds = perf_counter() - started
+    [cell] = evaluate_together(backbone, [given], bank)
+    return cell
+
+
+def evaluate_together(
+    backbone: Backbone, inputs: Sequence[CellInput], bank: Bank
+) -> Iterator[Cell]:
+    """Answer the examples of several cells in the same batches; yield the scored cells in order.
+
+    ``bank`` has the prompt of each cell. The time is divided among the cells by examples.
+    """
+    started = perf_counter()
+    examples = [example for given in inputs for example in given.examples]
+    predictions = predict(
+        backbone,
+        inputs[0].encoder,
+        examples,
+        cards={given.card.name: given.card for given in inputs},
+        bank=bank,
+        prompts=[number for number, given in enumerate(inputs) for _ in given.examples],
+    )
+    seconds, answered = (perf_counter() - started) / len(examples), iter(predictions)
+    for given in inputs:
+        own = list(islice(answered, len(given.examples)))
+        yield _scored(backbone, given, own, seconds * len(own))
+
+
+def _scored(
+    backbone: Backbone, given: CellInput, predictions: Sequence[Prediction], seconds: float
+) -> Cell:
+    card, examples = given.card, given.examples
     answers = [prediction.answer for prediction in predictions]
     gold = gold_answers([example.record for example in examples])
     scores = score(card.metric, answers, gold, labels=tuple(card.labels), positive=card.positive)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.runs.packed_suite import is_packed, load_packed
 from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.audit.overlap import drop_copies_of_test, drop_overlapping
 from clinprompt.tasks.card import Split, TaskCard, find_card
 from clinprompt.tasks.fetch.task_files import data_cache
 from clinprompt.tasks.load import TaskData, load_task
-from clinprompt.tasks.suite import find_suite
+from clinprompt.tasks.suite import Suite, find_suite
 
 MIRROR_VARIABLE = "CLINPROMPT_MIRROR"
 
@@ -64,7 +65,8 @@ def load_suite(
 
     Source records that share an n-gram with a record of any target of the suite are dropped, and
     so are training records of a target that equal one of its test records. Sources are not needed
-    if nothing is distilled. ``targets`` names the targets that are returned; without sources,
+    if nothing is distilled. A mirror may be a folder of packed tasks (see ``packed_suite``), which
+    were cleaned before. ``targets`` names the targets that are returned; without sources,
     only these need to be on the disk.
 
     Raises:
@@ -75,6 +77,9 @@ def load_suite(
     place = find_mirror(mirror)
     cards = cards_of(suite.targets)
     wanted = cards if targets is None else targets
+    if place and all(is_packed(place, task) for task in wanted):
+        sources = suite.sources if with_sources else ()
+        return _packed(suite, place, sources, [cards[task] for task in wanted])
     sources = [load_task(find_card(task), place) for task in suite.sources if with_sources]
     unseen = {task: load_task(cards[task], place) for task in wanted}
     others = [load_task(cards[task], place) for task in cards if sources and task not in unseen]
@@ -83,6 +88,15 @@ def load_suite(
     copies = {data.card.name: count for data, count in cleaned}
     returned = tuple(data for data, _ in cleaned)
     return SuiteData(suite.name, kept, returned, dropped, copies, suite.missing)
+
+
+def _packed(
+    suite: Suite, folder: Path, sources: Sequence[str], targets: Sequence[TaskCard]
+) -> SuiteData:
+    """Load packed tasks, which were cleaned when they were packed."""
+    known = tuple(load_packed(folder, find_card(task)) for task in sources)
+    unseen = tuple(load_packed(folder, card) for card in targets)
+    return SuiteData(suite.name, known, unseen, {}, {}, suite.missing)
 
 
 def load_apart(card: TaskCard, mirror: Path | None) -> TaskData:

@@ -18,7 +18,7 @@ from clinprompt.tasks.kinds import kind_of, make_example
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example, LabelAnswer, Record
 
-_SPLIT_SEEDS: Mapping[Split, int] = {"train": 1, "validation": 2, "test": 3}
+SPLIT_SEEDS: Mapping[Split, int] = {"train": 1, "validation": 2, "test": 3}
 
 
 @dataclass
@@ -31,6 +31,7 @@ class TaskRows:
     seed: int
     _training: dict[str, tuple[Row, ...]] = field(default_factory=dict)
     _candidates: dict[str, "Candidates"] = field(default_factory=dict)
+    _tests: dict[tuple[str, bool], tuple[Example, ...]] = field(default_factory=dict)
 
     def encoder(self, *, instruction: str = "") -> Encoder:
         """Return the encoder; with an instruction, it uses the backbone's chat template if any.
@@ -65,9 +66,16 @@ class TaskRows:
         return tuple(row for row in rows if _shows_its_answer(data.card, row))
 
     def test_examples(self, data: TaskData, *, instruct: bool = False) -> tuple[Example, ...]:
-        """Return the test examples of a task, not encoded; see ``data.test_rows`` for how many."""
-        limit = max_test_rows(self.settings, data.card)
-        return examples_of(data, "test", limit=limit, seed=self.seed, instruct=instruct)
+        """Return the test examples of a task, not encoded; see ``data.test_rows`` for how many.
+
+        Each call returns the same objects, so cells that are answered together encode them once.
+        """
+        key, limit = (data.card.name, instruct), max_test_rows(self.settings, data.card)
+        if key not in self._tests:
+            self._tests[key] = examples_of(
+                data, "test", limit=limit, seed=self.seed, instruct=instruct
+            )
+        return self._tests[key]
 
     def shots(self, data: TaskData, count: int, *, seed: int) -> tuple[Row, ...]:
         """Return ``count`` training rows of a task; see ``Candidates``."""
@@ -97,7 +105,7 @@ def examples_of(
     data: TaskData, split: Split, *, limit: int, seed: int, instruct: bool = False
 ) -> tuple[Example, ...]:
     """Return at most ``limit`` examples of a split, drawn by ``seed``."""
-    records = sample(data.splits.get(split, ()), limit, seed=seed + _SPLIT_SEEDS[split])
+    records = sample(data.splits.get(split, ()), limit, seed=seed + SPLIT_SEEDS[split])
     return tuple(make_example(data.card, record, instruct=instruct) for record in records)
 
 

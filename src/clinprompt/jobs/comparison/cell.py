@@ -1,30 +1,42 @@
 """Compute one cell of a comparison: fit a method to its shots, answer the test rows, score."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from clinprompt.backbone.bank import Bank, make_bank
+from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import start_peak
+from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Row
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adapted, Fit, adapt, adapt_together
 from clinprompt.jobs.comparison.grid import CellSpec
 from clinprompt.jobs.comparison.variants import OpenVariant
-from clinprompt.jobs.evaluate import CellInput, Cost, evaluate
+from clinprompt.jobs.evaluate import CellInput, Cost, evaluate, evaluate_together
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.settings.local_names import plain_name
 from clinprompt.tasks.kinds import instruction_of
 
 
-def compute_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Cell:
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A cell to compute, with the run that it belongs to and the metaprompt that it starts from."""
+
+    opened: OpenVariant
+    spec: CellSpec
+    metaprompt: Artifact | None
+
+
+def compute_cell(member: Member) -> Cell:
     """Return one cell; save the prompt that was trained for it, if any, in the store of the run.
 
     Raises:
         ClinpromptError: the method cannot be fitted to the task.
     """
+    opened, spec, metaprompt = member.opened, member.spec, member.metaprompt
     start_peak(opened.backbone.device)
     if method_of(spec.method).trains == "nothing":
         return _untrained_cell(opened, spec, metaprompt)
@@ -33,21 +45,30 @@ def compute_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | Non
         return _fitted_cell(opened, spec, fit, fitted)
 
 
-def compute_cells(
-    opened: OpenVariant, team: Sequence[CellSpec], metaprompt: Artifact | None
-) -> Iterator[Cell]:
-    """Train the prompts of several cells side by side; yield each cell when it is scored.
+def compute_cells(team: Sequence[Member]) -> Iterator[Cell]:
+    """Train the prompts of several cells side by side and answer their test rows in one batch.
 
-    The peak memory of each cell is measured from the start of the team.
+    The members have the same team key (see ``Runs.team``). Their training log and checkpoint are
+    in the run of the first one. The peak memory of each cell is measured from the start of the team.
 
     Raises:
         ClinpromptError: a method cannot be fitted to its task.
     """
-    start_peak(opened.backbone.device)
-    fits = [_fit(opened, spec, metaprompt) for spec in team]
-    all_fitted = adapt_together(fits, opened.workspace)
-    for spec, fit, fitted in zip(team, fits, all_fitted, strict=True):
-        yield _fitted_cell(opened, spec, fit, fitted)
+    backbone, workspace = team[0].opened.backbone, team[0].opened.workspace
+    start_peak(backbone.device)
+    fits = [_fit(one.opened, one.spec, one.metaprompt) for one in team]
+    all_fitted = adapt_together(fits, workspace)
+    inputs = [
+        _cell_input(one.opened, one.spec, _cost(fitted, len(fit.start.rows)))
+        for one, fit, fitted in zip(team, fits, all_fitted, strict=True)
+    ]
+    bank = _bank(backbone, [fitted.tuner for fitted in all_fitted])
+    cells = evaluate_together(backbone, inputs, bank)
+    for one, fit, fitted, cell in zip(team, fits, all_fitted, cells, strict=True):
+        if fitted.artifact:
+            one.opened.workspace.store.save(_with_score(fitted.artifact, cell))
+        workspace.forget(fit.name)
+        yield cell
 
 
 def _untrained_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Cell:
@@ -64,15 +85,22 @@ def _untrained_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | 
 
 def _fitted_cell(opened: OpenVariant, spec: CellSpec, fit: Fit, fitted: Adapted) -> Cell:
     """Return the cell of a fitted method; save what was trained, remove its checkpoint."""
-    with torch.no_grad():
-        prompts = fitted.tuner.prompts([0])
-    with torch.inference_mode():
-        bank = make_bank(opened.backbone.model, prompts, fitted.tuner.placement)
+    bank = _bank(opened.backbone, [fitted.tuner])
     cell = _scored(opened, spec, bank, _cost(fitted, len(fit.start.rows)))
     if fitted.artifact:
         opened.workspace.store.save(_with_score(fitted.artifact, cell))
     opened.workspace.forget(fit.name)
     return cell
+
+
+def _bank(backbone: Backbone, tuners: Sequence[Tuner]) -> Bank:
+    """Return a bank of the prompts of tuners with the same placement, one of each."""
+    with torch.no_grad():
+        found = [tuner.prompts([0]) for tuner in tuners]
+    prompts = [prompt for prompt in found if prompt is not None]
+    with torch.inference_mode():
+        joined = torch.cat(prompts) if prompts else None
+        return make_bank(backbone.model, joined, tuners[0].placement)
 
 
 def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fit:
@@ -87,23 +115,23 @@ def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fi
 
 
 def _scored(opened: OpenVariant, spec: CellSpec, bank: Bank, cost: Cost) -> Cell:
+    return evaluate(opened.backbone, _cell_input(opened, spec, cost), bank)
+
+
+def _cell_input(opened: OpenVariant, spec: CellSpec, cost: Cost) -> CellInput:
     method, card = method_of(spec.method), spec.data.card
     is_instructed = method.is_instructed
     instruction = instruction_of(card) if is_instructed else ""
-    return evaluate(
-        opened.backbone,
-        CellInput(
-            backbone_name=plain_name(opened.config.backbone),
-            card=card,
-            examples=opened.task_rows.test_examples(spec.data, instruct=is_instructed),
-            encoder=opened.task_rows.encoder(instruction=instruction),
-            method=spec.method,
-            shots=spec.shots,
-            seed=spec.seed,
-            interval_seed=opened.config.seed,
-            bank=bank,
-            cost=cost,
-        ),
+    return CellInput(
+        backbone_name=plain_name(opened.config.backbone),
+        card=card,
+        examples=opened.task_rows.test_examples(spec.data, instruct=is_instructed),
+        encoder=opened.task_rows.encoder(instruction=instruction),
+        method=spec.method,
+        shots=spec.shots,
+        seed=spec.seed,
+        interval_seed=opened.config.seed,
+        cost=cost,
     )
 
 

@@ -21,7 +21,7 @@ from clinprompt.evaluation.cells import Cell, append_cell, read_cells, shots_nam
 from clinprompt.evaluation.report.score_tables import Table, score_tables
 from clinprompt.evaluation.report.write_report import ReportContents, write_report
 from clinprompt.files import Claims, write_text
-from clinprompt.jobs.comparison.cell import compute_cell, compute_cells
+from clinprompt.jobs.comparison.cell import Member, compute_cell, compute_cells
 from clinprompt.jobs.comparison.grid import (
     Block,
     CellSpec,
@@ -83,13 +83,14 @@ def compare(
     config: RunConfig,
     *,
     mirror: Path | None,
-    command: str,
+    command: str | None,
     reporter: Reporter,
     budget: Budget | None = None,
 ) -> Outcome:
     """Compute the missing cells of a comparison that fit the budget, and write the report.
 
-    ``command`` is the command that repeats the comparison. A block of cells (all methods on one
+    ``command`` is the command that repeats the comparison, for the report; without it, no report
+    is written and the outcome has no tables, which saves a process that shares a grid time. A block of cells (all methods on one
     target) is started only if it is expected to end in time, judged by the seconds that its methods
     took before, together with the cells of later blocks that complete its teams. No cell or team is
     started after the budget has run out.
@@ -114,8 +115,8 @@ def compare(
     _fill(runs, grid, config.compare.together, budget or Budget())
     cells = _in_order(read_cells(folder / "cells.jsonl"), grid, config.compare.ablations)
     num_missing = sum(len(block) for block in grid) - len(cells)
-    if not cells:
-        return Outcome([], [], num_missing)
+    if not cells or command is None:
+        return Outcome(cells, [], num_missing)
     contents = report_contents(runs.open_plain(), settings, suite, cells, command=command)
     return Outcome(cells, _report(folder / "report", contents), num_missing)
 
@@ -167,14 +168,14 @@ def _fill(runs: Runs, grid: Sequence[Block], team_size: int, budget: Budget) -> 
         if not left:
             continue
         ahead = _unfinished(known, chain(*grid[number + 1 :])) if team_size > 1 else []
-        started = with_team_members(left, ahead, team_size)
+        started = with_team_members(left, ahead, team_size, runs.team)
         if not budget.has_room(sum(_expected_seconds(known, spec) for spec in started)):
             runs.reporter.say("the budget is used up; the same command continues from here")
             return
         for spec in left:
             if not budget.has_room(0):
                 return
-            with _claimed(runs, team_of(spec, [*left, *ahead]), team_size) as team:
+            with _claimed(runs, team_of(spec, [*left, *ahead], runs.team), team_size) as team:
                 for cell in _compute(runs, team):
                     append_cell(path, cell)
                     runs.reporter.say(_in_words(cell))
@@ -206,15 +207,15 @@ def _compute(runs: Runs, team: Sequence[CellSpec]) -> Iterator[Cell]:
     """Yield the cells of a team: one cell, or several that are trained side by side."""
     if not team:
         return
-    backbone, variant = team[0].backbone, team[0].variant
-    metaprompt = None
-    if any(method_of(spec.method).needs_metaprompt for spec in team):
-        metaprompt = runs.metaprompt(backbone, variant)
-    opened = runs.open(backbone, variant)
-    if len(team) == 1:
-        yield compute_cell(opened, team[0], metaprompt)
+    members = []
+    for spec in team:
+        needs_metaprompt = method_of(spec.method).needs_metaprompt
+        metaprompt = runs.metaprompt(spec.backbone, spec.variant) if needs_metaprompt else None
+        members.append(Member(runs.open(spec.backbone, spec.variant), spec, metaprompt))
+    if len(members) == 1:
+        yield compute_cell(members[0])
     else:
-        yield from compute_cells(opened, team, metaprompt)
+        yield from compute_cells(members)
 
 
 def _expected_seconds(known: Sequence[Cell], spec: CellSpec) -> float:

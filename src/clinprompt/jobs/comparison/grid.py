@@ -1,7 +1,7 @@
 """List the cells of a comparison, in an order that may be stopped anywhere. Computes nothing."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 
@@ -39,33 +39,29 @@ class CellSpec:
         """Return the variant whose settings the cell uses ("" for none)."""
         return split_method(self.method)[1]
 
-    @property
-    def team(self) -> tuple[str, str, Shots, int] | None:
-        """Return the key of cells that can be trained side by side; None: train it alone."""
-        trains_prompt = method_of(self.method).trains == "prompt"
-        return (self.backbone, self.variant, self.shots, self.seed) if trains_prompt else None
-
 
 Block = tuple[CellSpec, ...]
+# The key of the cells that can be trained side by side with a cell; None: it is trained alone.
+TeamKey = Callable[[CellSpec], Hashable | None]
 
 
-def team_of(spec: CellSpec, unfinished: Iterable[CellSpec]) -> Iterator[CellSpec]:
+def team_of(spec: CellSpec, unfinished: Iterable[CellSpec], key: TeamKey) -> Iterator[CellSpec]:
     """Yield a cell, then the unfinished cells that can be trained side by side with it."""
     yield spec
-    if spec.team:
-        yield from (one for one in unfinished if one.team == spec.team and one.key != spec.key)
+    if team := key(spec):
+        yield from (one for one in unfinished if key(one) == team and one.key != spec.key)
 
 
 def with_team_members(
-    left: Sequence[CellSpec], ahead: Sequence[CellSpec], size: int
+    left: Sequence[CellSpec], ahead: Sequence[CellSpec], size: int, key: TeamKey
 ) -> list[CellSpec]:
     """Return the cells of ``left``, and those of ``ahead`` that complete their teams.
 
     ``size`` is the number of cells in a complete team.
     """
     started = list(left)
-    for team, count in Counter(one.team for one in left if one.team).items():
-        started += islice((one for one in ahead if one.team == team), -count % size)
+    for team, count in Counter(team for one in left if (team := key(one))).items():
+        started += islice((one for one in ahead if key(one) == team), -count % size)
     return started
 
 

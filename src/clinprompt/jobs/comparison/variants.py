@@ -5,7 +5,7 @@ variant would train the same teachers or the same metaprompt as the run without 
 trained once, in the run without variant.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,13 @@ from clinprompt.backbone.load import Backbone, check_fits
 from clinprompt.batches.encode import Row
 from clinprompt.errors import SettingError
 from clinprompt.files import Claims
+from clinprompt.jobs.comparison.grid import CellSpec
 from clinprompt.jobs.distill import distill
 from clinprompt.jobs.teachers import load_teacher, train_teachers
 from clinprompt.methods.metaprompts import check_unseen, find_metaprompt
 from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import Resolved, same_metaprompt, same_teachers
+from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.folder import check_folder
 from clinprompt.runs.suite_data import SuiteData, check_suite, load_suite
@@ -97,7 +99,7 @@ class Runs:
                 )
                 if not variant:
                     workspace.record_tasks([*self.suite.sources, *self.suite.targets])
-            rows = task_rows_of(config, loaded)
+            rows = self._rows_of(config, loaded)
             self._opened[key] = OpenVariant(config, loaded, workspace, rows, teachers or workspace)
         return self._opened[key]
 
@@ -109,6 +111,20 @@ class Runs:
         """
         config = self.settings[backbone, variant]
         check_folder(self._folder(backbone, variant), config, results_folder=self.folder)
+
+    def team(self, spec: CellSpec) -> Hashable | None:
+        """Return the key of the cells that can be trained side by side with a cell.
+
+        These are cells of all variants, targets, shots and seeds whose prompts have the same
+        placement, and whose rows are encoded and batched alike. None: the method trains no prompt,
+        so its cells are computed alone.
+        """
+        if method_of(spec.method).trains != "prompt":
+            return None
+        config = self.settings[spec.backbone, spec.variant]
+        adapt, placement = config.adapt, config.prompt.placement
+        loaded = (config.backbone, config.dtype, config.device)
+        return (*loaded, placement, adapt.rows, adapt.micro_batch_tokens, _encoding(config))
 
     def metaprompt(self, backbone: str, variant: str) -> Artifact:
         """Return the metaprompt of a backbone under a variant; distill it if it is missing.
@@ -159,6 +175,13 @@ class Runs:
                 task_rows=task_rows,
             )
 
+    def _rows_of(self, config: RunConfig, loaded: Backbone) -> TaskRows:
+        """Return the rows of tasks, which variants that encode them alike share."""
+        for opened in self._opened.values():
+            if opened.backbone is loaded and _encoding(opened.config) == _encoding(config):
+                return opened.task_rows
+        return task_rows_of(config, loaded)
+
     def _folder(self, backbone: str, variant: str) -> Path:
         folder = self.folder
         if backbone != self.backbone:
@@ -200,3 +223,8 @@ class Runs:
                 )
             self._suites[key] = suite
         return self._suites[key]
+
+
+def _encoding(config: RunConfig) -> Hashable:
+    """Return the settings that the rows of tasks depend on, besides the backbone."""
+    return (config.data.model_dump_json(), config.seed, config.prompt.length)
