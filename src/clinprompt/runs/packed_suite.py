@@ -13,10 +13,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clinprompt.batches.mixture import sample
+from clinprompt.batches.mixture import SPLIT_SEEDS, sample
 from clinprompt.errors import DataError
 from clinprompt.files import write_bytes
-from clinprompt.runs.task_rows import SPLIT_SEEDS
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import SPLITS, Split, TaskCard
 from clinprompt.tasks.load import TaskData

@@ -78,8 +78,8 @@ def load_suite(
     cards = cards_of(suite.targets)
     wanted = cards if targets is None else targets
     if place and all(is_packed(place, task) for task in wanted):
-        sources = suite.sources if with_sources else ()
-        return _packed(suite, place, sources, [cards[task] for task in wanted])
+        known = suite.sources if with_sources else ()
+        return _packed(suite, place, known, [cards[task] for task in wanted])
     sources = [load_task(find_card(task), place) for task in suite.sources if with_sources]
     unseen = {task: load_task(cards[task], place) for task in wanted}
     others = [load_task(cards[task], place) for task in cards if sources and task not in unseen]

@@ -1,6 +1,6 @@
 """The rows of tasks, each encoded once for a backbone. Owns the rows encoded so far."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder, Row, chat_shell, make_encoder
-from clinprompt.batches.mixture import draw_annotated, draw_shots, sample
+from clinprompt.batches.mixture import SPLIT_SEEDS, draw_annotated, draw_shots, sample
 from clinprompt.batches.parts import parts_of
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import DataSettings
@@ -17,8 +17,6 @@ from clinprompt.tasks.card import Split, TaskCard
 from clinprompt.tasks.kinds import kind_of, make_example
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example, LabelAnswer, Record
-
-SPLIT_SEEDS: Mapping[Split, int] = {"train": 1, "validation": 2, "test": 3}
 
 
 @dataclass

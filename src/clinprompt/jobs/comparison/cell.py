@@ -49,7 +49,7 @@ def compute_cells(team: Sequence[Member]) -> Iterator[Cell]:
     """Train the prompts of several cells side by side and answer their test rows in one batch.
 
     The members have the same team key (see ``Runs.team``). Their training log and checkpoint are
-    in the run of the first one. The peak memory of each cell is measured from the start of the team.
+    in the run of the first one. Each cell's peak memory is measured from the start of the team.
 
     Raises:
         ClinpromptError: a method cannot be fitted to its task.

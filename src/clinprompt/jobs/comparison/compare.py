@@ -89,8 +89,8 @@ def compare(
 ) -> Outcome:
     """Compute the missing cells of a comparison that fit the budget, and write the report.
 
-    ``command`` is the command that repeats the comparison, for the report; without it, no report
-    is written and the outcome has no tables, which saves a process that shares a grid time. A block of cells (all methods on one
+    ``command`` is the command that repeats the comparison, for the report. Without it, no report is
+    written and the outcome has no tables. A block of cells (all methods on one
     target) is started only if it is expected to end in time, judged by the seconds that its methods
     took before, together with the cells of later blocks that complete its teams. No cell or team is
     started after the budget has run out.
