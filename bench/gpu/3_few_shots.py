@@ -2,7 +2,8 @@
 
 Searches the rates of each method on held-back tasks (search-few-shots.toml), with four trials a
 method. Then it fills configs/few-shots.toml draw by draw. Prompts are trained and answered in
-teams. LoRA cells run one after the other in parallel processes. README.md says what it needs and returns.
+teams. LoRA cells run one after the other in parallel processes. README.md says what it needs
+and returns.
 
 Run, from the root of the repository, with CLINPROMPT_MIRROR set:
      python bench/gpu/3_few_shots.py OUT --metaprompt FOLDER

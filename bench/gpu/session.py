@@ -21,7 +21,7 @@ from typing import Any
 
 GRACE_SECONDS = 8.0  # of the whole time: kept for stopping processes and packing results
 _COLLECT_SECONDS = 10.0
-_LEFT_OUT = {"checkpoints", "metrics.jsonl", "report", "claims"}
+_LEFT_OUT = {"checkpoints", "store", "finished.json", "metrics.jsonl", "report", "claims"}
 
 
 class Lines:
@@ -111,9 +111,14 @@ class Session:
             self._collect()
 
     def _collect(self) -> None:
+        cells: dict[str, bytes] = {}  # of all lanes
         for path in sorted(self.work.glob("*/cells.jsonl")):
-            whole = path.read_bytes().rpartition(b"\n")
-            write(self.out / f"cells-{path.parent.name}.jsonl", whole[0] + whole[1])
+            grid, content = path.parent.name.rpartition("-")[0], path.read_bytes()
+            cells[grid] = cells.get(grid, b"") + content[: content.rfind(b"\n") + 1]
+        for grid, content in cells.items():
+            write(self.out / f"cells-{grid}.jsonl", content)
+        for path in sorted(self.work.glob("*/environment.json"))[:1]:
+            write(self.out / "environment.json", path.read_bytes())
         for path in self.work.glob("*.json"):
             write(self.out / path.name, path.read_bytes())
         with suppress(OSError):  # a file may vanish meanwhile: the next copy has what it became
