@@ -10,9 +10,11 @@ Run, from the root of the repository, with CLINPROMPT_MIRROR set:
 
 import argparse
 import json
+import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -92,8 +94,10 @@ class Learning:
         self._chosen = json.loads(self._path.read_text()) if self._path.is_file() else {}
         config = self._config()
         self._sources = load_suite(config.suite, config.data, None).sources
+        encoded = _encoded(config, self._sources)  # before CUDA starts: these processes are forks
         self._backbone = load_run_backbone(given.work / "none", config)
         self._rows = task_rows_of(config, self._backbone)
+        self._rows.take_training(encoded)
         count = sum(len(self._rows.training(data)) for data in self._sources)
         self.say(f"{len(self._sources)} sources, {count} rows encoded")
         self._teachers: list[Any] = []
@@ -159,6 +163,20 @@ class Learning:
             changed |= {f"{phase}.steps": count, f"{phase}.warmup_steps": min(20, count // 2)}
         given = [*overrides(list(changed.items())), *self._given.set]
         return load_config(ROOT / "configs" / "shipped-2.toml", given)
+
+
+def _encoded(config: Any, sources: Sequence[Any]) -> dict[str, Any]:  # noqa: ANN401
+    """Return the training rows of all sources, encoded by many processes."""
+    from clinprompt.backbone.load import load_tokenizer  # noqa: PLC0415
+    from clinprompt.backbone.stored import find_folder, read_config  # noqa: PLC0415
+    from clinprompt.runs.task_rows import TaskRows  # noqa: PLC0415
+
+    tokenizer = load_tokenizer(config.backbone)  # unpacks the default backbone
+    positions = read_config(config.backbone, find_folder(config.backbone)).max_position_embeddings
+    rows = TaskRows(tokenizer, positions - config.prompt.length, config.data, config.seed)
+    with get_context("fork").Pool(min(16, os.cpu_count() or 1)) as pool:
+        found = pool.map(rows.training, sources, chunksize=1)
+    return {data.card.name: own for data, own in zip(sources, found, strict=True)}
 
 
 def _seconds_each(log: Path) -> float:

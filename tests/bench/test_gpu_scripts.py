@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clinprompt.prompts.artifact import load_artifact
 from clinprompt.settings.run import load_config
 from clinprompt.tasks.suite import find_suite
 
@@ -33,6 +34,47 @@ def _run(out, work, model, *options):
 
 def _cells(out, grid):
     return [json.loads(line) for line in (out / f"cells-{grid}.jsonl").read_text().splitlines()]
+
+
+def _run_script(name, out, work, model, *options):
+    command = [sys.executable, str(SCRIPT.parent / name), str(out), "--work", str(work)]
+    command += ["--tiny", str(model), *options]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ)
+
+
+@pytest.mark.slow
+def test_metaprompt_is_learned_in_the_steps_that_fit_and_not_again_by_a_second_call(
+    tmp_path, tiny_llama_folder
+):
+    out, work = tmp_path / "out", tmp_path / "work"
+    ended = _run_script("2_metaprompt.py", out, work, tiny_llama_folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    chosen = json.loads((out / "steps-0.json").read_text())
+    assert {phase: own["steps"] for phase, own in chosen.items()} == {"teacher": 3, "distill": 3}
+    assert all(own["seconds of a step"] > 0 for own in chosen.values())
+    first = load_artifact(out / "metaprompt-0")
+    assert first.manifest.settings["distill"]["steps"] == 3
+    assert len([path for path in out.rglob("*") if path.is_file()]) <= 8
+    again = _run_script("2_metaprompt.py", out, work, tiny_llama_folder)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert load_artifact(out / "metaprompt-0").manifest == first.manifest
+
+
+@pytest.mark.slow
+def test_few_shots_are_compared_with_searched_rates(tmp_path, tiny_llama_folder):
+    """2 tasks x 16 trials in the search; 2 targets x 5 methods in the grid."""
+    out = tmp_path / "out"
+    counts = ("--prompt-processes", "2", "--lora-processes", "1")
+    ended = _run_script("3_few_shots.py", out, tmp_path / "work", tiny_llama_folder, *counts)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert {grid: len(_cells(out, grid)) for grid in ("search", "few-shots")} == {
+        "search": 32,
+        "few-shots": 10,
+    }
+    for lane in ("prompts", "lora"):
+        rates = json.loads((out / f"rates-{lane}.json").read_text())
+        assert all(len(own["tasks"]) == 2 for own in rates.values())
+    assert len(list(out.iterdir())) <= 8
 
 
 def test_script_searches_compares_and_continues_from_what_it_returned(tmp_path, tiny_llama_folder):

@@ -1,6 +1,6 @@
 """The rows of tasks, each encoded once for a backbone. Owns the rows encoded so far."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,6 +55,10 @@ class TaskRows:
             rows = training_rows(self.encoder(), data, limit=limit, seed=self.seed)
             self._training[name] = rows
         return self._training[name]
+
+    def take_training(self, rows: Mapping[str, tuple[Row, ...]]) -> None:
+        """Take training rows, by task, that other processes encoded with the same settings."""
+        self._training.update(rows)
 
     def validation(self, data: TaskData, task: int = 0) -> tuple[Row, ...]:
         """Return the validation rows of a task, which carry the number ``task``."""
