@@ -37,7 +37,12 @@ IRON, RASH = span("i", 6, 10, "iron", "DRUG"), span("r", 15, 19, "rash", "SIGN")
 
 def annotated(number, *results, **more):
     annotations = [{"id": number, "was_cancelled": False, "result": list(results)}]
-    return {"id": number, "data": {"text": f"{PILL}, {number}", "ward": "w"}, "annotations": annotations, **more}
+    return {
+        "id": number,
+        "data": {"text": f"{PILL}, {number}", "ward": "w"},
+        "annotations": annotations,
+        **more,
+    }
 
 
 def make(folder, type_, tasks, **named):
@@ -97,7 +102,14 @@ def test_the_first_annotation_that_is_not_cancelled_counts(tmp_path):
 def minimal(number, **more):
     plain = {"start": 6, "end": 10, "text": "iron", "labels": ["DRUG"]}
     meta = {"annotator": 1, "annotation_id": number, "created_at": "now", "lead_time": 1.5}
-    return {"id": number, "text": f"{PILL}, {number}", "label": [plain], "mood": "good", **meta, **more}
+    return {
+        "id": number,
+        "text": f"{PILL}, {number}",
+        "label": [plain],
+        "mood": "good",
+        **meta,
+        **more,
+    }
 
 
 def test_spans_of_json_min_are_read(tmp_path):
