@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Item = TypeVar("Item")
+SPLIT_SEEDS = {"train": 1, "validation": 2, "test": 3}  # added to a run's seed to draw samples
 ROWS_PER_EMPTY = 4  # at most one in so many few-shot rows has an empty answer
 SPLIT_SEEDS = {"train": 1, "validation": 2, "test": 3}  # added to a run's seed to draw samples
 
