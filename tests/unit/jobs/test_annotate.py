@@ -29,7 +29,10 @@ class Echo:
 
 DRUGS = Echo(
     find_card("practice-ner-drugs"),
-    (SpansAnswer((Span(6, 10, "drug"),), ungrounded=2), Unparseable("?")),
+    (
+        SpansAnswer((Span(6, 10, "drug"),), ungrounded_lines=("drug: zinc", "gold")),
+        Unparseable("?"),
+    ),
 )
 
 
@@ -92,7 +95,11 @@ def test_answers_are_written_for_brat_with_extra_values_in_a_separate_file(tmp_p
     assert (out / "p_1.ann").read_text() == "T1\tdrug 6 10\tiron\n"
     assert (out / "2.ann").read_text() == ""
     first, second = map(json.loads, (out / "predictions.jsonl").read_text().splitlines())
-    assert (first["id"], first["file"], first["ungrounded"]) == ("p/1", "p_1", 2)
+    assert (first["id"], first["file"], first["ungrounded"]) == (
+        "p/1",
+        "p_1",
+        ["drug: zinc", "gold"],
+    )
     assert (second["id"], second["file"], second["unparseable"]) == ("2", "2", "?")
 
 
