@@ -151,7 +151,8 @@ def _ungrounded_lines(answer: Answer) -> tuple[str, ...]:
         case SpansAnswer() | RelationsAnswer():
             return answer.ungrounded_lines
         case Unparseable(text):
-            return tuple(line for line in map(one_line, text.split("\n")) if line)
+            lines = tuple(line for line in map(one_line, text.split("\n")) if line)
+            return lines or (one_line(text),)
     raise AssertionError(f"{answer} lists nothing")
 
 

@@ -225,4 +225,6 @@ class TestMerge:
         assert merge(windows, some) == kind((), ("?", "zinc"))
         some = [kind(()), Unparseable("a\n\nb"), kind((), ("zinc",))]
         assert merge(windows, some) == kind((), ("a", "b", "zinc"))
+        some = [kind(()), Unparseable(" "), kind(())]
+        assert merge(windows, some) == kind((), ("",))
         assert merge(windows, [Unparseable("?")] * 3) == Unparseable("?\n?\n?")
