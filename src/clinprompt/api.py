@@ -15,6 +15,7 @@ from clinprompt.jobs.adapt import Adaptation, adapt_task, settings_of
 from clinprompt.jobs.annotate import LoadedPrompt, as_json, load_prompt
 from clinprompt.jobs.distill import distill_suite
 from clinprompt.jobs.evaluate import evaluate_prompt, task_of
+from clinprompt.jobs.note_files import read_notes
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
 from clinprompt.prompts.artifact import load_artifact, make_artifact, save_artifact
@@ -112,16 +113,19 @@ class Annotator:
     @overload
     def predict(self, notes: str | Record) -> Annotation: ...
     @overload
-    def predict(self, notes: Notes) -> list[Annotation]: ...
-    def predict(self, notes: str | Record | Notes) -> Annotation | list[Annotation]:
+    def predict(self, notes: Notes | Path) -> list[Annotation]: ...
+    def predict(self, notes: str | Record | Notes | Path) -> Annotation | list[Annotation]:
         """Answer one note, or several in the order given. A note is its text, or a record.
 
+        A ``Path`` names a ``.txt`` file, a folder of them or a JSON Lines file, and gives a list.
+
         Raises:
-            DataError: a note is of another type, or lacks a field that the task reads.
+            DataError: a note is of another type, or lacks a field that the task reads, or a file is
+                missing or damaged.
         """
         if isinstance(notes, str | Record):
             return self.predict([notes])[0]
-        records = _as_records(notes)
+        records = list(read_notes(notes)) if isinstance(notes, Path) else _as_records(notes)
         return [
             Annotation(
                 one.example.record, one.answer, one.input_was_cut, as_json(self.loaded.card, one)

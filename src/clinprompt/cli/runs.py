@@ -220,7 +220,10 @@ def evaluate(
 def predict(
     prompt: SavedPrompt,
     notes: Annotated[
-        Path, typer.Argument(help='JSON Lines file with an object for each note: {"text": ...}.')
+        Path,
+        typer.Argument(
+            help='A .txt file, a folder of them, or JSON Lines: {"text": ...} for each note.'
+        ),
     ],
     output: Annotated[Path, typer.Argument(help="JSON Lines file or brat folder to write.")],
     form: Annotated[

@@ -1,7 +1,7 @@
 """Annotate new notes with a saved prompt. The notes stay on this machine and out of all logs."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,16 +14,17 @@ from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
 from clinprompt.batches.encode import Encoder, make_encoder
-from clinprompt.errors import ArtifactError, DataError, SettingError
+from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.evaluation.predict import Prediction, predict
 from clinprompt.files import new_folder, write_text
+from clinprompt.jobs.note_files import read_notes
 from clinprompt.prompts.artifact import Artifact, Manifest
 from clinprompt.prompts.store import open_prompt
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import answer_to_json, kind_of, make_example
-from clinprompt.tasks.kinds.brat_output import write_brat
-from clinprompt.tasks.records import Record
+from clinprompt.tasks.kinds.brat_output import write_annotation_conf, write_brat
+from clinprompt.tasks.records import Record, RelationsAnswer
 
 OutputForm = Literal["jsonl", "brat"]
 
@@ -107,12 +108,14 @@ def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactErro
 def annotate_file(
     loaded: LoadedPrompt, notes: Path, output: Path, *, form: OutputForm = "jsonl"
 ) -> int:
-    """Annotate a JSON Lines file of notes; return the number of notes.
+    """Annotate notes from files; return the number of notes.
 
-    A note is an object with the fields that the task's wording names (``text`` for most tasks), and
+    ``notes`` is a ``.txt`` file, a folder of them, or a JSON Lines file (see ``read_notes``). There
+    a note is an object with the fields that the task's wording names (``text`` for most tasks), and
     optionally ``id`` and ``options``. The output is a JSON Lines file with one line for each note.
-    For mentions and links it can also be a brat folder: two files for each note, and
-    ``predictions.jsonl``, which names each note's files in ``file`` and adds what brat cannot hold.
+    For mentions and links it can also be a brat folder: two files for each note,
+    ``annotation.conf``, and ``predictions.jsonl``, which names each note's files in ``file`` and
+    adds what brat cannot hold.
 
     Raises:
         SettingError: the output is the file of notes or an existing folder, or brat cannot show
@@ -124,8 +127,10 @@ def annotate_file(
     predictions = loaded.annotate(list(read_notes(notes)))
     if form == "brat":
         with new_folder(output) as folder:
-            answered = (replace(p.example.record, answer=p.answer) for p in predictions)
+            answered = [replace(p.example.record, answer=p.answer) for p in predictions]
             names = write_brat(folder, answered)
+            are_links = kind_of(loaded.card).answer is RelationsAnswer
+            write_annotation_conf(folder, answered, loaded.card.labels, are_links=are_links)
             rows = (
                 {**as_json(loaded.card, one), "file": name}
                 for one, name in zip(predictions, names, strict=True)
@@ -165,26 +170,6 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def read_notes(path: Path) -> Iterator[Record]:
-    """Yield the notes of a JSON Lines file.
-
-    Raises:
-        DataError: the file is missing or empty, or a line is not an object of texts.
-    """
-    try:
-        # utf-8-sig: editors on Windows may put a byte order mark first
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text; save it as UTF-8") from error
-    if not any(line.strip() for line in lines):
-        raise DataError(f"{path}: holds no notes; write one JSON object a line")
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield _note(line, f"{path}:{number}", number)
-
-
 def as_json(card: TaskCard, prediction: Prediction) -> dict[str, Any]:
     """Return an answer as plain JSON values; spans have character offsets and their text."""
     record, answer = prediction.example.record, prediction.answer
@@ -193,23 +178,3 @@ def as_json(card: TaskCard, prediction: Prediction) -> dict[str, Any]:
     if prediction.input_was_cut:
         row["input_was_cut"] = True
     return row
-
-
-def _note(line: str, place: str, number: int) -> Record:
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place}: not JSON; write one object a line") from error
-    if not isinstance(values, dict):
-        raise DataError(f'{place}: not an object; write {{"id": "1", "text": "..."}}')
-    options = values.pop("options", [])
-    if not isinstance(options, list):
-        raise DataError(f'{place}: options is not a list; write "options": ["...", "..."]')
-    identity = str(values.pop("id", number))
-    fields = {name: value for name, value in values.items() if isinstance(value, str)}
-    if not fields:
-        raise DataError(f'{place}: has no text field; write {{"id": "1", "text": "..."}}')
-    try:
-        return Record(identity, fields, options=tuple(str(option) for option in options))
-    except DataError as error:
-        raise DataError(f"{place}: {error}") from error

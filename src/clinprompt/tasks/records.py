@@ -37,18 +37,35 @@ class LabelAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SpansAnswer:
-    """Entity mentions in order of appearance; ``ungrounded`` counts those missing in the text."""
+    """Entity mentions in order of appearance.
+
+    ``ungrounded_lines`` are the lines of the model's output that name no mention of the text.
+    """
 
     spans: tuple[Span, ...]
-    ungrounded: int = 0
+    ungrounded_lines: tuple[str, ...] = ()
+
+    @property
+    def ungrounded(self) -> int:
+        """Return how many lines name no mention of the text."""
+        return len(self.ungrounded_lines)
 
 
 @dataclass(frozen=True, slots=True)
 class RelationsAnswer:
-    """Typed links in order of appearance; ``ungrounded`` counts those with an end missing in it."""
+    """Typed links in order of appearance.
+
+    ``ungrounded_lines`` are the lines of the model's output that name no link between two mentions
+    of the text.
+    """
 
     relations: tuple[Relation, ...]
-    ungrounded: int = 0
+    ungrounded_lines: tuple[str, ...] = ()
+
+    @property
+    def ungrounded(self) -> int:
+        """Return how many lines name no link between two mentions of the text."""
+        return len(self.ungrounded_lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,11 @@ def test_value_of_rows_equals_the_score_of_those_rows():
 
 
 def test_rates_are_shares_of_rows_and_of_mentions():
-    answers = [SpansAnswer((Span(0, 1, "drug"),), ungrounded=2), Unparseable("?"), spans()]
+    answers = [
+        SpansAnswer((Span(0, 1, "drug"),), ungrounded_lines=("zinc", "gold")),
+        Unparseable("?"),
+        spans(),
+    ]
     counted = rates(NER, answers)
     assert counted.unparseable == pytest.approx(1 / 3)
     assert counted.ungrounded == pytest.approx(2 / 3)

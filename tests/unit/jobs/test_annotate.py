@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from clinprompt.api import Annotator
 from clinprompt.errors import DataError, SettingError
 from clinprompt.evaluation.predict import Prediction
-from clinprompt.jobs.annotate import annotate_file, output_form, read_notes
+from clinprompt.jobs.annotate import annotate_file, output_form
+from clinprompt.jobs.note_files import read_notes
 from clinprompt.tasks.card import TaskCard, find_card
 from clinprompt.tasks.kinds import make_example
 from clinprompt.tasks.records import Answer, Span, SpansAnswer, Unparseable
@@ -29,7 +31,10 @@ class Echo:
 
 DRUGS = Echo(
     find_card("practice-ner-drugs"),
-    (SpansAnswer((Span(6, 10, "drug"),), ungrounded=2), Unparseable("?")),
+    (
+        SpansAnswer((Span(6, 10, "drug"),), ungrounded_lines=("drug: zinc", "gold")),
+        Unparseable("?"),
+    ),
 )
 
 
@@ -91,8 +96,15 @@ def test_answers_are_written_for_brat_with_extra_values_in_a_separate_file(tmp_p
     }
     assert (out / "p_1.ann").read_text() == "T1\tdrug 6 10\tiron\n"
     assert (out / "2.ann").read_text() == ""
+    assert (out / "annotation.conf").read_text() == (
+        "[entities]\ndrug\n\n[relations]\n\n[events]\n\n[attributes]\n"
+    )
     first, second = map(json.loads, (out / "predictions.jsonl").read_text().splitlines())
-    assert (first["id"], first["file"], first["ungrounded"]) == ("p/1", "p_1", 2)
+    assert (first["id"], first["file"], first["ungrounded"]) == (
+        "p/1",
+        "p_1",
+        ["drug: zinc", "gold"],
+    )
     assert (second["id"], second["file"], second["unparseable"]) == ("2", "2", "?")
 
 
@@ -129,3 +141,51 @@ def test_a_byte_order_mark_before_the_first_note_is_skipped(tmp_path):
     notes.write_text('{"text": "Takes iron."}\n', encoding="utf-8-sig")
     [record] = read_notes(notes)
     assert record.text == "Takes iron."
+
+
+def test_a_text_file_is_one_note_with_its_line_ends_and_without_a_byte_order_mark(tmp_path):
+    note = tmp_path / "visit.3.txt"
+    note.write_bytes("\ufeffNo pain.\r\nTakes iron.\r\n".encode())
+    [record] = read_notes(note)
+    assert (record.id, record.text) == ("visit.3", "No pain.\r\nTakes iron.\r\n")
+
+
+def test_offsets_count_carriage_returns_of_a_text_file(tmp_path):
+    note = tmp_path / "visit.txt"
+    note.write_bytes(b"No pain.\r\nTakes iron.\r\n")
+    drugs = Echo(DRUGS.card, (SpansAnswer((Span(16, 20, "drug"),)),))
+    annotate_file(drugs, note, tmp_path / "out.jsonl")
+    row = json.loads((tmp_path / "out.jsonl").read_text())
+    assert row["entities"] == [{"start": 16, "end": 20, "type": "drug", "text": "iron"}]
+
+
+def test_a_folder_gives_its_text_files_in_order_and_no_others(tmp_path):
+    for name in ("b.txt", "a.TXT", ".hidden.txt", "a.ann"):
+        (tmp_path / name).write_text(f"text of {name}")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "c.txt").write_text("not read")
+    found = [(record.id, record.text) for record in read_notes(tmp_path)]
+    assert found == [("a", "text of a.TXT"), ("b", "text of b.txt")]
+
+
+def test_a_folder_without_text_files_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"holds no \.txt files"):
+        list(read_notes(tmp_path))
+
+
+def test_a_text_file_that_is_not_utf_8_is_named(tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match=r"latin\.txt: not UTF-8"):
+        list(read_notes(tmp_path))
+
+
+def test_json_lines_may_end_with_carriage_returns(tmp_path):
+    first, second = read(tmp_path, '{"text": "a\\r\\nb"}\r\n\r\n{"text": "c"}\r\n')
+    assert (first.id, first.text, second.id, second.text) == ("1", "a\r\nb", "3", "c")
+
+
+def test_python_reads_the_same_files(tmp_path):
+    (tmp_path / "visit.txt").write_bytes(b"Takes iron.\r\n")
+    annotator = Annotator(tmp_path, lambda: Echo(DRUGS.card, (SpansAnswer(()),)))
+    [annotation] = annotator.predict(tmp_path)
+    assert (annotation.record.id, annotation.record.text) == ("visit", "Takes iron.\r\n")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.records import Answer, Record, RelationsAnswer, Span, spans_of
+from clinprompt.tasks.records import Answer, Record, Relation, RelationsAnswer, Span, spans_of
 
 _UNTYPED = "Mention"
 _LONGEST_NAME = 100
@@ -38,6 +38,40 @@ def write_brat(folder: Path, records: Iterable[Record]) -> tuple[str, ...]:
         (folder / f"{name}.txt").write_bytes(text)
         (folder / f"{name}.ann").write_bytes(annotation)
     return tuple(names)
+
+
+def write_annotation_conf(
+    folder: Path, records: Sequence[Record], labels: Iterable[str], *, are_links: bool
+) -> None:
+    """Write ``annotation.conf``, which tells brat the types that may be annotated.
+
+    ``labels`` are the task's types: of links if ``are_links``, of mentions otherwise. The ends of a
+    link may have the types that its ends have in the records, or any type if it is in none.
+    """
+    mentions = [span.type for record in records for span in spans_of(record.answer)]
+    links = [
+        link
+        for record in records
+        if isinstance(record.answer, RelationsAnswer)
+        for link in record.answer.relations
+    ]
+    kinds = [*([] if are_links else labels), *mentions]
+    names = dict.fromkeys(map(_type_name, kinds)) or {_UNTYPED: None}
+    link_kinds = [*(labels if are_links else []), *(link.type for link in links)]
+    ends = [_link_line(kind, links) for kind in dict.fromkeys(map(_type_name, link_kinds))]
+    sections = {"entities": names, "relations": ends, "events": (), "attributes": ()}
+    text = "\n".join(
+        "".join(f"{line}\n" for line in (f"[{title}]", *lines)) for title, lines in sections.items()
+    )
+    (folder / "annotation.conf").write_bytes(text.encode())
+
+
+def _link_line(kind: str, links: Sequence[Relation]) -> str:
+    """Return the line of ``annotation.conf`` for a type of link."""
+    same = [link for link in links if _type_name(link.type) == kind]
+    heads = "|".join(sorted({_type_name(link.head.type) for link in same})) or "<ENTITY>"
+    tails = "|".join(sorted({_type_name(link.tail.type) for link in same})) or "<ENTITY>"
+    return f"{kind}\tArg1:{heads}, Arg2:{tails}"
 
 
 def _free_name(identity: str, used: set[str]) -> str:

@@ -7,6 +7,7 @@ which are used to make windows of a long text, to score and to count.
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from clinprompt.tasks.records import (
     Span,
     SpansAnswer,
     Unparseable,
+    one_line,
 )
 
 Item = TypeVar("Item", Span, Relation)
@@ -91,7 +93,7 @@ class Listing(Generic[Item]):
             for item in self.items(answer)
             if start <= self.extent(item)[0] and self.extent(item)[1] <= end
         )
-        return self._make(tuple(inside), 0)
+        return self._make(tuple(inside), ())
 
     def join(self, windows: Sequence[Window], answers: Sequence[Answer]) -> Answer:
         """Return the answer for the whole text, from one answer for each window.
@@ -108,7 +110,7 @@ class Listing(Generic[Item]):
             for whole in (self.shifted(item, window.offset) for item in self.items(answer))
             if owners.of(*self.extent(whole)) == number
         ]
-        lost = sum(map(self.num_invented, answers))
+        lost = tuple(chain.from_iterable(map(_ungrounded_lines, answers)))
         return self._make(tuple(sorted(found, key=self.order)), lost)
 
     def num_lost(self, record: Record, windows: Sequence[Window]) -> int:
@@ -140,8 +142,18 @@ class Listing(Generic[Item]):
     def _readable(self, answers: Sequence[Answer]) -> Sequence[Answer | None]:
         return of_class(answers, self.answer)
 
-    def _make(self, items: tuple[Any, ...], ungrounded: int) -> Answer:
-        return self.answer(items, ungrounded)
+    def _make(self, items: tuple[Any, ...], ungrounded_lines: tuple[str, ...]) -> Answer:
+        return self.answer(items, ungrounded_lines)
+
+
+def _ungrounded_lines(answer: Answer) -> tuple[str, ...]:
+    match answer:
+        case SpansAnswer() | RelationsAnswer():
+            return answer.ungrounded_lines
+        case Unparseable(text):
+            lines = tuple(line for line in map(one_line, text.split("\n")) if line)
+            return lines or (one_line(text),)
+    raise AssertionError(f"{answer} lists nothing")
 
 
 def chance_of_nothing(*_: object) -> float:

@@ -44,20 +44,24 @@ def render_spans(card: Card, record: Record, answer: Answer) -> str:
 
 
 def parse_spans(card: Card, record: Record, text: str) -> Answer:
-    """Read mentions and find them in the record's text; what is not found is counted."""
+    """Read mentions and find them in the record's text; keep the lines that are not found."""
     if says_none(text):
         return SpansAnswer(())
     lines = [line for line in map(one_line, text.split("\n")) if line]
-    readable = [found for line in lines if (found := _typed_mention(card, line))]
-    if not readable:
+    readable = [(line, _typed_mention(card, line)) for line in lines]
+    if not any(found for _, found in readable):
         return Unparseable(text)
     grounder = SpanGrounder(record.text)
-    grounded = [
-        grounder.ground(mention, kind) or grounder.ground(without_bullet(mention), kind)
-        for kind, mention in readable
-    ]
-    spans = sorted((span for span in grounded if span is not None), key=_appearance)
-    return SpansAnswer(tuple(spans), ungrounded=len(lines) - len(spans))
+    grounded = [(line, _grounded(grounder, found)) for line, found in readable]
+    spans = sorted((span for _, span in grounded if span is not None), key=_appearance)
+    return SpansAnswer(tuple(spans), tuple(line for line, span in grounded if span is None))
+
+
+def _grounded(grounder: SpanGrounder, found: tuple[str, str] | None) -> Span | None:
+    if found is None:
+        return None
+    kind, mention = found
+    return grounder.ground(mention, kind) or grounder.ground(without_bullet(mention), kind)
 
 
 class SpanLines:
@@ -155,7 +159,7 @@ def span_to_json(record: Record, span: Span) -> dict[str, Any]:
 def _to_json(record: Record, answer: Answer) -> dict[str, Any]:
     assert isinstance(answer, SpansAnswer)
     entities = [span_to_json(record, span) for span in answer.spans]
-    return {"entities": entities, "ungrounded": answer.ungrounded}
+    return {"entities": entities, "ungrounded": list(answer.ungrounded_lines)}
 
 
 def partial_entity_f1(

@@ -55,17 +55,24 @@ def render_relations(card: Card, record: Record, answer: Answer) -> str:
 
 
 def parse_relations(card: Card, record: Record, text: str) -> Answer:
-    """Read links and find both ends in the record's text; what is not found is counted."""
+    """Read links and find both ends in the record's text; keep the lines that are not found."""
     if says_none(text):
         return RelationsAnswer(())
     lines = [line for line in map(one_line, text.split("\n")) if line]
-    readable = [found for line in lines if (found := _typed_pair(card, line))]
-    if not readable:
+    readable = [(line, _typed_pair(card, line)) for line in lines]
+    if not any(found for _, found in readable):
         return Unparseable(text)
     grounder = RelationGrounder(record.text)
-    grounded = [grounder.ground(head, tail, kind) for kind, head, tail in readable]
-    links = sorted((link for link in grounded if link is not None), key=_appearance)
-    return RelationsAnswer(tuple(links), ungrounded=len(lines) - len(links))
+    grounded = [(line, _grounded(grounder, found)) for line, found in readable]
+    links = sorted((link for _, link in grounded if link is not None), key=_appearance)
+    return RelationsAnswer(tuple(links), tuple(line for line, link in grounded if link is None))
+
+
+def _grounded(grounder: RelationGrounder, found: tuple[str, str, str] | None) -> Relation | None:
+    if found is None:
+        return None
+    kind, head, tail = found
+    return grounder.ground(head, tail, kind)
 
 
 class LinkLines:
@@ -129,7 +136,7 @@ def _to_json(record: Record, answer: Answer) -> dict[str, Any]:
         }
         for link in answer.relations
     ]
-    return {"relations": relations, "ungrounded": answer.ungrounded}
+    return {"relations": relations, "ungrounded": list(answer.ungrounded_lines)}
 
 
 def _type_and_places(link: Relation) -> Hashable:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.kinds.brat_output import write_brat
+from clinprompt.tasks.kinds.brat_output import write_annotation_conf, write_brat
 from clinprompt.tasks.readers.generic.brat import BratReader
 from clinprompt.tasks.readers.generic.data_files import open_files
 from clinprompt.tasks.records import (
@@ -81,6 +81,19 @@ def test_a_pair_of_files_by_hand(tmp_path):
         "T2\tADE 19 23\trash",
         "R1\tcauses Arg1:T1 Arg2:T2",
     ]
+
+
+def test_annotation_conf_names_the_types_of_mentions_and_of_the_ends_of_links(tmp_path):
+    drug, rash, dose = Span(0, 1, "DRUG"), Span(2, 3, "ADE"), Span(4, 5, "")
+    links = (Relation("causes", drug, rash), Relation("causes", drug, dose))
+    record = Record("n1", {"text": "a b c"}, RelationsAnswer(links))
+    write_annotation_conf(tmp_path, [record], ["causes", "side effect"], are_links=True)
+    assert (tmp_path / "annotation.conf").read_text() == (
+        "[entities]\nDRUG\nADE\nMention\n\n"
+        "[relations]\ncauses\tArg1:DRUG, Arg2:ADE|Mention\n"
+        "side_effect\tArg1:<ENTITY>, Arg2:<ENTITY>\n\n"
+        "[events]\n\n[attributes]\n"
+    )
 
 
 def test_ends_without_a_type_and_types_with_blanks_get_names_that_brat_takes(tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from clinprompt.errors import DataError
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import (
+    answer_to_json,
     instruction_of,
     make_example,
     parse_answer,
@@ -167,15 +168,20 @@ def test_none_is_the_empty_answer(output):
     assert parse_answer(RE, record("a"), output) == RelationsAnswer(())
 
 
-def test_mentions_not_in_the_text_are_counted():
-    answer = parse_answer(NER, record("aspirin daily"), "aspirin\naspirin\nheparin\n")
-    assert answer == SpansAnswer((Span(0, 7, "DRUG"),), ungrounded=2)
+def test_mentions_not_in_the_text_are_kept_as_lines_and_counted():
+    answer = parse_answer(NER, record("aspirin daily"), "aspirin\naspirin\n- heparin  5\n")
+    assert answer == SpansAnswer((Span(0, 7, "DRUG"),), ("aspirin", "- heparin 5"))
+    assert answer.ungrounded == 2
+    assert answer_to_json(NER, record("aspirin daily"), answer)["ungrounded"] == [
+        "aspirin",
+        "- heparin 5",
+    ]
 
 
 def test_unreadable_lines_count_as_ungrounded_where_another_can_be_read():
     output = "drug: aspirin\nplace: home\nwell"
     answer = parse_answer(NER2, record("aspirin"), output)
-    assert answer == SpansAnswer((Span(0, 7, "DRUG"),), ungrounded=2)
+    assert answer == SpansAnswer((Span(0, 7, "DRUG"),), ("place: home", "well"))
     assert parse_answer(NER2, record("aspirin"), "place: home") == Unparseable("place: home")
 
 
@@ -198,8 +204,12 @@ def test_bars_and_backslashes_inside_mentions_survive():
 def test_link_without_bar_counts_as_ungrounded():
     answer = parse_answer(RE, record("aspirin 5 mg"), "dose: aspirin | 5 mg\ndose: aspirin 5 mg")
     assert answer == RelationsAnswer(
-        (Relation("dose", Span(0, 7, ""), Span(8, 12, "")),), ungrounded=1
+        (Relation("dose", Span(0, 7, ""), Span(8, 12, "")),), ("dose: aspirin 5 mg",)
     )
+    assert answer.ungrounded == 1
+    assert answer_to_json(RE, record("aspirin 5 mg"), answer)["ungrounded"] == [
+        "dose: aspirin 5 mg"
+    ]
 
 
 @pytest.mark.parametrize(

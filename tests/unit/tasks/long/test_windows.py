@@ -211,18 +211,20 @@ class TestMerge:
         """
         first = Window(Record("n1@0", {"text": "x" * 32}), 0, is_first=True, is_last=False)
         second = Window(Record("n1@20", {"text": "x" * 22}), 20, is_first=False, is_last=True)
-        found_by_first = SpansAnswer((Span(22, 24, "right"), Span(28, 31, "wrong")), ungrounded=1)
-        found_by_second = SpansAnswer((Span(2, 4, "wrong"), Span(8, 11, "right")), ungrounded=2)
+        found_by_first = SpansAnswer((Span(22, 24, "right"), Span(28, 31, "wrong")), ("zinc",))
+        found_by_second = SpansAnswer((Span(2, 4, "wrong"), Span(8, 11, "right")), ("gold", "tin"))
         assert MENTIONS.join([first, second], [found_by_first, found_by_second]) == SpansAnswer(
-            (Span(22, 24, "right"), Span(28, 31, "right")), ungrounded=3
+            (Span(22, 24, "right"), Span(28, 31, "right")), ("zinc", "gold", "tin")
         )
 
     @pytest.mark.parametrize("listing", [MENTIONS, LINKS])
     def test_the_lines_of_an_unreadable_window_count_as_not_found(self, listing):
         windows = split_record(Record("n1", {"text": "One. Two. Three."}), num_words, 1, 0)
         kind, merge = listing.answer, listing.join
-        some = [kind(()), Unparseable("?"), kind((), ungrounded=1)]
-        assert merge(windows, some) == kind((), ungrounded=2)
-        some = [kind(()), Unparseable("a\n\nb"), kind((), ungrounded=1)]
-        assert merge(windows, some) == kind((), ungrounded=3)
+        some = [kind(()), Unparseable("?"), kind((), ("zinc",))]
+        assert merge(windows, some) == kind((), ("?", "zinc"))
+        some = [kind(()), Unparseable("a\n\nb"), kind((), ("zinc",))]
+        assert merge(windows, some) == kind((), ("a", "b", "zinc"))
+        some = [kind(()), Unparseable(" "), kind(())]
+        assert merge(windows, some) == kind((), ("",))
         assert merge(windows, [Unparseable("?")] * 3) == Unparseable("?\n?\n?")
