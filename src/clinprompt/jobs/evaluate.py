@@ -110,7 +110,6 @@ def evaluate_prompt(
     )
 
 
-<<<<<<< HEAD
 def _check_same_answers(own: TaskCard, other: TaskCard) -> None:
     """Check that a task has the same kind of answer and the same labels as the prompt's own."""
     kind, others = (
@@ -127,8 +126,6 @@ def _check_same_answers(own: TaskCard, other: TaskCard) -> None:
         )
 
 
-=======
->>>>>>> gpu
 def evaluate(backbone: Backbone, given: CellInput, bank: Bank) -> Cell:
     """Answer the examples of one task with one method, and return the scored cell."""
     [cell] = evaluate_together(backbone, [given], bank)

@@ -29,18 +29,12 @@ def pack_tasks(folder: Path, tasks: Sequence[TaskData], config: RunConfig, *, sp
 
     ``splits`` is how many splits are kept, in the order train, validation, test: sources need two.
     """
-<<<<<<< HEAD
-    limits = (config.data.train_rows, config.data.validation_rows, config.data.test_rows)
-    total = 0
-    for data in tasks:
-=======
     from clinprompt.runs.task_rows import max_test_rows  # noqa: PLC0415 - it imports torch
 
     total = 0
     for data in tasks:
         num_tests = max_test_rows(config.data, data.card)
         limits = (config.data.train_rows, config.data.validation_rows, num_tests)
->>>>>>> gpu
         kept = {
             split: _RECORDS.dump_python(
                 sample(data.splits[split], limit, seed=config.seed + SPLIT_SEEDS[split])

@@ -95,14 +95,11 @@ def load_suite(
     return SuiteData(suite.name, kept, returned, dropped, copies, suite.missing)
 
 
-<<<<<<< HEAD
 def copies_left_out(count: int) -> str:
     """Return words on training records that were left out because they are test records too."""
     return f"{count} training records left out, their text is that of a test record"
 
 
-=======
->>>>>>> gpu
 def _packed(
     suite: Suite, folder: Path, sources: Sequence[str], targets: Sequence[TaskCard]
 ) -> SuiteData:
