@@ -25,6 +25,9 @@ from choice import SEARCH, best_trial, trials_of
 from session import Lines, Session, memory_folder, overrides, read_lines, write
 
 GRID = Path(__file__).resolve().parents[2] / "configs" / "few-shots.toml"
+# How many times more positions than on a CPU are decoded at a time: one of many LoRA processes has
+# less memory than one of the few processes that answer whole teams.
+GPU_FACTORS = {"prompts": 24, "lora": 8}
 PATIENCE_SECONDS = 15.0  # how long a process waits for the last trials of the others
 TINY = {
     "suite": "practice",
@@ -88,11 +91,13 @@ def main() -> None:
 
 def fill(given: argparse.Namespace) -> None:
     """Do the part of one process: search, wait for the others' trials, compare."""
-    from clinprompt.evaluation.cells import read_cells  # noqa: PLC0415 - --help needs no package
+    from clinprompt.backbone import decode  # noqa: PLC0415 - --help needs no package
+    from clinprompt.evaluation.cells import read_cells  # noqa: PLC0415
     from clinprompt.jobs.comparison.compare import Budget, compare  # noqa: PLC0415
     from clinprompt.settings.run import load_config  # noqa: PLC0415
 
     ends, lane, say = monotonic() + given.seconds, LANES[given.lane], Lines(given.lane)
+    decode._GPU_FACTOR = GPU_FACTORS[given.lane]
     fixed = {**TINY, "backbone": str(given.tiny)} if given.tiny else {}
     if given.metaprompt and not given.tiny:
         fixed |= {"metaprompt": str(given.metaprompt)}
