@@ -21,6 +21,7 @@ from clinprompt.tasks.card import SPLITS, Split, TaskCard
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Record
 
+_ENDING = ".json.xz"
 _RECORDS = TypeAdapter(tuple[Record, ...])
 
 
@@ -51,18 +52,25 @@ def pack_tasks(folder: Path, tasks: Sequence[TaskData], config: RunConfig, *, sp
     return total
 
 
-def is_packed(folder: Path | None, name: str) -> bool:
+def has_packed(folder: Path) -> bool:
+    """Return whether a folder holds packed tasks."""
+    return next(folder.glob(f"*{_ENDING}"), None) is not None
+
+
+def is_packed(folder: Path, name: str) -> bool:
     """Return whether a folder has the packed records of a task."""
-    return folder is not None and _file(folder, name).is_file()
+    return _file(folder, name).is_file()
 
 
 def load_packed(folder: Path, card: TaskCard) -> TaskData:
     """Load the packed records of a task.
 
     Raises:
-        DataError: the file is damaged, or the task's card has changed since it was written.
+        DataError: the file is missing or damaged, or the task's card has changed since it was written.
     """
     path = _file(folder, card.name)
+    if not path.is_file():
+        raise DataError(f"{folder}: {card.name} is not among the packed tasks; pack it too")
     try:
         values: Mapping[str, Any] = json.loads(lzma.decompress(path.read_bytes()))
         same, density = values["card"] == _identity(card), values["density"]
@@ -77,7 +85,7 @@ def load_packed(folder: Path, card: TaskCard) -> TaskData:
 
 
 def _file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.json.xz"
+    return folder / f"{name}{_ENDING}"
 
 
 def _identity(card: TaskCard) -> dict[str, Any]:

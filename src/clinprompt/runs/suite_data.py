@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
-from clinprompt.runs.packed_suite import is_packed, load_packed
+from clinprompt.runs.packed_suite import has_packed, is_packed, load_packed
 from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.audit.overlap import drop_copies_of_test, drop_overlapping
@@ -82,7 +82,9 @@ def load_suite(
     place = find_mirror(mirror)
     cards = cards_of(suite.targets)
     wanted = cards if targets is None else targets
-    if place and all(is_packed(place, task) for task in wanted):
+    if place and has_packed(place):
+        if targets is None:  # those that were packed: a run that distills needs none
+            wanted = [task for task in cards if is_packed(place, task)]
         known = suite.sources if with_sources else ()
         return _packed(suite, place, known, [cards[task] for task in wanted])
     sources = [load_task(find_card(task), place) for task in suite.sources if with_sources]

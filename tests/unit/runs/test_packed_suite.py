@@ -35,6 +35,17 @@ def test_a_run_draws_the_same_examples_from_packed_tasks(packed):
     assert all(not data.splits["test"] for data in same.sources)
 
 
+def test_sources_are_loaded_where_no_target_was_packed(packed, tmp_path):
+    _, config, suite = packed
+    pack_tasks(tmp_path / "sources", suite.sources, config, splits=2)
+    found = load_suite("practice", config.data, tmp_path / "sources")
+    assert [data.card for data in found.sources] == [data.card for data in suite.sources]
+    assert found.targets == ()
+    name = suite.targets[0].card.name
+    with pytest.raises(DataError, match=f"{name} is not among the packed tasks"):
+        load_suite("practice", config.data, tmp_path / "sources", targets=[name])
+
+
 def test_damaged_packed_tasks_are_refused(packed):
     folder, _, suite = packed
     card = suite.targets[0].card
