@@ -168,11 +168,11 @@ class Learning:
 def _encoded(config: Any, sources: Sequence[Any]) -> dict[str, Any]:  # noqa: ANN401
     """Return the training rows of all sources, encoded by many processes."""
     from clinprompt.backbone.load import load_tokenizer  # noqa: PLC0415
-    from clinprompt.backbone.stored import find_folder, read_config  # noqa: PLC0415
+    from clinprompt.backbone.stored import locate, read_config  # noqa: PLC0415
     from clinprompt.runs.task_rows import TaskRows  # noqa: PLC0415
 
     tokenizer = load_tokenizer(config.backbone)  # unpacks the default backbone
-    positions = read_config(config.backbone, find_folder(config.backbone)).max_position_embeddings
+    positions = read_config(config.backbone, locate(config.backbone)[0]).max_position_embeddings
     rows = TaskRows(tokenizer, positions - config.prompt.length, config.data, config.seed)
     with get_context("fork").Pool(min(16, os.cpu_count() or 1)) as pool:
         found = pool.map(rows.training, sources, chunksize=1)

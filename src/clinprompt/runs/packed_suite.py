@@ -66,7 +66,7 @@ def load_packed(folder: Path, card: TaskCard) -> TaskData:
     """Load the packed records of a task.
 
     Raises:
-        DataError: the file is missing or damaged, or the task's card has changed since it was written.
+        DataError: the file is missing or damaged, or the task's card has changed.
     """
     path = _file(folder, card.name)
     if not path.is_file():
