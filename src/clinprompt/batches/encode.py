@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from clinprompt.batches.input_form import InputForm, chat_of
+from clinprompt.batches.input_form import PLAIN, InputForm, chat_of
 from clinprompt.errors import SettingError
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.records import Example
@@ -83,7 +83,7 @@ class Encoder:
     max_input_tokens: int
     max_target_tokens: int
     context: int = 1 << 30
-    form: InputForm = InputForm()
+    form: InputForm = PLAIN
     splits: bool = True
     target_limits: Mapping[str, int] = field(default_factory=dict)
     constrained: bool = True
@@ -222,7 +222,7 @@ def make_encoder(
 
     ``instructed`` is for input form 1, in which only some methods read an instruction.
     """
-    form = InputForm()
+    form = PLAIN
     if data.input_form == 2:
         form = InputForm("behind", chat_of(tokenizer))
     elif instructed:

@@ -5,7 +5,6 @@ Knows tokenizers only as the owners of a chat template.
 
 import re
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
@@ -13,8 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from clinprompt.errors import SettingError
 from clinprompt.tasks.records import Example, one_line
 
-# Some templates state the date. It must not change what a model reads from day to day.
-_DATE = date(2026, 1, 1)
+# Some templates show the date. It must not change what a model reads from day to day.
+_SAME_DATE = "{% macro strftime_now(_) %}2026-01-01{% endmacro %}"
 _MESSAGES = ("\ue000", "\ue001", "\ue002", "\ue003")
 _HAS_WORD = re.compile(r"\w")
 
@@ -69,6 +68,9 @@ class InputForm:
         return replace(example, pieces=(first, *others))
 
 
+PLAIN = InputForm()
+
+
 def chat_of(tokenizer: PreTrainedTokenizerBase) -> Chat | None:
     """Return the words of the tokenizer's chat template; None: it has no template.
 
@@ -91,7 +93,7 @@ def _around(tokenizer: PreTrainedTokenizerBase, messages: tuple[str, ...]) -> li
     text = tokenizer.apply_chat_template(
         [{"role": role, "content": words} for role, words in zip(roles, messages, strict=False)],
         tokenize=False,
-        strftime_now=_DATE.strftime,
+        chat_template=_SAME_DATE + tokenizer.get_chat_template(),
     )
     assert isinstance(text, str)
     parts = re.split("|".join(messages), text)
