@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 from collections import Counter
 
 import pytest
@@ -19,7 +20,7 @@ from clinprompt.jobs.comparison.report_again import report_again
 from clinprompt.jobs.comparison.report_contents import report_contents
 from clinprompt.jobs.comparison.search import Trial, mean_ranks_and_shares, search
 from clinprompt.methods.check_methods import check_methods
-from clinprompt.methods.resolve import resolve_all
+from clinprompt.methods.resolve import resolve, resolve_all
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.prompts.store import open_prompt
 from clinprompt.runs.folder import CLAIMS
@@ -467,6 +468,27 @@ def test_a_default_that_the_user_sets_must_fit_the_saved_metaprompt_too(compared
     explicit = check_config(config.model_dump() | {"prompt": {"length": 100}}, source="x")
     with pytest.raises(SettingError, match=r"prompt.length = 100, but the metaprompt .* has 4"):
         fill(tmp_path / "run", explicit)
+
+
+def test_the_input_form_is_that_of_the_saved_metaprompt(compared, tmp_path):
+    folder, config, _ = compared
+    [saved] = (folder / "store" / "metaprompts").iterdir()
+    old = tmp_path / "old"
+    shutil.copytree(saved, old)
+    manifest = json.loads((old / "manifest.json").read_text())
+    assert manifest["settings"]["data"].pop("input_form") == 2
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    data = config.data.model_dump(exclude={"input_form"})
+    values = config.model_dump(exclude={"variants", "prompt", "compare", "data"})
+    own = check_config({**values, "metaprompt": str(old), "data": data}, source="x")
+    assert resolve(own).data.input_form == 1
+    own = check_config({**values, "metaprompt": str(saved), "data": data}, source="x")
+    assert resolve(own).data.input_form == 2
+    set_ = check_config(
+        {**values, "metaprompt": str(saved), "data": data | {"input_form": 1}}, source="x"
+    )
+    with pytest.raises(SettingError, match=r"data.input_form = 1, but the metaprompt .* has 2"):
+        resolve(set_)
 
 
 def test_a_metaprompt_that_cannot_start_a_target_is_named_before_anything_is_computed(

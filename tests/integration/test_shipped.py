@@ -7,6 +7,10 @@ import pytest
 from command_line import call
 from opened_run import open_run
 
+import clinprompt
+from clinprompt.batches.encode import make_encoder
+from clinprompt.errors import SettingError
+from clinprompt.evaluation.predict import predict
 from clinprompt.jobs.adapt import Fit, adapt
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Start
@@ -17,11 +21,14 @@ from clinprompt.runs.task_rows import encode_all, examples_of
 from clinprompt.settings.defaults import DEFAULT_BACKBONE, SHIPPED
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
+from clinprompt.tasks.kinds import make_example
 from clinprompt.tasks.load import load_task
+from clinprompt.tasks.records import Record
 from clinprompt.tasks.suite import find_suite
 from clinprompt.training.fit import mean_loss
 
 ROOT = Path(__file__).parents[2]
+FORM_2 = {"data.input_form": 2}
 SETTINGS = {
     "name": "shipped",
     "dtype": "float32",
@@ -90,3 +97,50 @@ def test_adapt_starts_from_it_by_default(tmp_path):
     saved = load_artifact(tmp_path / "run" / "store" / "practice-nli-social")
     assert saved.manifest.method == "adapted-metaprompt"
     assert saved.manifest.settings["data"]["max_target_tokens"] == 128
+
+
+# What version 0.1.0 read and answered: a note, the ids of its input, the answer.
+NOTES = (
+    (
+        "practice-ner-drugs",
+        "She takes metformin and lisinopril for diabetes and high blood pressure. No aspirin.",
+        "8113 2933 1278 584 254 284 303 33778 371 21933 327 4348 284 904 1670 2456 30 2838 24462 "
+        "30 198 33297 99 42",
+        "metformin\nlisinopril",
+    ),
+    (
+        "practice-sum-plan",
+        "Patient with cough and fever. Chest film shows pneumonia. Start amoxicillin for seven "
+        "days.",
+        "37654 351 10449 284 7971 30 28259 4771 2744 15648 30 7734 744 13410 21958 327 4962 2009 "
+        "30 198 23530 42",
+        "Chest film shows pneumonia.",
+    ),
+)
+
+
+@pytest.mark.parametrize(("task", "text", "ids", "answer"), NOTES)
+def test_it_reads_and_answers_as_before_input_form_2_existed(
+    shipped, smollm2, task, text, ids, answer
+):
+    assert shipped.manifest.input_form == 1
+    config = with_shape(check_config({"name": "x", "device": "cpu"}, source="test"), shipped)
+    card = find_card(task)
+    start = Start(config, smollm2, card, metaprompt=shipped)
+    bank, _ = METHODS["metaprompt"].untrained(start, None, ())
+    encoder = make_encoder(smollm2.tokenizer, config.data)
+    example = make_example(card, Record("1", {"text": text}))
+    assert " ".join(map(str, encoder.encode(example).input_ids)) == ids
+    [found] = predict(smollm2, encoder, [example], cards={task: card}, bank=bank)
+    assert found.text == answer
+
+
+@pytest.mark.usefixtures("smollm2")
+def test_a_prompt_adapted_from_it_has_its_input_form_and_no_other_may_be_set(tmp_path):
+    data = load_task(find_card("practice-nli-social"), None)
+    small = {"adapt.steps": 0, "adapt.rows": 2, "data.max_input_tokens": 80, "device": "cpu"}
+    with pytest.raises(SettingError, match=r"data.input_form = 2, but the metaprompt .* has 1"):
+        clinprompt.adapt(data, shots=4, folder=tmp_path / "a", settings=small | FORM_2)
+    made = clinprompt.adapt(data, shots=4, folder=tmp_path / "run", settings=small)
+    assert made.loaded.data.input_form == 1
+    assert not made.loaded.encoder().chat

@@ -10,14 +10,14 @@ from itertools import accumulate, chain
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from clinprompt.batches.input_form import PLAIN, InputForm, chat_of
 from clinprompt.errors import SettingError
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.records import Example
 
 IGNORED = -100
-_SENTINEL = "\ue000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,36 +67,48 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Encode examples with a tokenizer, a length limit and, if ``chat``, its chat template.
+    """Encode examples with a tokenizer and a length limit, in an input form.
 
-    If an input is too long, the middles of its fields are cut, but never the wording or the options
-    of a question. With long options it can therefore exceed ``max_input_tokens``, but never
-    ``context``, the number of positions that the backbone has for input and answer. With
-    ``splits``, inputs that can be split are split instead (see ``parts``). ``target_limits`` gives
-    the answer lengths of tasks that differ from ``max_target_tokens``. ``constrained`` says that
-    mentions and links in answers must be words of the text.
+    The limit counts the text of an example: the record in the words of the template. Instruction
+    and chat template are added to it, so that the cuts and windows of a note do not depend on
+    ``form``. If a text is too long, the middles of its fields are cut, but never the wording or
+    the options of a question. With long options it can therefore exceed ``max_input_tokens``. The
+    whole input never exceeds ``context``, the number of positions that the backbone has for input
+    and answer. With ``splits``, inputs that can be split are split instead (see ``parts``).
+    ``target_limits`` gives the answer lengths of tasks that differ from ``max_target_tokens``. ``constrained``
+    says that mentions and links in answers must be words of the text.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_input_tokens: int
     max_target_tokens: int
     context: int = 1 << 30
-    chat: bool = False
+    form: InputForm = PLAIN
     splits: bool = True
     target_limits: Mapping[str, int] = field(default_factory=dict)
     constrained: bool = True
 
+    @property
+    def chat(self) -> bool:
+        """Return whether inputs and answers are the turns of a conversation.
+
+        Then an answer begins at once, else with a blank.
+        """
+        return self.form.chat is not None
+
     def fits(self, example: Example) -> bool:
-        """Return whether the whole input is within the limit."""
-        shown = self._as_chat(example) if self.chat else example
+        """Return whether the whole text is within the limit."""
         # A token is at least a byte.
-        is_short = len(shown.input.encode()) < self.max_input_tokens
-        return is_short or self._num_tokens(shown.input) <= self.max_input_tokens
+        is_short = len(example.input.encode()) < self.max_input_tokens
+        return is_short or self._num_tokens(example.input) <= self.max_input_tokens
 
     def room(self, example: Example) -> int:
         """Return the number of tokens that the limit leaves for all fields that can be cut."""
-        shown = self._as_chat(example) if self.chat else example
-        return self.max_input_tokens - self._num_tokens("".join(shown.pieces[::2]))
+        return self.max_input_tokens - self._num_tokens("".join(example.pieces[::2]))
+
+    def added_tokens(self, example: Example) -> int:
+        """Return the number of tokens of instruction and chat template."""
+        return len(self._tokenized(example)["input_ids"]) - self._num_tokens(example.input)
 
     def target_limit(self, task: str) -> int:
         """Return the maximum number of tokens of a task's answers, with the end token."""
@@ -111,9 +123,7 @@ class Encoder:
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _num_tokens(self, text: str) -> int:
-        return len(
-            self.tokenizer(text, add_special_tokens=not self.chat, verbose=False)["input_ids"]
-        )
+        return len(self.tokenizer(text, verbose=False)["input_ids"])
 
     def encode(self, example: Example, task: int = 0) -> Row:
         """Encode one example.
@@ -121,8 +131,6 @@ class Encoder:
         Raises:
             SettingError: the input and the longest answer exceed ``context``.
         """
-        if self.chat:
-            example = self._as_chat(example)
         input_ids, input_was_cut = self._encode_input(example)
         if len(input_ids) + self.target_limit(example.task) > self.context:
             raise SettingError(
@@ -137,6 +145,23 @@ class Encoder:
         target_ids = self.encode_target(example.target)
         kept = target_ids[: self.target_limit(example.task)]
         return replace(row, target_ids=kept, target_was_cut=len(kept) < len(target_ids))
+
+    def encode_solved(self, example: Example, *, is_first: bool) -> tuple[int, ...]:
+        """Return the ids of an example with its answer, to be read before other inputs.
+
+        In a conversation they stop where the answer does: the next turn begins with its end. These
+        inputs must be encoded by ``after_solved``.
+
+        Raises:
+            SettingError: as in ``encode``.
+        """
+        form = replace(self.form, is_first=is_first, is_solved=True)
+        row = replace(self, form=form).encode(example)
+        return row.input_ids + (row.target_ids[:-1] if self.chat else row.target_ids)
+
+    def after_solved(self) -> "Encoder":
+        """Return the encoder for inputs that continue solved examples."""
+        return replace(self, form=replace(self.form, is_first=False))
 
     def encode_target(self, target: str) -> tuple[int, ...]:
         """Return an answer's token ids, followed by the end token."""
@@ -164,21 +189,26 @@ class Encoder:
         return end_id
 
     def _encode_input(self, example: Example) -> tuple[tuple[int, ...], bool]:
-        encoded = self.tokenizer(
-            example.input, add_special_tokens=not self.chat, return_offsets_mapping=True
-        )
+        encoded = self._tokenized(example)
         ids: list[int] = encoded["input_ids"]
-        if len(ids) <= self.max_input_tokens:
+        num_tokens = len(ids)
+        if not self.form.is_plain:
+            num_tokens = 0 if self.fits(example) else self._num_tokens(example.input)
+        if num_tokens <= self.max_input_tokens:
             return tuple(ids), False
-        fields = _tokens_of_fields(example, encoded["offset_mapping"])
-        removed = set(chain.from_iterable(_middles(fields, len(ids) - self.max_input_tokens)))
+        fields = _tokens_of_fields(self.form.shown(example), encoded["offset_mapping"])
+        removed = set(chain.from_iterable(_middles(fields, num_tokens - self.max_input_tokens)))
         kept = tuple(id_ for index, id_ in enumerate(ids) if index not in removed)
         return kept, True
 
-    def _as_chat(self, example: Example) -> Example:
-        head, tail = chat_shell(self.tokenizer)
-        first, *middle, last = example.pieces if len(example.pieces) > 1 else (*example.pieces, "")
-        return replace(example, pieces=(head + first, *middle, last + tail))
+    def _tokenized(self, example: Example) -> BatchEncoding:
+        """Return the ids and offsets of the whole input."""
+        return self.tokenizer(
+            self.form.shown(example).input,
+            add_special_tokens=self.form.is_first and not self.chat,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
 
 
 def make_encoder(
@@ -186,30 +216,27 @@ def make_encoder(
     data: DataSettings,
     *,
     context: int = 1 << 30,
-    added_tokens: int = 0,
-    chat: bool = False,
+    instructed: bool = False,
 ) -> Encoder:
-    """Return the encoder for the settings, with the input limit raised by ``added_tokens``."""
+    """Return the encoder for the settings.
+
+    ``instructed`` is for input form 1, in which only some methods read an instruction.
+    """
+    form = PLAIN
+    if data.input_form == 2:
+        form = InputForm("behind", chat_of(tokenizer))
+    elif instructed:
+        form = InputForm("before", chat_of(tokenizer))
     return Encoder(
         tokenizer,
-        data.max_input_tokens + added_tokens,
+        data.max_input_tokens,
         data.max_target_tokens,
         context,
-        chat,
+        form,
         splits=data.long_inputs == "split",
         target_limits=data.target_tokens,
         constrained=data.constrained,
     )
-
-
-def chat_shell(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Return the text of the chat template before and after a user's message."""
-    shell = tokenizer.apply_chat_template(
-        [{"role": "user", "content": _SENTINEL}], tokenize=False, add_generation_prompt=True
-    )
-    assert isinstance(shell, str)
-    head, _, tail = shell.partition(_SENTINEL)
-    return head, tail
 
 
 def _tokens_of_fields(example: Example, offsets: Sequence[tuple[int, int]]) -> list[list[int]]:

@@ -82,7 +82,7 @@ def _windows_of(
         windows = tuple(part for one in windows for part in _halved(card, listing, one, encoder))
     if len(windows) == 1:
         return Parts((example,))
-    made = (make_example(card, w.record, instruct=example.is_instructed) for w in windows)
+    made = (_part(card, example, window.record) for window in windows)
     return Parts(tuple(made), windows, listing)
 
 
@@ -123,5 +123,8 @@ def _halved(
 
 def _shortened(card: TaskCard, example: Example, fields: Mapping[str, str]) -> Example:
     part = replace(example.record, fields={**example.record.fields, **fields})
-    made = make_example(card, part, instruct=example.is_instructed)
-    return replace(made, is_shortened=True)
+    return replace(_part(card, example, part), is_shortened=True)
+
+
+def _part(card: TaskCard, whole: Example, record: Record) -> Example:
+    return replace(make_example(card, record), instruction=whole.instruction)

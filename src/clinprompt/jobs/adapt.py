@@ -18,7 +18,7 @@ from clinprompt.batches.encode import Row
 from clinprompt.batches.mixture import hold_out
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Method, Rates, Start
-from clinprompt.methods.resolve import with_shape
+from clinprompt.methods.resolve import check_input_form, with_shape
 from clinprompt.methods.table import METHODS, ZERO_SHOT
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts
@@ -85,8 +85,10 @@ def adapt_task(
 
     Raises:
         ArtifactError: the folder does not hold a metaprompt, or one of another backbone.
+        SettingError: the settings ask for another input form than that of the metaprompt.
     """
     metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
+    check_input_form(config, metaprompt)
     # One folder may hold prompts that were adapted from several metaprompts.
     config = with_shape(config, metaprompt).model_copy(update={"metaprompt": ""})
     check_folder(folder, config, results_folder=folder)

@@ -14,17 +14,14 @@ def _demonstrations(given: Start, encoder: Encoder, records: Sequence[Record]) -
 
     They must fit into the backbone's context together with the longest row.
     """
-    model = given.backbone.model
-    longest_row = encoder.max_input_tokens + encoder.target_limit(given.card.name)
-    room = given.backbone.context - longest_row
-    begin = given.backbone.tokenizer.bos_token_id
+    model, card = given.backbone.model, given.card
+    examples = [make_example(card, record) for record in records]
+    added = encoder.after_solved().added_tokens(examples[0]) if examples else 0
+    longest_row = encoder.max_input_tokens + added + encoder.target_limit(card.name)
     ids: list[int] = []
-    for number, record in enumerate(records):
-        row = encoder.encode(make_example(given.card, record, instruct=True))
-        own = row.input_ids + row.target_ids
-        if ids and own[0] == begin:
-            own = own[1:]
-        if len(ids) + len(own) > room:
+    for number, example in enumerate(examples):
+        own = encoder.encode_solved(example, is_first=number == 0)
+        if len(ids) + len(own) + longest_row > given.backbone.context:
             return text_bank(model, ids), number
         ids += own
     return text_bank(model, ids), len(records)

@@ -74,10 +74,10 @@ class Method:
     ``count`` returns how many numbers it trains. A method that trains has ``start``: a context
     manager that yields the tuner and its learning rates, and that restores the backbone when its
     block ends. A method that trains nothing has ``untrained``, which returns its bank of prompts
-    and how many of the given records are shown in it. If ``is_instructed``, the method reads an
-    instruction, in the chat template if the backbone has one. If ``reads_prompt``, it reads learned
-    vectors with every row, which costs time and memory. If ``needs_teachers``, the run itself must
-    have trained a prompt for each source task.
+    and how many of the given records are shown in it, as solved examples. If ``is_instructed``, the
+    method reads an instruction also in input form 1 (in form 2 all methods do). If
+    ``reads_prompt``, it reads learned vectors with every row, which costs time and memory. If
+    ``needs_teachers``, the run itself must have trained a prompt for each source task.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Resolve the settings of a run once: one ``RunConfig`` for each backbone and variant."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from clinprompt.errors import SettingError
@@ -13,6 +13,7 @@ from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 
 SHAPE = ("length", "rank", "segment", "placement")
+_OF_METAPROMPT: Mapping[str, tuple[str, ...]] = {"prompt": SHAPE, "data": ("input_form",)}
 Resolved = Mapping[tuple[str, str], RunConfig]  # by backbone and variant ("" for none)
 
 
@@ -39,17 +40,33 @@ def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConf
     values |= {name: getattr(own.adapt, name) for name in given}
     adapted = AdaptSettings.model_validate(values)
     fitting = fitting.model_copy(update={"adapt": adapted})
-    explicit = set(config.variants[variant].get("prompt", {})) if variant else set()
-    if config.metaprompt:  # otherwise the plain settings are those of a metaprompt to distill
-        explicit |= config.prompt.model_fields_set
-    for name in explicit.intersection(SHAPE):
-        value, fits = getattr(own.prompt, name), getattr(fitting.prompt, name)
+    groups: Mapping[str, Any] = config.variants[variant] if variant else {}
+    for group, names in _OF_METAPROMPT.items():
+        explicit = set(groups.get(group, ()))
+        if config.metaprompt:  # otherwise the plain settings are those of a metaprompt to distill
+            explicit |= getattr(config, group).model_fields_set
+        _check_explicit(own, fitting, group, explicit.intersection(names))
+    return fitting
+
+
+def check_input_form(config: RunConfig, metaprompt: Artifact) -> None:
+    """Check that the settings do not ask for another input form than that of the metaprompt.
+
+    Raises:
+        SettingError: they do.
+    """
+    explicit = config.data.model_fields_set.intersection(_OF_METAPROMPT["data"])
+    _check_explicit(config, with_shape(config, metaprompt), "data", explicit)
+
+
+def _check_explicit(own: RunConfig, fitting: RunConfig, group: str, names: Iterable[str]) -> None:
+    for name in names:
+        value, fits = getattr(getattr(own, group), name), getattr(getattr(fitting, group), name)
         if value != fits:
             raise SettingError(
-                f"prompt.{name} = {value}, but the metaprompt {own.metaprompt} has {fits}; leave "
+                f"{group}.{name} = {value}, but the metaprompt {own.metaprompt} has {fits}; leave "
                 "the setting out"
             )
-    return fitting
 
 
 def resolve_all(config: RunConfig) -> Resolved:
@@ -73,9 +90,15 @@ def on_backbone(settings: Resolved, backbone: str) -> dict[str, RunConfig]:
 
 
 def with_shape(config: RunConfig, metaprompt: Artifact) -> RunConfig:
-    """Return the settings with the metaprompt's length, rank, segment and placement."""
+    """Return the settings with the metaprompt's length, rank, segment, placement, input form."""
     shape = {name: getattr(metaprompt.manifest, name) for name in SHAPE}
-    return config.model_copy(update={"prompt": config.prompt.model_copy(update=shape)})
+    form = {"input_form": metaprompt.manifest.input_form}
+    return config.model_copy(
+        update={
+            "prompt": config.prompt.model_copy(update=shape),
+            "data": config.data.model_copy(update=form),
+        }
+    )
 
 
 def variants_with(config: RunConfig, fits: Callable[[Method], bool]) -> tuple[str, ...]:

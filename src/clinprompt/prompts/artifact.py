@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -71,6 +71,18 @@ class Manifest(BaseModel):
     )
     scores: dict[str, float] = Field(default_factory=dict)
     code_version: str = __version__
+
+    @field_validator("settings")
+    @classmethod
+    def _names_its_input_form(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Fill in form 1, which was the only one before the setting existed."""
+        data = settings.get("data")
+        return settings | {"data": {"input_form": 1} | data} if data else settings
+
+    @property
+    def input_form(self) -> int:
+        """Return the form of the inputs that the prompt was trained with."""
+        return int(self.settings.get("data", {}).get("input_form", 1))
 
     @property
     def segments(self) -> Segments:

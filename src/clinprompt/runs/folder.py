@@ -111,9 +111,12 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
     free = {"distill": "cache_teachers", "teacher": "together"}
     groups = {name: settings[name] for name in free if isinstance(settings.get(name), dict)}
     names = {name: plain_name(settings[name]) for name in ("backbone", "suite") if name in settings}
+    # Runs from before this setting existed have input form 1.
+    form = {"data": {"input_form": 1} | settings["data"]} if "data" in settings else {}
     return (
         settings
         | names
+        | form
         | {
             name: {key: value for key, value in group.items() if key != free[name]}
             for name, group in groups.items()

@@ -1,5 +1,6 @@
 """The rows of tasks, each encoded once for a backbone. Owns the rows encoded so far."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -7,7 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from clinprompt.backbone.load import Backbone
-from clinprompt.batches.encode import Encoder, Row, chat_shell, make_encoder
+from clinprompt.batches.encode import Encoder, Row, make_encoder
 from clinprompt.batches.mixture import SPLIT_SEEDS, draw_annotated, draw_shots, sample
 from clinprompt.batches.parts import parts_of
 from clinprompt.errors import DataError
@@ -29,23 +30,12 @@ class TaskRows:
     seed: int
     _training: dict[str, tuple[Row, ...]] = field(default_factory=dict)
     _candidates: dict[str, "Candidates"] = field(default_factory=dict)
-    _tests: dict[tuple[str, bool], tuple[Example, ...]] = field(default_factory=dict)
+    _tests: dict[str, tuple[Example, ...]] = field(default_factory=dict)
 
-    def encoder(self, *, instruction: str = "") -> Encoder:
-        """Return the encoder; with an instruction, it uses the backbone's chat template if any.
-
-        The tokens of instruction and chat template do not count toward the maximum input, so every
-        method reads the same part of a note.
-        """
-        is_chat = bool(instruction) and self.tokenizer.chat_template is not None
-        shell = "".join(chat_shell(self.tokenizer)) if is_chat else ""
-        added = self.tokenizer(shell + instruction, add_special_tokens=False)["input_ids"]
+    def encoder(self, *, instructed: bool = False) -> Encoder:
+        """Return the encoder; ``instructed`` is for input form 1 (see ``make_encoder``)."""
         return make_encoder(
-            self.tokenizer,
-            self.settings,
-            context=self.context,
-            added_tokens=len(added),
-            chat=is_chat,
+            self.tokenizer, self.settings, context=self.context, instructed=instructed
         )
 
     def training(self, data: TaskData) -> tuple[Row, ...]:
@@ -67,17 +57,15 @@ class TaskRows:
         rows = encode_all(self.encoder(), data.card, examples, task)
         return tuple(row for row in rows if _shows_its_answer(data.card, row))
 
-    def test_examples(self, data: TaskData, *, instruct: bool = False) -> tuple[Example, ...]:
+    def test_examples(self, data: TaskData) -> tuple[Example, ...]:
         """Return the test examples of a task, not encoded; see ``data.test_rows`` for how many.
 
         Each call returns the same objects, so cells that are answered together encode them once.
         """
-        key, limit = (data.card.name, instruct), max_test_rows(self.settings, data.card)
-        if key not in self._tests:
-            self._tests[key] = examples_of(
-                data, "test", limit=limit, seed=self.seed, instruct=instruct
-            )
-        return self._tests[key]
+        name, limit = data.card.name, max_test_rows(self.settings, data.card)
+        if name not in self._tests:
+            self._tests[name] = examples_of(data, "test", limit=limit, seed=self.seed)
+        return self._tests[name]
 
     def shots(self, data: TaskData, count: int, *, seed: int) -> tuple[Row, ...]:
         """Return ``count`` training rows of a task; see ``Candidates``."""
@@ -87,7 +75,7 @@ class TaskRows:
         """Return the rows that the shots of a task are drawn from."""
         name = data.card.name
         if name not in self._candidates:
-            self._candidates[name] = candidates(self.encoder(), data)
+            self._candidates[name] = candidates(self.encoder(), data, seed=self.seed)
         return self._candidates[name]
 
 
@@ -103,12 +91,25 @@ def max_test_rows(settings: DataSettings, card: TaskCard) -> int:
     return (settings.test_label_rows if is_closed else 0) or settings.test_rows
 
 
-def examples_of(
-    data: TaskData, split: Split, *, limit: int, seed: int, instruct: bool = False
-) -> tuple[Example, ...]:
-    """Return at most ``limit`` examples of a split, drawn by ``seed``."""
-    records = sample(data.splits.get(split, ()), limit, seed=seed + SPLIT_SEEDS[split])
-    return tuple(make_example(data.card, record, instruct=instruct) for record in records)
+def examples_of(data: TaskData, split: Split, *, limit: int, seed: int) -> tuple[Example, ...]:
+    """Return at most ``limit`` examples of a split, drawn by ``seed``, with the usual instruction.
+
+    Training examples for a model to learn from are made by ``training_example`` instead.
+    """
+    return tuple(
+        make_example(data.card, record) for record in _drawn(data, split, limit=limit, seed=seed)
+    )
+
+
+def training_example(card: TaskCard, record: Record, *, seed: int) -> Example:
+    """Return a training example, with one of the card's instructions, drawn by seed and record."""
+    digest = hashlib.sha256(f"{seed} {card.name} {record.id}".encode()).digest()
+    number = int.from_bytes(digest[:8]) % len(card.wording.instructions)
+    return make_example(card, record, paraphrase=number)
+
+
+def _drawn(data: TaskData, split: Split, *, limit: int, seed: int) -> Sequence[Record]:
+    return sample(data.splits.get(split, ()), limit, seed=seed + SPLIT_SEEDS[split])
 
 
 def encode_all(
@@ -132,7 +133,8 @@ def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) ->
     Raises:
         DataError: no row is left.
     """
-    examples = examples_of(data, "train", limit=limit, seed=seed)
+    records = _drawn(data, "train", limit=limit, seed=seed)
+    examples = [training_example(data.card, record, seed=seed) for record in records]
     rows = encode_all(encoder, data.card, examples)
     return _with_whole_answers(data, encoder, rows)
 
@@ -186,13 +188,13 @@ class Candidates:
         return draw_shots(self.labels, count, seed=seed)
 
 
-def candidates(encoder: Encoder, data: TaskData) -> Candidates:
+def candidates(encoder: Encoder, data: TaskData, *, seed: int) -> Candidates:
     """Return the rows that shots are drawn from: all training rows whose answer fits.
 
     A row is one input of the model: a whole note, or one window of a long note. The rows that
     ``training_rows`` leaves out are not among them.
     """
-    whole = (make_example(data.card, record) for record in data.splits["train"])
+    whole = (training_example(data.card, record, seed=seed) for record in data.splits["train"])
     examples = (part for one in whole for part in parts_of(data.card, one, encoder).examples)
     encoded = [(example, encoder.encode(example)) for example in examples]
     fitting = [pair for pair in encoded if _shows_its_answer(data.card, pair[1])]

@@ -47,6 +47,11 @@ class DataSettings(Settings):
     constrained: bool = Field(
         default=True, description="mentions and links in answers are words of the text"
     )
+    input_form: Literal[1, 2] = Field(
+        default=2,
+        description="1: the card's template alone; 2: its instruction behind the text too, and the "
+        "chat template of the backbone if it has one",
+    )
 
 
 class PromptSettings(Settings):

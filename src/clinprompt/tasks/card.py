@@ -55,14 +55,27 @@ class Wording(Settings):
     ``template`` is a jinja template over the record's fields (and ``options``, a list of (letter,
     text) pairs); it ends where the answer begins. In it and in the instruction, ``labels`` ("a, b,
     c") and ``either`` ("a, b or c") are the words of the labels. ``cut`` names the fields whose
-    middle is cut if the input is too long. ``instruction`` goes before the template for models
-    that are not trained for the task.
+    middle is cut if the input is too long. ``instruction`` tells a model in words what to do.
+    ``paraphrases`` say the same in other words; in training, one of all is drawn for each record.
     """
 
     version: int = Field(ge=1)
     template: str
     cut: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("text",)
     instruction: str
+    paraphrases: tuple[str, ...] = ()
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """Return the instruction, then its paraphrases."""
+        return (self.instruction, *self.paraphrases)
+
+    @model_validator(mode="after")
+    def _says_it_differently(self) -> Self:
+        said = [one_line(text) for text in self.instructions]
+        if len(set(said)) < len(said) or "" in said:
+            raise ValueError("paraphrases: give instruction and paraphrases different words")
+        return self
 
 
 class Files(Settings):

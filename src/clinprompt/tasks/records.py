@@ -143,8 +143,8 @@ class Example:
     ``pieces`` are the parts of the input in order: wording, field, wording, field, ..., wording.
     Only the fields (at odd positions) may be cut if the input is too long. ``choices`` are the
     possible targets of a set of labels; if empty, the answer is written freely. ``target`` is None
-    if the answer is not known. ``is_instructed`` says that the input begins with the card's
-    instruction, ``is_shortened`` that it has only a part of a field.
+    if the answer is not known. ``instruction`` says in words what to do; the input form decides
+    whether it is shown. ``is_shortened`` says that the input has only a part of a field.
     """
 
     task: str
@@ -152,7 +152,7 @@ class Example:
     pieces: tuple[str, ...]
     target: str | None
     choices: tuple[str, ...] = field(default=())
-    is_instructed: bool = False
+    instruction: str = ""
     is_shortened: bool = False
 
     @property

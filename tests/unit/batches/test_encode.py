@@ -14,6 +14,7 @@ from clinprompt.batches.encode import (
     group_by_common_start,
     micro_batches,
 )
+from clinprompt.batches.input_form import InputForm, chat_of
 from clinprompt.errors import SettingError
 from clinprompt.tasks.records import Example, Record
 
@@ -26,7 +27,8 @@ def example_of(before="Text: ", body="abcdefghij", after="\nAnswer:", target="ye
 
 
 def encode(example, *, limit=1000, target_limit=100, chat=False):
-    return Encoder(TOKENIZER, limit, target_limit, chat=chat).encode(example, task=3)
+    form = InputForm(chat=chat_of(TOKENIZER) if chat else None)
+    return Encoder(TOKENIZER, limit, target_limit, form=form).encode(example, task=3)
 
 
 def words_of(ids):
@@ -129,7 +131,7 @@ def test_a_chat_template_surrounds_the_input_and_is_never_cut():
     row = encode(example_of(), chat=True)
     assert words_of(row.input_ids) == f"{head}abcdefghij{tail}"
     assert words_of(row.target_ids) == "yes<|im_end|>"
-    cut = encode(example_of(), limit=len(row.input_ids) - 8, chat=True)
+    cut = encode(example_of(), limit=6 + 10 + 8 - 8, chat=True)  # the limit counts the text alone
     assert words_of(cut.input_ids) == f"{head}aj{tail}"
 
 

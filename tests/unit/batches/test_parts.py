@@ -1,10 +1,13 @@
 """Long examples are read in parts, and the answers to the parts are joined."""
 
+from dataclasses import replace
+
 import pytest
 from made_cards import card_of, wording_of
 from tiny import byte_tokenizer
 
 from clinprompt.batches.encode import Encoder
+from clinprompt.batches.input_form import InputForm, chat_of
 from clinprompt.batches.parts import parts_of
 from clinprompt.tasks.kinds import make_example, parse_answer
 from clinprompt.tasks.records import (
@@ -82,11 +85,18 @@ def test_a_mention_too_long_for_any_answer_stays_whole():
     assert parts_of(NER, example, encoder_of(2000)).examples == (example,)
 
 
-def test_an_instruction_comes_before_every_window():
-    example = make_example(NER, Record("1", {"text": TEXT}), instruct=True)
+def test_every_window_has_the_instruction_of_its_note():
+    example = replace(make_example(NER, Record("1", {"text": TEXT})), instruction="Please do it.")
     parts = parts_of(NER, example, encoder_of(150))
     assert len(parts.examples) > 1
-    assert all(part.input.startswith("Do it.\n\n") for part in parts.examples)
+    assert {part.instruction for part in parts.examples} == {"Please do it."}
+
+
+def test_windows_do_not_depend_on_instruction_and_chat_template():
+    example = make_example(NER, Record("1", {"text": TEXT}))
+    plain = encoder_of(150)
+    asking = replace(plain, form=InputForm("behind", chat_of(plain.tokenizer)))
+    assert parts_of(NER, example, asking).examples == parts_of(NER, example, plain).examples
 
 
 def test_an_example_that_fits_is_not_changed():

@@ -1,5 +1,6 @@
 """Which rows are used for training: none whose answer would be cut."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from tiny import byte_tokenizer
 from clinprompt.batches.encode import Encoder
 from clinprompt.errors import DataError, SettingError
 from clinprompt.runs.suite_data import SuiteData, cards_of, check_suite, load_suite
-from clinprompt.runs.task_rows import candidates, training_rows
+from clinprompt.runs.task_rows import TaskRows, candidates, training_example, training_rows
+from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task
-from clinprompt.tasks.records import LabelAnswer, Span, SpansAnswer, TextAnswer
+from clinprompt.tasks.records import LabelAnswer, Record, Span, SpansAnswer, TextAnswer
 
 LENGTHS = (3, 9, 30, 4, 31)
 
@@ -50,15 +52,15 @@ def test_a_task_without_rows_is_named(tokenizer):
 
 def test_shots_come_from_rows_whose_answer_fits(tokenizer):
     encoder = Encoder(tokenizer, 100, 12)
-    rows = candidates(encoder, summaries()).draw(3, seed=0)
+    rows = candidates(encoder, summaries(), seed=0).draw(3, seed=0)
     assert sorted(len(row.target_ids) for row in rows) == [5, 6, 11]
     with pytest.raises(DataError, match="4 examples wanted, but only 3"):
-        candidates(encoder, summaries()).draw(4, seed=0)
+        candidates(encoder, summaries(), seed=0).draw(4, seed=0)
 
 
 def test_shown_examples_are_the_drawn_rows_in_random_order(tokenizer):
     data = statements(["entailment"] * 20 + ["not_entailment"] * 20)
-    found = candidates(Encoder(tokenizer, 200, 30), data).records(20, seed=0)
+    found = candidates(Encoder(tokenizer, 200, 30), data, seed=0).records(20, seed=0)
     labels = [record.answer.label for record in found]
     assert labels.count("entailment") == 10
     assert 0 < labels[:10].count("entailment") < 10  # sorted, there would be ten
@@ -66,7 +68,7 @@ def test_shown_examples_are_the_drawn_rows_in_random_order(tokenizer):
 
 def test_shots_of_closed_labels_are_balanced(tokenizer):
     data = statements(["entailment"] * 30 + ["not_entailment"] * 3)
-    chosen = candidates(Encoder(tokenizer, 200, 12), data).draw(6, seed=1)
+    chosen = candidates(Encoder(tokenizer, 200, 12), data, seed=0).draw(6, seed=1)
     yes = sum(row.target_ids == Encoder(tokenizer, 200, 12).encode_target("yes") for row in chosen)
     assert yes == 3
 
@@ -153,3 +155,41 @@ def test_sources_are_cleaned_of_targets_that_are_not_compared():
     assert [one.card.name for one in narrow.targets] == ["practice-ner-drugs"]
     assert narrow.dropped == whole.dropped
     assert narrow.sources == whole.sources
+
+
+class TestParaphrases:
+    def test_the_paraphrase_depends_on_seed_and_record_alone(self):
+        data = said_in_three_ways()
+        every = data.splits["train"]
+        drawn = [training_example(data.card, record, seed=1).instruction for record in every]
+        again = [training_example(data.card, record, seed=1) for record in reversed(every)]
+        assert [example.instruction for example in again] == drawn[::-1]
+        assert drawn != [training_example(data.card, one, seed=2).instruction for one in every]
+        # Of 60 draws from three, each is expected 20 times.
+        assert min(drawn.count(said) for said in ("First.", "Second.", "Third.")) > 8
+
+    def test_training_and_shots_read_the_same_instruction_and_tests_the_first(self, tokenizer):
+        data = said_in_three_ways()
+        rows = make_rows(tokenizer)
+        trained = {row.input_ids for row in rows.training(data)}
+        assert {row.input_ids for row in rows.shots(data, 60, seed=3)} == trained
+        shown = Counter(tokenizer.decode(ids).split("\n\n")[1].split(".")[0] for ids in trained)
+        assert set(shown) == {"First", "Second", "Third"}
+        assert {one.instruction for one in rows.test_examples(data)} == {"First."}
+        [*validation] = rows.validation(data)
+        assert all("First." in tokenizer.decode(row.input_ids) for row in validation)
+
+
+def said_in_three_ways():
+    """Return a task with three ways to say its instruction, and 60 records in each split."""
+    card = find_card("practice-sum-plan")
+    said = {"instruction": "First.", "paraphrases": ("Second.", "Third.")}
+    card = card.model_copy(update={"wording": card.wording.model_copy(update=said)})
+    records = tuple(
+        Record(str(number), {"text": f"note {number}"}, TextAnswer("s")) for number in range(60)
+    )
+    return data_of(card, train=records, validation=records, test=records)
+
+
+def make_rows(tokenizer):
+    return TaskRows(tokenizer, 4096, DataSettings(), seed=0)

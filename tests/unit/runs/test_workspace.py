@@ -57,6 +57,17 @@ def test_other_settings_are_refused_by_name(begin):
         begin(seed=3)
 
 
+def test_a_run_from_before_input_forms_continues_in_form_1_only(begin, tmp_path):
+    begin(data={"input_form": 1})
+    path = tmp_path / "run" / "config.json"
+    values = json.loads(path.read_text())
+    del values["data"]["input_form"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(RunError, match=r"other settings \(data\)"):
+        begin()
+    begin(data={"input_form": 1})
+
+
 def test_the_cache_of_teachers_outputs_may_change(begin):
     """A full disk: the remedy that is advised must be taken in the same folder."""
     train_in(begin(distill={"steps": 9}))

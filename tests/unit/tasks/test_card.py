@@ -7,6 +7,7 @@ from made_cards import CARD_TEXT
 
 from clinprompt.errors import DataError, SettingError
 from clinprompt.tasks.card import catalog, find_card, read_card
+from clinprompt.tasks.records import one_line
 from clinprompt.tasks.suite import find_suite
 
 TRAIN, WHY = "train = { rows = 3 }", "reason = 'damaged'"
@@ -183,3 +184,16 @@ def test_the_shippable_suite_names_every_open_task_that_it_leaves_out():
         if not find_card(name).source.access and not name.startswith("practice-")
     }
     assert named == open_tasks - {*suite.sources, *suite.targets}
+
+
+@pytest.mark.parametrize("name", catalog())
+def test_every_paraphrase_has_the_label_words_and_the_form_of_the_instruction(name):
+    card = find_card(name)
+    first, *others = card.wording.instructions
+    assert 2 <= len(others) <= 4
+    asked = words(" ".join(card.labels.values())) & words(first)
+    forms = re.findall(r"`([^`]+)`", first)
+    for said in others:
+        assert asked <= words(said)
+        assert re.findall(r"`([^`]+)`", one_line(said)) == [one_line(form) for form in forms]
+        assert ("none" in words(said)) == ("none" in words(first))

@@ -9,7 +9,7 @@ from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import start_peak
 from clinprompt.backbone.tuners import Tuner
-from clinprompt.batches.encode import Row
+from clinprompt.batches.encode import Encoder, Row
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adapted, Fit, adapt, adapt_together
 from clinprompt.jobs.comparison.grid import CellSpec
@@ -18,7 +18,6 @@ from clinprompt.jobs.evaluate import CellInput, Cost, evaluate, evaluate_togethe
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.settings.local_names import plain_name
-from clinprompt.tasks.kinds import instruction_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +73,13 @@ def compute_cells(team: Sequence[Member]) -> Iterator[Cell]:
 def _untrained_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Cell:
     method, card = method_of(spec.method), spec.data.card
     assert method.untrained is not None
-    instruction = instruction_of(card) if method.is_instructed else ""
-    encoder = opened.task_rows.encoder(instruction=instruction)
+    encoder = opened.task_rows.encoder(instructed=method.is_instructed)
     candidates = opened.task_rows.candidates(spec.data) if method.uses_shots else None
     records = candidates.records(_count(opened, spec), seed=spec.seed) if candidates else ()
     start = opened.start(card, (), seed=spec.seed, metaprompt=metaprompt)
     bank, num_shown = method.untrained(start, encoder, records)
-    return _scored(opened, spec, bank, Cost(num_examples=num_shown))
+    encoder = encoder.after_solved() if num_shown else encoder
+    return _scored(opened, spec, bank, Cost(num_examples=num_shown), encoder)
 
 
 def _fitted_cell(opened: OpenVariant, spec: CellSpec, fit: Fit, fitted: Adapted) -> Cell:
@@ -114,19 +113,20 @@ def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fi
     return Fit(method_of(spec.method), replace(start, validation=validation), spec.name)
 
 
-def _scored(opened: OpenVariant, spec: CellSpec, bank: Bank, cost: Cost) -> Cell:
-    return evaluate(opened.backbone, _cell_input(opened, spec, cost), bank)
+def _scored(
+    opened: OpenVariant, spec: CellSpec, bank: Bank, cost: Cost, encoder: Encoder | None = None
+) -> Cell:
+    return evaluate(opened.backbone, _cell_input(opened, spec, cost, encoder), bank)
 
 
-def _cell_input(opened: OpenVariant, spec: CellSpec, cost: Cost) -> CellInput:
-    method, card = method_of(spec.method), spec.data.card
-    is_instructed = method.is_instructed
-    instruction = instruction_of(card) if is_instructed else ""
+def _cell_input(
+    opened: OpenVariant, spec: CellSpec, cost: Cost, encoder: Encoder | None = None
+) -> CellInput:
     return CellInput(
         backbone_name=plain_name(opened.config.backbone),
-        card=card,
-        examples=opened.task_rows.test_examples(spec.data, instruct=is_instructed),
-        encoder=opened.task_rows.encoder(instruction=instruction),
+        card=spec.data.card,
+        examples=opened.task_rows.test_examples(spec.data),
+        encoder=encoder or opened.task_rows.encoder(),
         method=spec.method,
         shots=spec.shots,
         seed=spec.seed,

@@ -31,8 +31,8 @@ class Wording(Protocol):
         ...
 
     @property
-    def instruction(self) -> str:
-        """Return the instruction for an untrained model."""
+    def instructions(self) -> tuple[str, ...]:
+        """Return the instruction, then other ways to say it."""
         ...
 
 

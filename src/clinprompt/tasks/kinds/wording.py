@@ -18,35 +18,34 @@ from clinprompt.tasks.records import Answer, Example, Record, Unparseable
 _CUT = "\ue000Cut{}\ue001"
 
 
-def make_example(card: Card, record: Record, *, instruct: bool = False) -> Example:
-    """Put a record into the card's words; with ``instruct``, begin with the card's instruction.
+def make_example(card: Card, record: Record, *, paraphrase: int = 0) -> Example:
+    """Put a record into the card's words, with one of the card's instructions beside it.
 
     Raises:
         DataError: the wording does not fit the record, or the answer does not fit the card.
     """
-    pieces = _pieces(card, record)
-    if instruct:
-        pieces = (f"{instruction_of(card)}\n\n{pieces[0]}", *pieces[1:])
     return Example(
         task=card.name,
         record=record,
-        pieces=pieces,
+        pieces=_pieces(card, record),
         target=None if record.answer is None else render_answer(card, record),
         choices=kind_of(card).choices(card, record),
-        is_instructed=instruct,
+        instruction=instruction_of(card, paraphrase),
     )
 
 
-def instruction_of(card: Card) -> str:
-    """Return the card's instruction, in its labels' words.
+def instruction_of(card: Card, paraphrase: int = 0) -> str:
+    """Return one of the card's instructions, in its labels' words; 0 is the usual one.
 
     Raises:
         DataError: it is not a template over labels.
     """
+    instruction = card.wording.instructions[paraphrase]
     try:
-        return _compiled(card.wording.instruction.strip()).render(_label_values(card))
+        return _compiled(instruction.strip()).render(_label_values(card))
     except TemplateError as error:
-        raise DataError(f"{card.name}: wording.instruction: {error.message}") from error
+        where = f"wording.paraphrases[{paraphrase - 1}]" if paraphrase else "wording.instruction"
+        raise DataError(f"{card.name}: {where}: {error.message}") from error
 
 
 def render_answer(card: Card, record: Record) -> str:

@@ -541,8 +541,9 @@ class TestCard:
         path = tmp_path / "task" / "card.toml"
         path.write_text(path.read_text().replace('odd = "odd"', 'odd = "open"'))
         data = load_task(find_card(str(tmp_path / "task")), None)
-        example = make_example(data.card, data.splits["train"][0], instruct=True)
-        assert example.input.startswith("Read the text. Write only bad, open or ok.\n\nfirst, ")
+        example = make_example(data.card, data.splits["train"][0])
+        assert example.instruction == "Read the text. Write only bad, open or ok."
+        assert example.input.startswith("first, ")
         assert example.input.endswith("\nbad, open or ok:")
 
     def test_the_commands_new_and_show(self, tmp_path):

@@ -244,10 +244,21 @@ def test_choice_beyond_the_options_is_unparseable(output):
 def test_example_keeps_the_body_untouched_and_offers_choices():
     card = make_card("nli", "label", {"e": "yes", "c": "no"}, "\nA {{ text }} B {{ claim }}:\n")
     row = record(" x\n y ", LabelAnswer("c"), claim="z")
-    example = make_example(card, row, instruct=True)
-    assert example.pieces == ("Do it.\n\nA ", " x\n y ", " B z:")
+    example = make_example(card, row)
+    assert example.pieces == ("A ", " x\n y ", " B z:")
     assert (example.target, example.choices) == ("no", ("yes", "no"))
-    assert make_example(card, row).pieces[0] == "A "
+    assert example.instruction == "Do it."
+
+
+def test_an_example_has_the_paraphrase_that_is_asked_for():
+    wording = NLI.wording.model_copy(update={"paraphrases": ("Say {{ either }}. ", "{{ labels }}")})
+    card = NLI.model_copy(update={"wording": wording})
+    row = record("x", LabelAnswer("c"), claim="z")
+    assert [make_example(card, row, paraphrase=n).instruction for n in range(3)] == [
+        "Do it.",
+        "Say yes, no, not stated or not.",
+        "yes, no, not stated, not",
+    ]
 
 
 def test_example_shows_options_and_offers_their_letters():
@@ -279,6 +290,10 @@ def test_an_instruction_that_is_no_template_is_named():
     card = NLI.model_copy(update={"wording": wording})
     with pytest.raises(DataError, match=r"wording\.instruction: 'one' is undefined"):
         instruction_of(card)
+    wording = NLI.wording.model_copy(update={"paraphrases": ("Fine.", "Write {{ two }}.")})
+    card = NLI.model_copy(update={"wording": wording})
+    with pytest.raises(DataError, match=r"wording\.paraphrases\[1\]: 'two' is undefined"):
+        instruction_of(card, 2)
 
 
 def test_missing_cut_field_is_named():
