@@ -18,24 +18,36 @@ ROWS_PER_EMPTY = 4  # at most one in so many few-shot rows has an empty answer
 SPLIT_SEEDS = {"train": 1, "validation": 2, "test": 3}  # added to a run's seed to draw samples
 
 
-def task_weights(sizes: Sequence[int], *, temperature: float) -> NDArray[np.float64]:
-    """Return the share of each task in a step: size^(1/temperature), normalized.
+def task_weights(
+    sizes: Sequence[int], *, temperature: float, groups: Sequence[str] = ()
+) -> NDArray[np.float64]:
+    """Return the share of each task in a step.
 
-    Temperature 1 gives shares proportional to size; larger values make them more equal.
+    ``groups[k]`` is the group of task k. All groups have equal shares; without ``groups``, all
+    tasks are in one. Within a group, a share is proportional to size^(1/temperature). Temperature 1
+    gives shares proportional to size; larger values make them more equal.
     """
     powers = np.asarray(sizes, dtype=np.float64) ** (1.0 / temperature)
-    return np.asarray(powers / powers.sum())
+    names, number = np.unique(groups or [""] * len(sizes), return_inverse=True)
+    totals = np.bincount(number, weights=powers)
+    return np.asarray(powers / (totals[number] * len(names)))
 
 
 def schedule(
-    sizes: Sequence[int], *, steps: int, rows: int, temperature: float, seed: int
+    sizes: Sequence[int],
+    *,
+    steps: int,
+    rows: int,
+    temperature: float,
+    seed: int,
+    groups: Sequence[str] = (),
 ) -> list[list[tuple[int, int]]]:
     """Return, for each step, its rows as (task, row number).
 
     Tasks are drawn at random with ``task_weights``. Each task goes through its rows in shuffled
     epochs, so no row repeats before all other rows of its task were used.
     """
-    weights = task_weights(sizes, temperature=temperature)
+    weights = task_weights(sizes, temperature=temperature, groups=groups)
     drawn = np.random.default_rng(seed).choice(len(sizes), size=(steps, rows), p=weights)
     streams = [_endless_shuffle(size, seed=seed, task=task) for task, size in enumerate(sizes)]
     return [[(int(task), next(streams[task])) for task in step] for step in drawn]

@@ -23,7 +23,9 @@ from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.runs.task_rows import TaskRows, task_rows_of
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
+from clinprompt.settings.groups import DistillSettings
 from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.distillation import distillation_loss, open_teachers
 from clinprompt.training.fit import FitMember, FitSpec, fit
@@ -79,6 +81,7 @@ def distill(
         distillation_loss(opened),
         settings.sampling_temperature,
         settings.validate_every,
+        groups_of(settings, cards),
     )
     tuner = PromptTuner(module, config.prompt.placement)
     validation = [row for k, data in enumerate(sources) for row in task_rows.validation(data, k)]
@@ -92,6 +95,11 @@ def distill(
     workspace.finish({name: artifact})
     workspace.forget(files.phase)
     return artifact
+
+
+def groups_of(settings: DistillSettings, cards: Sequence[TaskCard]) -> tuple[str, ...]:
+    """Return the groups of source tasks that are drawn equally often: types, or none."""
+    return tuple(card.type for card in cards) if settings.balance == "types" else ()
 
 
 def _student(

@@ -109,6 +109,7 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
     of backbone and suite are checked elsewhere.
     """
     free = {"distill": "cache_teachers", "teacher": "together"}
+    settings = _with_earlier_balance(settings)
     groups = {name: settings[name] for name in free if isinstance(settings.get(name), dict)}
     names = {name: plain_name(settings[name]) for name in ("backbone", "suite") if name in settings}
     # Runs from before this setting existed have input form 1.
@@ -122,6 +123,17 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
             for name, group in groups.items()
         }
     )
+
+
+def _with_earlier_balance(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with ``distill.balance``: runs of earlier versions drew among all tasks.
+
+    So such a run is not continued with another balance.
+    """
+    distill = settings.get("distill")
+    if not isinstance(distill, dict):
+        return settings
+    return settings | {"distill": {"balance": "tasks", **distill}}
 
 
 def _has_results(folder: Path, results_folder: Path) -> bool:

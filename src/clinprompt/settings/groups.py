@@ -134,6 +134,11 @@ class DistillSettings(SourceFitSettings):
         default=4.0, ge=1, description="1 draws tasks by size; larger is nearer to equal shares"
     )
     start: Literal["vocabulary", "text", "teachers"] = "teachers"
+    balance: Literal["types", "tasks"] = Field(
+        default="types",
+        description="types: draw a task type first, all equally often, then a task of this type; "
+        "tasks: draw among all tasks at once",
+    )
 
 
 class AdaptSettings(FitSettings):

@@ -55,7 +55,8 @@ def row_weights_of(settings: FitSettings) -> RowWeights:
 class FitSpec:
     """How to train: length, learning rate of each parameter group, loss, and how tasks are drawn.
 
-    ``validate_every`` counts steps; 0 keeps the last state.
+    ``validate_every`` counts steps; 0 keeps the last state. ``groups`` has the group of each task;
+    all groups are drawn equally often. Without it, all tasks are in one group.
     """
 
     settings: FitSettings
@@ -64,6 +65,7 @@ class FitSpec:
     loss: Loss = TASK_LOSS
     sampling_temperature: float = 1.0
     validate_every: int = 0
+    groups: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ def rows_by_step(member: FitMember, first_task: int = 0) -> list[list[Row]]:
         rows=spec.settings.rows,
         temperature=spec.sampling_temperature,
         seed=spec.seed,
+        groups=spec.groups,
     )
     rows = [
         [replace(row, task=first_task + task) for row in own]

@@ -25,6 +25,28 @@ def test_task_weights_are_proportional_at_temperature_1_and_near_equal_at_a_high
     assert task_weights([1, 1000], temperature=1e6) == pytest.approx([0.5, 0.5], abs=1e-4)
 
 
+def test_groups_have_equal_shares_and_temperature_acts_within_each():
+    """Temperature 4: 16 and 256 have the powers 2 and 4, 1 and 81 the powers 1 and 3."""
+    sizes, groups = [16, 1, 256, 81, 5], ["ner", "qa", "ner", "qa", "nli"]
+    shares = task_weights(sizes, temperature=4.0, groups=groups)
+    expected = [1 / 3 * 2 / 6, 1 / 3 * 1 / 4, 1 / 3 * 4 / 6, 1 / 3 * 3 / 4, 1 / 3]
+    assert shares == pytest.approx(expected)
+
+
+def test_a_group_of_one_task_is_drawn_as_often_as_a_group_of_three():
+    groups = ["ner", "ner", "qa", "ner"]
+    drawn = schedule([81, 1, 1000, 1], steps=1000, rows=8, temperature=4.0, seed=0, groups=groups)
+    count = Counter(task for step in drawn for task, _ in step)
+    shares = [count[task] / 8000 for task in range(4)]
+    # Powers 3, 1 and 1 within ner: 3/10, 1/10 and 1/10. The standard errors are at most 0.006.
+    assert shares == pytest.approx([0.3, 0.1, 0.5, 0.1], abs=0.02)
+
+
+def test_one_group_of_all_tasks_draws_as_without_groups():
+    sizes, fixed = [3, 9, 4], {"steps": 20, "rows": 4, "temperature": 2.0, "seed": 1}
+    assert schedule(sizes, **fixed, groups=["qa"] * 3) == schedule(sizes, **fixed)
+
+
 def test_tasks_are_drawn_in_proportion_to_their_weights():
     drawn = schedule([10, 30], steps=500, rows=8, temperature=1.0, seed=0)
     share = np.mean([task for step in drawn for task, _ in step])

@@ -22,6 +22,11 @@ SOURCES = tuple(
     )
     for name, text in (("one", "Had gout, is well"), ("other", "No drugs, is ill"))
 )
+OTHER_TYPE = data_of(
+    card_of("qa", "label", name="third", labels=LABELS),
+    train=records_of(map(LabelAnswer, (*LABELS, *LABELS)), text="Is it gout"),
+    validation=records_of(map(LabelAnswer, LABELS), text="Is it gout"),
+)
 DISTILL = {"steps": 2, "rows": 2, "warmup_steps": 0, "checkpoint_every": 1}
 ALONE = {"logits_weight": 0.0, "hidden_weight": 0.0, "start": "vocabulary"}
 
@@ -30,21 +35,21 @@ ALONE = {"logits_weight": 0.0, "hidden_weight": 0.0, "start": "vocabulary"}
 def distilled(tiny_llama, tiny_llama_folder, tmp_path):
     """Return a function that distills teachers whose vectors are drawn by these seeds."""
 
-    def distilled(seeds=(0, 1), *, folder="run", **settings):
+    def distilled(seeds=(0, 1), *, folder="run", sources=SOURCES, **settings):
         values = {"name": "x", "backbone": str(tiny_llama_folder), "device": "cpu"}
         values |= {"prompt": {"length": LENGTH, "rank": RANK}, "distill": DISTILL | settings}
         values |= {"data": {"max_input_tokens": 60, "max_target_tokens": 20}}
         config = check_config(values, source="test")
         teachers = [
             teacher_of(config, tiny_llama, data.card, seed)
-            for data, seed in zip(SOURCES, seeds, strict=True)
+            for data, seed in zip(sources, seeds, strict=True)
         ]
         workspace = Workspace(tmp_path / folder)
         workspace.refresh()
         metaprompt = distill(
             config,
             tiny_llama,
-            SOURCES,
+            sources,
             teachers=teachers,
             workspace=workspace,
             task_rows=task_rows_of(config, tiny_llama),
@@ -97,6 +102,27 @@ def test_with_either_weight_a_task_learns_from_its_own_teacher(distilled, weight
     one, _, _ = distilled((0, 1), folder="one", **settings)
     swapped, _, _ = distilled((1, 0), folder="swapped", **settings)
     assert not torch.equal(one["shared"], swapped["shared"])
+
+
+def test_tasks_are_balanced_by_type_unless_the_settings_say_otherwise(distilled):
+    """Two tasks of one type and one of another: 1/4, 1/4, 1/2 of the rows, or 1/3 each."""
+    sources, more = (*SOURCES, OTHER_TYPE), {"rows": 16}
+    found = {
+        name: distilled((0, 1, 2), folder=name, sources=sources, **more, **balance)[0]
+        for name, balance in {
+            "default": {},
+            "types": {"balance": "types"},
+            "tasks": {"balance": "tasks"},
+        }.items()
+    }
+    assert_equal(found["default"], found["types"])
+    assert not torch.equal(found["tasks"]["shared"], found["types"]["shared"])
+
+
+def test_tasks_of_one_type_are_balanced_alike_by_type_and_by_task(distilled):
+    one, _, _ = distilled(folder="types", balance="types")
+    other, _, _ = distilled(folder="tasks", balance="tasks")
+    assert_equal(one, other)
 
 
 def test_a_finished_metaprompt_is_loaded_and_not_trained_again(distilled):

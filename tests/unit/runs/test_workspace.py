@@ -76,6 +76,18 @@ def test_the_cache_of_teachers_outputs_may_change(begin):
         begin(distill={"steps": 10, "cache_teachers": False})
 
 
+def test_a_run_of_an_earlier_version_goes_on_drawing_among_all_tasks(begin):
+    """Its settings have no ``distill.balance``."""
+    run = train_in(begin(distill={"balance": "tasks"}))
+    path = run.workspace.folder / "config.json"
+    settings = json.loads(path.read_text())
+    del settings["distill"]["balance"]
+    path.write_text(json.dumps(settings))
+    with pytest.raises(RunError, match=r"other settings \(distill\)"):
+        begin()
+    begin(distill={"balance": "tasks"})
+
+
 def test_a_file_that_another_process_is_writing_does_not_block_the_folder(tmp_path):
     (tmp_path / ".config.json.123.part").touch()
     assert not check_is_run(tmp_path)
