@@ -75,8 +75,8 @@ class Encoder:
     the options of a question. With long options it can therefore exceed ``max_input_tokens``. The
     whole input never exceeds ``context``, the number of positions that the backbone has for input
     and answer. With ``splits``, inputs that can be split are split instead (see ``parts``).
-    ``target_limits`` gives the answer lengths of tasks that differ from ``max_target_tokens``. ``constrained``
-    says that mentions and links in answers must be words of the text.
+    ``target_limits`` gives the answer lengths of tasks that differ from ``max_target_tokens``.
+    ``constrained`` says that mentions and links in answers must be words of the text.
     """
 
     tokenizer: PreTrainedTokenizerBase

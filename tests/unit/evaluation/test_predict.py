@@ -38,9 +38,11 @@ def listing(predictions):
     return [one for one in predictions if kind_of(BY_NAME[one.example.task]).listing]
 
 
-@pytest.mark.parametrize("chat", [False, True])
-def test_answers_that_list_words_of_a_note_are_found_in_it(backbone, chat):
-    encoder = make_encoder(backbone.tokenizer, DataSettings(max_target_tokens=24), chat=chat)
+@pytest.mark.parametrize("form", [1, 2])
+def test_answers_that_list_words_of_a_note_are_found_in_it(backbone, form):
+    data = DataSettings(max_target_tokens=24, input_form=form)
+    encoder = make_encoder(backbone.tokenizer, data)
+    assert encoder.chat == (form == 2)
     predictions = answered(backbone, encoder)
     listed = listing(predictions)
     assert len(listed) == 12

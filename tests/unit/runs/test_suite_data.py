@@ -81,10 +81,10 @@ def test_shots_of_mentions_are_annotated_and_show_every_type(tokenizer):
     encoder = Encoder(tokenizer, 200, 40)
     data = data_of(card, train=records_of(answers, text=text))
     for seed in range(5):
-        shown = [one.answer for one in candidates(encoder, data).records(8, seed=seed)]
+        shown = [one.answer for one in candidates(encoder, data, seed=0).records(8, seed=seed)]
         assert sum(bool(answer.spans) for answer in shown) >= 6
         assert answers[-1] in shown
-        drawn = candidates(encoder, data).draw(8, seed=seed)
+        drawn = candidates(encoder, data, seed=0).draw(8, seed=seed)
         empty = encoder.encode_target("none")
         assert sum(row.target_ids != empty for row in drawn) >= 6
 

@@ -58,7 +58,7 @@ def test_other_settings_are_refused_by_name(begin):
 
 
 def test_a_run_from_before_input_forms_continues_in_form_1_only(begin, tmp_path):
-    begin(data={"input_form": 1})
+    train_in(begin(data={"input_form": 1}))
     path = tmp_path / "run" / "config.json"
     values = json.loads(path.read_text())
     del values["data"]["input_form"]
