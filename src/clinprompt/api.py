@@ -34,11 +34,16 @@ Notes = list[str] | list[Record] | list[str | Record] | tuple[str | Record, ...]
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """The answer to one record. ``input_was_cut`` says that not all of its text was read."""
+    """The answer to one record. ``input_was_cut`` says that not all of its text was read.
+
+    ``probabilities`` are those of the mentions or links of the answer, in order, or of its label;
+    free text has none.
+    """
 
     record: Record
     answer: Answer
     input_was_cut: bool
+    probabilities: tuple[float, ...]
     _values: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +133,11 @@ class Annotator:
         records = list(read_notes(notes)) if isinstance(notes, Path) else _as_records(notes)
         return [
             Annotation(
-                one.example.record, one.answer, one.input_was_cut, as_json(self.loaded.card, one)
+                one.example.record,
+                one.answer,
+                one.input_was_cut,
+                one.probabilities,
+                as_json(self.loaded.card, one),
             )
             for one in self.loaded.annotate(records)
         ]

@@ -45,10 +45,14 @@ _MIN_ACTIVE_SHARE = 0.75  # if the share of unfinished rows is at most this, fin
 
 @dataclass(slots=True)
 class Written:
-    """The ids of an answer and the log-probability of each, in nats, among the allowed tokens."""
+    """The ids of an answer and the log-probability of each, in nats, among the allowed tokens.
+
+    ``end_log_probability`` is that of the token that ended the answer; 0 if it reached its limit.
+    """
 
     ids: list[int] = field(default_factory=list)
     log_probabilities: list[float] = field(default_factory=list)
+    end_log_probability: float = 0.0
 
 
 def generate(
@@ -127,7 +131,12 @@ def _write_rows(
         logits = rules.forbid(head(hidden), tuple(places))
         chosen = logits.argmax(dim=-1)
         picked = logits.gather(1, chosen[:, None]).squeeze(1) - logits.logsumexp(dim=-1)
-        is_answer = ~torch.isin(chosen, ends) & (left > 0)
+        is_end = torch.isin(chosen, ends) & (left > 0)
+        for number, log_probability in zip(
+            numbers[is_end].tolist(), picked[is_end].tolist(), strict=True
+        ):
+            answers[number].end_log_probability = log_probability
+        is_answer = ~is_end & (left > 0)
         new = [part[is_answer].tolist() for part in (numbers, chosen, picked)]
         for number, token, log_probability in zip(*new, strict=True):
             answers[number].ids.append(token)

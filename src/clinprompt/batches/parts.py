@@ -39,6 +39,13 @@ class Parts:
             return answer
         return self.listing.join(self.windows, answers)
 
+    def join_values(self, values: Sequence[Mapping[Any, float]]) -> Mapping[Any, float]:
+        """Return the value of each annotation in the joined answer, from the values by part."""
+        if self.listing is None:
+            [own] = values
+            return own
+        return self.listing.join_values(self.windows, values)
+
 
 def parts_of(card: TaskCard, example: Example, encoder: Encoder) -> Parts:
     """Return the examples that a model reads: only the example itself if it and its answer fit.

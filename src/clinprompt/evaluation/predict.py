@@ -10,6 +10,7 @@ from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.parts import Parts, parts_of
+from clinprompt.evaluation.confidence import line_probabilities, option_probabilities
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of, parse_answer
 from clinprompt.tasks.kinds.allowed import AllowedLines
@@ -18,12 +19,17 @@ from clinprompt.tasks.records import Answer, Example
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer to one example, parsed and as text, and whether the input was cut."""
+    """The answer to one example, parsed and as text, and whether the input was cut.
+
+    ``probabilities`` are those that the model gives to the annotations of the answer, in order, or
+    to its label (see ``confidence``); free text has none.
+    """
 
     example: Example
     answer: Answer
     text: str
     input_was_cut: bool
+    probabilities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,14 @@ class _Part:
     example: Example
     row: Row
     allowed: AllowedLines | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a model answers to one part, with the probability of each line, or of the label."""
+
+    text: str
+    probabilities: tuple[float, ...]
 
 
 def predict(
@@ -61,7 +75,7 @@ def predict(
         for (_, own), number in zip(split, numbers, strict=True)
         for part in own
     ]
-    answered = zip(encoded, _texts(backbone, encoder, encoded, bank), strict=True)
+    answered = zip(encoded, _said(backbone, encoder, encoded, bank), strict=True)
     return [
         _joined(cards[example.task], example, parts, list(islice(answered, len(own))))
         for example, (parts, own) in zip(examples, split, strict=True)
@@ -90,29 +104,51 @@ def _unanswered(example: Example) -> Example:
 
 
 def _joined(
-    card: TaskCard, example: Example, parts: Parts, answered: Sequence[tuple[_Part, str]]
+    card: TaskCard, example: Example, parts: Parts, answered: Sequence[tuple[_Part, _Said]]
 ) -> Prediction:
-    answers = [parse_answer(card, part.example.record, text) for part, text in answered]
+    answers = [parse_answer(card, part.example.record, said.text) for part, said in answered]
+    answer = parts.join(answers)
     return Prediction(
         example,
-        parts.join(answers),
-        "\n".join(text for _, text in answered),
+        answer,
+        "\n".join(said.text for _, said in answered),
         any(part.row.input_was_cut for part, _ in answered),
+        _probabilities(card, parts, answered, answer),
     )
 
 
-def _texts(backbone: Backbone, encoder: Encoder, encoded: Sequence[_Part], bank: Bank) -> list[str]:
-    """Return the text that the model answers to each part, in order."""
-    texts = [""] * len(encoded)
+def _probabilities(
+    card: TaskCard, parts: Parts, answered: Sequence[tuple[_Part, _Said]], answer: Answer
+) -> tuple[float, ...]:
+    """Return the probability of each annotation of a joined answer, or of the label."""
+    kind = kind_of(card)
+    if kind.listing is None or kind.items_by_line is None:
+        [(part, said)] = answered
+        return said.probabilities if part.example.choices else ()
+    values = []
+    for part, said in answered:
+        items = kind.items_by_line(card, part.example.record, said.text)
+        # Probabilities of an incomplete last line, which the text lacks, may follow.
+        found = zip(items, said.probabilities, strict=False)
+        values.append({item: value for item, value in found if item is not None})
+    joined = parts.join_values(values)
+    return tuple(joined[item] for item in kind.listing.items(answer))
+
+
+def _said(
+    backbone: Backbone, encoder: Encoder, encoded: Sequence[_Part], bank: Bank
+) -> list[_Said]:
+    """Return what the model answers to each part, in order."""
+    said = [_Said("", ())] * len(encoded)
     for is_closed, answer in ((True, _choose), (False, _write)):
         wanted = [i for i, part in enumerate(encoded) if bool(part.example.choices) == is_closed]
         own = [encoded[i] for i in wanted]
-        for i, text in zip(wanted, answer(backbone, encoder, own, bank), strict=True):
-            texts[i] = text
-    return texts
+        for i, one in zip(wanted, answer(backbone, encoder, own, bank), strict=True):
+            said[i] = one
+    return said
 
 
-def _choose(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Bank) -> list[str]:
+def _choose(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Bank) -> list[_Said]:
     choices = [
         distinct_choices(
             [encoder.encode_target(choice) for choice in part.example.choices],
@@ -122,12 +158,12 @@ def _choose(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Ba
     ]
     scores = score_choices(backbone, [part.row for part in own], choices, bank)
     return [
-        part.example.choices[likely.index(max(likely))]
+        _Said(part.example.choices[likely.index(max(likely))], (max(option_probabilities(likely)),))
         for part, likely in zip(own, scores, strict=True)
     ]
 
 
-def _write(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Bank) -> list[str]:
+def _write(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Bank) -> list[_Said]:
     limits = [encoder.target_limit(part.example.task) for part in own]
     ends = backbone.end_ids | {encoder.end_id}
     constraints = [
@@ -145,6 +181,9 @@ def _write(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Ban
         constraints=constraints,
     )
     return [
-        rule.text if rule else encoder.decode(one.ids)
+        _Said(
+            rule.text if rule else encoder.decode(one.ids),
+            line_probabilities(one, [encoder.decode([token]) for token in one.ids]),
+        )
         for rule, one in zip(constraints, written, strict=True)
     ]

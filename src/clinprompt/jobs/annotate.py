@@ -128,7 +128,7 @@ def annotate_file(
     if form == "brat":
         with new_folder(output) as folder:
             answered = [replace(p.example.record, answer=p.answer) for p in predictions]
-            names = write_brat(folder, answered)
+            names = write_brat(folder, answered, [one.probabilities for one in predictions])
             are_links = kind_of(loaded.card).answer is RelationsAnswer
             write_annotation_conf(folder, answered, loaded.card.labels, are_links=are_links)
             rows = (
@@ -171,10 +171,28 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def as_json(card: TaskCard, prediction: Prediction) -> dict[str, Any]:
-    """Return an answer as plain JSON values; spans have character offsets and their text."""
+    """Return an answer as plain JSON values; spans have character offsets and their text.
+
+    Mentions, links and labels have the probability that the model gives them, rounded to four
+    significant digits.
+    """
     record, answer = prediction.example.record, prediction.answer
     row: dict[str, Any] = {"id": record.id, "task": prediction.example.task}
-    row |= answer_to_json(card, record, answer)
+    row |= _with_probabilities(card, answer_to_json(card, record, answer), prediction.probabilities)
     if prediction.input_was_cut:
         row["input_was_cut"] = True
     return row
+
+
+def _with_probabilities(
+    card: TaskCard, shown: Mapping[str, Any], probabilities: Sequence[float]
+) -> dict[str, Any]:
+    """Return an answer in JSON form with the probability of its label or of each annotation."""
+    rounded = [{"probability": float(f"{one:.4g}")} for one in probabilities]
+    if not rounded:
+        return dict(shown)
+    listing = kind_of(card).listing
+    if listing is None:
+        return {**shown, **rounded[0]}
+    items = zip(shown[listing.name], rounded, strict=True)
+    return {**shown, listing.name: [{**item, **one} for item, one in items]}

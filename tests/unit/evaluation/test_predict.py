@@ -1,11 +1,14 @@
 """Answers of a random model: those that list words of a note are read and found, in every mode."""
 
 from dataclasses import replace
+from math import exp
 
 import pytest
+import torch
 from made_cards import card_of, record_of
 
 from clinprompt.backbone.bank import Bank
+from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
 from clinprompt.batches.encode import make_encoder
 from clinprompt.evaluation.predict import predict
 from clinprompt.settings.groups import DataSettings
@@ -58,3 +61,88 @@ def test_answers_that_list_words_of_a_note_are_found_in_it(backbone, form):
     for one, other in zip(predictions, free, strict=True):
         if kind_of(BY_NAME[one.example.task]).listing is None:
             assert one == other
+
+
+@torch.inference_mode()
+def next_token(backbone, ids):
+    """Return the log-probabilities of the token after some ids, by a plain forward pass."""
+    logits = backbone.model(torch.tensor([ids], device=backbone.device)).logits[0, -1]
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+def lines_by_plain_passes(backbone, encoder, example):
+    """Decode greedily without a cache; return the probability of each line."""
+    ends = backbone.end_ids | {encoder.end_id}
+    card = BY_NAME[example.task]
+    rule = LineConstraint(
+        answer_tokenizer(backbone, ends),
+        kind_of(card).allowed(card, example.record),
+        start=encoder.answer_start,
+    )
+    ids, lines = list(encoder.encode(example).input_ids), [1.0]
+    for _ in range(encoder.target_limit(example.task)):
+        bits, likely = rule.allowed(), next_token(backbone, ids)
+        allowed = [n for n in range(len(likely)) if bits[n // 8] >> n % 8 & 1]
+        chosen = max(allowed, key=lambda n: likely[n])
+        lines[-1] *= float(likely[chosen].exp() / likely[allowed].exp().sum())
+        if chosen in ends:
+            break
+        rule.accept(chosen)
+        ids.append(chosen)
+        if encoder.tokenizer.decode([chosen]) == "\n":
+            lines.append(1.0)
+    return lines
+
+
+def test_mentions_and_links_have_the_probability_of_their_lines(backbone):
+    encoder = make_encoder(backbone.tokenizer, DataSettings(max_target_tokens=40))
+    num_items = num_lines = 0
+    for one in listing(answered(backbone, encoder)):
+        card = BY_NAME[one.example.task]
+        lines = lines_by_plain_passes(backbone, encoder, one.example)
+        items = kind_of(card).items_by_line(card, one.example.record, one.text)
+        by_item = {item: line for item, line in zip(items, lines, strict=False) if item}
+        expected = [by_item[item] for item in kind_of(card).listing.items(one.answer)]
+        assert one.probabilities == pytest.approx(expected, rel=1e-3)
+        num_items += len(expected)
+        num_lines = max(num_lines, len(expected))
+    assert num_items > 3
+    assert num_lines > 1
+
+
+def test_a_label_has_its_share_of_the_likelihood_of_all_labels(backbone):
+    encoder = make_encoder(backbone.tokenizer, DataSettings(max_target_tokens=24))
+    labels = [one for one in answered(backbone, encoder) if one.example.task == "label"]
+    assert len(labels) == len(NOTES)
+    for one in labels:
+        likelihood = {}
+        for choice in one.example.choices:
+            ids, total = list(encoder.encode(one.example).input_ids), 0.0
+            for token in encoder.encode_target(choice)[:-1]:
+                total += float(next_token(backbone, ids)[token])
+                ids.append(token)
+            likelihood[choice] = exp(total)
+        share = likelihood[one.text] / sum(likelihood.values())
+        assert share >= 0.5
+        assert one.probabilities == pytest.approx((share,), rel=1e-3)
+
+
+def test_free_text_has_no_probabilities(backbone):
+    encoder = make_encoder(backbone.tokenizer, DataSettings(max_target_tokens=8))
+    texts = [one for one in answered(backbone, encoder) if one.example.task == "summary"]
+    assert [one.probabilities for one in texts] == [()] * len(NOTES)
+
+
+@pytest.mark.parametrize("is_constrained", [False, True])
+def test_every_annotation_of_a_text_in_windows_has_a_probability(tiny_llama, is_constrained):
+    settings = DataSettings(max_input_tokens=60, max_target_tokens=40, constrained=is_constrained)
+    encoder = make_encoder(tiny_llama.tokenizer, settings)
+    note = " ".join(f"Dose {n} of aspirin. Pain." for n in range(20))
+    examples = [make_example(card, record_of("1", note)) for card in CARDS[:3]]
+    num_items = 0
+    for one in predict(tiny_llama, encoder, examples, cards=BY_NAME, bank=Bank()):
+        items = kind_of(BY_NAME[one.example.task]).listing.items(one.answer)
+        num_items += len(items)
+        assert len(one.probabilities) == len(items)
+        assert all(0 < probability <= 1 for probability in one.probabilities)
+    assert num_items > 1 or not is_constrained

@@ -8,11 +8,20 @@ import pytest
 from clinprompt.api import Annotator
 from clinprompt.errors import DataError, SettingError
 from clinprompt.evaluation.predict import Prediction
-from clinprompt.jobs.annotate import annotate_file, output_form
+from clinprompt.jobs.annotate import annotate_file, as_json, output_form
 from clinprompt.jobs.note_files import read_notes
 from clinprompt.tasks.card import TaskCard, find_card
 from clinprompt.tasks.kinds import make_example
-from clinprompt.tasks.records import Answer, Span, SpansAnswer, Unparseable
+from clinprompt.tasks.records import (
+    Answer,
+    LabelAnswer,
+    Record,
+    Relation,
+    RelationsAnswer,
+    Span,
+    SpansAnswer,
+    Unparseable,
+)
 
 
 @dataclass
@@ -157,6 +166,26 @@ def test_offsets_count_carriage_returns_of_a_text_file(tmp_path):
     annotate_file(drugs, note, tmp_path / "out.jsonl")
     row = json.loads((tmp_path / "out.jsonl").read_text())
     assert row["entities"] == [{"start": 16, "end": 20, "type": "drug", "text": "iron"}]
+
+
+def test_json_shows_the_probability_of_each_mention_link_and_label():
+    drug, other = Span(0, 4, "drug"), Span(9, 13, "drug")
+    cases = (
+        ("practice-ner-drugs", SpansAnswer((drug, other)), (0.25, 0.123456)),
+        ("practice-re-dose", RelationsAnswer((Relation("dose", drug, other),)), (0.5,)),
+        ("practice-nli-social", LabelAnswer("entailment"), (0.75,)),
+    )
+    shown = []
+    for name, answer, probabilities in cases:
+        card = find_card(name)
+        record = Record("1", {"text": "Iron and zinc", "statement": "a"})
+        example = make_example(card, record)
+        shown.append(as_json(card, Prediction(example, answer, "", False, probabilities)))
+    spans, links, label = shown
+    assert [one["probability"] for one in spans["entities"]] == [0.25, 0.1235]
+    assert [one["text"] for one in spans["entities"]] == ["Iron", "zinc"]
+    assert [one["probability"] for one in links["relations"]] == [0.5]
+    assert (label["label"], label["probability"]) == ("entailment", 0.75)
 
 
 def test_a_folder_gives_its_text_files_in_order_and_no_others(tmp_path):

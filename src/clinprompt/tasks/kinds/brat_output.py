@@ -7,8 +7,9 @@ beginning becomes a blank: readers would drop it, and all offsets would be wrong
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.records import Answer, Record, Relation, RelationsAnswer, Span, spans_of
@@ -18,23 +19,26 @@ _LONGEST_NAME = 100
 _LINE = re.compile(r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")  # no line end of str.splitlines()
 
 
-def write_brat(folder: Path, records: Iterable[Record]) -> tuple[str, ...]:
+def write_brat(
+    folder: Path, records: Sequence[Record], probabilities: Sequence[Sequence[float]] = ()
+) -> tuple[str, ...]:
     """Write each record's pair of files into a folder; return the names of the pairs, in order.
 
     A name is the record's id, without characters that file names should not have, and followed by
     a number if an earlier name is the same. A record without mentions gets an empty ``.ann``.
+    ``probabilities`` of the mentions (or links) of each record, in order, are added as notes.
 
     Raises:
         DataError: a mention covers no words.
     """
     names: list[str] = []
     used: set[str] = set()
-    for record in records:
+    for record, own in zip(records, probabilities or [()] * len(records), strict=True):
         name = _free_name(record.id, used)
         names.append(name)
         used.add(name.casefold())
         text = re.sub("^\ufeff", " ", record.text).encode()
-        annotation = "".join(f"{line}\n" for line in _lines(record)).encode()
+        annotation = "".join(f"{line}\n" for line in _lines(record, own)).encode()
         (folder / f"{name}.txt").write_bytes(text)
         (folder / f"{name}.ann").write_bytes(annotation)
     return tuple(names)
@@ -83,17 +87,35 @@ def _free_name(identity: str, used: set[str]) -> str:
     return name
 
 
-def _lines(record: Record) -> Iterator[str]:
+def _lines(record: Record, probabilities: Sequence[float]) -> Iterator[str]:
     keys = {span: f"T{number}" for number, span in enumerate(_mentions(record.answer), start=1)}
     for span, key in keys.items():
         pieces = tuple(_pieces(record, span))
         offsets = ";".join(f"{start} {end}" for start, end in pieces)
         shown = " ".join(record.text[start:end] for start, end in pieces)
         yield f"{key}\t{_type_name(span.type)} {offsets}\t{shown}"
+    listed: dict[Span, str] | dict[Relation, str] = keys
     if isinstance(record.answer, RelationsAnswer):
-        for number, link in enumerate(dict.fromkeys(record.answer.relations), start=1):
+        links = enumerate(dict.fromkeys(record.answer.relations), start=1)
+        listed = {link: f"R{number}" for number, link in links}
+        for link, key in listed.items():
             ends = f"Arg1:{keys[link.head]} Arg2:{keys[link.tail]}"
-            yield f"R{number}\t{_type_name(link.type)} {ends}"
+            yield f"{key}\t{_type_name(link.type)} {ends}"
+    if probabilities:
+        yield from _notes(record.answer, listed, probabilities)
+
+
+def _notes(
+    answer: Answer | None, keys: Mapping[Any, str], probabilities: Sequence[float]
+) -> Iterator[str]:
+    """Yield a note with the probability of each mention, or of each link of an answer with links.
+
+    ``keys`` are their names in the file.
+    """
+    items = answer.relations if isinstance(answer, RelationsAnswer) else spans_of(answer)
+    values = dict(zip(items, probabilities, strict=True))
+    for number, (item, key) in enumerate(keys.items(), start=1):
+        yield f"#{number}\tAnnotatorNotes {key}\tprobability {values[item]:.2f}"
 
 
 def _mentions(answer: Answer | None) -> Sequence[Span]:

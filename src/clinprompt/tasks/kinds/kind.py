@@ -89,7 +89,8 @@ class Kind:
     Text: ``render`` writes an answer as text, ``parse`` reads model output (and returns
     ``Unparseable`` instead of raising), ``choices`` returns the only texts that a model may answer
     with (if there are none, it writes freely). ``allowed`` says which lines it may write, if an
-    answer lists words of the text. ``to_json`` returns an answer as plain JSON values.
+    answer lists words of the text. ``items_by_line`` returns the annotation that each line of model
+    output names, if an answer lists annotations. ``to_json`` returns an answer as plain JSON.
 
     Labels: ``has_labels`` says that the card lists labels; ``labels_for`` returns those that the
     answer to a record may have, ``labels_in`` those that an answer has.
@@ -125,6 +126,7 @@ class Kind:
         lambda _, __, ___: {}
     )
     allowed: Callable[[Card, Record], AllowedLines] | None = None
+    items_by_line: Callable[[Card, Record, str], tuple[Any | None, ...]] | None = None
     listing: Listing[Any] | None = None
     shorten: Shorten | None = None
     has_labels: bool = True

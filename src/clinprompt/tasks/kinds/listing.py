@@ -5,7 +5,7 @@ which are used to make windows of a long text, to score and to count.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Generic, TypeVar
@@ -34,7 +34,8 @@ STRICT = "ungrounded, repeated and unparseable lines count as wrong"
 class Listing(Generic[Item]):
     """How annotations of one sort are listed in an answer.
 
-    ``answer`` is the class of the answer, ``items_in`` returns the annotations of such an answer.
+    ``answer`` is the class of the answer, ``items_in`` returns the annotations of such an answer,
+    ``name`` is their name in JSON output.
     ``identity`` returns what must agree for an annotation to be right, ``order`` the key that
     sorts annotations of a whole text. ``extent`` returns the first character and the one after the
     last, ``shifted`` the annotation with its offsets moved. ``may_be_lost`` says that an
@@ -42,6 +43,7 @@ class Listing(Generic[Item]):
     """
 
     answer: type[SpansAnswer] | type[RelationsAnswer]
+    name: str
     items_in: Callable[[Any], tuple[Item, ...]]
     identity: Callable[[Item], Hashable]
     order: Callable[[Item], Any]
@@ -103,15 +105,31 @@ class Listing(Generic[Item]):
         """
         if all(isinstance(answer, Unparseable) for answer in answers):
             return Unparseable("\n".join(a.text for a in answers if isinstance(a, Unparseable)))
-        owners = Owners(windows)
-        found = [
-            whole
-            for number, (window, answer) in enumerate(zip(windows, answers, strict=True))
-            for whole in (self.shifted(item, window.offset) for item in self.items(answer))
-            if owners.of(*self.extent(whole)) == number
-        ]
+        found = [whole for whole, _ in self._owned(windows, list(map(self.items, answers)))]
         lost = tuple(chain.from_iterable(map(_ungrounded_lines, answers)))
         return self._make(tuple(sorted(found, key=self.order)), lost)
+
+    def join_values(
+        self, windows: Sequence[Window], values: Sequence[Mapping[Item, float]]
+    ) -> dict[Item, float]:
+        """Return the value of each annotation in the joined answer, from the values by window."""
+        owned = self._owned(windows, values)
+        return {whole: values[number][item] for whole, (number, item) in owned}
+
+    def _owned(
+        self, windows: Sequence[Window], items: Sequence[Iterable[Item]]
+    ) -> Iterator[tuple[Item, tuple[int, Item]]]:
+        """Yield annotations of the whole text, each with the window that it belongs to.
+
+        ``items`` are the annotations in each window. With the number of the window, the
+        annotation is given as it is in the window.
+        """
+        owners = Owners(windows)
+        for number, (window, own) in enumerate(zip(windows, items, strict=True)):
+            for item in own:
+                whole = self.shifted(item, window.offset)
+                if owners.of(*self.extent(whole)) == number:
+                    yield whole, (number, item)
 
     def num_lost(self, record: Record, windows: Sequence[Window]) -> int:
         """Return how many annotations of a record are not complete in any window."""

@@ -47,14 +47,22 @@ def parse_spans(card: Card, record: Record, text: str) -> Answer:
     """Read mentions and find them in the record's text; keep the lines that are not found."""
     if says_none(text):
         return SpansAnswer(())
-    lines = [line for line in map(one_line, text.split("\n")) if line]
-    readable = [(line, _typed_mention(card, line)) for line in lines]
-    if not any(found for _, found in readable):
+    lines = list(map(one_line, text.split("\n")))
+    if not any(_typed_mention(card, line) for line in lines):
         return Unparseable(text)
-    grounder = SpanGrounder(record.text)
-    grounded = [(line, _grounded(grounder, found)) for line, found in readable]
+    grounded = tuple(zip(lines, mentions_by_line(card, record, text), strict=True))
     spans = sorted((span for _, span in grounded if span is not None), key=_appearance)
-    return SpansAnswer(tuple(spans), tuple(line for line, span in grounded if span is None))
+    lost = (line for line, span in grounded if line and span is None)
+    return SpansAnswer(tuple(spans), tuple(lost))
+
+
+def mentions_by_line(card: Card, record: Record, text: str) -> tuple[Span | None, ...]:
+    """Return the mention that each line of an answer names; None for lines that name none."""
+    lines = text.split("\n")
+    if says_none(text):
+        return (None,) * len(lines)
+    grounder = SpanGrounder(record.text)
+    return tuple(_grounded(grounder, _typed_mention(card, one_line(line))) for line in lines)
 
 
 def _grounded(grounder: SpanGrounder, found: tuple[str, str] | None) -> Span | None:
@@ -140,6 +148,8 @@ def split_type(card: Card, line: str) -> tuple[str, str] | None:
 
 
 def _typed_mention(card: Card, line: str) -> tuple[str, str] | None:
+    if not line:
+        return None
     if len(card.labels) == 1:
         return next(iter(card.labels)), line
     found = split_type(card, line) or split_type(card, without_bullet(line))
@@ -159,7 +169,7 @@ def span_to_json(record: Record, span: Span) -> dict[str, Any]:
 def _to_json(record: Record, answer: Answer) -> dict[str, Any]:
     assert isinstance(answer, SpansAnswer)
     entities = [span_to_json(record, span) for span in answer.spans]
-    return {"entities": entities, "ungrounded": list(answer.ungrounded_lines)}
+    return {MENTIONS.name: entities, "ungrounded": list(answer.ungrounded_lines)}
 
 
 def partial_entity_f1(
@@ -214,6 +224,7 @@ def shifted(span: Span, offset: int) -> Span:
 
 MENTIONS: Listing[Span] = Listing(
     answer=SpansAnswer,
+    name="entities",
     items_in=attrgetter("spans"),
     identity=_place_and_type,
     order=_place_and_type,
@@ -225,6 +236,7 @@ NER = Kind(
     empty=SpansAnswer(()),
     render=render_spans,
     parse=parse_spans,
+    items_by_line=mentions_by_line,
     allowed=SpanLines,
     to_json=_to_json,
     labels_in=MENTIONS.types,

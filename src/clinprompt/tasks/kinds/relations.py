@@ -58,14 +58,22 @@ def parse_relations(card: Card, record: Record, text: str) -> Answer:
     """Read links and find both ends in the record's text; keep the lines that are not found."""
     if says_none(text):
         return RelationsAnswer(())
-    lines = [line for line in map(one_line, text.split("\n")) if line]
-    readable = [(line, _typed_pair(card, line)) for line in lines]
-    if not any(found for _, found in readable):
+    lines = list(map(one_line, text.split("\n")))
+    if not any(_typed_pair(card, line) for line in lines):
         return Unparseable(text)
-    grounder = RelationGrounder(record.text)
-    grounded = [(line, _grounded(grounder, found)) for line, found in readable]
+    grounded = tuple(zip(lines, links_by_line(card, record, text), strict=True))
     links = sorted((link for _, link in grounded if link is not None), key=_appearance)
-    return RelationsAnswer(tuple(links), tuple(line for line, link in grounded if link is None))
+    lost = (line for line, link in grounded if line and link is None)
+    return RelationsAnswer(tuple(links), tuple(lost))
+
+
+def links_by_line(card: Card, record: Record, text: str) -> tuple[Relation | None, ...]:
+    """Return the link that each line of an answer names; None for lines that name none."""
+    lines = text.split("\n")
+    if says_none(text):
+        return (None,) * len(lines)
+    grounder = RelationGrounder(record.text)
+    return tuple(_grounded(grounder, _typed_pair(card, one_line(line))) for line in lines)
 
 
 def _grounded(grounder: RelationGrounder, found: tuple[str, str, str] | None) -> Relation | None:
@@ -136,7 +144,7 @@ def _to_json(record: Record, answer: Answer) -> dict[str, Any]:
         }
         for link in answer.relations
     ]
-    return {"relations": relations, "ungrounded": list(answer.ungrounded_lines)}
+    return {LINKS.name: relations, "ungrounded": list(answer.ungrounded_lines)}
 
 
 def _type_and_places(link: Relation) -> Hashable:
@@ -162,6 +170,7 @@ def _around_the_pair(
 
 LINKS: Listing[Relation] = Listing(
     answer=RelationsAnswer,
+    name="relations",
     items_in=attrgetter("relations"),
     identity=_type_and_places,
     order=attrgetter("head", "tail", "type"),
@@ -174,6 +183,7 @@ RELATIONS = Kind(
     empty=RelationsAnswer(()),
     render=render_relations,
     parse=parse_relations,
+    items_by_line=links_by_line,
     allowed=LinkLines,
     to_json=_to_json,
     labels_in=LINKS.types,

@@ -20,6 +20,7 @@ from clinprompt.tasks.records import (
     Span,
     SpansAnswer,
     Unparseable,
+    spans_of,
 )
 
 READERS = {
@@ -81,6 +82,28 @@ def test_a_pair_of_files_by_hand(tmp_path):
         "T2\tADE 19 23\trash",
         "R1\tcauses Arg1:T1 Arg2:T2",
     ]
+
+
+def test_probabilities_are_notes_of_mentions_or_of_links_and_are_not_read(tmp_path):
+    """Mentions are written in order of the text, each with its own probability."""
+    drug, rash = Span(5, 9, "DRUG"), Span(11, 15, "ADE")
+    text = {"text": "Took iron; rash."}
+    records = [
+        Record("spans", text, SpansAnswer((rash, drug))),
+        Record("links", text, RelationsAnswer((Relation("causes", drug, rash),))),
+    ]
+    write_brat(tmp_path, records, [(0.928, 0.5), (0.071,)])
+    assert (tmp_path / "spans.ann").read_text().splitlines()[2:] == [
+        "#1\tAnnotatorNotes T1\tprobability 0.50",
+        "#2\tAnnotatorNotes T2\tprobability 0.93",
+    ]
+    assert (tmp_path / "links.ann").read_text().splitlines()[2:] == [
+        "R1\tcauses Arg1:T1 Arg2:T2",
+        "#1\tAnnotatorNotes R1\tprobability 0.07",
+    ]
+    for record in records:
+        again = read_back(tmp_path, record.id, READERS[type(record.answer)]).answer
+        assert set(spans_of(again)) == {drug, rash}
 
 
 def test_annotation_conf_names_the_types_of_mentions_and_of_the_ends_of_links(tmp_path):

@@ -174,6 +174,17 @@ class TestSplit:
 
 
 class TestMerge:
+    def test_a_mention_in_two_windows_has_the_value_of_its_own_window(self):
+        """In "aaaaaaaaaa", (3, 5) is 3 from the cut of the first window and 1 from the second's."""
+        first = Window(Record("1@0", {"text": "a" * 8}), 0, is_first=True, is_last=False)
+        second = Window(Record("1@2", {"text": "a" * 8}), 2, is_first=False, is_last=True)
+        values = [
+            {Span(0, 2, "X"): 0.1, Span(3, 5, "X"): 0.2},
+            {Span(1, 3, "X"): 0.3, Span(6, 8, "Y"): 0.4},
+        ]
+        joined = MENTIONS.join_values((first, second), values)
+        assert joined == {Span(0, 2, "X"): 0.1, Span(3, 5, "X"): 0.2, Span(8, 10, "Y"): 0.4}
+
     @given(annotated(), lengths, limits())
     @settings(max_examples=300)
     def test_splitting_gold_mentions_and_merging_gives_them_back(self, made, length_of, sizes):
