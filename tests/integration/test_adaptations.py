@@ -2,6 +2,7 @@
 
 import json
 import re
+from math import log
 
 import pytest
 import torch
@@ -207,3 +208,25 @@ def test_the_check_of_a_task_counts_training_records_that_are_test_records(tmp_p
     write_own(tmp_path / "own", train=range(6), test=(0, 1, 9))
     ended = call("tasks", "check", "own/", folder=tmp_path, columns=200)
     assert "own: 2 training rows are left out, their text is that of a test row" in ended.stdout
+
+
+def test_a_calibration_is_saved_and_used_and_older_prompts_have_none(adapt, on_tiny, tmp_path):
+    ended = adapt("--set", "data.calibration=on")
+    assert ended.exit_code == 0, ended.stderr
+    path = tmp_path / "run" / "store" / TASK / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert set(manifest["calibration"]) == {"yes", "no"}
+    (tmp_path / "notes.jsonl").write_text('{"text": "Smokes.", "statement": "He smokes."}\n')
+    odds = {}
+    for name in ("calibrated", "plain"):
+        words = ("predict", f"run/store/{TASK}", "notes.jsonl", f"{name}.jsonl", *on_tiny)
+        ended = call(*words, folder=tmp_path)
+        assert ended.exit_code == 0, ended.stderr
+        [answer] = map(json.loads, (tmp_path / f"{name}.jsonl").read_text().splitlines())
+        probability = answer["probability"]
+        yes = probability if answer["label"] == "entailment" else 1 - probability
+        odds[name] = log(yes / (1 - yes))
+        path.write_text(json.dumps({k: v for k, v in manifest.items() if k != "calibration"}))
+    shift = manifest["calibration"]["no"] - manifest["calibration"]["yes"]
+    assert abs(shift) > 0.01
+    assert odds["calibrated"] - odds["plain"] == pytest.approx(shift, abs=0.02)

@@ -10,6 +10,7 @@ from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.parts import Parts, parts_of
+from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.confidence import line_probabilities, option_probabilities
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of, parse_answer
@@ -33,12 +34,21 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptUse:
+    """The prompt that answers an example: its number in a bank, and its calibration, if any."""
+
+    number: int = 0
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Part:
     """A part of an example that a model reads at once; ``allowed`` is None if any answer is."""
 
     example: Example
     row: Row
     allowed: AllowedLines | None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ def predict(
     *,
     cards: Mapping[str, TaskCard],
     bank: Bank,
-    prompts: Sequence[int] | None = None,
+    prompts: Sequence[PromptUse] = (),
 ) -> list[Prediction]:
     """Answer examples of any mixture of tasks, in the given order; long inputs part by part.
 
@@ -66,20 +76,45 @@ def predict(
     prompt answers all. An example that several prompts answer is encoded once if it is the same
     object.
     """
-    numbers = prompts if prompts is not None else [0] * len(examples)
-    distinct = {id(example): example for example in examples}
-    known = {key: _encoded_parts(cards, one, encoder) for key, one in distinct.items()}
-    split = [known[id(example)] for example in examples]
-    encoded = [
-        replace(part, row=replace(part.row, task=number))
-        for (_, own), number in zip(split, numbers, strict=True)
-        for part in own
-    ]
+    split, encoded = _all_parts(encoder, examples, cards, prompts)
     answered = zip(encoded, _said(backbone, encoder, encoded, bank), strict=True)
     return [
         _joined(cards[example.task], example, parts, list(islice(answered, len(own))))
         for example, (parts, own) in zip(examples, split, strict=True)
     ]
+
+
+def label_scores(
+    backbone: Backbone,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    *,
+    cards: Mapping[str, TaskCard],
+    bank: Bank,
+    prompt: int = 0,
+) -> list[list[float]]:
+    """Return the log-likelihood of each choice of each example, in nats, without calibration."""
+    _, encoded = _all_parts(encoder, examples, cards, [PromptUse(prompt)] * len(examples))
+    return _likelihoods(backbone, encoder, encoded, bank)
+
+
+def _all_parts(
+    encoder: Encoder,
+    examples: Sequence[Example],
+    cards: Mapping[str, TaskCard],
+    prompts: Sequence[PromptUse],
+) -> tuple[list[tuple[Parts, list[_Part]]], list[_Part]]:
+    """Return the parts of each example, and all parts in a row; only these have their prompts."""
+    uses = prompts or [PromptUse()] * len(examples)
+    distinct = {id(example): example for example in examples}
+    known = {key: _encoded_parts(cards, one, encoder) for key, one in distinct.items()}
+    split = [known[id(example)] for example in examples]
+    encoded = [
+        replace(part, row=replace(part.row, task=use.number), calibration=use.calibration)
+        for (_, own), use in zip(split, uses, strict=True)
+        for part in own
+    ]
+    return split, encoded
 
 
 def _encoded_parts(
@@ -139,16 +174,31 @@ def _said(
     backbone: Backbone, encoder: Encoder, encoded: Sequence[_Part], bank: Bank
 ) -> list[_Said]:
     """Return what the model answers to each part, in order."""
-    said = [_Said("", ())] * len(encoded)
-    for is_closed, answer in ((True, _choose), (False, _write)):
-        wanted = [i for i, part in enumerate(encoded) if bool(part.example.choices) == is_closed]
-        own = [encoded[i] for i in wanted]
-        for i, one in zip(wanted, answer(backbone, encoder, own, bank), strict=True):
-            said[i] = one
-    return said
+    closed, written = (
+        [i for i, part in enumerate(encoded) if bool(part.example.choices) == is_closed]
+        for is_closed in (True, False)
+    )
+    own = [encoded[i] for i in closed]
+    scores = _likelihoods(backbone, encoder, own, bank)
+    said = {i: _chosen(part, likely) for i, part, likely in zip(closed, own, scores, strict=True)}
+    said |= zip(
+        written, _write(backbone, encoder, [encoded[i] for i in written], bank), strict=True
+    )
+    return [said[i] for i in range(len(encoded))]
 
 
-def _choose(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Bank) -> list[_Said]:
+def _chosen(part: _Part, log_likelihoods: Sequence[float]) -> _Said:
+    """Return the most likely choice, which is the first of equal ones."""
+    choices, calibration = part.example.choices, part.calibration
+    scores = calibration.corrected(choices, log_likelihoods) if calibration else log_likelihoods
+    likely = option_probabilities(scores)
+    return _Said(choices[scores.index(max(scores))], (max(likely),))
+
+
+def _likelihoods(
+    backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Bank
+) -> list[list[float]]:
+    """Return the log-likelihood of each choice of each part, in nats."""
     choices = [
         distinct_choices(
             [encoder.encode_target(choice) for choice in part.example.choices],
@@ -156,11 +206,7 @@ def _choose(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Ba
         )
         for part in own
     ]
-    scores = score_choices(backbone, [part.row for part in own], choices, bank)
-    return [
-        _Said(part.example.choices[likely.index(max(likely))], (max(option_probabilities(likely)),))
-        for part, likely in zip(own, scores, strict=True)
-    ]
+    return score_choices(backbone, [part.row for part in own], choices, bank)
 
 
 def _write(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Bank) -> list[_Said]:

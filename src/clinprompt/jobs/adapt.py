@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clinprompt.backbone.load import check_fits
+from clinprompt.backbone.bank import Bank, make_bank
+from clinprompt.backbone.load import Backbone, check_fits
 from clinprompt.backbone.tuners import PromptTuner, Tuner, trained_numbers
 from clinprompt.batches.encode import Row
 from clinprompt.batches.mixture import hold_out
+from clinprompt.jobs.calibrate import Answering, calibrate, with_calibration
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Method, Rates, Start
 from clinprompt.methods.resolve import check_input_form, with_shape
@@ -109,24 +111,45 @@ def adapt_task(
     task_rows = task_rows_of(config, backbone)
     rows = task_rows.shots(data, wanted.shots, seed=config.seed) if wanted.shots else ()
     start = Start(config, backbone, data.card, rows, config.seed, metaprompt, say=reporter.say)
-    saved = workspace.store.save(_made(Fit(METHODS[wanted.method], start, name), workspace), place)
+    fit = Fit(METHODS[wanted.method], start, name)
+    saved = workspace.store.save(_made(fit, workspace, data), place)
     workspace.forget(name)
     return saved
 
 
-def _made(fit: Fit, workspace: Workspace) -> Artifact:
+def _made(fit: Fit, workspace: Workspace, data: TaskData) -> Artifact:
     """Return what a method makes of the rows of a task; without rows, its untrained start."""
     if fit.start.rows:
         with adapt(fit, workspace) as fitted:
-            artifact = fitted.artifact
-    else:
-        with fit.method.started(fit.start) as (tuner, _):
-            artifact = _artifact(fit, tuner)
-    assert artifact is not None
-    if fit.start.rows:
-        return artifact
+            return _calibrated(fitted.artifact, fit.start, fitted.tuner, data)
+    with fit.method.started(fit.start) as (tuner, _):
+        artifact = _calibrated(_artifact(fit, tuner), fit.start, tuner, data)
     manifest = artifact.manifest.model_copy(update={"method": ZERO_SHOT})
     return artifact.model_copy(update={"manifest": manifest})
+
+
+def _calibrated(artifact: Artifact | None, start: Start, tuner: Tuner, data: TaskData) -> Artifact:
+    """Return an artifact with the calibration of its labels, if that is used."""
+    assert artifact is not None
+    encoder = task_rows_of(start.config, start.backbone).encoder()
+    found = calibrate(
+        Answering(start.backbone, encoder, bank_of(start.backbone, [tuner])),
+        data,
+        start.config.data,
+        seed=start.config.seed,
+        may_validate=bool(start.rows),
+    )
+    return with_calibration(artifact, found)
+
+
+def bank_of(backbone: Backbone, tuners: Sequence[Tuner]) -> Bank:
+    """Return a bank of the prompts of tuners with the same placement, one of each."""
+    with torch.no_grad():
+        found = [tuner.prompts([0]) for tuner in tuners]
+    prompts = [prompt for prompt in found if prompt is not None]
+    with torch.inference_mode():
+        joined = torch.cat(prompts) if prompts else None
+        return make_bank(backbone.model, joined, tuners[0].placement)
 
 
 def settings_of(metaprompt: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
 from clinprompt.batches.encode import Encoder, make_encoder
 from clinprompt.errors import ArtifactError, SettingError
-from clinprompt.evaluation.predict import Prediction, predict
+from clinprompt.evaluation.calibration import Calibration
+from clinprompt.evaluation.predict import Prediction, PromptUse, predict
 from clinprompt.files import new_folder, write_text
 from clinprompt.jobs.note_files import read_notes
 from clinprompt.prompts.artifact import Artifact, Manifest
@@ -54,12 +55,25 @@ class LoadedPrompt:
         with torch.inference_mode():
             return make_bank(self.backbone.model, self.prompt[None], placement)
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """Return the calibration that was saved with the prompt, if any."""
+        means = self.artifact.manifest.calibration
+        return Calibration(means) if means else None
+
     def annotate(self, records: Sequence[Record]) -> list[Prediction]:
         """Return the answers to new records."""
         bank = self.bank()
         examples = [make_example(self.card, record) for record in records]
         cards = {self.card.name: self.card}
-        return predict(self.backbone, self.encoder(), examples, cards=cards, bank=bank)
+        return predict(
+            self.backbone,
+            self.encoder(),
+            examples,
+            cards=cards,
+            bank=bank,
+            prompts=[PromptUse(calibration=self.calibration)] * len(examples),
+        )
 
 
 def load_prompt(

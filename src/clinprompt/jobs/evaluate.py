@@ -15,9 +15,10 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import peak_bytes
 from clinprompt.batches.encode import Encoder
 from clinprompt.errors import SettingError
+from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import rates, score
-from clinprompt.evaluation.predict import Prediction, predict
+from clinprompt.evaluation.predict import Prediction, PromptUse, predict
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
 from clinprompt.jobs.annotate import LoadedPrompt, of_other_version
 from clinprompt.runs.suite_data import find_mirror
@@ -61,6 +62,7 @@ class CellInput:
     seed: int
     interval_seed: int
     cost: Cost = field(default_factory=Cost)
+    calibration: Calibration | None = None
 
 
 def task_of(loaded: LoadedPrompt, mirror: Path | None) -> TaskData:
@@ -105,6 +107,7 @@ def evaluate_prompt(
             shots=manifest.shots,
             seed=manifest.seed,
             interval_seed=config.seed,
+            calibration=loaded.calibration,
         ),
         loaded.bank(),
     )
@@ -147,7 +150,11 @@ def evaluate_together(
         examples,
         cards={given.card.name: given.card for given in inputs},
         bank=bank,
-        prompts=[number for number, given in enumerate(inputs) for _ in given.examples],
+        prompts=[
+            use
+            for number, given in enumerate(inputs)
+            for use in [PromptUse(number, given.calibration)] * len(given.examples)
+        ],
     )
     seconds, answered = (perf_counter() - started) / len(examples), iter(predictions)
     for given in inputs:

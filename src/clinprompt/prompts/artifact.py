@@ -70,6 +70,10 @@ class Manifest(BaseModel):
         default=0, ge=0, description="number of training examples; 0: all of the loaded ones"
     )
     scores: dict[str, float] = Field(default_factory=dict)
+    calibration: dict[str, float] = Field(
+        default_factory=dict,
+        description="mean log-probability of each label's word, in nats; empty: not calibrated",
+    )
     code_version: str = __version__
 
     @field_validator("settings")

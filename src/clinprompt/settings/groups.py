@@ -47,6 +47,11 @@ class DataSettings(Settings):
     constrained: bool = Field(
         default=True, description="mentions and links in answers are words of the text"
     )
+    calibration: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="subtract each label's mean log-probability over inputs of the task. auto: if "
+        "that is better on the validation records",
+    )
     input_form: Literal[1, 2] = Field(
         default=2,
         description="1: the card's template alone; 2: its instruction behind the text too, and the "

@@ -10,10 +10,12 @@ from made_cards import card_of, record_of
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
 from clinprompt.batches.encode import make_encoder
-from clinprompt.evaluation.predict import predict
+from clinprompt.evaluation.calibration import Calibration
+from clinprompt.evaluation.confidence import option_probabilities
+from clinprompt.evaluation.predict import PromptUse, label_scores, predict
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.kinds import kind_of, make_example
-from clinprompt.tasks.records import Unparseable
+from clinprompt.tasks.records import LabelAnswer, Unparseable
 
 NOTES = (
     "Aspirin 81 mg daily,\r\n\r\n then  aspirin [as needed].",
@@ -146,3 +148,24 @@ def test_every_annotation_of_a_text_in_windows_has_a_probability(tiny_llama, is_
         assert len(one.probabilities) == len(items)
         assert all(0 < probability <= 1 for probability in one.probabilities)
     assert num_items > 1 or not is_constrained
+
+
+def test_a_calibration_changes_labels_only_and_only_those_of_its_prompt(tiny_llama):
+    """A mean of 0 for one label and 50 nats less for the other leaves only the other."""
+    encoder = make_encoder(tiny_llama.tokenizer, DataSettings(max_target_tokens=8))
+    examples = [make_example(card, record_of("1", note)) for note in NOTES for card in CARDS]
+    means = {"yes": -50.0, "no": 0.0}
+    uses = [
+        PromptUse(0, Calibration(means) if one.record.text == NOTES[0] else None)
+        for one in examples
+    ]
+    plain = answered(tiny_llama, encoder)
+    changed = predict(tiny_llama, encoder, examples, cards=BY_NAME, bank=Bank(), prompts=uses)
+    first = examples.index(next(one for one in examples if one.choices))
+    assert plain[first].answer == LabelAnswer("0")
+    assert changed[first].answer == LabelAnswer("1")
+    assert changed[first].probabilities[0] > 0.999
+    for number, (one, other) in enumerate(zip(plain, changed, strict=True)):
+        assert number == first or (one.text, one.answer) == (other.text, other.answer)
+    scores = label_scores(tiny_llama, encoder, [examples[first]], cards=BY_NAME, bank=Bank())
+    assert max(option_probabilities(scores[0])) == pytest.approx(plain[first].probabilities[0])

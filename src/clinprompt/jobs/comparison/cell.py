@@ -3,15 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
-from clinprompt.backbone.bank import Bank, make_bank
-from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.memory import start_peak
-from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.evaluation.cells import Cell
-from clinprompt.jobs.adapt import Adapted, Fit, adapt, adapt_together
+from clinprompt.jobs.adapt import Adapted, Fit, adapt, adapt_together, bank_of
+from clinprompt.jobs.calibrate import Answering, calibrate, with_calibration
 from clinprompt.jobs.comparison.grid import CellSpec
 from clinprompt.jobs.comparison.variants import OpenVariant
 from clinprompt.jobs.evaluate import CellInput, Cost, evaluate, evaluate_together
@@ -57,15 +54,19 @@ def compute_cells(team: Sequence[Member]) -> Iterator[Cell]:
     start_peak(backbone.device)
     fits = [_fit(one.opened, one.spec, one.metaprompt) for one in team]
     all_fitted = adapt_together(fits, workspace)
-    inputs = [
+    bank = bank_of(backbone, [fitted.tuner for fitted in all_fitted])
+    plain = (
         _cell_input(one.opened, one.spec, _cost(fitted, len(fit.start.rows)))
         for one, fit, fitted in zip(team, fits, all_fitted, strict=True)
+    )
+    inputs = [
+        _calibrated(one.opened, one.spec, given, bank, number)
+        for number, (one, given) in enumerate(zip(team, plain, strict=True))
     ]
-    bank = _bank(backbone, [fitted.tuner for fitted in all_fitted])
-    cells = evaluate_together(backbone, inputs, bank)
-    for one, fit, fitted, cell in zip(team, fits, all_fitted, cells, strict=True):
+    cells = zip(inputs, evaluate_together(backbone, inputs, bank), strict=True)
+    for one, fit, fitted, (given, cell) in zip(team, fits, all_fitted, cells, strict=True):
         if fitted.artifact:
-            one.opened.workspace.store.save(_with_score(fitted.artifact, cell))
+            one.opened.workspace.store.save(_with_results(fitted.artifact, given, cell))
         workspace.forget(fit.name)
         yield cell
 
@@ -79,27 +80,20 @@ def _untrained_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | 
     start = opened.start(card, (), seed=spec.seed, metaprompt=metaprompt)
     bank, num_shown = method.untrained(start, encoder, records)
     encoder = encoder.after_solved() if num_shown else encoder
-    return _scored(opened, spec, bank, Cost(num_examples=num_shown), encoder)
+    plain = _cell_input(opened, spec, Cost(num_examples=num_shown), encoder)
+    return evaluate(opened.backbone, _calibrated(opened, spec, plain, bank), bank)
 
 
 def _fitted_cell(opened: OpenVariant, spec: CellSpec, fit: Fit, fitted: Adapted) -> Cell:
     """Return the cell of a fitted method; save what was trained, remove its checkpoint."""
-    bank = _bank(opened.backbone, [fitted.tuner])
-    cell = _scored(opened, spec, bank, _cost(fitted, len(fit.start.rows)))
+    bank = bank_of(opened.backbone, [fitted.tuner])
+    plain = _cell_input(opened, spec, _cost(fitted, len(fit.start.rows)))
+    given = _calibrated(opened, spec, plain, bank)
+    cell = evaluate(opened.backbone, given, bank)
     if fitted.artifact:
-        opened.workspace.store.save(_with_score(fitted.artifact, cell))
+        opened.workspace.store.save(_with_results(fitted.artifact, given, cell))
     opened.workspace.forget(fit.name)
     return cell
-
-
-def _bank(backbone: Backbone, tuners: Sequence[Tuner]) -> Bank:
-    """Return a bank of the prompts of tuners with the same placement, one of each."""
-    with torch.no_grad():
-        found = [tuner.prompts([0]) for tuner in tuners]
-    prompts = [prompt for prompt in found if prompt is not None]
-    with torch.inference_mode():
-        joined = torch.cat(prompts) if prompts else None
-        return make_bank(backbone.model, joined, tuners[0].placement)
 
 
 def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fit:
@@ -113,10 +107,18 @@ def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fi
     return Fit(method_of(spec.method), replace(start, validation=validation), spec.name)
 
 
-def _scored(
-    opened: OpenVariant, spec: CellSpec, bank: Bank, cost: Cost, encoder: Encoder | None = None
-) -> Cell:
-    return evaluate(opened.backbone, _cell_input(opened, spec, cost, encoder), bank)
+def _calibrated(
+    opened: OpenVariant, spec: CellSpec, given: CellInput, bank: Bank, prompt: int = 0
+) -> CellInput:
+    """Return an input with the calibration of the cell's prompt, if that is used."""
+    found = calibrate(
+        Answering(opened.backbone, given.encoder, bank, prompt),
+        spec.data,
+        opened.config.data,
+        seed=opened.config.seed,
+        may_validate=spec.shots == "all",  # the few shots of a cell are all labels it may see
+    )
+    return replace(given, calibration=found)
 
 
 def _cell_input(
@@ -153,7 +155,8 @@ def _cost(fitted: Adapted, num_examples: int) -> Cost:
     )
 
 
-def _with_score(artifact: Artifact, cell: Cell) -> Artifact:
+def _with_results(artifact: Artifact, given: CellInput, cell: Cell) -> Artifact:
+    """Return an artifact with the score of its cell and the calibration that it was scored with."""
     scores = {cell.metric: cell.value, "low": cell.low, "high": cell.high}
     manifest = artifact.manifest.model_copy(update={"scores": scores})
-    return artifact.model_copy(update={"manifest": manifest})
+    return with_calibration(artifact.model_copy(update={"manifest": manifest}), given.calibration)
