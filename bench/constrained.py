@@ -1,27 +1,58 @@
 """Time decoding with and without constraints: rows that list words of made-up notes.
 
-The time is given for each step of all rows, with the reading of the inputs. Constraints are made
-anew in every repeat, as for new notes.
+All answers have the same number of tokens: without constraints, ends are ignored; with them, the
+masks are computed as usual, but each row writes a given list of its note's words. Both ways are
+measured in turn, after a run of each that does not count. The shortest time counts, because other
+programs only make it longer. The time to read the inputs is subtracted. Constraints are made anew
+in every repeat, as for new notes, and their time counts.
 """
 
 import statistics
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
+from llguidance import LLTokenizer
+
 from clinprompt.backbone.bank import Bank
+from clinprompt.backbone.constraint import Constraint
 from clinprompt.backbone.decode import write
 from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
-from clinprompt.backbone.load import load_backbone
-from clinprompt.batches.encode import make_encoder
+from clinprompt.backbone.load import Backbone, load_backbone
+from clinprompt.batches.encode import Encoder, Row, make_encoder
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.groups import DataSettings
+from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of, make_example
+from clinprompt.tasks.kinds.labels import label_words
 from clinprompt.tasks.records import Record
 
+_WORDS_IN_A_MENTION = 2
 
-def measure(*, rows: int, notes_in_a_row: int, repeats: int) -> dict[str, Any]:
-    """Return the median milliseconds a step takes for all rows, and the ratio of both ways."""
+
+class _Forced:
+    """A constraint that is asked as usual, but leaves only the next of the given tokens."""
+
+    def __init__(self, own: LineConstraint, tokens: Sequence[int]) -> None:
+        self._own, self._tokens, self._count = own, tokens, 0
+
+    def allowed(self) -> bytes:
+        """Return the bit of the next token, which the constraint allows."""
+        bits, token = self._own.allowed(), self._tokens[self._count]
+        assert bits[token // 8] >> token % 8 & 1, f"token {self._count} is not allowed"
+        only = bytearray(len(bits))
+        only[token // 8] = 1 << token % 8
+        return bytes(only)
+
+    def accept(self, token: int) -> None:
+        """Continue after a token."""
+        self._own.accept(token)
+        self._count += 1
+
+
+def measure(*, rows: int, notes_in_a_row: int, tokens: int, repeats: int) -> dict[str, Any]:
+    """Return the least milliseconds a step takes for all rows, and the ratio of both ways."""
     backbone = load_backbone("smollm2-135m")
     encoder = make_encoder(backbone.tokenizer, DataSettings())
     suite = load_suite("practice", DataSettings(), None)
@@ -33,34 +64,57 @@ def measure(*, rows: int, notes_in_a_row: int, repeats: int) -> dict[str, Any]:
         for n in range(rows)
     ]
     encoded = [encoder.encode(make_example(data.card, note)) for note in notes]
-    ends = backbone.end_ids | {encoder.end_id}
-    tokenizer, allowed = answer_tokenizer(backbone, ends), kind_of(data.card).allowed
-    assert allowed is not None
-    times: dict[bool, list[float]] = {False: [], True: []}
-    for _ in range(repeats):
-        for is_constrained, taken in times.items():
-            started = perf_counter()
-            rules = [
-                LineConstraint(tokenizer, allowed(data.card, note), start=encoder.answer_start)
-                if is_constrained
-                else None
-                for note in notes
-            ]
-            written = write(
-                backbone,
-                encoded,
-                Bank(),
-                limits=[encoder.max_target_tokens] * rows,
-                end_ids=ends,
-                constraints=rules,
-            )
-            steps = max(len(one.ids) for one in written) + 1
-            taken.append(1000 * (perf_counter() - started) / steps)
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    forced = [_answer(encoder, data.card, note)[:tokens] for note in notes]
+    assert min(map(len, forced)) == tokens, f"shortest answer: {min(map(len, forced))} tokens"
+    times: dict[str, list[float]] = {"read": [], "free": [], "constrained": []}
+    for _ in range(1 + repeats):
+        free: list[Constraint | None] = [None] * rows
+        times["read"].append(_seconds(backbone, encoded, free, 1))
+        times["free"].append(_seconds(backbone, encoded, free, tokens))
+        started = perf_counter()
+        tokenizer = answer_tokenizer(backbone, backbone.end_ids | {encoder.end_id})
+        rules = [
+            _Forced(_constraint(tokenizer, encoder, data.card, note), answer)
+            for note, answer in zip(notes, forced, strict=True)
+        ]
+        made = perf_counter() - started
+        times["constrained"].append(made + _seconds(backbone, encoded, rules, tokens))
+    read, free_time, constrained = (min(taken[1:]) for taken in times.values())
     return {
         "rows": rows,
         "input tokens": statistics.mean(len(row) for row in encoded),
-        "free, milliseconds a step": medians[False],
-        "constrained, milliseconds a step": medians[True],
-        "ratio": medians[True] / medians[False],
+        "answer tokens": tokens,
+        "free, milliseconds a step": 1000 * (free_time - read) / tokens,
+        "constrained, milliseconds a step": 1000 * (constrained - read) / tokens,
+        "ratio": (constrained - read) / (free_time - read),
     }
+
+
+def _answer(encoder: Encoder, card: TaskCard, note: Record) -> tuple[int, ...]:
+    """Return the tokens of an answer that lists all words of a note, as mentions of one type."""
+    words = note.text.split()
+    starts = range(0, len(words), _WORDS_IN_A_MENTION)
+    mentions = [" ".join(words[at : at + _WORDS_IN_A_MENTION]) for at in starts]
+    kind = f"{label_words(card)[0]}: " if len(card.labels) > 1 else ""
+    return encoder.encode_target("\n".join(kind + mention for mention in mentions))[:-1]
+
+
+def _constraint(
+    tokenizer: LLTokenizer, encoder: Encoder, card: TaskCard, note: Record
+) -> LineConstraint:
+    allowed = kind_of(card).allowed
+    assert allowed is not None
+    return LineConstraint(tokenizer, allowed(card, note), start=encoder.answer_start)
+
+
+def _seconds(
+    backbone: Backbone, rows: Sequence[Row], rules: Sequence[Constraint | None], tokens: int
+) -> float:
+    """Return the time to read rows and to write a number of tokens to each."""
+    started = perf_counter()
+    written = write(
+        backbone, rows, Bank(), limits=[tokens] * len(rows), end_ids=(), constraints=rules
+    )
+    seconds = perf_counter() - started
+    assert {len(one.ids) for one in written} == {tokens}
+    return seconds

@@ -41,7 +41,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "memory": lambda: {**MAIN, "peaks": memory.measure(WEIGHED, **MAIN)},
     "step": lambda: step.measure(**MAIN, repeats=5, names=QUICK),
     "answers": lambda: inference.measure(tasks=20, length=100, note=512, requests=200),
-    "constraints": lambda: constrained.measure(rows=16, notes_in_a_row=4, repeats=3),
+    "constraints": lambda: constrained.measure(rows=16, notes_in_a_row=4, tokens=48, repeats=5),
     "start-up": lambda: startup.measure(repeats=3, length=100),
 }
 
