@@ -12,7 +12,8 @@ def open_run(folder, config, *, reporter=None):
     """Return the settings, backbone, workspace and rows of a run in a folder."""
     backbone = load_run_backbone(folder, config)
     workspace = open_workspace(folder, config, backbone, reporter=reporter)
-    return OpenVariant(config, backbone, workspace, task_rows_of(config, backbone), workspace)
+    task_rows = task_rows_of(config, backbone)
+    return OpenVariant(config, backbone, workspace, task_rows, workspace, workspace)
 
 
 def teachers_in(run, sources):

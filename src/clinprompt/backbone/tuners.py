@@ -4,7 +4,7 @@ Axes: K tasks, P prompt positions, H hidden size.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -47,6 +47,23 @@ class PromptTuner:
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained tensors, grouped by the name of their learning rate."""
         return self.module.parameter_groups()
+
+
+class OnePromptTuner:
+    """Train one prompt that all tasks share, at any placement."""
+
+    def __init__(self, module: SoftPrompts, placement: Placement = "prefix") -> None:
+        self._module = module
+        self.placement = placement
+
+    def prompts(self, tasks: Sequence[int]) -> Tensor:
+        """Return the prompt once for each of the given tasks, [K, P, H]."""
+        prompts: Tensor = self._module([0] * len(tasks))
+        return prompts
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trained tensors, grouped by the name of their learning rate."""
+        return self._module.parameter_groups()
 
 
 class PeftPromptTuner:
@@ -160,6 +177,23 @@ def lora(
     finally:
         wrapped.unload()
         backbone.model.requires_grad_(False)
+
+
+def trained_tensors(tuner: Tuner) -> dict[str, Tensor]:
+    """Return copies of the trained tensors, named by group and position, on the CPU."""
+    return {
+        f"{name}.{index}": tensor.detach().cpu().clone().contiguous()
+        for name, group in tuner.parameter_groups().items()
+        for index, tensor in enumerate(group)
+    }
+
+
+@torch.no_grad()
+def copy_trained(tuner: Tuner, tensors: Mapping[str, Tensor]) -> None:
+    """Copy the tensors that ``trained_tensors`` returned for a tuner of the same form."""
+    for name, group in tuner.parameter_groups().items():
+        for index, tensor in enumerate(group):
+            tensor.copy_(tensors[f"{name}.{index}"])
 
 
 def trained_numbers(tuner: Tuner) -> int:

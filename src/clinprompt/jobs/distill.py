@@ -92,7 +92,7 @@ def distill(
     artifact = make_artifact(manifest, dict(module.named_parameters()))
     workspace.store.save(artifact)
     opened.delete_cache()  # first of all, as it reveals answers
-    workspace.finish({name: artifact})
+    workspace.finish({name: artifact.manifest.content_hash})
     workspace.forget(files.phase)
     return artifact
 

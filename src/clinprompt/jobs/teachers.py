@@ -78,8 +78,9 @@ def _train_group(
         manifest = manifest_of(
             config, backbone, kind="prompt", name=name, method="teacher", cards=[data.card]
         )
-        made[name] = make_artifact(manifest, {"vectors": module.vectors[0]})
-        workspace.store.save(made[name])
+        artifact = make_artifact(manifest, {"vectors": module.vectors[0]})
+        workspace.store.save(artifact)
+        made[name] = artifact.manifest.content_hash
     workspace.finish(made)
     for name in names:
         workspace.forget(name)

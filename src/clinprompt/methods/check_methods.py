@@ -61,6 +61,12 @@ def _check_method(config: RunConfig, name: str, variant: str) -> None:
             f"method {name} starts from prompts of single sources, and a metaprompt that is given "
             f"does not have them: leave {name} out, or set metaprompt = ''{where}"
         )
+    if method.on_sources and own.metaprompt:
+        raise SettingError(
+            f"method {name} is trained on the sources of the suite, as the metaprompt of this run "
+            f"would be, and a given metaprompt may have others: set metaprompt = ''{where}, and "
+            "give the metaprompt to a variant of the methods that start from it"
+        )
 
 
 def _search_problems(search: SearchSettings) -> Iterator[str]:
@@ -68,6 +74,8 @@ def _search_problems(search: SearchSettings) -> Iterator[str]:
         method = METHODS[name]
         if method.trains == "nothing":
             yield f"method {name} trains nothing"
+        if method.on_sources:
+            yield f"method {name} is first trained on sources, and trials are not; leave it out"
         own = () if method.needs_metaprompt else ("prompt",)
         for lost in sorted({*chain(*trials)} - {"adapt", "baselines", "data", *own}):
             yield (

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.model_sizes import ModelSizes
@@ -27,6 +29,10 @@ def no_teacher(_: str) -> None:
     """Return None: the run has trained no prompts for source tasks."""
 
 
+def no_source_training(_: str) -> None:
+    """Return None: the run has trained no method on its source tasks."""
+
+
 def say_nothing(_: str) -> None:
     """Drop a message."""
 
@@ -38,7 +44,8 @@ class Start:
     ``config`` holds the settings, resolved for this backbone and variant. ``rows`` are the encoded
     training examples of the task; ``validation`` are rows to choose the best state with, if the
     task has some of its own. ``load_teacher`` returns the prompt that the run trained for a
-    source task, or None if it trained none; ``say`` shows a message to the user.
+    source task, or None if it trained none; ``load_from_sources`` returns the tensors that the run
+    trained for a method on all source tasks, or None. ``say`` shows a message to the user.
     """
 
     config: RunConfig
@@ -50,6 +57,7 @@ class Start:
     load_teacher: Callable[[str], Artifact | None] = no_teacher
     say: Callable[[str], None] = say_nothing
     validation: Sequence[Row] = ()
+    load_from_sources: Callable[[str], Mapping[str, Tensor] | None] = no_source_training
 
     def needed_metaprompt(self, method: str) -> Artifact:
         """Return the metaprompt.
@@ -60,6 +68,20 @@ class Start:
         if self.metaprompt is None:
             raise SettingError(f"method {method} needs a metaprompt; distill one first")
         return self.metaprompt
+
+    def needed_from_sources(self, method: str) -> Mapping[str, Tensor]:
+        """Return what the run trained for a method on all source tasks.
+
+        Raises:
+            SettingError: it has trained nothing for it.
+        """
+        found = self.load_from_sources(method)
+        if found is None:
+            raise SettingError(
+                f"method {method} starts from training on the source tasks, which this run has not "
+                "done; use it in a comparison"
+            )
+        return found
 
 
 Rates = Mapping[str, float]  # learning rates by parameter group
@@ -77,7 +99,9 @@ class Method:
     and how many of the given records are shown in it, as solved examples. If ``is_instructed``, the
     method reads an instruction also in input form 1 (in form 2 all methods do). If
     ``reads_prompt``, it reads learned vectors with every row, which costs time and memory. If
-    ``needs_teachers``, the run itself must have trained a prompt for each source task.
+    ``needs_teachers``, the run itself must have trained a prompt for each source task. If there is
+    ``on_sources``, the method is trained on the rows of all source tasks once in a run, before it
+    is fitted to targets: a context manager like ``start``, of the settings and the backbone.
     """
 
     name: str
@@ -85,6 +109,7 @@ class Method:
     count: Callable[[RunConfig, ModelSizes], int] = lambda _, __: 0
     start: Callable[[Start], Started] | None = None
     untrained: Untrained | None = None
+    on_sources: Callable[[RunConfig, Backbone], Started] | None = None
     needs_metaprompt: bool = False
     needs_teachers: bool = False
     is_instructed: bool = False

@@ -118,11 +118,33 @@ def variants_to_distill(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
 
 def suites_to_learn(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
     """Return the suites whose sources the grid learns from; ``configs`` are by variant."""
-    return tuple(dict.fromkeys(configs[name].suite for name in variants_to_distill(configs)))
+    trained = variants_with(configs[""], lambda method: method.on_sources is not None)
+    variants = (*variants_to_distill(configs), *trained)
+    return tuple(dict.fromkeys(configs[name].suite for name in variants))
 
 
 _OF_TEACHERS = {"backbone", "dtype", "device", "seed", "data", "prompt", "teacher"}
 _OF_STUDENTS = {"rank", "segment"}  # settings of prompts that teachers do not have
+
+
+_ON_SOURCES = _OF_TEACHERS - {"teacher"} | {"suite", "distill"}
+_OF_ADAPTERS = ("lora_rank", "lora_modules")
+_SOURCE_RATES = ("source_prompt_rate", "source_lora_rate")
+
+
+def same_on_sources(one: RunConfig, other: RunConfig) -> bool:
+    """Return whether two runs train every method on the source tasks alike."""
+    first, second = (
+        (
+            config.model_dump(
+                include=_ON_SOURCES,
+                exclude={"prompt": _OF_STUDENTS, "distill": {"cache_teachers"}},
+            ),
+            [getattr(config.baselines, name) for name in (*_OF_ADAPTERS, *_SOURCE_RATES)],
+        )
+        for config in (one, other)
+    )
+    return first == second
 
 
 def same_teachers(one: RunConfig, other: RunConfig) -> bool:

@@ -1,4 +1,8 @@
-"""SPoT (arXiv 2110.07904): train a prompt that starts from the best prompt of a source task."""
+"""SPoT (arXiv 2110.07904): train a prompt that starts from the best prompt of a source task.
+
+The source prompts are the teachers that the metaprompt of the same run is distilled from, so both
+methods have seen the same rows of the same sources.
+"""
 
 from contextlib import nullcontext
 

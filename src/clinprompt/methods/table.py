@@ -11,7 +11,9 @@ from clinprompt.methods.full import FULL
 from clinprompt.methods.in_context import IN_CONTEXT
 from clinprompt.methods.instruction import INSTRUCTION
 from clinprompt.methods.lora import LORA
+from clinprompt.methods.lora_multitask import LORA_MULTITASK
 from clinprompt.methods.method import Method
+from clinprompt.methods.multitask_prompt import MULTITASK_PROMPT
 from clinprompt.methods.peft_mpt import PEFT_MPT
 from clinprompt.methods.prompt_tuning import PROMPT_TUNING
 from clinprompt.methods.spot import SPOT
@@ -25,8 +27,10 @@ METHODS: Mapping[str, Method] = {
         IN_CONTEXT,
         PROMPT_TUNING,
         SPOT,
+        MULTITASK_PROMPT,
         PEFT_MPT,
         LORA,
+        LORA_MULTITASK,
         FULL,
         METAPROMPT,
         ADAPTED_FACTORS,

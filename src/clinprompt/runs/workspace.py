@@ -20,7 +20,6 @@ import torch
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.errors import RunError
 from clinprompt.files import locked, write_text
-from clinprompt.prompts.artifact import Artifact
 from clinprompt.prompts.store import Store
 from clinprompt.runs.folder import check_backbone, check_folder, has_begun, read_json
 from clinprompt.settings.run import RunConfig
@@ -74,11 +73,11 @@ class Workspace:
         path = self.folder / "finished.json"
         self.finished = read_json(path) if path.is_file() else {}
 
-    def finish(self, made: Mapping[str, Artifact]) -> None:
-        """Record finished artifacts by name, all in one write."""
+    def finish(self, made: Mapping[str, str]) -> None:
+        """Record content hashes of what is finished, by name, all in one write."""
         with locked(self.folder / ".lock", wait=True):
             self.refresh()
-            self.finished |= {name: one.manifest.content_hash for name, one in made.items()}
+            self.finished |= made
             text = json.dumps(self.finished, indent=2) + "\n"
             write_text(self.folder / "finished.json", text)
 

@@ -175,8 +175,10 @@ class AdaptSettings(FitSettings):
 class BaselineSettings(Settings):
     """What the metaprompt is compared with; steps and rows are those of ``adapt``.
 
-    ``prompt_rate`` is that of prompt tuning and of SPoT, ``mpt_rate`` that of PEFT's multitask
-    prompt tuning.
+    ``prompt_rate`` is that of prompt tuning, of SPoT and of the multitask prompt on a target,
+    ``mpt_rate`` that of PEFT's multitask prompt tuning. ``source_prompt_rate`` and
+    ``source_lora_rate`` are those of one prompt and of LoRA on all source tasks; steps and rows
+    there are those of ``distill``.
     """
 
     prompt_rate: float = Field(default=0.1, gt=0)
@@ -185,6 +187,8 @@ class BaselineSettings(Settings):
     lora_rank: int = Field(default=8, ge=1)
     lora_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     full_rate: float = Field(default=0.0001, gt=0)
+    source_prompt_rate: float = Field(default=0.1, gt=0)
+    source_lora_rate: float = Field(default=0.001, gt=0)
 
 
 class CompareSettings(Settings):

@@ -10,7 +10,7 @@ from tiny import random_rows
 from clinprompt.backbone.bank import make_bank
 from clinprompt.backbone.model_sizes import sizes_of_config
 from clinprompt.backbone.shared_prefix import logits_of, read_text
-from clinprompt.backbone.tuners import PromptTuner, trained_numbers
+from clinprompt.backbone.tuners import PromptTuner, trained_numbers, trained_tensors
 from clinprompt.errors import SettingError
 from clinprompt.methods.method import Start
 from clinprompt.methods.table import METHODS
@@ -32,7 +32,9 @@ TRAINED: Mapping[str, Mapping[str, float]] = {
     "prompt-tuning": {"prompt": 0.03},
     "spot": {"prompt": 0.03},
     "peft-mpt": {"mpt": 0.04},
+    "multitask-prompt": {"prompt": 0.03},
     "lora": {"lora": 0.05},
+    "lora-multitask": {"lora": 0.05},
     "full": {"full": 0.06},
     "adapted-factors": {"factors": 0.02},
     "adapted-metaprompt": {"shared": 0.01, "factors": 0.02},
@@ -43,9 +45,11 @@ LAYER = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32
 NUMBERS = {
     "prompt-tuning": LENGTH * HIDDEN,
     "spot": LENGTH * HIDDEN,
+    "multitask-prompt": LENGTH * HIDDEN,
     "peft-mpt": LENGTH * HIDDEN + FACTORS,
     # Two layers; rank · (inputs + outputs) of q 32→32, k and v 32→16, o 32→32.
     "lora": 2 * LORA_RANK * (64 + 48 + 48 + 64),
+    "lora-multitask": 2 * LORA_RANK * (64 + 48 + 48 + 64),
     # Embeddings and head of 264 tokens, two layers, a norm.
     "full": 2 * 264 * 32 + 2 * LAYER + 32,
     "adapted-factors": FACTORS,
@@ -55,6 +59,7 @@ NUMBERS = {
 NUMBERS_IN_LAYERS = {
     "prompt-tuning": LENGTH * 64,
     "spot": LENGTH * 64,
+    "multitask-prompt": LENGTH * 64,
     "adapted-factors": RANK * (LENGTH + 64),
     "adapted-metaprompt": LENGTH * 64 + RANK * (LENGTH + 64),
 }
@@ -86,6 +91,14 @@ def prompt_of(backbone, *, kind="prompt", width=HIDDEN, seed=0, names=SOURCES):
     return make_artifact(manifest, tensors)
 
 
+def from_sources(name, config, backbone):
+    """Return random tensors in place of what a method learns from all source tasks."""
+    with METHODS[name].on_sources(config, backbone) as (tuner, _):
+        shapes = {key: tensor.shape for key, tensor in trained_tensors(tuner).items()}
+    generator = torch.Generator().manual_seed(5)
+    return {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+
+
 @pytest.fixture
 def start_of(tiny_llama, tiny_llama_folder):
     """Return a function that makes what a method may start from on the tiny Llama."""
@@ -105,12 +118,13 @@ def start_of(tiny_llama, tiny_llama_folder):
             name: prompt_of(tiny_llama, width=width, seed=seed, names=[name])
             for seed, name in enumerate(SOURCES)
         }
+        config = check_config(values, source="test")
         known = {
             "rows": random_rows([(9, 2), (12, 3), (7, 1)]),
             "metaprompt": prompt_of(tiny_llama, kind="metaprompt", width=width),
             "load_teacher": teachers.get,
+            "load_from_sources": lambda name: from_sources(name, config, tiny_llama),
         }
-        config = check_config(values, source="test")
         return Start(config, tiny_llama, TARGET, seed=seed, **(known | given))
 
     return start_of
@@ -203,6 +217,51 @@ def test_spot_starts_from_the_source_prompt_with_the_lowest_loss(start_of, tiny_
     best = vectors[losses.index(min(losses))]
     with METHODS["spot"].started(start) as (tuner, _):
         assert torch.equal(tuner.prompts([0])[0], best)
+
+
+@pytest.mark.parametrize("name", ["multitask-prompt", "lora-multitask"])
+def test_a_control_starts_from_what_it_learned_from_all_sources(start_of, name):
+    start = start_of()
+    with METHODS[name].started(start) as (tuner, _):
+        found = trained_tensors(tuner)
+    expected = start.load_from_sources(name)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"), [("multitask-prompt", {"prompt": 0.1}), ("lora-multitask", {"lora": 0.001})]
+)
+def test_a_control_has_its_own_rate_on_sources(start_of, name, rates):
+    start = start_of()
+    with METHODS[name].on_sources(start.config, start.backbone) as (tuner, found):
+        assert found == rates
+        assert tuner.parameter_groups().keys() == rates.keys()
+
+
+@pytest.mark.parametrize("placement", ["prefix", "layers"])
+def test_all_sources_share_the_multitask_prompt_which_starts_as_in_prompt_tuning(
+    start_of, placement
+):
+    start = start_of(placement=placement)
+    with METHODS["prompt-tuning"].started(start) as (tuner, _):
+        [alone] = tuner.prompts([0])
+    config = start.config.model_copy(update={"seed": start.seed})
+    with METHODS["multitask-prompt"].on_sources(config, start.backbone) as (tuner, _):
+        first, second = tuner.prompts([3, 7])
+        assert tuner.placement == placement
+    assert torch.equal(first, alone)
+    assert torch.equal(second, alone)
+
+
+@pytest.mark.parametrize("name", ["multitask-prompt", "lora-multitask"])
+def test_a_control_without_training_on_sources_says_so(start_of, name):
+    start = start_of(load_from_sources=lambda _: None)
+    with (
+        pytest.raises(SettingError, match=f"method {name} starts from training on the source"),
+        METHODS[name].started(start),
+    ):
+        pass
 
 
 def test_lora_starts_as_the_backbone(start_of, tiny_llama):

@@ -53,6 +53,11 @@ def test_a_method_that_needs_a_metaprompt_says_so(name):
         given.needed_metaprompt(name)
 
 
+def test_the_controls_are_trained_on_sources_first():
+    first = {name for name, method in METHODS.items() if method.on_sources}
+    assert first == {"multitask-prompt", "lora-multitask"}
+
+
 def test_methods_with_a_role_are_in_the_table():
     assert {*DEFAULT_METHODS, *REFERENCES, *SHOWN_METHODS} <= set(METHODS)
     assert SHOWN_METHODS == ("in-context",)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from opened_run import manifest_in, open_run
@@ -102,9 +101,7 @@ def test_what_another_process_finished_is_not_forgotten(begin):
         (one, "teachers/a", "hash of a"),
         (other, "metaprompt", "hash of m"),
     ):
-        run.workspace.finish(
-            {name: SimpleNamespace(manifest=SimpleNamespace(content_hash=content))}
-        )
+        run.workspace.finish({name: content})
     assert begin().workspace.finished == {"teachers/a": "hash of a", "metaprompt": "hash of m"}
 
 

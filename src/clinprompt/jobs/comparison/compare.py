@@ -209,6 +209,7 @@ def _compute(runs: Runs, team: Sequence[CellSpec]) -> Iterator[Cell]:
         return
     members = []
     for spec in team:
+        runs.train_on_sources(spec)
         needs_metaprompt = method_of(spec.method).needs_metaprompt
         metaprompt = runs.metaprompt(spec.backbone, spec.variant) if needs_metaprompt else None
         members.append(Member(runs.open(spec.backbone, spec.variant), spec, metaprompt))

@@ -16,10 +16,11 @@ from clinprompt.errors import SettingError
 from clinprompt.files import Claims
 from clinprompt.jobs.comparison.grid import CellSpec
 from clinprompt.jobs.distill import distill
+from clinprompt.jobs.sources import load_from_sources, train_on_sources
 from clinprompt.jobs.teachers import load_teacher, train_teachers
 from clinprompt.methods.metaprompts import check_unseen, find_metaprompt
 from clinprompt.methods.method import Start
-from clinprompt.methods.resolve import Resolved, same_metaprompt, same_teachers
+from clinprompt.methods.resolve import Resolved, same_metaprompt, same_on_sources, same_teachers
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.folder import check_folder
@@ -37,7 +38,8 @@ class OpenVariant:
     """What the cells of one backbone and variant use.
 
     ``teacher_workspace`` is where its teachers are: its own workspace, or that of the run without
-    variant if both train the same teachers.
+    variant if both train the same teachers. ``source_workspace`` has what methods learned from all
+    source tasks, in the same way.
     """
 
     config: RunConfig
@@ -45,13 +47,24 @@ class OpenVariant:
     workspace: Workspace
     task_rows: TaskRows
     teacher_workspace: Workspace
+    source_workspace: Workspace
 
     def start(
         self, card: TaskCard, rows: Sequence[Row], *, seed: int, metaprompt: Artifact | None
     ) -> Start:
         """Return what a method starts from on a task."""
         say, load = self.workspace.reporter.say, partial(load_teacher, self.teacher_workspace)
-        return Start(self.config, self.backbone, card, rows, seed, metaprompt, load, say)
+        return Start(
+            self.config,
+            self.backbone,
+            card,
+            rows,
+            seed,
+            metaprompt,
+            load,
+            say,
+            load_from_sources=partial(load_from_sources, self.source_workspace),
+        )
 
 
 @dataclass
@@ -88,6 +101,8 @@ class Runs:
             config, plain = self.settings[key], self.settings[backbone, ""]
             shares_teachers = variant and not config.metaprompt and same_teachers(config, plain)
             teachers = self.open(backbone, "").workspace if shares_teachers else None
+            shares_sources = variant and same_on_sources(config, plain)
+            learned = self.open(backbone, "").workspace if shares_sources else None
             loaded = self._loaded(key)
             with self.claims.claim("open", wait=True):
                 workspace = open_workspace(
@@ -100,7 +115,9 @@ class Runs:
                 if not variant:
                     workspace.record_tasks([*self.suite.sources, *self.suite.targets])
             rows = self._rows_of(config, loaded)
-            self._opened[key] = OpenVariant(config, loaded, workspace, rows, teachers or workspace)
+            self._opened[key] = OpenVariant(
+                config, loaded, workspace, rows, teachers or workspace, learned or workspace
+            )
         return self._opened[key]
 
     def check(self, backbone: str, variant: str) -> None:
@@ -145,6 +162,29 @@ class Runs:
             check_unseen(found, tuple(data.card.name for data in self.suite.targets))
             self._metaprompts[key] = found
         return self._metaprompts[key]
+
+    def train_on_sources(self, spec: CellSpec) -> None:
+        """Train the method of a cell on all source tasks, if it needs that and it is not done yet.
+
+        One process trains; others wait for it.
+        """
+        method = method_of(spec.method)
+        if method.on_sources is None:
+            return
+        opened = self.open(spec.backbone, spec.variant)
+        workspace = opened.source_workspace
+        is_shared = workspace is not opened.workspace
+        place = (spec.backbone, "" if is_shared else spec.variant)
+        with self.claims.claim(f"sources of {method.name} {place}", wait=True):
+            workspace.refresh()
+            train_on_sources(
+                method,
+                opened.config,
+                opened.backbone,
+                self._suite_of(opened.config).sources,
+                workspace=workspace,
+                task_rows=opened.task_rows,
+            )
 
     def _given(self, opened: OpenVariant, name: str) -> Artifact:
         found = find_metaprompt(name, plain_name(opened.config.backbone))

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 
 from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.methods.counts import metaprompt_numbers, prompt_numbers
-from clinprompt.methods.resolve import same_metaprompt, same_teachers, variants_to_distill
+from clinprompt.methods.resolve import (
+    same_metaprompt,
+    same_on_sources,
+    same_teachers,
+    variants_to_distill,
+)
 from clinprompt.methods.table import method_of
 from clinprompt.settings.groups import FitSettings, join_method, split_method
 from clinprompt.settings.run import RunConfig
@@ -98,12 +103,16 @@ def weight_bytes(config: RunConfig, outline: ModelSizes) -> int:
     return outline.num_parameters * _bytes(config)
 
 
-def adapter_memory(config: RunConfig, outline: ModelSizes, num_trained: int) -> Memory:
+def adapter_memory(
+    config: RunConfig, outline: ModelSizes, num_trained: int, *, on_sources: bool = False
+) -> Memory:
     """Estimate the most memory that training ``num_trained`` numbers of LoRA adapters needs.
 
-    There are no prompts. The inputs of the adapted layers are kept for the adapters' gradients.
+    There are no prompts. The inputs of the adapted layers are kept for the adapters' gradients. If
+    they are also trained ``on_sources``, the larger micro-batches count.
     """
-    positions = _positions(config, config.adapt)
+    fits = (config.adapt, config.distill) if on_sources else (config.adapt,)
+    positions = max(_positions(config, fit) for fit in fits)
     inputs = sum(outline.linear_inputs[name] for name in config.baselines.lora_modules)
     kept = _activations(config, outline) + inputs * _bytes(config)
     return Memory(
@@ -170,7 +179,7 @@ def phases(
     counted.
     """
     answers = [_limit(configs[""], task) for task in targets]
-    learned = _learned(configs, outline, sources)
+    learned = (*_learned(configs, outline, sources), *_on_sources(configs, outline, sources))
     methods = configs[""].compare.methods
     return (*learned, *(_cells(method, configs, outline, answers) for method in methods))
 
@@ -190,6 +199,32 @@ def _learned(
             limits = [_limit(own, task) for task in tasks]
             yield _distillation(own, outline, limits, join_method("distillation", variant))
         earlier.append((own, tasks))
+
+
+def _on_sources(
+    configs: Mapping[str, RunConfig], outline: ModelSizes, sources: Mapping[str, Sequence[str]]
+) -> Iterator[Phase]:
+    """Yield the work of methods on all source tasks, once for variants that share it."""
+    earlier: list[tuple[str, RunConfig]] = []
+    for name in configs[""].compare.methods:
+        method, own = method_of(name), configs[split_method(name)[1]]
+        if method.on_sources is None:
+            continue
+        known = [run for other, run in earlier if other == method.name]
+        if not any(same_on_sources(run, own) for run in known):
+            yield _source_training(own, outline, sources[own.suite], name)
+        earlier.append((method.name, own))
+
+
+def _source_training(
+    config: RunConfig, outline: ModelSizes, tasks: Sequence[str], name: str
+) -> Phase:
+    """Return the work of a method on all source tasks; a prompt is read once for each task."""
+    fit, make = config.distill, _Work(config, outline)
+    answer = sum(_limit(config, task) for task in tasks) / len(tasks)
+    num_prompts = min(fit.rows, len(tasks)) if method_of(name).reads_prompt else 0
+    work = make.trained(fit.steps, fit.rows, answer, num_prompts * config.prompt.length)
+    return make.phase(f"{name} on sources", fit.steps, work)
 
 
 def _teachers(config: RunConfig, outline: ModelSizes, answers: Sequence[int], name: str) -> Phase:

@@ -179,16 +179,21 @@ def _costs(configs: Mapping[str, RunConfig], outline: ModelSizes, suite: Suite) 
         join_method("distillation", name): metaprompt_numbers(configs[name], outline, count)
         for name, count in counts.items()
     }
+    trained = variants_with(config, lambda one: one.on_sources is not None and one.reads_prompt)
+    learn = {*counts, *trained}
     adapters = [name for name in methods if method_of(name).trains == "adapters"]
     return Costs(
         weight_bytes=weight_bytes(config, outline),
         prompt_memory=_most(
-            prompt_memory(own, outline, counts.get(variant, 0))
+            prompt_memory(own, outline, len(sources.get(own.suite, ())) if variant in learn else 0)
             for variant, own in _with_prompts(configs)
         ),
         lora_memory=_most(
             adapter_memory(
-                configs[split_method(name)[1]], outline, trained_numbers(name, configs, outline)
+                configs[split_method(name)[1]],
+                outline,
+                trained_numbers(name, configs, outline),
+                on_sources=method_of(name).on_sources is not None,
             )
             for name in adapters
         ),

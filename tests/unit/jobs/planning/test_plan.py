@@ -247,6 +247,50 @@ def test_what_variants_distill_for_themselves_is_counted_once(tiny):
     assert len(names) == 4 + len(methods)
 
 
+def test_controls_are_trained_on_sources_once_unless_a_variant_changes_that(tiny):
+    """Steps of 2 rows: 7 of distillation; two targets, one seed, 16 and 64 shots of 3 steps."""
+    methods = ["multitask-prompt", "lora-multitask@slow", "lora-multitask", "lora-multitask@wide"]
+    config = settings(
+        "distill.steps=7",
+        "distill.rows=2",
+        "adapt.steps=3",
+        compare={"methods": methods},
+        variants={
+            "slow": {"baselines": {"lora_rate": 0.001}},
+            "wide": {"baselines": {"lora_rank": 16}},
+        },
+    )
+    found = phases_of(config, tiny, {"practice": ["a", "b", "c"]}, ["d", "e"])
+    steps = {phase.name: phase.steps for phase in found}
+    assert steps == {
+        "multitask-prompt on sources": 7,
+        "lora-multitask@slow on sources": 7,
+        "lora-multitask@wide on sources": 7,
+        "multitask-prompt (4)": 12,
+        "lora-multitask@slow (4)": 12,
+        "lora-multitask (4)": 12,
+        "lora-multitask@wide (4)": 12,
+    }
+    # A row has 512 + 128 tokens. Each step reads the prompt for two tasks, 100 positions each time.
+    tokens = {phase.name: phase.tokens for phase in found}
+    assert tokens["lora-multitask@wide on sources"] == 7 * 2 * 640
+    assert tokens["multitask-prompt on sources"] == 7 * (2 * 640 + 2 * 100)
+
+
+def test_adapters_that_are_trained_on_sources_need_the_memory_of_the_larger_micro_batches(tiny):
+    config = settings("distill.micro_batch_tokens=4096", "adapt.micro_batch_tokens=1024")
+    alone = adapter_memory(config, tiny, 10)
+    first = adapter_memory(config, tiny, 10, on_sources=True)
+    assert first.activations == 4 * alone.activations
+    assert first.weights == alone.weights
+
+
+def test_a_comparison_of_controls_reads_the_sources(tmp_path):
+    plan = dry_run(settings(compare={"methods": ["multitask-prompt"]}), tmp_path, rate=1e12)
+    assert {task.role for task in plan.tasks} == {"source", "target"}
+    assert plan.backbones
+
+
 def test_pefts_prompt_is_before_the_input_at_every_placement(tiny):
     config = settings("prompt.length=4", "prompt.placement=layers")
     assert numbers_of("peft-mpt", config, tiny) == 4 * 32 + 4 + 32
