@@ -8,6 +8,7 @@ import transformers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -60,10 +61,7 @@ class Backbone:
     @property
     def end_ids(self) -> frozenset[int]:
         """Return all ids that end an answer, from the model's config; some models have several."""
-        settings = (self.model.config, self.model.generation_config)
-        found = (getattr(one, "eos_token_id", None) for one in settings)
-        lists = (ids if isinstance(ids, list) else [ids] for ids in found)
-        return frozenset(id_ for ids in lists for id_ in ids if id_ is not None)
+        return _end_ids(self.model.config, self.model.generation_config)
 
     @property
     def pad_id(self) -> int:
@@ -116,6 +114,26 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             folder, local_files_only=True
         )
     return tokenizer
+
+
+def load_end_ids(name: str) -> frozenset[int]:
+    """Return all ids that end an answer of a backbone, without loading its weights.
+
+    Raises:
+        BackboneError: the backbone does not exist, or its files are damaged.
+    """
+    folder, _ = locate(name)
+    settings: list[object] = [read_config(name, folder)]
+    if (folder / "generation_config.json").is_file():
+        with naming_backbone(name):
+            settings.append(GenerationConfig.from_pretrained(folder, local_files_only=True))
+    return _end_ids(*settings)
+
+
+def _end_ids(*settings: object) -> frozenset[int]:
+    found = (getattr(one, "eos_token_id", None) for one in settings)
+    lists = (ids if isinstance(ids, list) else [ids] for ids in found)
+    return frozenset(id_ for ids in lists for id_ in ids if id_ is not None)
 
 
 def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto") -> Backbone:

