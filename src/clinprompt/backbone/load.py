@@ -73,7 +73,7 @@ class Backbone:
 def load_backbone(
     name: str, *, device: str = "auto", dtype: torch.dtype = torch.float32
 ) -> Backbone:
-    """Load ``smollm2-135m``, a checkpoint folder, or a hub model that is already on the disk.
+    """Load ``smollm2-135m``, a checkpoint folder, a GGUF file, or a hub model that is on the disk.
 
     Raises:
         BackboneError: the model is missing or damaged, or does not support prompts.
@@ -142,13 +142,13 @@ def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto"
     Raises:
         BackboneError: it cannot be loaded.
     """
-    if not name and manifest.backbone not in WHEELS and not Path(manifest.backbone).is_dir():
+    if not name and manifest.backbone not in WHEELS and not Path(manifest.backbone).exists():
         try:
             return load_backbone(manifest.backbone, device=device)
         except BackboneError as error:
             raise BackboneError(
                 f"prompt {manifest.name}: its backbone {manifest.backbone} is not found; give its "
-                "folder with --backbone FOLDER"
+                "folder or GGUF file with --backbone"
             ) from error
     return load_backbone(name or manifest.backbone, device=device)
 
