@@ -142,6 +142,7 @@ def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto"
     Raises:
         BackboneError: it cannot be loaded.
     """
+    _device(device)  # otherwise the error below would hide a wrong device
     if not name and manifest.backbone not in WHEELS and not Path(manifest.backbone).exists():
         try:
             return load_backbone(manifest.backbone, device=device)
