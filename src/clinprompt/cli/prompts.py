@@ -37,7 +37,9 @@ def show(
 
 def verify(
     prompt: Annotated[Path, typer.Argument(help="Folder of a saved prompt.")],
-    backbone: Annotated[str, typer.Option(help="Folder of the backbone, if it was moved.")] = "",
+    backbone: Annotated[
+        str, typer.Option(help="Folder or GGUF file of the backbone, if it was moved.")
+    ] = "",
 ) -> None:
     """Check that a prompt is undamaged and fits the backbone that it names."""
     from clinprompt.backbone.load import check_fits, load_backbone_of
@@ -51,12 +53,20 @@ def verify(
 def export(
     prompt: Annotated[Path, typer.Argument(help="Folder of a saved prompt.")],
     folder: Annotated[Path, typer.Argument(help="Folder to write the PEFT adapter into.")],
-    base: Annotated[str, typer.Option(help="Name or path of the model that PEFT records.")] = "",
+    base: Annotated[
+        str,
+        typer.Option(
+            help="Name or path of the model that adapter and README give. By default the name of "
+            "the backbone on the hub."
+        ),
+    ] = "",
+    backbone: Annotated[
+        str, typer.Option(help="Folder or GGUF file of the backbone, if it was moved.")
+    ] = "",
 ) -> None:
-    """Write a prompt as an adapter that PEFT can load (prompt tuning or prefix tuning)."""
-    from clinprompt.prompts.peft_export import export_peft
-    from clinprompt.prompts.store import open_prompt
+    """Write a prompt as an adapter for PEFT, with a README that shows how to use it."""
+    from clinprompt.jobs.export import export_prompt
 
-    artifact, vectors = open_prompt(prompt)
-    export_peft(folder, artifact.manifest, vectors, base=base or artifact.manifest.backbone)
+    export_prompt(prompt, folder, base=base, backbone=backbone)
     say(f"PEFT adapter: {folder}")
+    say(f"How to use it: {folder / 'README.md'}")

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 SavedPrompt = Annotated[Path, typer.Argument(help="Folder of a saved prompt.")]
 Backbone = Annotated[
-    str, typer.Option(help="Name or folder of a backbone, if not the one that the prompt names.")
+    str,
+    typer.Option(
+        help="Name, folder or GGUF file of a backbone, if not the one that the prompt names."
+    ),
 ]
 
 

@@ -99,6 +99,17 @@ def load_prompt(
     width = prompt_width(model.model, manifest.placement)
     if not (allow_backbone and manifest.hidden_size == width):
         check_fits(model, manifest)
+    card, data = task_of(path, manifest)
+    data = data.model_copy(update={"constrained": data.constrained and not free})
+    return LoadedPrompt(artifact, card, data, prompt.to(model.device), model, is_foreign)
+
+
+def task_of(path: Path, manifest: Manifest) -> tuple[TaskCard, DataSettings]:
+    """Return the card of a prompt's task, and how its data was prepared.
+
+    Raises:
+        ArtifactError: the prompt was not made for one task, or by a version with other settings.
+    """
     if len(manifest.tasks) != 1:
         raise ArtifactError(f"{path}: its manifest names {len(manifest.tasks)} tasks, not one")
     try:
@@ -106,8 +117,7 @@ def load_prompt(
         data = DataSettings.model_validate(manifest.settings["data"])
     except ValidationError as error:
         raise of_other_version(manifest, error) from error
-    data = data.model_copy(update={"constrained": data.constrained and not free})
-    return LoadedPrompt(artifact, card, data, prompt.to(model.device), model, is_foreign)
+    return card, data
 
 
 def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactError:

@@ -13,9 +13,9 @@ from clinprompt.prompts.artifact import Manifest
 
 
 def export_peft(
-    folder: Path, manifest: Manifest, vectors: Float[Tensor, "P W"], *, base: str
+    folder: Path, manifest: Manifest, vectors: Float[Tensor, "P W"], *, base: str, readme: str
 ) -> None:
-    """Save an adapter for PEFT; ``base`` is the name of the model to load.
+    """Save an adapter for PEFT; ``base`` is the name of the model to load, ``readme`` Markdown.
 
     A prompt with the placement ``prefix`` becomes a ``PROMPT_TUNING`` adapter, one with ``layers``
     (see ``backbone.layers``; PEFT has the same layout) a ``PREFIX_TUNING`` adapter.
@@ -39,6 +39,7 @@ def export_peft(
     with new_folder(folder.resolve()) as draft:
         write_bytes(draft / "adapter_model.safetensors", save(tensors))
         write_text(draft / "adapter_config.json", json.dumps(config, indent=2) + "\n")
+        write_text(draft / "README.md", readme)
 
 
 def _adapter_settings(manifest: Manifest) -> dict[str, object]:

@@ -145,6 +145,12 @@ def load_config(path: Path, overrides: Changes = ()) -> RunConfig:
         raise SettingError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: not readable as TOML: {error}") from error
+    grid = values.get("compare")
+    if isinstance(grid, dict) and grid.get("methods") == []:
+        raise SettingError(
+            f"{path}: compare.methods = [] names no method; name some, or leave the line out for "
+            "the usual ones"
+        )
     return check_config(values, source=str(path), overrides=overrides)
 
 

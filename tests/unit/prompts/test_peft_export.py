@@ -25,14 +25,17 @@ def test_export_into_a_folder_without_an_adapter_is_refused(tmp_path):
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
     with pytest.raises(ArtifactError, match="exists and is not a PEFT adapter"):
-        export_peft(folder, manifest(), torch.zeros(2, 3), base="tiny")
+        export_peft(folder, manifest(), torch.zeros(2, 3), base="tiny", readme="# mine\n")
     assert (folder / "thesis.txt").read_text() == "years of work"
 
 
 def test_export_replaces_an_earlier_adapter(tmp_path):
     for _ in range(2):
-        export_peft(tmp_path / "adapter", manifest(), torch.zeros(2, 3), base="tiny")
+        export_peft(
+            tmp_path / "adapter", manifest(), torch.zeros(2, 3), base="tiny", readme="# mine\n"
+        )
     assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
     ]

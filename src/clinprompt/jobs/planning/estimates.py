@@ -1,13 +1,13 @@
 """Estimate how many numbers a run trains, what it computes and how much memory it needs.
 
-Everything follows from the sizes of the backbone and the settings; nothing is loaded.
+Everything follows from the sizes of the backbone, of rows and the settings; nothing is loaded.
 
 Axes: K source tasks, P prompt positions, R rank, L layers, H hidden size, A query heads, G
 key-value heads, D head size, T tokens of a row at its length limits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.methods.counts import metaprompt_numbers, prompt_numbers
@@ -42,16 +42,31 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """The work in one part of a run; ``operations`` are floating-point operations."""
+    """The work in one part of a run.
+
+    ``operations`` are floating-point operations. ``decoding_steps`` counts the passes that read all
+    weights for one more token of each answer of a batch.
+    """
 
     name: str
     steps: int
     tokens: int
     operations: float
+    decoding_steps: int = 0
 
-    def seconds(self, rate: float) -> float:
-        """Return the duration at ``rate`` operations per second."""
-        return self.operations / rate
+    def seconds(self, rate: float, step_seconds: float = 0.0) -> float:
+        """Return the duration at ``rate`` operations per second, with decoding steps."""
+        return self.operations / rate + self.decoding_steps * step_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RowSizes:
+    """Mean lengths of a target's rows in tokens, its test rows, and the steps that decode these."""
+
+    inputs: float
+    answers: float
+    test_rows: float
+    decoding_steps: float
 
 
 def trained_numbers(method: str, configs: Mapping[str, RunConfig], outline: ModelSizes) -> int:
@@ -168,20 +183,34 @@ def phases(
     outline: ModelSizes,
     sources: Mapping[str, Sequence[str]],
     targets: Sequence[str],
+    sizes: Mapping[str, RowSizes] | None = None,
 ) -> tuple[Phase, ...]:
-    """Return the work of a run on one backbone, if every row has the maximal length.
+    """Return the work of a run on one backbone.
 
-    ``configs`` are the settings by variant, ``sources`` the source tasks by suite.
+    ``configs`` are the settings by variant, ``sources`` the source tasks by suite. ``sizes`` are
+    those of the targets whose rows were measured. Rows of other tasks count at the length limits,
+    without decoding steps.
 
     For each position, a weight costs 2 operations forward and 2 backward (frozen weights have no
     gradient). Attention costs 4·A·D operations for each layer, query and key forward, and twice as
     many backward. The head is computed at target tokens only. Validation and routing are not
     counted.
     """
-    answers = [_limit(configs[""], task) for task in targets]
     learned = (*_learned(configs, outline, sources), *_on_sources(configs, outline, sources))
-    methods = configs[""].compare.methods
-    return (*learned, *(_cells(method, configs, outline, answers) for method in methods))
+    known = sizes or {}
+
+    def cells(method: str) -> Phase:
+        own = configs[split_method(method)[1]]
+        rows = [known.get(task) or _longest(own, configs[""], task) for task in targets]
+        return _cells(method, configs, outline, rows)
+
+    return (*learned, *map(cells, configs[""].compare.methods))
+
+
+def _longest(config: RunConfig, plain: RunConfig, task: str) -> RowSizes:
+    """Return the sizes of rows at their limits, which are upper bounds."""
+    rows = max(config.data.test_rows, config.data.test_label_rows)
+    return RowSizes(config.data.max_input_tokens, _limit(plain, task), rows, 0)
 
 
 def _learned(
@@ -228,7 +257,8 @@ def _source_training(
 
 
 def _teachers(config: RunConfig, outline: ModelSizes, answers: Sequence[int], name: str) -> Phase:
-    make, mean = _Work(config, outline), sum(answers) / len(answers)
+    make = _Work(config, outline, config.data.max_input_tokens)
+    mean = sum(answers) / len(answers)
     steps = len(answers) * config.teacher.steps
     work = make.trained(steps, config.teacher.rows, mean, config.prompt.length)
     return make.phase(name, steps, work)
@@ -237,7 +267,8 @@ def _teachers(config: RunConfig, outline: ModelSizes, answers: Sequence[int], na
 def _distillation(
     config: RunConfig, outline: ModelSizes, answers: Sequence[int], name: str
 ) -> Phase:
-    student, make, mean = config.distill, _Work(config, outline), sum(answers) / len(answers)
+    make = _Work(config, outline, config.data.max_input_tokens)
+    student, mean = config.distill, sum(answers) / len(answers)
     teacher_rows = student.steps * student.rows
     if student.cache_teachers:
         teacher_rows = min(teacher_rows, len(answers) * config.data.train_rows)
@@ -256,25 +287,24 @@ def num_cells(method: str, config: RunConfig, num_targets: int) -> int:
 
 
 def _cells(
-    name: str, configs: Mapping[str, RunConfig], outline: ModelSizes, answers: Sequence[int]
+    name: str, configs: Mapping[str, RunConfig], outline: ModelSizes, sizes: Sequence[RowSizes]
 ) -> Phase:
     """Return the work of a method's cells, without the examples of in-context learning."""
     method, own = method_of(name), configs[split_method(name)[1]]
-    cells = num_cells(name, configs[""], len(answers))
-    make, mean = _Work(own, outline), sum(answers) / len(answers)
-    has_prompt = method.reads_prompt
-    num_rows = max(own.data.test_rows, own.data.test_label_rows)  # an upper bound
-    work = [make.read(cells * num_rows, mean, has_prompt=has_prompt)]
+    cells = num_cells(name, configs[""], len(sizes))
+    inputs, answers, rows, decoding = (
+        sum(values) / len(sizes) for values in zip(*map(astuple, sizes), strict=True)
+    )
+    make, has_prompt = _Work(own, outline, inputs), method.reads_prompt
+    work = [make.read(cells * rows, answers, has_prompt=has_prompt)]
     steps = 0
     if method.count(own, outline):
         steps = cells * own.adapt.method_steps.get(method.name, own.adapt.steps)
         prompts = own.prompt.length if has_prompt else 0
-        work.append(
-            make.trained(
-                steps, own.adapt.rows, mean, prompts, trains_weights=method.trains == "weights"
-            )
-        )
-    return make.phase(f"{name} ({cells})", steps, *work)
+        is_full = method.trains == "weights"
+        work.append(make.trained(steps, own.adapt.rows, answers, prompts, trains_weights=is_full))
+    phase = make.phase(f"{name} ({cells})", steps, *work)
+    return replace(phase, decoding_steps=round(cells * decoding))
 
 
 def _limit(config: RunConfig, task: str) -> int:
@@ -283,19 +313,20 @@ def _limit(config: RunConfig, task: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Count the tokens and operations of rows under the settings of a run."""
+    """Count the tokens and operations of rows with inputs of so many tokens."""
 
     config: RunConfig
     outline: ModelSizes
+    inputs: float
 
     def phase(self, name: str, steps: int, *work: tuple[float, float]) -> Phase:
         tokens, operations = (sum(part) for part in zip(*work, strict=True))
         return Phase(name, steps, round(tokens), operations)
 
-    def read(self, rows: int, answer: float, *, has_prompt: bool = True) -> tuple[float, float]:
+    def read(self, rows: float, answer: float, *, has_prompt: bool = True) -> tuple[float, float]:
         """Return tokens and operations of one forward pass over so many rows."""
         linear, attention = self._row(answer, has_prompt=has_prompt)
-        return rows * (self.config.data.max_input_tokens + answer), rows * (linear + attention)
+        return rows * (self.inputs + answer), rows * (linear + attention)
 
     def trained(
         self,
@@ -309,14 +340,14 @@ class _Work:
         """Return tokens and operations of training steps with ``prompts`` prompt positions each."""
         linear, attention = self._row(answer, has_prompt=prompts > 0)
         own = _computed(self.config, prompts)
-        tokens = rows * (self.config.data.max_input_tokens + answer) + own
+        tokens = rows * (self.inputs + answer) + own
         step = rows * ((3 if trains_weights else 2) * linear + 3 * attention)
         return steps * tokens, steps * (step + own * 4.0 * self.outline.layer_weights)
 
     def _row(self, answer: float, *, has_prompt: bool) -> tuple[float, float]:
         outline, length = self.outline, self.config.prompt.length if has_prompt else 0
         behind = length if self.config.prompt.placement == "suffix" else 0
-        tokens = self.config.data.max_input_tokens + answer + behind
+        tokens = self.inputs + answer + behind
         seen = length - behind + tokens / 2
         head = answer * outline.vocabulary_size * outline.hidden_size
         linear = 2.0 * (tokens * outline.layer_weights + head)

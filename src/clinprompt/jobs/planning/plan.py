@@ -1,4 +1,4 @@
-"""Plan a run: what it needs, what is missing and what it costs. Loads no weights or records."""
+"""Plan a run: what it needs, what is missing and what it costs. Loads no weights."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,12 +8,15 @@ from typing import Literal
 
 import torch
 
+from clinprompt.backbone.load import load_tokenizer
 from clinprompt.backbone.model_sizes import ModelSizes, inspect_backbone
+from clinprompt.batches.encode import make_encoder
 from clinprompt.errors import DataError, SettingError
 from clinprompt.jobs.comparison.grid import chosen_targets
 from clinprompt.jobs.planning.estimates import (
     Memory,
     Phase,
+    RowSizes,
     adapter_memory,
     num_cells,
     phases,
@@ -21,6 +24,7 @@ from clinprompt.jobs.planning.estimates import (
     trained_numbers,
     weight_bytes,
 )
+from clinprompt.jobs.planning.row_sizes import row_sizes
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.counts import metaprompt_numbers
 from clinprompt.methods.resolve import (
@@ -35,13 +39,15 @@ from clinprompt.runs.suite_data import cards_of, find_mirror
 from clinprompt.settings.groups import join_method, split_method
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard, TaskType
-from clinprompt.tasks.load import check_files, remedy
+from clinprompt.tasks.kinds import kind_of
+from clinprompt.tasks.load import check_files, load_task, remedy
 from clinprompt.tasks.suite import Suite, find_suite
 
 Status = Literal["there", "missing", "gated"]
 Role = Literal["source", "target", "overlap"]
 _SIDE = 1024  # of the matrices that measure the rate
 _MEASURED_SECONDS = 0.3
+_OPERATIONS_PER_BYTE = 200  # of a GPU, where a rate is given and memory is not measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,11 @@ class BackbonePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a config needs and costs; ``rate`` is in floating-point operations per second."""
+    """What a config needs and costs.
+
+    ``rate`` is in floating-point operations per second, ``memory_rate`` in bytes per second: a
+    decoding step reads all weights once. ``measured`` are the targets with real lengths.
+    """
 
     name: str
     suite: str
@@ -96,6 +106,8 @@ class Plan:
     dtype: str
     rate: float
     rate_is_measured: bool
+    memory_rate: float
+    measured: tuple[str, ...]
     backbones: tuple[BackbonePlan, ...]
     tasks: tuple[TaskPlan, ...]
     missing: tuple[str, ...]
@@ -118,18 +130,24 @@ def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None
     place = find_mirror(mirror)
     first = on_backbone(settings, config.backbones[0])
     shape = first[""].prompt
+    tasks = tuple(_plan_task(card, role, place) for card, role in _roles(first, suite))
+    here = [one.name for one in tasks if one.role == "target" and one.status == "there"]
+    speed = measure_rate(config.dtype) if rate is None else rate
     return Plan(
         name=config.name,
         suite=suite.name,
         length=shape.length,
         rank=shape.rank,
         dtype=config.dtype,
-        rate=measure_rate(config.dtype) if rate is None else rate,
+        rate=speed,
         rate_is_measured=rate is None,
+        memory_rate=measure_memory_rate() if rate is None else speed / _OPERATIONS_PER_BYTE,
+        measured=tuple(here),
         backbones=tuple(
-            _plan_backbone(name, on_backbone(settings, name), suite) for name in config.backbones
+            _plan_backbone(name, on_backbone(settings, name), suite, (here, place))
+            for name in config.backbones
         ),
-        tasks=tuple(_plan_task(card, role, place) for card, role in _roles(first, suite)),
+        tasks=tasks,
         missing=suite.missing,
     )
 
@@ -145,6 +163,19 @@ def measure_rate(dtype: Literal["float32", "bfloat16"]) -> float:
         float((left @ left)[0, 0])  # reading a number waits for the result
         count += 1
     return count * 2 * _SIDE**3 / passed
+
+
+def measure_memory_rate() -> float:
+    """Measure the bytes per second of a product of a matrix and a vector, on a GPU if any."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    side = 4 * _SIDE  # 64 MiB, more than fits into most caches
+    left, right = torch.ones(side, side, device=device), torch.ones(side, device=device)
+    float((left @ right)[0])  # warm up
+    count, started = 0, perf_counter()
+    while (passed := perf_counter() - started) < _MEASURED_SECONDS:
+        float((left @ right)[0])
+        count += 1
+    return count * 4 * side**2 / passed
 
 
 def _roles(configs: Mapping[str, RunConfig], suite: Suite) -> Iterator[tuple[TaskCard, Role]]:
@@ -163,13 +194,46 @@ def _roles(configs: Mapping[str, RunConfig], suite: Suite) -> Iterator[tuple[Tas
     yield from ((card, "overlap") for name, card in unseen.items() if name not in chosen)
 
 
-def _plan_backbone(name: str, configs: Mapping[str, RunConfig], suite: Suite) -> BackbonePlan:
+def _plan_backbone(
+    name: str, configs: Mapping[str, RunConfig], suite: Suite, data: tuple[list[str], Path | None]
+) -> BackbonePlan:
     seen = inspect_backbone(name)
-    costs = None if seen.sizes is None else _costs(configs, seen.sizes, suite)
+    if seen.sizes is None:
+        return BackbonePlan(name, not seen.problem, seen.problem, None, None)
+    sizes = {} if seen.problem else _sizes_of(name, configs[""], suite, *data)
+    costs = _costs(configs, seen.sizes, suite, sizes)
     return BackbonePlan(name, not seen.problem, seen.problem, seen.sizes, costs)
 
 
-def _costs(configs: Mapping[str, RunConfig], outline: ModelSizes, suite: Suite) -> Costs:
+def _sizes_of(
+    name: str, config: RunConfig, suite: Suite, here: list[str], place: Path | None
+) -> dict[str, RowSizes]:
+    """Return the sizes of the targets whose data is on the disk."""
+    encoder, found = make_encoder(load_tokenizer(name), config.data), {}
+    cards = cards_of(suite.targets)
+    for task in here:
+        loaded = load_task(cards[task], place)
+        data, test = config.data, loaded.splits["test"]
+        is_closed = bool(test and kind_of(loaded.card).choices(loaded.card, test[0]))
+        most = (data.test_label_rows if is_closed else 0) or data.test_rows
+        if not test:
+            continue
+        found[task] = row_sizes(
+            loaded.card,
+            test,
+            encoder,
+            test_rows=most,
+            length=config.prompt.length,
+        )
+    return found
+
+
+def _costs(
+    configs: Mapping[str, RunConfig],
+    outline: ModelSizes,
+    suite: Suite,
+    sizes: Mapping[str, RowSizes],
+) -> Costs:
     config = configs[""]
     methods = config.compare.methods
     targets = chosen_targets(config.compare, tuple(cards_of(suite.targets)))
@@ -199,7 +263,7 @@ def _costs(configs: Mapping[str, RunConfig], outline: ModelSizes, suite: Suite) 
         ),
         numbers=distilled | {name: trained_numbers(name, configs, outline) for name in methods},
         num_cells=sum(num_cells(name, config, len(targets)) for name in methods),
-        phases=phases(configs, outline, sources, targets),
+        phases=phases(configs, outline, sources, targets, sizes),
     )
 
 

@@ -355,7 +355,7 @@ def test_the_command_prints_the_papers_plan_on_eighty_columns(tmp_path):
     result = plan_with("--dry-run", "--rate", 400, folder=tmp_path)
     assert (result.exit_code, result.stderr) == (0, "")
     assert max(map(len, result.stdout.splitlines())) <= 80
-    for words in ("8.03 B", "20.91 B", "413,796", "gated", "400 TFLOP/s", "UF Health"):
+    for words in ("8.03 B", "20.91 B", "413,796", "gated", "400 TFLOP/s", "UF Health", "0 of 8"):
         assert words in result.stdout
     assert [path.name for path in tmp_path.iterdir() if path.name == "runs"] == []
 

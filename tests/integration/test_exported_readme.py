@@ -1,0 +1,109 @@
+"""The code in the README of an exported prompt gives the answer that ``predict`` gives."""
+
+import contextlib
+import io
+import re
+
+import pytest
+from command_line import call
+from tiny import random_prompts
+
+from clinprompt.backbone.layers import to_layer_prompts
+from clinprompt.errors import ArtifactError
+from clinprompt.jobs.annotate import load_prompt
+from clinprompt.jobs.export import export_prompt, made_up_record
+from clinprompt.prompts.artifact import Manifest, make_artifact, save_artifact
+from clinprompt.settings.groups import DataSettings
+from clinprompt.tasks.card import catalog, find_card
+
+
+@pytest.fixture
+def saved(tmp_path, tiny_llama, tiny_llama_folder):
+    """Return a function that saves a random prompt for a task of the catalog."""
+
+    def save(task="practice-ner-drugs", placement="prefix", form=2):
+        vectors = random_prompts(1, 5, seed=3)
+        shape = {}
+        if placement == "layers":
+            vectors = to_layer_prompts(tiny_llama.model, vectors)
+            shape = {"num_layers": 2, "num_heads": 2}
+        data = DataSettings(input_form=form, max_target_tokens=24)
+        manifest = Manifest(
+            kind="prompt",
+            name=task,
+            method="soft-prompt",
+            backbone=str(tiny_llama_folder),
+            fingerprint=tiny_llama.fingerprint,
+            length=5,
+            hidden_size=vectors.shape[2],
+            placement=placement,
+            tasks=(find_card(task).model_dump(mode="json"),),
+            settings={"data": data.model_dump(mode="json")},
+            **shape,
+        )
+        save_artifact(tmp_path / "prompt", make_artifact(manifest, {"vectors": vectors[0]}))
+        return tmp_path / "prompt"
+
+    return save
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")  # of PEFT
+@pytest.mark.parametrize("placement", ["prefix", "layers"])
+@pytest.mark.parametrize(
+    ("task", "form"),
+    [
+        ("practice-ner-drugs", 2),
+        ("practice-re-dose", 1),
+        ("practice-sum-plan", 2),
+        ("practice-nli-social", 2),
+        ("practice-nli-social", 1),
+        ("practice-qa-choice", 1),
+    ],
+)
+def test_the_code_of_the_readme_answers_as_predict_does(
+    saved, tmp_path, tiny_llama_folder, task, form, placement
+):
+    prompt = saved(task, placement, form)
+    adapter = tmp_path / "adapter"
+    ended = call("prompts", "export", prompt, adapter, "--base", "some/model")
+    assert ended.exit_code == 0, ended.stderr
+    [code] = re.findall(r"```python\n(.*?)```", (adapter / "README.md").read_text(), re.DOTALL)
+    assert "BASE = 'some/model'" in code
+    code = code.replace("'some/model'", repr(str(tiny_llama_folder)))
+    loaded = load_prompt(prompt, device="cpu", free=True)
+    record = made_up_record(loaded.card)
+    [expected] = loaded.annotate([record])
+    names = {}
+    with contextlib.chdir(adapter), contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(code, "README.md", "exec"), names)
+    assert expected.text
+    assert printed.getvalue() == expected.text + "\n"
+    row = loaded.encoder().encode(expected.example)
+    assert tuple(names["ids"][0].tolist()) == row.input_ids
+
+
+def test_every_task_of_the_catalog_has_a_made_up_record():
+    for card in map(find_card, catalog()):
+        record = made_up_record(card)
+        assert all(record.fields.values()), card.name
+
+
+def test_a_backbone_without_a_public_name_needs_one(saved, tmp_path):
+    with pytest.raises(ArtifactError, match=r"is no name of a model on the hub.*--base"):
+        export_prompt(saved(), tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_an_adapter_on_the_default_backbone_names_the_model_on_the_hub(
+    saved, tmp_path, tiny_llama_folder
+):
+    prompt = saved()
+    path = prompt / "manifest.json"
+    path.write_text(path.read_text().replace(str(tiny_llama_folder), "smollm2-135m"))
+    export_prompt(prompt, tmp_path / "adapter", backbone=str(tiny_llama_folder))
+    readme = (tmp_path / "adapter" / "README.md").read_text()
+    assert "BASE = 'HuggingFaceTB/SmolLM2-135M-Instruct'\n" in readme
+    config = (tmp_path / "adapter" / "adapter_config.json").read_text()
+    assert '"HuggingFaceTB/SmolLM2-135M-Instruct"' in config
+    assert str(tiny_llama_folder) not in readme + config
+    assert "Q4_1" in readme
