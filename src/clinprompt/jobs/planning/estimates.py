@@ -249,7 +249,7 @@ def _source_training(
     config: RunConfig, outline: ModelSizes, tasks: Sequence[str], name: str
 ) -> Phase:
     """Return the work of a method on all source tasks; a prompt is read once for each task."""
-    fit, make = config.distill, _Work(config, outline)
+    fit, make = config.distill, _Work(config, outline, config.data.max_input_tokens)
     answer = sum(_limit(config, task) for task in tasks) / len(tasks)
     num_prompts = min(fit.rows, len(tasks)) if method_of(name).reads_prompt else 0
     work = make.trained(fit.steps, fit.rows, answer, num_prompts * config.prompt.length)
