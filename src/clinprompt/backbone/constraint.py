@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -58,11 +59,12 @@ class Constraints:
         if not own:
             return logits
         packed = b"".join(self._pool.map(lambda pair: pair[1].allowed(), own))
-        bits = torch.frombuffer(bytearray(packed), dtype=torch.uint8).to(logits.device)
-        each = torch.arange(8, dtype=torch.uint8, device=logits.device)
-        is_forbidden = ((bits.view(len(own), -1, 1) >> each) & 1).flatten(1) == 0
-        whole = torch.zeros_like(logits, dtype=torch.bool)
-        whole[[place for place, _ in own]] = is_forbidden[:, : logits.shape[1]]
+        bits = np.frombuffer(packed, dtype=np.uint8).reshape(len(own), -1)
+        # On the CPU: a mask needs no arithmetic on the device, only a copy.
+        is_forbidden = np.unpackbits(bits, axis=1, bitorder="little")[:, : logits.shape[1]] == 0
+        mask = np.zeros(tuple(logits.shape), dtype=np.bool_)
+        mask[[place for place, _ in own], : is_forbidden.shape[1]] = is_forbidden
+        whole = torch.from_numpy(mask).to(logits.device)
         return logits.masked_fill(whole, -torch.inf)
 
     def accept(self, tokens: Sequence[tuple[int, int]]) -> None:

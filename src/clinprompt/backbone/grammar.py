@@ -46,6 +46,8 @@ class LineConstraint:
             self._parser = self._parser_of_line()
         elif self._parser:
             self._parser.consume_token(token)
+            # A mask that was not applied must not turn every answer into "nothing" in silence.
+            assert not self._parser.is_error(), f"token {token} was not allowed"
 
     @property
     def text(self) -> str:
