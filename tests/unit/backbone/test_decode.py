@@ -24,7 +24,7 @@ def test_the_limit_of_a_group_counts_prompts_inputs_and_answers(tiny_llama, monk
 def test_a_gpu_caches_more_positions_if_its_memory_allows():
     """Cases: 80 GB; 24 GB with a larger model; 8 GB filled by the model."""
     each = 131_072  # bytes a position of Llama 3.1 8B
-    assert decode._num_fitting(80_000_000_000, 23_040) == 8 * decode.MIN_CACHED_POSITIONS
+    assert decode._num_fitting(80_000_000_000, 23_040) == 16 * decode.MIN_CACHED_POSITIONS
     middle = decode._num_fitting(24_000_000_000, each)
     assert decode.MIN_CACHED_POSITIONS < middle < 8 * decode.MIN_CACHED_POSITIONS
     assert middle * each < 0.1 * 24_000_000_000

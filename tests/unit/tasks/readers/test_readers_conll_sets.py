@@ -59,6 +59,6 @@ def test_io_tags_join_mentions_of_one_type_that_touch(tmp_path):
 
 
 def test_tags_of_another_scheme_are_refused(tmp_path):
-    (tmp_path / "a.tsv").write_text("rash\tS-X\n")
+    (tmp_path / "a.tsv").write_text("rash\tQ-X\n")
     with pytest.raises(DataError, match=r"a\.tsv:1: the tag must be one of"):
         read(ConllReader(name="conll"), tmp_path, "a.tsv")
