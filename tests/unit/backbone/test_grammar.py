@@ -12,6 +12,7 @@ from tiny import byte_tokenizer
 from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.settings.groups import DataSettings
+from clinprompt.tasks.card import find_card
 from clinprompt.tasks.kinds import kind_of, parse_answer, render_answer
 from clinprompt.tasks.records import Record, Relation, RelationsAnswer, Span, SpansAnswer
 
@@ -225,3 +226,11 @@ def test_padded_vocabularies_have_equally_many_bits_before_and_at_the_end(size):
         rule.accept(token)
     assert [i for i in range(size) if is_allowed(rule, i)] == [END]  # no mention is left
     assert len(rule.allowed()) == num_bytes == (size + 31) // 32 * 4
+
+
+def test_a_token_that_is_not_allowed_is_an_error(tokenizer):
+    rule = constraint(tokenizer, find_card("practice-ner-drugs"), "Took aspirin.")
+    bits = rule.allowed()
+    forbidden = next(i for i in range(8 * len(bits)) if not bits[i // 8] >> i % 8 & 1)
+    with pytest.raises(AssertionError, match="was not allowed"):
+        rule.accept(forbidden)
