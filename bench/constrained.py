@@ -3,7 +3,7 @@
 All answers have the same number of tokens: without constraints, ends are ignored; with them, the
 masks are computed as usual, but each row writes a given list of its note's words. Both ways are
 measured in turn, after a run of each that does not count. The shortest time counts, because other
-programs only make it longer. The time to read the inputs is subtracted. Constraints are made anew
+programs only make it longer. The time to read the inputs is subtracted. New constraints are made
 in every repeat, as for new notes, and their time counts.
 """
 

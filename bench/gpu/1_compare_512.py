@@ -26,9 +26,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import fmean
 from time import monotonic, sleep
 from typing import Any
+
+from choice import best_trial, trials_of
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -40,14 +41,6 @@ CONFIGS = {
 CLINPROMPT = "from clinprompt.cli import main; main()"
 PROMPTS = ("adapted-metaprompt", "prompt-tuning", "adapted-factors@factors")
 UNTRAINED = ("instruction", "metaprompt")
-# The settings that each method's best trial gives to the comparisons, and the trials' variants.
-SETTINGS = {
-    "adapted-metaprompt": ("adapt.shared_rate", "adapt.factor_rate"),
-    "prompt-tuning": ("baselines.prompt_rate",),
-    "adapted-factors": ("adapt.factor_rate",),
-    "lora": ("baselines.lora_rate",),
-}
-TRIALS = 4
 HELD_BACK = ("ner-vaers", "nli-mqp", "ie-pgxcorpus", "qa-bioasq", "qa-medicationqa")
 # Processes that train prompts, those that train LoRA, and tasks of the search: where kernels of
 # several processes overlap, and where they take turns.
@@ -223,7 +216,7 @@ def fill(work: Work, lane: Lane) -> None:
             return
         cells = _cells(work.folder / f"search-{lane.name}")
         for method in missing:
-            work.choose(method, best_trial(method, cells))
+            work.choose(method, best_trial(method, cells, search=CONFIGS["search"]))
     overrides = []
     for method in lane.searched:
         chosen = work.rates[method]
@@ -236,7 +229,7 @@ def fill(work: Work, lane: Lane) -> None:
 
 
 def _search(work: Work, lane: Lane) -> None:
-    trials = tuple(f"{name}@{one}" for name in lane.searched for one in _variants(name))
+    trials = tuple(one for name in lane.searched for one in trials_of(name))
     narrowed: dict[str, Any] = {"compare.targets": list(HELD_BACK[: work.given.search_tasks])}
     search = Stage("search", trials, {"compare.shots": [4]} if work.given.tiny else narrowed)
     _side_by_side(work, lane, (search,), (), work.given.search_seconds)
@@ -263,51 +256,6 @@ def _side_by_side(
         sleep(0 if work.given.tiny else 0.5)
     for thread in threads:
         thread.join()
-
-
-def best_trial(method: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings with the lowest mean rank over tasks on which all trials have a score.
-
-    Equal scores share their mean rank. Without such a task the config's own settings stay.
-    """
-    names = [f"{method}@{one}" for one in _variants(method)]
-    scores = {(cell["target"], cell["method"]): float(cell["value"]) for cell in cells}
-    tasks = sorted({task for task, _ in scores})
-    tasks = [task for task in tasks if all((task, name) in scores for name in names)]
-    if not tasks:
-        return {"settings": {}, "tasks": [], "note": "not searched: the config's own settings"}
-    ranks: dict[str, list[float]] = {name: [] for name in names}
-    for task in tasks:
-        for name, rank in zip(names, _ranks([scores[task, one] for one in names]), strict=True):
-            ranks[name].append(rank)
-    means = {name: fmean(own) for name, own in ranks.items()}
-    best = min(names, key=lambda name: (means[name], -fmean(scores[t, name] for t in tasks)))
-    settings = _settings_of(best.partition("@")[2])
-    return {
-        "settings": {key: settings[key] for key in SETTINGS[method]},
-        "tasks": tasks,
-        "mean ranks": means,
-        "scores": {name: [scores[task, name] for task in tasks] for name in names},
-    }
-
-
-def _ranks(scores: Sequence[float]) -> list[float]:
-    """Return the rank of each score, 1 for the highest; equal ones share the mean of theirs."""
-    return [
-        sum(other > score for other in scores) + (1 + scores.count(score)) / 2 for score in scores
-    ]
-
-
-def _variants(method: str) -> list[str]:
-    prefix = "factors-" if method == "adapted-factors" else ""
-    return [f"{prefix}{number}" for number in range(1, TRIALS + 1)]
-
-
-def _settings_of(variant: str) -> dict[str, float]:
-    from clinprompt.settings.run import load_config  # noqa: PLC0415 - --help needs no package
-
-    groups = load_config(CONFIGS["search"]).variants[variant]
-    return {f"{group}.{key}": value for group, own in groups.items() for key, value in own.items()}
 
 
 def _whole_lines(folder: Path) -> bytes:

@@ -21,10 +21,13 @@ def trials_of(method: str) -> list[str]:
     return [f"{method}@{one}" for one in _variants(method)]
 
 
-def best_trial(method: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def best_trial(
+    method: str, cells: Sequence[Mapping[str, Any]], *, search: Path = SEARCH
+) -> dict[str, Any]:
     """Return the settings with the lowest mean rank over tasks on which all trials have a score.
 
-    Equal scores share their mean rank. Without such a task the config's own settings stay.
+    ``search`` is the config of the search. Equal scores share their mean rank. Without such a task
+    the config's own settings stay.
     """
     names = [f"{method}@{one}" for one in _variants(method)]
     scores = {(cell["target"], cell["method"]): float(cell["value"]) for cell in cells}
@@ -38,7 +41,7 @@ def best_trial(method: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any
             ranks[name].append(rank)
     means = {name: fmean(own) for name, own in ranks.items()}
     best = min(names, key=lambda name: (means[name], -fmean(scores[t, name] for t in tasks)))
-    settings = _settings_of(best.partition("@")[2])
+    settings = _settings_of(best.partition("@")[2], search)
     return {
         "settings": {key: settings[key] for key in SETTINGS[method]},
         "tasks": tasks,
@@ -59,8 +62,8 @@ def _variants(method: str) -> list[str]:
     return [f"{prefix}{number}" for number in range(1, TRIALS + 1)]
 
 
-def _settings_of(variant: str) -> dict[str, float]:
+def _settings_of(variant: str, search: Path) -> dict[str, float]:
     from clinprompt.settings.run import load_config  # noqa: PLC0415 - --help needs no package
 
-    groups = load_config(SEARCH).variants[variant]
+    groups = load_config(search).variants[variant]
     return {f"{group}.{key}": value for group, own in groups.items() for key, value in own.items()}

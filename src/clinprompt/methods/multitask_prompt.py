@@ -23,7 +23,7 @@ def _on_sources(config: RunConfig, backbone: Backbone) -> Started:
 
 
 def _start(given: Start) -> Started:
-    """Return the prompt of the source tasks, to be trained like a prompt that starts anew."""
+    """Return the prompt of the source tasks, to be trained further like any prompt."""
     trained = given.needed_from_sources(NAME)
     tuner = _tuner(given.config, given.backbone)
     copy_trained(tuner, trained)

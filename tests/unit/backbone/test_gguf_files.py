@@ -1,4 +1,4 @@
-"""A GGUF file is a backbone: dequantized once, told apart by its bytes, refused if unusable."""
+"""A GGUF file is a backbone: dequantized once, identified by its bytes, refused if unusable."""
 
 import gguf
 import numpy as np

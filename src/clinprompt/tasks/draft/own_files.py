@@ -149,7 +149,7 @@ def find_own_files(path: Path, type_: TaskType) -> OwnFiles:
 
 
 def _data_kinds(kinds: Iterable[Kind | None]) -> set[Kind]:
-    """Return the formats found; .json beside other data holds settings more often than data."""
+    """Return the formats found, but .json only alone: with others it mostly holds settings."""
     found = {kind for kind in kinds if kind}
     return found if found == {"label_studio"} else found - {"label_studio"}
 

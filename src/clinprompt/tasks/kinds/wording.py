@@ -19,7 +19,7 @@ _CUT = "\ue000Cut{}\ue001"
 
 
 def make_example(card: Card, record: Record, *, paraphrase: int = 0) -> Example:
-    """Put a record into the card's words, with one of the card's instructions beside it.
+    """Put a record into the card's words, together with one of the card's instructions.
 
     Raises:
         DataError: the wording does not fit the record, or the answer does not fit the card.
