@@ -91,13 +91,13 @@ def main() -> None:
 
 def fill(given: argparse.Namespace) -> None:
     """Do the part of one process: search, wait for the others' trials, compare."""
-    from clinprompt.backbone import decode  # noqa: PLC0415 - --help needs no package
+    from clinprompt.backbone import scheduler  # noqa: PLC0415 - --help needs no package
     from clinprompt.evaluation.cells import read_cells  # noqa: PLC0415
     from clinprompt.jobs.comparison.compare import Budget, compare  # noqa: PLC0415
     from clinprompt.settings.run import load_config  # noqa: PLC0415
 
     ends, lane, say = monotonic() + given.seconds, LANES[given.lane], Lines(given.lane)
-    decode._GPU_FACTOR = GPU_FACTORS[given.lane]
+    scheduler._GPU_FACTOR = GPU_FACTORS[given.lane]
     fixed = {**TINY, "backbone": str(given.tiny)} if given.tiny else {}
     if given.metaprompt and not given.tiny:
         fixed |= {"metaprompt": str(given.metaprompt)}

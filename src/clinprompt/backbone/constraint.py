@@ -8,8 +8,7 @@ Axes: B rows, V vocabulary.
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,31 +30,20 @@ class Constraint(Protocol):
 
 
 class Constraints:
-    """The constraints of a batch's rows, by row number; rows without one are free."""
+    """Apply the constraints of a batch's rows, several at a time."""
 
-    def __init__(self, constraints: Sequence[Constraint | None]) -> None:
-        self._by_row = {number: one for number, one in enumerate(constraints) if one is not None}
-        self._pool = ThreadPoolExecutor(max(1, min(len(self._by_row), os.cpu_count() or 1)))
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop the threads."""
         self._pool.shutdown()
 
     def forbid(
-        self, logits: Float[Tensor, "B V"], rows: Sequence[tuple[int, int]]
+        self, logits: Float[Tensor, "B V"], constraints: Sequence[Constraint | None]
     ) -> Float[Tensor, "B V"]:
-        """Return logits with -inf at tokens that may not come next.
-
-        ``rows`` are pairs of a place in the batch and the number of the row there.
-        """
-        own = [(place, self._by_row[number]) for place, number in rows if number in self._by_row]
+        """Return logits with -inf at tokens that may not come next; None leaves a row free."""
+        own = [(place, one) for place, one in enumerate(constraints) if one is not None]
         if not own:
             return logits
         packed = b"".join(self._pool.map(lambda pair: pair[1].allowed(), own))
@@ -67,7 +55,6 @@ class Constraints:
         whole = torch.from_numpy(mask).to(logits.device)
         return logits.masked_fill(whole, -torch.inf)
 
-    def accept(self, tokens: Sequence[tuple[int, int]]) -> None:
-        """Continue after one more token in each row; ``tokens`` are pairs of row number and id."""
-        own = [(self._by_row[number], token) for number, token in tokens if number in self._by_row]
-        list(self._pool.map(lambda pair: pair[0].accept(pair[1]), own))
+    def accept(self, tokens: Sequence[tuple[Constraint, int]]) -> None:
+        """Continue each constraint after one more token."""
+        list(self._pool.map(lambda pair: pair[0].accept(pair[1]), tokens))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import exp
 
-from clinprompt.backbone.decode import Written
+from clinprompt.backbone.scheduler import Written
 
 
 def option_probabilities(log_likelihoods: Sequence[float]) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Rows are answered in groups that keep within the limit of the KV cache, by float32 logits."""
+"""Answers are chosen by float32 logits, and the KV cache keeps within its limit."""
 
 import copy
 
@@ -6,29 +6,20 @@ import pytest
 import torch
 from tiny import random_prompts, random_rows
 
-from clinprompt.backbone import decode
+from clinprompt.backbone import decode, scheduler
 from clinprompt.backbone.bank import Bank, make_bank, read_inputs
 from clinprompt.backbone.load import load_backbone
 from clinprompt.backbone.shared_prefix import float32_head, logits_of
 
 
-def test_the_limit_of_a_group_counts_prompts_inputs_and_answers(tiny_llama, monkeypatch):
-    """A row takes 4 + 5 + 20 = 29 positions: three of them fit 100, and the last is alone."""
-    monkeypatch.setattr(decode, "MIN_CACHED_POSITIONS", 100)
-    bank = make_bank(tiny_llama.model, random_prompts(1, 4).detach())
-    rows = random_rows([(5, 0)] * 7)
-    groups = decode._groups(tiny_llama, rows, bank, [20] * 7, 0)
-    assert [len(group) for group in groups] == [3, 3, 1]
-
-
 def test_a_gpu_caches_more_positions_if_its_memory_allows():
     """Cases: 80 GB; 24 GB with a larger model; 8 GB filled by the model."""
     each = 131_072  # bytes a position of Llama 3.1 8B
-    assert decode._num_fitting(80_000_000_000, 23_040) == 16 * decode.MIN_CACHED_POSITIONS
-    middle = decode._num_fitting(24_000_000_000, each)
-    assert decode.MIN_CACHED_POSITIONS < middle < 8 * decode.MIN_CACHED_POSITIONS
+    assert scheduler.num_fitting(80_000_000_000, 23_040) == 16 * scheduler.MIN_CACHED_POSITIONS
+    middle = scheduler.num_fitting(24_000_000_000, each)
+    assert scheduler.MIN_CACHED_POSITIONS < middle < 8 * scheduler.MIN_CACHED_POSITIONS
     assert middle * each < 0.1 * 24_000_000_000
-    assert decode._num_fitting(8_000_000_000, each) == decode.MIN_CACHED_POSITIONS
+    assert scheduler.num_fitting(8_000_000_000, each) == scheduler.MIN_CACHED_POSITIONS
 
 
 def test_scores_of_a_16_bit_model_are_those_of_a_float32_head(tiny_llama_folder):

@@ -4,7 +4,7 @@ from math import log
 
 import pytest
 
-from clinprompt.backbone.decode import Written
+from clinprompt.backbone.scheduler import Written
 from clinprompt.evaluation.confidence import line_probabilities, option_probabilities
 
 

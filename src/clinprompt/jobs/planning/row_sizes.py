@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from clinprompt.backbone.decode import MIN_CACHED_POSITIONS
+from clinprompt.backbone.scheduler import MIN_CACHED_POSITIONS
 from clinprompt.batches.encode import Encoder, group_within_limit
 from clinprompt.batches.mixture import sample
 from clinprompt.batches.parts import parts_of
