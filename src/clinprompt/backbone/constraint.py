@@ -5,15 +5,13 @@ Holds mutable state: the constraints, each of which follows the answer of its ro
 Axes: B rows, V vocabulary.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -21,8 +19,8 @@ from torch import Tensor
 class Constraint(Protocol):
     """Which tokens may come next in the answer of one row."""
 
-    def allowed(self) -> bytes:
-        """Return a bit for each id, in order, the lowest bit of a byte first; at least one is 1."""
+    def allowed(self) -> NDArray[np.int64]:
+        """Return the ids [N] that may come next; at least one."""
         ...
 
     def accept(self, token: int) -> None:
@@ -35,18 +33,6 @@ class Constraints:
 
     def __init__(self, constraints: Sequence[Constraint | None]) -> None:
         self._by_row = {number: one for number, one in enumerate(constraints) if one is not None}
-        self._pool = ThreadPoolExecutor(max(1, min(len(self._by_row), os.cpu_count() or 1)))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pool.shutdown()
 
     def forbid(
         self, logits: Float[Tensor, "B V"], rows: Sequence[tuple[int, int]]
@@ -58,16 +44,18 @@ class Constraints:
         own = [(place, self._by_row[number]) for place, number in rows if number in self._by_row]
         if not own:
             return logits
-        packed = b"".join(self._pool.map(lambda pair: pair[1].allowed(), own))
-        bits = np.frombuffer(packed, dtype=np.uint8).reshape(len(own), -1)
-        # On the CPU: a mask needs no arithmetic on the device, only a copy.
-        is_forbidden = np.unpackbits(bits, axis=1, bitorder="little")[:, : logits.shape[1]] == 0
-        mask = np.zeros(tuple(logits.shape), dtype=np.bool_)
-        mask[[place for place, _ in own], : is_forbidden.shape[1]] = is_forbidden
-        whole = torch.from_numpy(mask).to(logits.device)
-        return logits.masked_fill(whole, -torch.inf)
+        ids = [one.allowed() for _, one in own]
+        rows = np.repeat([place for place, _ in own], [len(one) for one in ids])
+        kept = torch.from_numpy(np.stack([rows, np.concatenate(ids)])).to(logits.device)
+        # The tokenizer may have ids that the model does not.
+        row, column = kept[:, kept[1] < logits.shape[1]]
+        constrained = logits.clone()
+        constrained[[place for place, _ in own]] = -torch.inf
+        constrained[row, column] = logits[row, column]
+        return constrained
 
     def accept(self, tokens: Sequence[tuple[int, int]]) -> None:
         """Continue after one more token in each row; ``tokens`` are pairs of row number and id."""
-        own = [(self._by_row[number], token) for number, token in tokens if number in self._by_row]
-        list(self._pool.map(lambda pair: pair[0].accept(pair[1]), own))
+        for number, token in tokens:
+            if number in self._by_row:
+                self._by_row[number].accept(token)

@@ -108,8 +108,7 @@ def _write_group(
     rows, limits, constraints = zip(*limited, strict=True)
     hidden, past = read_inputs(backbone.model, rows, bank)
     decoder = IncrementalDecoder(backbone.model, past, max_new_tokens=max(limits))
-    with Constraints(constraints) as rules:
-        return _write_rows(decoder, head, hidden, limits, rules, end_ids)
+    return _write_rows(decoder, head, hidden, limits, Constraints(constraints), end_ids)
 
 
 def _write_rows(

@@ -6,7 +6,7 @@ from itertools import islice
 
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.decode import distinct_choices, score_choices, write
-from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
+from clinprompt.backbone.grammar import LineConstraint, answer_tokens
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.batches.parts import Parts, parts_of
@@ -213,7 +213,7 @@ def _write(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Ban
     limits = [encoder.target_limit(part.example.task) for part in own]
     ends = backbone.end_ids | {encoder.end_id}
     constraints = [
-        LineConstraint(answer_tokenizer(backbone, ends), part.allowed, start=encoder.answer_start)
+        LineConstraint(answer_tokens(backbone, ends), part.allowed, start=encoder.answer_start)
         if part.allowed
         else None
         for part in own
