@@ -44,6 +44,10 @@ class _Forced:
         assert token in self._own.allowed(), f"token {self._count} is not allowed"
         return np.array([token])
 
+    def lowered(self) -> tuple[NDArray[np.int64], float]:
+        """Lower no token."""
+        return self._own.lowered()
+
     def accept(self, token: int) -> None:
         """Continue after a token."""
         self._own.accept(token)

@@ -23,6 +23,10 @@ class Constraint(Protocol):
         """Return the ids [N] that may come next; at least one."""
         ...
 
+    def lowered(self) -> tuple[NDArray[np.int64], float]:
+        """Return ids whose logits are lowered, and by how much, in nats."""
+        ...
+
     def accept(self, token: int) -> None:
         """Continue after a token that was allowed and does not end the answer."""
         ...
@@ -37,7 +41,7 @@ class Constraints:
     def forbid(
         self, logits: Float[Tensor, "B V"], rows: Sequence[tuple[int, int]]
     ) -> Float[Tensor, "B V"]:
-        """Return logits with -inf at tokens that may not come next.
+        """Return logits with -inf at tokens that may not come next, and some tokens lowered.
 
         ``rows`` are pairs of a place in the batch and the number of the row there.
         """
@@ -45,13 +49,17 @@ class Constraints:
         if not own:
             return logits
         ids = [one.allowed() for _, one in own]
-        rows = np.repeat([place for place, _ in own], [len(one) for one in ids])
-        kept = torch.from_numpy(np.stack([rows, np.concatenate(ids)])).to(logits.device)
+        places = np.repeat([place for place, _ in own], [len(one) for one in ids])
+        kept = torch.from_numpy(np.stack([places, np.concatenate(ids)])).to(logits.device)
         # The tokenizer may have ids that the model does not.
         row, column = kept[:, kept[1] < logits.shape[1]]
         constrained = logits.clone()
         constrained[[place for place, _ in own]] = -torch.inf
         constrained[row, column] = logits[row, column]
+        for place, one in own:
+            lowered, by = one.lowered()
+            if lowered.size:
+                constrained[place, torch.from_numpy(lowered).to(logits.device)] -= by
         return constrained
 
     def accept(self, tokens: Sequence[tuple[int, int]]) -> None:

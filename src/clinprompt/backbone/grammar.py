@@ -26,7 +26,6 @@ from clinprompt.tasks.kinds.allowed import AllowedLines, Passage, Piece, Words
 _LINE_END = "\n"
 _AT_LINE_END: tuple[tuple[Piece, ...], ...] = ((), (_LINE_END,))  # what may follow a whole line
 _NO_TEXT = Passage(b"", (), frozenset([0]))
-_ONLY_START = -1  # of a token's bytes that are no token themselves
 
 
 class AnswerTokens:
@@ -37,14 +36,15 @@ class AnswerTokens:
         special = {token for token in range(size) if tokenizer.is_special_token(token)}
         self.end_ids = tuple(sorted(tokenizer.eos_tokens))
         self.bytes = [tokenizer.decode_bytes([token]) for token in range(size)]
-        # Every beginning of a token is a key, so a look-up says when to stop.
-        self.ids: dict[bytes, int] = {}
+        # Every beginning of a token is a key, so a look-up says when to stop. Several tokens may
+        # have the same bytes: a letter and its byte.
+        self.ids: dict[bytes, tuple[int, ...]] = {}
         for token, written in enumerate(self.bytes):
             if token in special or not written:
                 continue
             for length in range(1, len(written)):
-                self.ids.setdefault(written[:length], _ONLY_START)
-            self.ids[written] = token
+                self.ids.setdefault(written[:length], ())
+            self.ids[written] = (*self.ids.get(written, ()), token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +78,41 @@ class LineConstraint:
     """The tokens that an answer may continue with; see ``backbone.constraint.Constraint``.
 
     ``start`` is what is written before the answer. If nothing else may come next, the answer ends.
+    ``nothing_offset``, in nats, makes the answer that lists nothing less likely.
     """
 
-    def __init__(self, tokens: AnswerTokens, lines: AllowedLines, *, start: str) -> None:
+    def __init__(
+        self, tokens: AnswerTokens, lines: AllowedLines, *, start: str, nothing_offset: float = 0.0
+    ) -> None:
         self._tokens, self._lines, self._start = tokens, lines, start
+        self._nothing_offset = nothing_offset
         self._finished: list[str] = []
+        self._current = b""
+        self._places: tuple[_Place, ...] = ()
+        self._without: frozenset[bytes] = frozenset()
         self._known: dict[tuple[bytes, Passage, tuple[Piece, ...]], _Starts] = {}
         self._begin_line()
 
     def allowed(self) -> NDArray[np.int64]:
         """Return the ids [N] that may come next, in order; at least one."""
-        found = chain.from_iterable(
-            self._continuing(b"", place.passage, place.at, place.rest, is_inside=True)
-            for place in self._places
-        )
-        ids = np.unique(np.fromiter(found, dtype=np.int64))
+        ids = self._ids_at(self._places)
         if self._without:
             ids = np.setdiff1d(
                 ids, np.fromiter(self._leading_nowhere(), dtype=np.int64), assume_unique=True
             )
         return ids if ids.size else np.array(self._tokens.end_ids)
+
+    def lowered(self) -> tuple[NDArray[np.int64], float]:
+        """Return the ids whose logits are lowered, and by how much, in nats."""
+        ids = self.only_nothing() if self._nothing_offset else np.array([], dtype=np.int64)
+        return ids, self._nothing_offset
+
+    def only_nothing(self) -> NDArray[np.int64]:
+        """Return the ids with which an answer starts that can only list nothing."""
+        if self._finished or self._current:
+            return np.array([], dtype=np.int64)
+        *others, nothing = self._places
+        return np.setdiff1d(self._ids_at([nothing]), self._ids_at(others))
 
     def accept(self, token: int) -> None:
         """Continue after a token; one that ends with a line end finishes the line."""
@@ -126,6 +141,13 @@ class LineConstraint:
         text = self._current.decode()
         return (text if self._finished else text.removeprefix(self._start)).removesuffix("\n")
 
+    def _ids_at(self, places: Iterable[_Place]) -> NDArray[np.int64]:
+        found = chain.from_iterable(
+            self._continuing(b"", place.passage, place.at, place.rest, is_inside=True)
+            for place in places
+        )
+        return np.unique(np.fromiter(found, dtype=np.int64))
+
     def _begin_line(self) -> None:
         line, is_first = self._lines.next_line(self._finished), not self._finished
         start = (self._start,) if is_first and self._start else ()
@@ -134,7 +156,7 @@ class LineConstraint:
             options.append((self._start + self._lines.nothing,))
         self._current = b""
         self._places = tuple(_Place(_NO_TEXT, 0, option) for option in options)
-        self._without = {one.encode() for one in line.without}
+        self._without = frozenset(one.encode() for one in line.without)
 
     def _continuing(
         self,
@@ -157,8 +179,7 @@ class LineConstraint:
             found = ids.get(before) if at < len(text) else None
             if found is None:
                 return
-            if found != _ONLY_START:
-                yield found
+            yield from found
             at, is_inside = at + 1, True
 
     def _following(self, before: bytes, rest: tuple[Piece, ...]) -> Sequence[int]:
@@ -195,8 +216,8 @@ class LineConstraint:
                 found = self._tokens.ids.get(left[:length])
                 if found is None:
                     break
-                if found != _ONLY_START and not self._leads_on(left[:length]):
-                    yield found
+                if found and not self._leads_on(left[:length]):
+                    yield from found
 
     def _leads_on(self, written: bytes) -> bool:
         lines = (

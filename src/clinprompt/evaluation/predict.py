@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+import numpy as np
+
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.decode import distinct_choices, score_choices, write
 from clinprompt.backbone.grammar import LineConstraint, answer_tokens
@@ -96,6 +98,35 @@ def label_scores(
     """Return the log-likelihood of each choice of each example, in nats, without calibration."""
     _, encoded = _all_parts(encoder, examples, cards, [PromptUse(prompt)] * len(examples))
     return _likelihoods(backbone, encoder, encoded, bank)
+
+
+def nothing_margins(
+    backbone: Backbone,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    *,
+    cards: Mapping[str, TaskCard],
+    bank: Bank,
+    prompt: int = 0,
+) -> list[float]:
+    """Return by how much listing nothing is more likely than the best first token otherwise.
+
+    There is one value, in nats, for each part of an example in which the first token decides.
+    """
+    _, encoded = _all_parts(encoder, examples, cards, [PromptUse(prompt)] * len(examples))
+    asked = []
+    for part, rule in zip(encoded, _constraints(backbone, encoder, encoded), strict=True):
+        nothing = rule.only_nothing() if rule else ()
+        others = np.setdiff1d(rule.allowed(), nothing) if rule else ()
+        if len(nothing) and len(others):
+            asked.append((part.row, [(int(one),) for one in (*nothing, *others)], len(nothing)))
+    scores = score_choices(
+        backbone, [row for row, _, _ in asked], [ids for _, ids, _ in asked], bank
+    )
+    return [
+        max(own[:count]) - max(own[count:])
+        for own, (_, _, count) in zip(scores, asked, strict=True)
+    ]
 
 
 def _all_parts(
@@ -211,19 +242,13 @@ def _likelihoods(
 
 def _write(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Bank) -> list[_Said]:
     limits = [encoder.target_limit(part.example.task) for part in own]
-    ends = backbone.end_ids | {encoder.end_id}
-    constraints = [
-        LineConstraint(answer_tokens(backbone, ends), part.allowed, start=encoder.answer_start)
-        if part.allowed
-        else None
-        for part in own
-    ]
+    constraints = _constraints(backbone, encoder, own)
     written = write(
         backbone,
         [part.row for part in own],
         bank,
         limits=limits,
-        end_ids=ends,
+        end_ids=backbone.end_ids | {encoder.end_id},
         constraints=constraints,
     )
     return [
@@ -232,4 +257,22 @@ def _write(backbone: Backbone, encoder: Encoder, own: Sequence[_Part], bank: Ban
             line_probabilities(one, [encoder.decode([token]) for token in one.ids]),
         )
         for rule, one in zip(constraints, written, strict=True)
+    ]
+
+
+def _constraints(
+    backbone: Backbone, encoder: Encoder, own: Sequence[_Part]
+) -> list[LineConstraint | None]:
+    """Return the constraint of each part's answer, or None if any answer is allowed."""
+    ends = backbone.end_ids | {encoder.end_id}
+    return [
+        LineConstraint(
+            answer_tokens(backbone, ends),
+            part.allowed,
+            start=encoder.answer_start,
+            nothing_offset=part.calibration.nothing_offset if part.calibration else 0.0,
+        )
+        if part.allowed
+        else None
+        for part in own
     ]

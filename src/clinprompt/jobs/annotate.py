@@ -58,8 +58,9 @@ class LoadedPrompt:
     @property
     def calibration(self) -> Calibration | None:
         """Return the calibration that was saved with the prompt, if any."""
-        means = self.artifact.manifest.calibration
-        return Calibration(means) if means else None
+        manifest = self.artifact.manifest
+        found = Calibration(manifest.calibration, manifest.nothing_offset)
+        return found if found != Calibration() else None
 
     def annotate(self, records: Sequence[Record]) -> list[Prediction]:
         """Return the answers to new records."""

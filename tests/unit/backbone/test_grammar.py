@@ -13,7 +13,7 @@ from llguidance_reference import Reference, llguidance_tokenizer
 from made_cards import card_of
 from tiny import byte_tokenizer
 
-from clinprompt.backbone.grammar import LineConstraint, answer_tokens
+from clinprompt.backbone.grammar import AnswerTokens, LineConstraint, answer_tokens
 from clinprompt.batches.encode import make_encoder
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.settings.groups import DataSettings
@@ -256,6 +256,27 @@ def test_the_same_tokens_are_allowed_as_by_llguidance(tokens, note, choices, car
             break
         rule.accept(token)
         reference.accept(token)
+
+
+class TwoWaysToWriteLetters:
+    """A vocabulary with each letter twice, as those of SentencePiece with bytes."""
+
+    texts = (*(bytes([n]) for n in range(128)), *(bytes([n]) for n in range(128)), b"</s>")
+    vocab_size, eos_tokens = 257, [256]
+
+    def is_special_token(self, token):
+        return token == 256
+
+    def decode_bytes(self, ids):
+        return b"".join(self.texts[token] for token in ids)
+
+
+def test_tokens_with_the_same_bytes_are_all_allowed():
+    rule = constraint(AnswerTokens(TwoWaysToWriteLetters()), DRUGS, "aspirin", "")
+    assert rule.allowed().tolist() == [ord("a"), ord("n"), 128 + ord("a"), 128 + ord("n")]
+    for letter in "aspirin":
+        rule.accept(128 + ord(letter))
+    assert rule.allowed().tolist() == [ord("\n"), 128 + ord("\n"), 256]
 
 
 PARTS = (
