@@ -1,4 +1,4 @@
-r"""Constrain an answer to the lines that its task allows, token by token. Knows no kind of task.
+"""Constrain an answer to the lines that its task allows, token by token. Knows no kind of task.
 
 Holds mutable state: the lines that are finished, and the places that the current line may be at.
 

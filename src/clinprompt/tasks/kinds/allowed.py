@@ -1,4 +1,4 @@
-r"""Say what answers that list words of a note may be, line by line. Knows no models.
+"""Say what answers that list words of a note may be, line by line. Knows no models.
 
 A line is one of several sequences of pieces: fixed text, or any words of a passage. It depends on
 the lines that are finished, so that nothing is listed twice and the order is that of the note.
