@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from llguidance import LLTokenizer
+import numpy as np
+from numpy.typing import NDArray
 
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.constraint import Constraint
 from clinprompt.backbone.decode import write
-from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
+from clinprompt.backbone.grammar import AnswerTokens, LineConstraint, answer_tokens
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.batches.encode import Encoder, Row, make_encoder
 from clinprompt.runs.suite_data import load_suite
@@ -37,13 +38,15 @@ class _Forced:
     def __init__(self, own: LineConstraint, tokens: Sequence[int]) -> None:
         self._own, self._tokens, self._count = own, tokens, 0
 
-    def allowed(self) -> bytes:
-        """Return the bit of the next token, which the constraint allows."""
-        bits, token = self._own.allowed(), self._tokens[self._count]
-        assert bits[token // 8] >> token % 8 & 1, f"token {self._count} is not allowed"
-        only = bytearray(len(bits))
-        only[token // 8] = 1 << token % 8
-        return bytes(only)
+    def allowed(self) -> NDArray[np.int64]:
+        """Return the next token, which the constraint allows."""
+        token = self._tokens[self._count]
+        assert token in self._own.allowed(), f"token {self._count} is not allowed"
+        return np.array([token])
+
+    def lowered(self) -> tuple[NDArray[np.int64], float]:
+        """Lower no token."""
+        return self._own.lowered()
 
     def accept(self, token: int) -> None:
         """Continue after a token."""
@@ -72,9 +75,9 @@ def measure(*, rows: int, notes_in_a_row: int, tokens: int, repeats: int) -> dic
         times["read"].append(_seconds(backbone, encoded, free, 1))
         times["free"].append(_seconds(backbone, encoded, free, tokens))
         started = perf_counter()
-        tokenizer = answer_tokenizer(backbone, backbone.end_ids | {encoder.end_id})
+        known = answer_tokens(backbone, backbone.end_ids | {encoder.end_id})
         rules = [
-            _Forced(_constraint(tokenizer, encoder, data.card, note), answer)
+            _Forced(_constraint(known, encoder, data.card, note), answer)
             for note, answer in zip(notes, forced, strict=True)
         ]
         made = perf_counter() - started
@@ -100,11 +103,11 @@ def _answer(encoder: Encoder, card: TaskCard, note: Record) -> tuple[int, ...]:
 
 
 def _constraint(
-    tokenizer: LLTokenizer, encoder: Encoder, card: TaskCard, note: Record
+    tokens: AnswerTokens, encoder: Encoder, card: TaskCard, note: Record
 ) -> LineConstraint:
     allowed = kind_of(card).allowed
     assert allowed is not None
-    return LineConstraint(tokenizer, allowed(card, note), start=encoder.answer_start)
+    return LineConstraint(tokens, allowed(card, note), start=encoder.answer_start)
 
 
 def _seconds(

@@ -1,7 +1,6 @@
 """Rows that join and leave a running batch at any time get the answers of each row alone."""
 
 import random
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -81,13 +80,13 @@ def test_answers_are_those_of_each_row_alone(precise, placement, max_positions):
     banks = [bank_of(precise, placement, seed=seed, length=3 + seed) for seed in range(2)]
     banks.append(Bank())
     asks = random_asks(banks[:2], num=10, seed=1) + random_asks(banks[1:], num=10, seed=2)
-    with closing(Scheduler(precise, max_positions=max_positions)) as scheduler:
-        coming = list(asks)
-        while coming or not scheduler.is_idle:
-            for _ in range(draw.randint(0, 4)):
-                if coming:
-                    scheduler.submit(coming.pop(0))
-            scheduler.step()
+    scheduler = Scheduler(precise, max_positions=max_positions)
+    coming = list(asks)
+    while coming or not scheduler.is_idle:
+        for _ in range(draw.randint(0, 4)):
+            if coming:
+                scheduler.submit(coming.pop(0))
+        scheduler.step()
     check_equal_alone(precise, asks)
 
 
@@ -96,18 +95,18 @@ def test_canceled_rows_free_their_place_and_change_no_other_answer(precise):
     asks = random_asks(banks, num=24, seed=3)
     draw = random.Random(5)
     canceled = []
-    with closing(Scheduler(precise, max_positions=600)) as scheduler:
-        for ask in asks:
-            scheduler.submit(ask)
-        while not scheduler.is_idle:
-            scheduler.step()
-            open_ones = [ask for ask in asks if not ask.is_done and ask not in canceled]
-            if open_ones:
-                canceled.append(draw.choice(open_ones))
-                scheduler.cancel(canceled[-1])
-        assert (scheduler.num_waiting, scheduler.num_active) == (0, 0)
-        assert scheduler._arena.num_rows == 0
-        assert scheduler._arena.num_free == 600
+    scheduler = Scheduler(precise, max_positions=600)
+    for ask in asks:
+        scheduler.submit(ask)
+    while not scheduler.is_idle:
+        scheduler.step()
+        open_ones = [ask for ask in asks if not ask.is_done and ask not in canceled]
+        if open_ones:
+            canceled.append(draw.choice(open_ones))
+            scheduler.cancel(canceled[-1])
+    assert (scheduler.num_waiting, scheduler.num_active) == (0, 0)
+    assert scheduler._arena.num_rows == 0
+    assert scheduler._arena.num_free == 600
     assert len(canceled) > 5
     check_equal_alone(precise, [ask for ask in asks if ask not in canceled])
 
@@ -115,13 +114,13 @@ def test_canceled_rows_free_their_place_and_change_no_other_answer(precise):
 def test_rows_are_read_first_come_first_served_within_a_limit_of_tokens(tiny_llama):
     """A step reads an eighth of 800 positions: ten rows of 10 tokens, in order."""
     rows = random_rows([(10, 0)] * 25)
-    with closing(Scheduler(tiny_llama, max_positions=800)) as scheduler:
-        asks = [Ask(row, Bank(), choices=((5,), (6,))) for row in rows]
-        for ask in asks:
-            scheduler.submit(ask)
-        assert scheduler.step() == asks[:10]
-        assert scheduler.step() == asks[10:20]
-        assert scheduler.step() == asks[20:]
+    scheduler = Scheduler(tiny_llama, max_positions=800)
+    asks = [Ask(row, Bank(), choices=((5,), (6,))) for row in rows]
+    for ask in asks:
+        scheduler.submit(ask)
+    assert scheduler.step() == asks[:10]
+    assert scheduler.step() == asks[10:20]
+    assert scheduler.step() == asks[20:]
 
 
 def test_the_positions_of_rows_being_written_stay_within_the_limit(tiny_llama):
@@ -130,22 +129,22 @@ def test_the_positions_of_rows_being_written_stay_within_the_limit(tiny_llama):
         bank = make_bank(tiny_llama.model, random_prompts(1, 4))
     asks = [Ask(row, bank, limit=20) for row in random_rows([(5, 0)] * 7)]
     seen = set()
-    with closing(Scheduler(tiny_llama, max_positions=200)) as scheduler:
-        for ask in asks:
-            scheduler.submit(ask)
-        while not scheduler.is_idle:
-            scheduler.step()
-            seen.add(scheduler.num_active)
+    scheduler = Scheduler(tiny_llama, max_positions=200)
+    for ask in asks:
+        scheduler.submit(ask)
+    while not scheduler.is_idle:
+        scheduler.step()
+        seen.add(scheduler.num_active)
     assert max(seen) == 3
     assert all(len(ask.written.ids) == 20 for ask in asks)
 
 
 def test_a_row_that_is_larger_than_the_limit_is_answered_alone(tiny_llama):
     asks = [Ask(row, Bank(), limit=3) for row in random_rows([(90, 0), (5, 0), (90, 0)])]
-    with closing(Scheduler(tiny_llama, max_positions=64)) as scheduler:
-        for ask in asks:
-            scheduler.submit(ask)
-        scheduler.drain()
+    scheduler = Scheduler(tiny_llama, max_positions=64)
+    for ask in asks:
+        scheduler.submit(ask)
+    scheduler.drain()
     assert [len(ask.written.ids) for ask in asks] == [3, 3, 3]
 
 

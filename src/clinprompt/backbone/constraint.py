@@ -1,18 +1,15 @@
 """Keep the rows of a batch to the tokens that they may write next. Knows no grammars.
 
-Holds mutable state: the constraints, each of which follows the answer of its row.
-
 Axes: B rows, V vocabulary.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -20,8 +17,12 @@ from torch import Tensor
 class Constraint(Protocol):
     """Which tokens may come next in the answer of one row."""
 
-    def allowed(self) -> bytes:
-        """Return a bit for each id, in order, the lowest bit of a byte first; at least one is 1."""
+    def allowed(self) -> NDArray[np.int64]:
+        """Return the ids [N] that may come next; at least one."""
+        ...
+
+    def lowered(self) -> tuple[NDArray[np.int64], float]:
+        """Return ids whose logits are lowered, and by how much, in nats."""
         ...
 
     def accept(self, token: int) -> None:
@@ -29,32 +30,26 @@ class Constraint(Protocol):
         ...
 
 
-class Constraints:
-    """Apply the constraints of a batch's rows, several at a time."""
+def constrain(
+    logits: Float[Tensor, "B V"], constraints: Sequence[Constraint | None]
+) -> Float[Tensor, "B V"]:
+    """Return logits with -inf at tokens that may not come next, and some tokens lowered.
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
-
-    def close(self) -> None:
-        """Stop the threads."""
-        self._pool.shutdown()
-
-    def forbid(
-        self, logits: Float[Tensor, "B V"], constraints: Sequence[Constraint | None]
-    ) -> Float[Tensor, "B V"]:
-        """Return logits with -inf at tokens that may not come next; None leaves a row free."""
-        own = [(place, one) for place, one in enumerate(constraints) if one is not None]
-        if not own:
-            return logits
-        packed = b"".join(self._pool.map(lambda pair: pair[1].allowed(), own))
-        bits = np.frombuffer(packed, dtype=np.uint8).reshape(len(own), -1)
-        # On the CPU: a mask needs no arithmetic on the device, only a copy.
-        is_forbidden = np.unpackbits(bits, axis=1, bitorder="little")[:, : logits.shape[1]] == 0
-        mask = np.zeros(tuple(logits.shape), dtype=np.bool_)
-        mask[[place for place, _ in own], : is_forbidden.shape[1]] = is_forbidden
-        whole = torch.from_numpy(mask).to(logits.device)
-        return logits.masked_fill(whole, -torch.inf)
-
-    def accept(self, tokens: Sequence[tuple[Constraint, int]]) -> None:
-        """Continue each constraint after one more token."""
-        list(self._pool.map(lambda pair: pair[0].accept(pair[1]), tokens))
+    There is one constraint for each row; None leaves a row as it is.
+    """
+    own = [(place, one) for place, one in enumerate(constraints) if one is not None]
+    if not own:
+        return logits
+    ids = [one.allowed() for _, one in own]
+    places = np.repeat([place for place, _ in own], [len(one) for one in ids])
+    kept = torch.from_numpy(np.stack([places, np.concatenate(ids)])).to(logits.device)
+    # The tokenizer may have ids that the model does not.
+    row, column = kept[:, kept[1] < logits.shape[1]]
+    constrained = logits.clone()
+    constrained[[place for place, _ in own]] = -torch.inf
+    constrained[row, column] = logits[row, column]
+    for place, one in own:
+        lowered, by = one.lowered()
+        if lowered.size:
+            constrained[place, torch.from_numpy(lowered).to(logits.device)] -= by
+    return constrained

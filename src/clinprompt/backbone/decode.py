@@ -4,7 +4,6 @@ Each function submits all rows to a ``Scheduler`` and waits until it has answere
 """
 
 from collections.abc import Collection, Sequence
-from contextlib import closing
 
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.constraint import Constraint
@@ -72,10 +71,10 @@ def answer_all(backbone: Backbone, asks: Sequence[Ask]) -> None:
     """Answer rows, in an order in which those that are read together waste least."""
     if not asks:
         return
-    with closing(Scheduler(backbone)) as scheduler:
-        for ask in _in_good_order(asks):
-            scheduler.submit(ask)
-        scheduler.drain()
+    scheduler = Scheduler(backbone)
+    for ask in _in_good_order(asks):
+        scheduler.submit(ask)
+    scheduler.drain()
 
 
 def distinct_choices(

@@ -1,101 +1,295 @@
-"""Constrain an answer to the lines that its task allows, with llguidance. Knows no kind of task.
+"""Constrain an answer to the lines that its task allows, token by token. Knows no kind of task.
 
-Holds mutable state: the lines that are finished, and the parser of the line being written. Each
-line has its own grammar, because it depends on the lines before it.
+Holds mutable state: the lines that are finished, and the places that the current line may be at.
+
+A place is in a text: fixed text of the line, or words of a passage. A token may come next if its
+bytes continue the text at one of the places. At the end of a text they go on in the next piece of
+the line, after the last piece with a line end. The ids that continue a text are found by a look-up
+of each beginning of what follows, so a token costs about as many look-ups as it has places.
 """
 
-import json
-from collections.abc import Collection
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, chain
 
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+import numpy as np
+from llguidance import LLTokenizer
 from llguidance.hf import from_tokenizer
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from clinprompt.backbone.load import Backbone
-from clinprompt.tasks.kinds.allowed import AllowedLines
+from clinprompt.tasks.kinds.allowed import AllowedLines, Passage, Piece, Words
 
-# Notes of any length: llguidance's own limits refuse the words of about 20,000 tokens.
-_LIMITS = LLParserLimits(initial_lexer_fuel=1 << 32, step_lexer_fuel=1 << 32)
+_LINE_END = "\n"
+_AT_LINE_END: tuple[tuple[Piece, ...], ...] = ((), (_LINE_END,))  # what may follow a whole line
+_NO_TEXT = Passage(b"", (), frozenset([0]))
+
+
+class AnswerTokens:
+    """The tokens of a vocabulary as bytes, those that end an answer, and ids by bytes."""
+
+    def __init__(self, tokenizer: LLTokenizer) -> None:
+        size = int(tokenizer.vocab_size)
+        special = {token for token in range(size) if tokenizer.is_special_token(token)}
+        self.end_ids = tuple(sorted(tokenizer.eos_tokens))
+        self.bytes = [tokenizer.decode_bytes([token]) for token in range(size)]
+        # Every beginning of a token is a key, so a look-up says when to stop. Several tokens may
+        # have the same bytes: a letter and its byte.
+        self.ids: dict[bytes, tuple[int, ...]] = {}
+        for token, written in enumerate(self.bytes):
+            if token in special or not written:
+                continue
+            for length in range(1, len(written)):
+                self.ids.setdefault(written[:length], ())
+            self.ids[written] = (*self.ids.get(written, ()), token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place in a text after its start, and the pieces that follow the text."""
+
+    passage: Passage
+    at: int
+    rest: tuple[Piece, ...]
+
+    @property
+    def is_end_of_line(self) -> bool:
+        """Return whether a whole line is written."""
+        return self.at in self.passage.ends and self.rest in _AT_LINE_END
+
+
+class _Starts:
+    """The ids that may come next at each start of a passage."""
+
+    def __init__(self, starts: Sequence[int], ids: Sequence[Sequence[int]]) -> None:
+        self._starts = starts
+        self._ids = tuple(chain.from_iterable(ids))
+        self._before = (0, *accumulate(map(len, ids)))
+
+    def onward(self, start: int) -> Sequence[int]:
+        """Return the ids of the starts at ``start`` or later."""
+        return self._ids[self._before[bisect_left(self._starts, start)] :]
 
 
 class LineConstraint:
     """The tokens that an answer may continue with; see ``backbone.constraint.Constraint``.
 
     ``start`` is what is written before the answer. If nothing else may come next, the answer ends.
+    ``nothing_offset``, in nats, makes the answer that lists nothing less likely.
     """
 
-    def __init__(self, tokenizer: LLTokenizer, lines: AllowedLines, *, start: str) -> None:
-        self._tokenizer, self._lines, self._start = tokenizer, lines, start
+    def __init__(
+        self, tokens: AnswerTokens, lines: AllowedLines, *, start: str, nothing_offset: float = 0.0
+    ) -> None:
+        self._tokens, self._lines, self._start = tokens, lines, start
+        self._nothing_offset = nothing_offset
         self._finished: list[str] = []
-        self._current: list[int] = []
-        self._parser = self._parser_of_line()
+        self._current = b""
+        self._places: tuple[_Place, ...] = ()
+        self._without: frozenset[bytes] = frozenset()
+        self._known: dict[tuple[bytes, Passage, tuple[Piece, ...]], _Starts] = {}
+        self._begin_line()
 
-    def allowed(self) -> bytes:
-        """Return one bit for each id, in order, the lowest bit of a byte first."""
-        # llguidance may return one word more than the ids need.
-        bits = self._parser.compute_bitmask()[: self._num_bytes] if self._parser else b""
-        return bits if any(bits) else self._only_ends()
+    def allowed(self) -> NDArray[np.int64]:
+        """Return the ids [N] that may come next, in order; at least one."""
+        ids = self._ids_at(self._places)
+        if self._without:
+            ids = np.setdiff1d(
+                ids, np.fromiter(self._leading_nowhere(), dtype=np.int64), assume_unique=True
+            )
+        return ids if ids.size else np.array(self._tokens.end_ids)
+
+    def lowered(self) -> tuple[NDArray[np.int64], float]:
+        """Return the ids whose logits are lowered, and by how much, in nats."""
+        ids = self.only_nothing() if self._nothing_offset else np.array([], dtype=np.int64)
+        return ids, self._nothing_offset
+
+    def only_nothing(self) -> NDArray[np.int64]:
+        """Return the ids with which an answer starts that can only list nothing."""
+        if self._finished or self._current:
+            return np.array([], dtype=np.int64)
+        *others, nothing = self._places
+        return np.setdiff1d(self._ids_at([nothing]), self._ids_at(others))
 
     def accept(self, token: int) -> None:
         """Continue after a token; one that ends with a line end finishes the line."""
-        self._current.append(token)
-        if self._tokenizer.decode_bytes([token]).endswith(b"\n"):
+        written = self._tokens.bytes[token]
+        self._places = _after(self._places, written)
+        self._current += written
+        # A mask that was not applied must not turn every answer into "nothing" in silence.
+        assert self._places, f"token {token} was not allowed"
+        if written.endswith(b"\n"):
+            assert self._current[:-1] not in self._without, f"token {token} was not allowed"
             self._finished.append(self._written())
-            self._current = []
-            self._parser = self._parser_of_line()
-        elif self._parser:
-            self._parser.consume_token(token)
-            # A mask that was not applied must not turn every answer into "nothing" in silence.
-            assert not self._parser.is_error(), f"token {token} was not allowed"
+            self._begin_line()
 
     @property
     def text(self) -> str:
         """Return the answer so far, without a last line that is not complete."""
-        is_complete = self._current and self._parser and self._parser.is_accepting()
+        is_complete = self._is_complete and self._current not in self._without
         lines = [*self._finished, self._written()] if is_complete else self._finished
         return "\n".join(lines) or self._lines.nothing
 
+    @property
+    def _is_complete(self) -> bool:
+        return any(place.is_end_of_line for place in self._places)
+
     def _written(self) -> str:
-        text = self._tokenizer.decode_bytes(self._current).decode()
+        text = self._current.decode()
         return (text if self._finished else text.removeprefix(self._start)).removesuffix("\n")
 
-    def _parser_of_line(self) -> LLMatcher | None:
-        """Return the parser of the next line, or None if the answer must end."""
-        definition = self._lines.next_line(self._finished)
-        options = ['LINE "\\n"?'] if definition else []
-        if not self._finished:
-            nothing = json.dumps(self._start + self._lines.nothing, ensure_ascii=False)
-            # The start must be in the same terminal: the lexer never goes back.
-            first = f"FIRST: {json.dumps(self._start)} LINE" if self._start else "FIRST: LINE"
-            options = [nothing, 'FIRST "\\n"?'] if definition else [nothing]
-            definition = f"{first}\n{definition}" if definition else ""
-        if not options:
-            return None
-        grammar = LLMatcher.grammar_from_lark(f"start: {' | '.join(options)}\n{definition}")
-        parser = LLMatcher(self._tokenizer, grammar, limits=_LIMITS)
-        assert not parser.is_error(), parser.get_error()
-        return parser
+    def _ids_at(self, places: Iterable[_Place]) -> NDArray[np.int64]:
+        found = chain.from_iterable(
+            self._continuing(b"", place.passage, place.at, place.rest, is_inside=True)
+            for place in places
+        )
+        return np.unique(np.fromiter(found, dtype=np.int64))
 
-    @property
-    def _num_bytes(self) -> int:
-        return int(self._tokenizer.vocab_size + 31) // 32 * 4
+    def _begin_line(self) -> None:
+        line, is_first = self._lines.next_line(self._finished), not self._finished
+        start = (self._start,) if is_first and self._start else ()
+        options = [(*start, *option, _LINE_END) for option in line.options]
+        if is_first:
+            options.append((self._start + self._lines.nothing,))
+        self._current = b""
+        self._places = tuple(_Place(_NO_TEXT, 0, option) for option in options)
+        self._without = frozenset(one.encode() for one in line.without)
 
-    def _only_ends(self) -> bytes:
-        bits = bytearray(self._num_bytes)
-        for end in self._tokenizer.eos_tokens:
-            bits[end // 8] |= 1 << end % 8
-        return bytes(bits)
+    def _continuing(
+        self,
+        before: bytes,
+        passage: Passage,
+        at: int,
+        rest: tuple[Piece, ...],
+        *,
+        is_inside: bool,
+    ) -> Iterator[int]:
+        """Yield the ids whose bytes are ``before`` and then continue a text.
+
+        ``is_inside`` says that the text has started, so that it may also end where it is.
+        """
+        ids, text, ends = self._tokens.ids, passage.text, passage.ends
+        while True:
+            if is_inside and at in ends:
+                yield from self._following(before, rest)
+            before += text[at : at + 1]
+            found = ids.get(before) if at < len(text) else None
+            if found is None:
+                return
+            yield from found
+            at, is_inside = at + 1, True
+
+    def _following(self, before: bytes, rest: tuple[Piece, ...]) -> Sequence[int]:
+        """Return the ids whose bytes are ``before`` and then start the next pieces of a line."""
+        ends = self._tokens.end_ids if not before and rest in _AT_LINE_END else ()
+        if not rest:
+            return ends
+        piece, rest = rest[0], rest[1:]
+        if isinstance(piece, Words):
+            return self._starts(before, piece.passage, rest).onward(piece.start)
+        fixed = _fixed(piece)
+        return (*ends, *self._continuing(before, fixed, 0, rest, is_inside=False))
+
+    def _starts(self, before: bytes, passage: Passage, rest: tuple[Piece, ...]) -> _Starts:
+        """Return the ids that may follow ``before`` at each start of a passage."""
+        key = (before, passage, rest)
+        if key not in self._known:
+            by_start = [
+                tuple(self._continuing(before, passage, start, rest, is_inside=False))
+                for start in passage.starts
+            ]
+            self._known[key] = _Starts(passage.starts, by_start)
+        return self._known[key]
+
+    def _leading_nowhere(self) -> Iterator[int]:
+        """Yield the ids after which the line can only be one of those that it must not be."""
+        for line in self._without:
+            if not line.startswith(self._current):
+                continue
+            left = line[len(self._current) :] + b"\n"
+            if left == b"\n":
+                yield from self._tokens.end_ids
+            for length in range(1, len(left) + 1):
+                found = self._tokens.ids.get(left[:length])
+                if found is None:
+                    break
+                if found and not self._leads_on(left[:length]):
+                    yield from found
+
+    def _leads_on(self, written: bytes) -> bool:
+        lines = (
+            self._current + written + left
+            for place in _after(self._places, written)
+            for left in _lines_from(place.passage, place.at, place.rest, is_inside=True)
+        )
+        return not written.endswith(b"\n") and any(line not in self._without for line in lines)
 
 
-def answer_tokenizer(backbone: Backbone, end_ids: Collection[int]) -> LLTokenizer:
-    """Return llguidance's form of a backbone's tokenizer; it takes half a second, so it is kept."""
+def _after(places: Iterable[_Place], written: bytes) -> tuple[_Place, ...]:
+    """Return the places where something that is written at one of the places may end, each once."""
+    found = chain.from_iterable(
+        _moved(place.passage, place.at, place.rest, written, is_inside=True) for place in places
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _moved(
+    passage: Passage, at: int, rest: tuple[Piece, ...], written: bytes, *, is_inside: bool
+) -> Iterator[_Place]:
+    """Yield the places after something is written from a place on; see ``_continuing``."""
+    for number, byte in enumerate(written):
+        if is_inside and at in passage.ends and rest:
+            following = _starting_with(rest[0], byte)
+            for text, start in following:
+                yield from _moved(text, start, rest[1:], written[number:], is_inside=False)
+        if at == len(passage.text) or passage.text[at] != byte:
+            return
+        at, is_inside = at + 1, True
+    yield _Place(passage, at, rest)
+
+
+def _lines_from(
+    passage: Passage, at: int, rest: tuple[Piece, ...], *, is_inside: bool
+) -> Iterator[bytes]:
+    """Yield all that may complete a line from a place on, without the line end."""
+    for end in range(at if is_inside else at + 1, len(passage.text) + 1):
+        if end not in passage.ends:
+            continue
+        if rest in _AT_LINE_END:
+            yield passage.text[at:end]
+            continue
+        for text, start in _starting_with(rest[0]):
+            for left in _lines_from(text, start, rest[1:], is_inside=False):
+                yield passage.text[at:end] + left
+
+
+def _starting_with(piece: Piece, byte: int | None = None) -> Iterator[tuple[Passage, int]]:
+    """Yield each start of a piece as a text and a place; with a byte, only starts before it."""
+    words = piece if isinstance(piece, Words) else Words(_fixed(piece), 0)
+    passage, first = words.passage, words.start
+    for start in passage.starts[bisect_left(passage.starts, first) :]:
+        if byte is None or passage.text[start] == byte:
+            yield passage, start
+
+
+@lru_cache(maxsize=1024)
+def _fixed(text: str) -> Passage:
+    written = text.encode()
+    return Passage(written, (0,), frozenset([len(written)]))
+
+
+def answer_tokens(backbone: Backbone, end_ids: Collection[int]) -> AnswerTokens:
+    """Return the tokens of a backbone; reading them takes half a second, so they are kept."""
     size = max(backbone.vocabulary_size, len(backbone.tokenizer))
-    return _made(backbone.tokenizer, size, tuple(sorted(end_ids)))
+    return _read(backbone.tokenizer, size, tuple(sorted(end_ids)))
 
 
 @lru_cache(maxsize=4)
-def _made(
+def _read(
     tokenizer: PreTrainedTokenizerBase, vocabulary_size: int, end_ids: tuple[int, ...]
-) -> LLTokenizer:
-    return from_tokenizer(tokenizer, n_vocab=vocabulary_size, eos_token=list(end_ids), slices=[])
+) -> AnswerTokens:
+    read = from_tokenizer(tokenizer, n_vocab=vocabulary_size, eos_token=list(end_ids), slices=[])
+    return AnswerTokens(read)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from clinprompt.backbone.arena import Arena
 from clinprompt.backbone.bank import Bank, read_inputs
-from clinprompt.backbone.constraint import Constraint, Constraints
+from clinprompt.backbone.constraint import Constraint, constrain
 from clinprompt.backbone.layers import key_value_shape
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
@@ -91,15 +91,10 @@ class Scheduler:
         self._backbone, self._model = backbone, backbone.model
         self._limit = max_positions or max_cached_positions(backbone)
         self._head = float32_head(self._model)
-        self._rules = Constraints()
         self._waiting: deque[Ask] = deque()
         self._active: list[Ask] = []
         self._arena = Arena(self._model, max_positions=self._limit)
         self._hidden: Tensor | None = None
-
-    def close(self) -> None:
-        """Stop the threads that follow constraints."""
-        self._rules.close()
 
     @property
     def num_waiting(self) -> int:
@@ -198,12 +193,10 @@ class Scheduler:
         """Write one token for each active row; return the rows that are finished by it."""
         assert self._hidden is not None
         rules = [ask.constraint for ask in self._active]
-        logits = self._rules.forbid(self._head(self._hidden), rules)
+        logits = constrain(self._head(self._hidden), rules)
         chosen = logits.argmax(dim=-1)
         picked = logits.gather(1, chosen[:, None]).squeeze(1) - logits.logsumexp(dim=-1)
         new = list(zip(self._active, chosen.tolist(), picked.tolist(), strict=True))
-        accepted = [(ask.constraint, token) for ask, token, _ in new if token not in ask.end_ids]
-        self._rules.accept([(rule, token) for rule, token in accepted if rule is not None])
         leaving = [place for place, one in enumerate(new) if _ends(*one)]
         finished = [self._active[place] for place in leaving]
         order = self._drop(leaving)
@@ -274,6 +267,8 @@ def _ends(ask: Ask, token: int, log_probability: float) -> bool:
     if token in ask.end_ids:
         ask.written.end_log_probability = log_probability
         return True
+    if ask.constraint is not None:
+        ask.constraint.accept(token)
     ask.written.ids.append(token)
     ask.written.log_probabilities.append(log_probability)
     return len(ask.written.ids) == ask.limit

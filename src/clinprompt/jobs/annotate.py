@@ -16,7 +16,8 @@ from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
 from clinprompt.batches.encode import Encoder, make_encoder
 from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.evaluation.calibration import Calibration
-from clinprompt.evaluation.predict import Prediction, PromptUse, predict
+from clinprompt.evaluation.predict import predict
+from clinprompt.evaluation.questions import Prediction, PromptUse
 from clinprompt.files import new_folder, write_text
 from clinprompt.jobs.note_files import read_notes
 from clinprompt.prompts.artifact import Artifact, Manifest
@@ -58,8 +59,9 @@ class LoadedPrompt:
     @property
     def calibration(self) -> Calibration | None:
         """Return the calibration that was saved with the prompt, if any."""
-        means = self.artifact.manifest.calibration
-        return Calibration(means) if means else None
+        manifest = self.artifact.manifest
+        found = Calibration(manifest.calibration, manifest.nothing_offset)
+        return found if found != Calibration() else None
 
     def annotate(self, records: Sequence[Record]) -> list[Prediction]:
         """Return the answers to new records."""

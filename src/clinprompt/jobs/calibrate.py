@@ -1,22 +1,24 @@
 """Compute the calibration of a fitted prompt for a task, and decide whether it is used."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder
-from clinprompt.evaluation.calibration import Calibration, calibration_of
+from clinprompt.evaluation.calibration import Calibration, calibration_of, offset_of
 from clinprompt.evaluation.metrics import score
-from clinprompt.evaluation.predict import label_scores
+from clinprompt.evaluation.predict import label_scores, nothing_margins, predict
+from clinprompt.evaluation.questions import PromptUse
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds import kind_of, parse_answer
+from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.baselines import gold_answers
 from clinprompt.tasks.load import TaskData
-from clinprompt.tasks.records import Example, LabelAnswer
+from clinprompt.tasks.records import Answer, Example, LabelAnswer
 
 NUM_INPUTS = 64  # of training records, without their answers
 
@@ -29,6 +31,31 @@ class Answering:
     encoder: Encoder
     bank: Bank
     prompt: int = 0
+
+    def answers(
+        self, card: TaskCard, examples: Sequence[Example], calibration: Calibration | None
+    ) -> list[Answer]:
+        """Return the answers to examples, corrected by a calibration if one is given."""
+        predictions = predict(
+            self.backbone,
+            self.encoder,
+            examples,
+            cards={card.name: card},
+            bank=self.bank,
+            prompts=[PromptUse(self.prompt, calibration)] * len(examples),
+        )
+        return [one.answer for one in predictions]
+
+    def margins(self, card: TaskCard, examples: Sequence[Example]) -> list[float]:
+        """Return by how much listing nothing is preferred, in nats; see ``nothing_margins``."""
+        return nothing_margins(
+            self.backbone,
+            self.encoder,
+            examples,
+            cards={card.name: card},
+            bank=self.bank,
+            prompt=self.prompt,
+        )
 
     def scores(self, card: TaskCard, examples: Sequence[Example]) -> list[list[float]]:
         """Return the log-likelihood of each label of each example, in nats."""
@@ -54,47 +81,60 @@ def calibrate(
 
     It is computed from the inputs of at most 64 training records. ``data.calibration`` says whether
     it is used. If that is ``auto``, it is used if the task's metric on the validation records is
-    better with it. Without ``may_validate`` their answers may not be looked at, and it is not used.
+    better with it. Without ``may_validate`` their answers may not be looked at, and it is not used,
+    unless ``data.nothing_share`` says how many inputs list nothing.
     """
-    card, mode = data.card, settings.calibration
-    if kind_of(card).answer is not LabelAnswer or not card.labels or mode == "off":
+    if settings.calibration == "off":
         return None
+    is_stated = settings.nothing_share is not None and bool(kind_of(data.card).allowed)
+    if is_stated or settings.calibration == "on":
+        return _computed(answering, data, settings, seed=seed)
     limit = settings.validation_rows if may_validate else 0
     validation = examples_of(data, "validation", limit=limit, seed=seed)
+    found = _computed(answering, data, settings, seed=seed) if validation else None
+    return found if found and _is_better(answering, data.card, validation, found) else None
+
+
+def _computed(
+    answering: Answering, data: TaskData, settings: DataSettings, *, seed: int
+) -> Calibration | None:
+    """Return the calibration that the training inputs give, if they give one."""
+    card, kind = data.card, kind_of(data.card)
     inputs = examples_of(data, "train", limit=NUM_INPUTS, seed=seed)
-    if not inputs or (mode == "auto" and not validation):
+    if kind.allowed:
+        margins = answering.margins(card, inputs)
+        offset = offset_of(margins, share=settings.nothing_share) if margins else 0.0
+        return Calibration(nothing_offset=offset) if offset else None
+    if kind.answer is not LabelAnswer or not inputs:
         return None
-    found = calibration_of(inputs[0].choices, answering.scores(card, inputs))
-    if mode == "on" or _is_better(card, validation, answering.scores(card, validation), found):
-        return found
-    return None
+    # Questions may have different numbers of options; the usual number decides.
+    [(usual, _)] = Counter(one.choices for one in inputs).most_common(1)
+    same = [one for one in inputs if one.choices == usual]
+    return calibration_of(usual, answering.scores(card, same))
 
 
 def with_calibration(artifact: Artifact, calibration: Calibration | None) -> Artifact:
     """Return an artifact whose manifest has a calibration, or none."""
-    means = dict(calibration.means) if calibration else {}
-    manifest = artifact.manifest.model_copy(update={"calibration": means})
+    found = calibration or Calibration()
+    changed = {"calibration": dict(found.means), "nothing_offset": found.nothing_offset}
+    manifest = artifact.manifest.model_copy(update=changed)
     return artifact.model_copy(update={"manifest": manifest})
 
 
 def _is_better(
-    card: TaskCard,
-    examples: Sequence[Example],
-    scores: Sequence[Sequence[float]],
-    calibration: Calibration,
+    answering: Answering, card: TaskCard, examples: Sequence[Example], calibration: Calibration
 ) -> bool:
     """Return whether the task's metric is better with a calibration than without."""
-    changed = [
-        calibration.corrected(one.choices, own) for one, own in zip(examples, scores, strict=True)
-    ]
-    return _value(card, examples, changed) > _value(card, examples, scores)
+    return _value(answering, card, examples, calibration) > _value(answering, card, examples, None)
 
 
-def _value(card: TaskCard, examples: Sequence[Example], scores: Sequence[Sequence[float]]) -> float:
-    answers = [
-        parse_answer(card, one.record, one.choices[own.index(max(own))])
-        for one, own in zip(examples, scores, strict=True)
-    ]
+def _value(
+    answering: Answering,
+    card: TaskCard,
+    examples: Sequence[Example],
+    calibration: Calibration | None,
+) -> float:
+    answers = answering.answers(card, examples, calibration)
     gold = gold_answers([one.record for one in examples])
     labels = tuple(card.labels)
     return score(card.metric, answers, gold, labels=labels, positive=card.positive).value

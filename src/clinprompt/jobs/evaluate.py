@@ -18,7 +18,8 @@ from clinprompt.errors import SettingError
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import rates, score
-from clinprompt.evaluation.predict import Prediction, PromptUse, predict
+from clinprompt.evaluation.predict import predict
+from clinprompt.evaluation.questions import Prediction, PromptUse
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
 from clinprompt.jobs.annotate import LoadedPrompt, of_other_version
 from clinprompt.runs.suite_data import find_mirror

@@ -74,6 +74,10 @@ class Manifest(BaseModel):
         default_factory=dict,
         description="mean log-probability of each label's word, in nats; empty: not calibrated",
     )
+    nothing_offset: float = Field(
+        default=0.0,
+        description="subtracted from the log-probability of listing nothing, in nats",
+    )
     code_version: str = __version__
 
     @field_validator("settings")

@@ -49,13 +49,20 @@ class DataSettings(Settings):
     )
     calibration: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="subtract each label's mean log-probability over inputs of the task. auto: if "
-        "that is better on the validation records",
+        description="subtract the mean log-probability of each label, or of listing nothing, over "
+        "inputs of the task. auto: if that is better on the validation records",
     )
     input_form: Literal[1, 2] = Field(
         default=2,
         description="1: the card's template alone; 2: its instruction behind the text too, and the "
         "chat template of the backbone if it has one",
+    )
+    nothing_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of inputs without mentions or links, if you know it; answers are "
+        "corrected so that this share of the training inputs lists nothing",
     )
 
 

@@ -1,15 +1,20 @@
-"""What an answer may be: gold answers are accepted, invented and repeated lines are not."""
+"""What an answer may be: gold answers are accepted, invented and repeated lines are not.
 
+llguidance, given the same lines as grammars, is the independent reference.
+"""
+
+import random
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llguidance.hf import from_tokenizer
+from llguidance_reference import Reference, llguidance_tokenizer
 from made_cards import card_of
 from tiny import byte_tokenizer
 
-from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
+from clinprompt.backbone.grammar import AnswerTokens, LineConstraint, answer_tokens
+from clinprompt.batches.encode import make_encoder
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.card import find_card
@@ -17,24 +22,25 @@ from clinprompt.tasks.kinds import kind_of, parse_answer, render_answer
 from clinprompt.tasks.records import Record, Relation, RelationsAnswer, Span, SpansAnswer
 
 END = 257
+REFERENCE_TOKENIZER = llguidance_tokenizer(byte_tokenizer(), 264, END)
 DRUGS = card_of("ner", "spans", labels={"drug": "drug"})
 TWO_TYPES = card_of("ner", "spans", labels={"drug": "drug", "problem": "problem"})
 LINKS = card_of("re", "relations", labels={"dose": "dose"}, setting="end-to-end")
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_llama):
-    return answer_tokenizer(tiny_llama, {END})
+def tokens(tiny_llama):
+    return answer_tokens(tiny_llama, {END})
 
 
-def constraint(tokenizer, card, text, start=" "):
+def constraint(tokens, card, text, start=" "):
     return LineConstraint(
-        tokenizer, kind_of(card).allowed(card, Record("1", {"text": text})), start=start
+        tokens, kind_of(card).allowed(card, Record("1", {"text": text})), start=start
     )
 
 
 def is_allowed(rule, token):
-    return bool(rule.allowed()[token // 8] >> token % 8 & 1)
+    return token in rule.allowed()
 
 
 def accepts(rule, text):
@@ -47,7 +53,7 @@ def accepts(rule, text):
 
 
 @pytest.mark.parametrize("start", [" ", ""])
-def test_gold_answers_of_the_practice_suite_are_accepted(tokenizer, start):
+def test_gold_answers_of_the_practice_suite_are_accepted(tokens, start):
     suite = load_suite("practice", DataSettings(), None)
     num_listed = num_none = num_long = 0
     for data in (*suite.sources, *suite.targets):
@@ -55,7 +61,7 @@ def test_gold_answers_of_the_practice_suite_are_accepted(tokenizer, start):
             continue
         for record in data.splits["train"][:60]:
             answer = render_answer(data.card, record)
-            rule = constraint(tokenizer, data.card, record.text, start)
+            rule = constraint(tokens, data.card, record.text, start)
             assert accepts(rule, start + answer), (data.card.name, answer)
             assert rule.text == answer
             num_listed += answer != "none"
@@ -90,16 +96,16 @@ NOTE = "Took aspirin 81 mg,\r\n  then  aspirin. NSAID-induced gastritis"
         ("", False),
     ],
 )
-def test_mentions_are_words_of_the_note_in_order_and_once(tokenizer, answer, is_right):
-    assert accepts(constraint(tokenizer, DRUGS, NOTE), f" {answer}") == is_right
-    assert accepts(constraint(tokenizer, DRUGS, NOTE, ""), answer) == is_right
+def test_mentions_are_words_of_the_note_in_order_and_once(tokens, answer, is_right):
+    assert accepts(constraint(tokens, DRUGS, NOTE), f" {answer}") == is_right
+    assert accepts(constraint(tokens, DRUGS, NOTE, ""), answer) == is_right
 
 
-def test_one_mention_may_have_several_types_in_the_order_of_types(tokenizer):
+def test_one_mention_may_have_several_types_in_the_order_of_types(tokens):
     note = "cough"
-    assert accepts(constraint(tokenizer, TWO_TYPES, note), " drug: cough\nproblem: cough")
-    assert not accepts(constraint(tokenizer, TWO_TYPES, note), " problem: cough\ndrug: cough")
-    assert not accepts(constraint(tokenizer, TWO_TYPES, note), " test: cough")
+    assert accepts(constraint(tokens, TWO_TYPES, note), " drug: cough\nproblem: cough")
+    assert not accepts(constraint(tokens, TWO_TYPES, note), " problem: cough\ndrug: cough")
+    assert not accepts(constraint(tokens, TWO_TYPES, note), " test: cough")
 
 
 @pytest.mark.parametrize(
@@ -116,15 +122,15 @@ def test_one_mention_may_have_several_types_in_the_order_of_types(tokenizer):
         ("route: aspirin | mg", False),
     ],
 )
-def test_links_are_between_words_of_the_note_and_once(tokenizer, answer, is_right):
+def test_links_are_between_words_of_the_note_and_once(tokens, answer, is_right):
     note = "aspirin 81 mg a|b c\\d"
-    assert accepts(constraint(tokenizer, LINKS, note), f" {answer}") == is_right
+    assert accepts(constraint(tokens, LINKS, note), f" {answer}") == is_right
 
 
 @pytest.mark.parametrize("note", ["", " \r\n", "\u00a0"])
 @pytest.mark.parametrize("card", [DRUGS, TWO_TYPES, LINKS])
-def test_note_without_words_allows_none_only(tokenizer, card, note):
-    rule = constraint(tokenizer, card, note)
+def test_note_without_words_allows_none_only(tokens, card, note):
+    rule = constraint(tokens, card, note)
     assert [i for i in range(264) if is_allowed(rule, i)] == [ord_of(" ")]
     assert accepts(rule, " none")
 
@@ -134,14 +140,14 @@ def ord_of(letter):
     return token
 
 
-def test_last_line_that_is_cut_is_dropped_unless_complete(tokenizer):
-    rule = constraint(tokenizer, DRUGS, NOTE)
+def test_last_line_that_is_cut_is_dropped_unless_complete(tokens):
+    rule = constraint(tokens, DRUGS, NOTE)
     accepts(rule, " aspirin 81 m")
     assert rule.text == "none"
-    rule = constraint(tokenizer, DRUGS, NOTE)
+    rule = constraint(tokens, DRUGS, NOTE)
     accepts(rule, " aspirin 81 mg\naspirin")
     assert rule.text == "aspirin 81 mg\naspirin"
-    rule = constraint(tokenizer, DRUGS, NOTE)
+    rule = constraint(tokens, DRUGS, NOTE)
     accepts(rule, " aspirin 81 mg\naspi")
     assert rule.text == "aspirin 81 mg"
 
@@ -156,8 +162,8 @@ LETTERS = st.text(
     choices=st.lists(st.integers(0, 10**6), min_size=80, max_size=80),
     card=st.sampled_from([DRUGS, TWO_TYPES, LINKS]),
 )
-def test_whatever_is_chosen_among_allowed_tokens_is_grounded(tokenizer, note, choices, card):
-    rule = constraint(tokenizer, card, note)
+def test_whatever_is_chosen_among_allowed_tokens_is_grounded(tokens, note, choices, card):
+    rule = constraint(tokens, card, note)
     for choice in choices:
         allowed = [i for i in range(264) if is_allowed(rule, i)]
         token = allowed[choice % len(allowed)]
@@ -199,38 +205,181 @@ def annotated(draw):
 
 
 @given(annotated())
-def test_every_set_of_whole_word_mentions_is_accepted(tokenizer, given_):
+def test_every_set_of_whole_word_mentions_is_accepted(tokens, given_):
     text, chosen = given_
     spans = tuple(Span(start, end, kind) for (start, end), kind in chosen)
     answer = render_answer(TWO_TYPES, Record("1", {"text": text}, SpansAnswer(spans)))
-    assert accepts(constraint(tokenizer, TWO_TYPES, text), f" {answer}")
+    assert accepts(constraint(tokens, TWO_TYPES, text), f" {answer}")
 
 
 @given(annotated())
-def test_links_between_whole_words_that_text_can_tell_apart_are_accepted(tokenizer, given_):
+def test_links_between_whole_words_that_text_can_tell_apart_are_accepted(tokens, given_):
     text, chosen = given_
     places = [place for place, _ in chosen]
     links = {Relation("dose", Span(*head, ""), Span(*tail, "")) for head, tail in pairwise(places)}
     record = Record("1", {"text": text}, RelationsAnswer(tuple(links)))
     answer = render_answer(LINKS, record)
     if len(parse_answer(LINKS, record, answer).relations) == len(links):
-        assert accepts(constraint(tokenizer, LINKS, text), f" {answer}")
+        assert accepts(constraint(tokens, LINKS, text), f" {answer}")
 
 
-@pytest.mark.parametrize("size", [264, 287, 288, 289, 320])
-def test_padded_vocabularies_have_equally_many_bits_before_and_at_the_end(size):
-    tokenizer = from_tokenizer(byte_tokenizer(), n_vocab=size, eos_token=[END], slices=[])
-    rule = constraint(tokenizer, DRUGS, "aspirin")
-    num_bytes = len(rule.allowed())
-    for token in byte_tokenizer()(" aspirin\n", add_special_tokens=False)["input_ids"]:
-        rule.accept(token)
-    assert [i for i in range(size) if is_allowed(rule, i)] == [END]  # no mention is left
-    assert len(rule.allowed()) == num_bytes == (size + 31) // 32 * 4
-
-
-def test_a_token_that_is_not_allowed_is_an_error(tokenizer):
-    rule = constraint(tokenizer, find_card("practice-ner-drugs"), "Took aspirin.")
-    bits = rule.allowed()
-    forbidden = next(i for i in range(8 * len(bits)) if not bits[i // 8] >> i % 8 & 1)
+def test_a_token_that_is_not_allowed_is_an_error(tokens):
+    rule = constraint(tokens, find_card("practice-ner-drugs"), "Took aspirin.")
+    forbidden = next(i for i in range(264) if not is_allowed(rule, i))
     with pytest.raises(AssertionError, match="was not allowed"):
         rule.accept(forbidden)
+
+
+def test_a_line_that_must_not_come_again_is_an_error(tokens):
+    rule = constraint(tokens, LINKS, "aspirin 81 mg")
+    for letter in " dose: aspirin | 81 mg\ndose: aspirin | 81 mg":
+        rule.accept(ord_of(letter))
+    with pytest.raises(AssertionError, match="was not allowed"):
+        rule.accept(ord_of("\n"))
+
+
+@given(
+    note=LETTERS,
+    choices=st.lists(st.integers(0, 10**6), min_size=40, max_size=40),
+    card=st.sampled_from([DRUGS, TWO_TYPES, LINKS]),
+    start=st.sampled_from(["", " "]),
+)
+def test_the_same_tokens_are_allowed_as_by_llguidance(tokens, note, choices, card, start):
+    lines = [kind_of(card).allowed(card, Record("1", {"text": note})) for _ in range(2)]
+    rule = LineConstraint(tokens, lines[0], start=start)
+    reference = Reference(REFERENCE_TOKENIZER, lines[1], start=start)
+    for choice in choices:
+        allowed = rule.allowed().tolist()
+        assert allowed == reference.allowed()
+        token = allowed[choice % len(allowed)]
+        if token == END:
+            break
+        rule.accept(token)
+        reference.accept(token)
+
+
+class TwoWaysToWriteLetters:
+    """A vocabulary with each letter twice, as those of SentencePiece with bytes."""
+
+    texts = (*(bytes([n]) for n in range(128)), *(bytes([n]) for n in range(128)), b"</s>")
+    vocab_size, eos_tokens = 257, [256]
+
+    def is_special_token(self, token):
+        return token == 256
+
+    def decode_bytes(self, ids):
+        return b"".join(self.texts[token] for token in ids)
+
+
+def test_tokens_with_the_same_bytes_are_all_allowed():
+    rule = constraint(AnswerTokens(TwoWaysToWriteLetters()), DRUGS, "aspirin", "")
+    assert rule.allowed().tolist() == [ord("a"), ord("n"), 128 + ord("a"), 128 + ord("n")]
+    for letter in "aspirin":
+        rule.accept(128 + ord(letter))
+    assert rule.allowed().tolist() == [ord("\n"), 128 + ord("\n"), 256]
+
+
+PARTS = (
+    *("aspirin", "81 mg", "NSAID-induced", "gastritis", "5%", "(x)", "a|b", "c\\d", '"p.o."'),
+    *("né", "漢字", "🙂", "👩🏽\u200d⚕️", "e\u0301", "ﬁ", "µg/dL", "\u200b", "none", "drug:"),
+    *("_x_", "•", "-", "T.I.D."),
+)
+BETWEEN = (" ", "  ", "\t", "\n", "\r\n", "\n\n", ", ", ".\r\n", "/", "", "\u00a0", "\u2028")
+
+
+def made_note(rng):
+    """Return a note of many forms, and the places of words in it: (start, end)."""
+    text, places = rng.choice(["", " ", "\r\n"]), []
+    for _ in range(rng.randint(1, 12)):
+        part, between = rng.choice(PARTS), rng.choice(BETWEEN)
+        if text and text[-1].isalnum() and part[0].isalnum():
+            text += " "
+        places.append((len(text), len(text) + len(part)))
+        text += part + between
+    return (text, places) if rng.random() < 0.5 else (text.rstrip(), places)
+
+
+def first_refused(rule, ids, end):
+    """Return the number of the first id that is refused, or None; the end comes last."""
+    for number, token in enumerate(ids):
+        if token not in rule.allowed():
+            return number
+        rule.accept(token)
+    return None if end in rule.allowed() else len(ids)
+
+
+@pytest.fixture(scope="module")
+def real(smollm2):
+    """Return the encoder and the tokens of the default backbone."""
+    encoder = make_encoder(smollm2.tokenizer, DataSettings())
+    return encoder, answer_tokens(smollm2, {encoder.end_id})
+
+
+def gold_answers(rng, card, text, places):
+    """Return a made-up answer to a note, as its kind writes it, that its kind can read again."""
+    labels = list(card.labels)
+    chosen = sorted(rng.sample(places, rng.randint(1, len(places))))
+    if kind_of(card).answer is SpansAnswer:
+        spans = {Span(start, end, rng.choice(labels)) for start, end in chosen}
+        answer = SpansAnswer(tuple(sorted(spans)))
+    else:
+        pairs = {(head, rng.choice(places)) for head in chosen}
+        answer = RelationsAnswer(
+            tuple(Relation("dose", Span(*head, ""), Span(*tail, "")) for head, tail in pairs)
+        )
+    return render_answer(card, Record("1", {"text": text}, answer)), len(chosen)
+
+
+@pytest.mark.parametrize("card", [DRUGS, TWO_TYPES, LINKS])
+def test_gold_answers_pass_on_the_default_tokenizer_and_invented_ones_never(real, card):
+    encoder, tokens = real
+    rng = random.Random(0)
+    num_gold = num_long = 0
+    for _ in range(200):
+        text, places = made_note(rng)
+        gold, size = gold_answers(rng, card, text, places)
+        read = parse_answer(card, Record("1", {"text": text}), gold)
+        if len(kind_of(card).listing.items(read)) < size or read.ungrounded:
+            continue  # the text form cannot tell its links or mentions apart
+        rule = constraint(tokens, card, text, encoder.answer_start)
+        assert first_refused(rule, encoder.encode_target(gold)[:-1], encoder.end_id) is None, (
+            text,
+            gold,
+        )
+        assert rule.text == gold
+        num_gold, num_long = num_gold + 1, num_long + (size > 2)
+        invented = gold.replace("\n", "\nibuprofen 7\n", 1) if "\n" in gold else f"{gold} 7"
+        ids = encoder.encode_target(invented)[:-1]
+        rule = constraint(tokens, card, text, encoder.answer_start)
+        assert first_refused(rule, ids, encoder.end_id) is not None, (text, invented)
+    assert num_gold > 100
+    assert num_long > 30
+
+
+def test_the_default_tokenizer_has_the_tokens_that_llguidance_allows(real, smollm2):
+    """Where only one text can follow, llguidance allows one way to write it, we every way."""
+    encoder, tokens = real
+    read = llguidance_tokenizer(smollm2.tokenizer, len(smollm2.tokenizer), encoder.end_id)
+    rng = random.Random(1)
+    num_equal = num_certain = 0
+    for number in range(60):
+        text, _ = made_note(rng)
+        card = (DRUGS, TWO_TYPES, LINKS)[number % 3]
+        lines = [kind_of(card).allowed(card, Record("1", {"text": text})) for _ in range(2)]
+        rule = LineConstraint(tokens, lines[0], start=encoder.answer_start)
+        reference = Reference(read, lines[1], start=encoder.answer_start)
+        for _ in range(20):
+            allowed, expected = rule.allowed().tolist(), reference.allowed()
+            if allowed == expected:
+                num_equal += 1
+            else:
+                assert len(expected) == 1
+                assert set(expected) < set(allowed)
+                num_certain += 1
+            token = rng.choice(expected)
+            if token == encoder.end_id:
+                break
+            rule.accept(token)
+            reference.accept(token)
+    assert num_equal > 200
+    assert 0 < num_certain < num_equal / 4

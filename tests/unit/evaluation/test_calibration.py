@@ -4,7 +4,7 @@ from math import log
 
 import pytest
 
-from clinprompt.evaluation.calibration import Calibration, calibration_of
+from clinprompt.evaluation.calibration import Calibration, calibration_of, offset_of
 from clinprompt.evaluation.confidence import option_probabilities
 
 
@@ -31,3 +31,12 @@ def test_choices_of_another_task_keep_their_scores():
 
 def test_a_label_without_any_probability_has_a_finite_mean():
     assert -100 < calibration_of(("yes", "no"), [[-5000.0, 0.0]]).means["yes"] < -50
+
+
+def test_an_offset_lets_the_stated_share_of_inputs_list_nothing():
+    margins = [0.5, -1.0, 3.0, 2.0]
+    assert offset_of(margins) == pytest.approx(1.125)  # the mean
+    for share, number in {0.0: 0, 0.25: 1, 0.5: 2, 0.75: 3, 1.0: 4}.items():
+        offset = offset_of(margins, share=share)
+        assert sum(margin > offset for margin in margins) == number
+    assert offset_of(margins, share=0.5) == pytest.approx(1.25)  # halfway between 0.5 and 2.0

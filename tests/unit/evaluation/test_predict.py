@@ -8,11 +8,12 @@ import torch
 from made_cards import card_of, record_of
 
 from clinprompt.backbone.bank import Bank
-from clinprompt.backbone.grammar import LineConstraint, answer_tokenizer
+from clinprompt.backbone.grammar import LineConstraint, answer_tokens
 from clinprompt.batches.encode import make_encoder
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.confidence import option_probabilities
-from clinprompt.evaluation.predict import PromptUse, label_scores, predict
+from clinprompt.evaluation.predict import label_scores, predict
+from clinprompt.evaluation.questions import PromptUse
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.kinds import kind_of, make_example
 from clinprompt.tasks.records import LabelAnswer, Unparseable
@@ -77,14 +78,13 @@ def lines_by_plain_passes(backbone, encoder, example):
     ends = backbone.end_ids | {encoder.end_id}
     card = BY_NAME[example.task]
     rule = LineConstraint(
-        answer_tokenizer(backbone, ends),
+        answer_tokens(backbone, ends),
         kind_of(card).allowed(card, example.record),
         start=encoder.answer_start,
     )
     ids, lines = list(encoder.encode(example).input_ids), [1.0]
     for _ in range(encoder.target_limit(example.task)):
-        bits, likely = rule.allowed(), next_token(backbone, ids)
-        allowed = [n for n in range(len(likely)) if bits[n // 8] >> n % 8 & 1]
+        allowed, likely = rule.allowed().tolist(), next_token(backbone, ids)
         chosen = max(allowed, key=lambda n: likely[n])
         lines[-1] *= float(likely[chosen].exp() / likely[allowed].exp().sum())
         if chosen in ends:

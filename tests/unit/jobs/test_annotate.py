@@ -7,7 +7,7 @@ import pytest
 
 from clinprompt.api import Annotator
 from clinprompt.errors import DataError, SettingError
-from clinprompt.evaluation.predict import Prediction
+from clinprompt.evaluation.questions import Prediction
 from clinprompt.jobs.annotate import annotate_file, as_json, output_form
 from clinprompt.jobs.note_files import read_notes
 from clinprompt.tasks.card import TaskCard, find_card

@@ -10,7 +10,7 @@ from clinprompt.jobs.calibrate import Answering, calibrate
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.kinds import make_example
 from clinprompt.tasks.load import TaskData
-from clinprompt.tasks.records import LabelAnswer, Record, SpansAnswer
+from clinprompt.tasks.records import LabelAnswer, Record, SpansAnswer, TextAnswer
 
 CARD = card_of("nli", "label", labels={"1": "yes", "0": "no"})
 NOTES = [f"{word} {number}" for word in ("Pain", "No pain", "Fever?") for number in range(4)]
@@ -79,7 +79,65 @@ def test_answers_of_the_inputs_do_not_matter(answering):
     assert found(answering, {"train": yes}, "on") == found(answering, {"train": no}, "on")
 
 
-def test_a_task_without_labels_has_none(answering):
-    card = card_of("ner", "spans", labels={"drug": "drug"})
-    train = records([SpansAnswer(())] * len(NOTES))
+def test_a_task_with_free_text_has_none(answering):
+    card = card_of("summarization", "text")
+    train = records([TextAnswer("Pain.")] * len(NOTES))
     assert found(answering, {"train": train}, "on", card=card) is None
+
+
+def test_letters_are_calibrated_by_questions_with_the_usual_number_of_options(answering):
+    card = card_of("qa", "choice")
+    questions = tuple(
+        Record(str(n), {"text": note}, LabelAnswer("A"), options=("a", "b", "c")[: 3 - n // 9])
+        for n, note in enumerate(NOTES)
+    )
+    calibration = found(answering, {"train": questions}, "on", card=card)
+    assert set(calibration.means) == {"A", "B", "C"}
+    assert calibration == found(answering, {"train": questions[:9]}, "on", card=card)
+
+
+DRUGS = card_of("ner", "spans", labels={"drug": "drug"})
+
+
+def nothing_said(answering, calibration):
+    """Return whether a model lists nothing for each note."""
+    examples = [make_example(DRUGS, Record("1", {"text": note})) for note in NOTES]
+    return [not one.spans for one in answering.answers(DRUGS, examples, calibration)]
+
+
+def listing(answers):
+    """Return training and validation records; only the latter have answers that matter."""
+    given = {"train": [SpansAnswer(())] * len(NOTES), "validation": answers}
+    return {split: records(own) for split, own in given.items()}
+
+
+def test_listing_nothing_is_corrected_by_its_mean_margin(answering):
+    examples = [make_example(DRUGS, Record("1", {"text": note})) for note in NOTES]
+    margins = answering.margins(DRUGS, examples)
+    assert len(margins) == len(NOTES)
+    assert [margin > 0 for margin in margins] == nothing_said(answering, None)
+    calibration = found(answering, listing([SpansAnswer(())] * len(NOTES)), "on", card=DRUGS)
+    assert calibration.nothing_offset == pytest.approx(sum(margins) / len(margins))
+    expected = [margin > calibration.nothing_offset for margin in margins]
+    assert nothing_said(answering, calibration) == expected != nothing_said(answering, None)
+
+
+def test_validation_answers_decide_whether_listing_nothing_is_corrected(answering):
+    calibration = found(answering, listing([SpansAnswer(())] * len(NOTES)), "on", card=DRUGS)
+    examples = [make_example(DRUGS, Record("1", {"text": note})) for note in NOTES]
+    for right, expected in ((calibration, calibration), (None, None)):
+        splits = listing(answering.answers(DRUGS, examples, right))
+        assert found(answering, splits, card=DRUGS) == expected
+        assert found(answering, splits, card=DRUGS, may_validate=False) is None
+
+
+def test_the_stated_share_of_inputs_lists_nothing(answering):
+    for share, number in {0.0: 0, 0.25: 3, 0.5: 6, 1.0: 12}.items():
+        calibration = calibrate(
+            answering,
+            TaskData(DRUGS, {"train": records([SpansAnswer(())] * len(NOTES))}),
+            DataSettings(nothing_share=share),
+            seed=0,
+            may_validate=False,
+        )
+        assert sum(nothing_said(answering, calibration)) == number

@@ -261,8 +261,8 @@ def _rates(cells: Sequence[Cell]) -> Table:
         rows.append([column_name(column), *texts])
     note = (
         "Mean over targets and seeds (maximum in parentheses). Unparseable: rows whose output "
-        "could not be read; they count as wrong or as no prediction. Ungrounded: mentions or links "
-        "that are not in the text; they are removed from the prediction. Every row is scored."
+        "could not be read. Ungrounded: mentions or links that are not in the text. Both count as "
+        "wrong. Under the constraint on answers (`data.constrained`), both are 0."
     )
     header = ["method", "unparseable rows", "ungrounded mentions", "truncated inputs"]
     return Table("Unreadable outputs and cut inputs", header, rows, note)

@@ -1,22 +1,54 @@
-r"""Say what answers that list words of a note may be, as one grammar a line. Knows no models.
+"""Say what answers that list words of a note may be, line by line. Knows no models.
 
-A grammar is the text of a terminal ``LINE`` in llguidance's form of Lark. It depends on the lines
-that are finished, so that nothing is listed twice and the order is that of the note.
+A line is one of several sequences of pieces: fixed text, or any words of a passage. It depends on
+the lines that are finished, so that nothing is listed twice and the order is that of the note.
 
 A mention begins and ends where a word does: at no place between two letters or digits.
 """
 
-import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Protocol
 
 from clinprompt.tasks.records import one_line
 
 _CHUNK = re.compile(r"[^\W_]+|.")
-_NO_BLANK_AT_ENDS = "/[^ ]((?s:.*)[^ ])?/"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passage:
+    """A text in UTF-8, with the places (in bytes) where runs of words may start and end."""
+
+    text: bytes
+    starts: tuple[int, ...]
+    ends: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A piece of a line: any run of words of a passage that starts at ``start`` or later."""
+
+    passage: Passage
+    start: int
+
+
+Piece = str | Words
+"""A part of a line: fixed text that is not empty, or words of a passage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a line may be: one of the sequences of pieces, but none of the texts in ``without``.
+
+    Without ``options``, the answer has no further line.
+    """
+
+    options: tuple[tuple[Piece, ...], ...] = ()
+    without: frozenset[str] = field(default_factory=frozenset)
 
 
 class AllowedLines(Protocol):
@@ -27,22 +59,46 @@ class AllowedLines(Protocol):
         """Return the whole answer that lists nothing."""
         ...
 
-    def next_line(self, finished: Sequence[str]) -> str:
-        """Return the definition of ``LINE``, the line after the finished ones, or "" for none."""
+    def next_line(self, finished: Sequence[str]) -> Line:
+        """Return what the line after the finished ones may be."""
         ...
 
 
 class NoteWords:
-    """The words of a note in the form of answers: each run of whitespace is one blank."""
+    """The words of a note in the form of answers: each run of whitespace is one blank.
 
-    def __init__(self, text: str) -> None:
+    In the passage, a backslash is put before what ``escape`` matches.
+    """
+
+    def __init__(self, text: str, escape: re.Pattern[str] | None = None) -> None:
         self.flat = one_line(text)
         self._chunks = _CHUNK.findall(self.flat)
         self._starts = [found.start() for found in _CHUNK.finditer(self.flat)]
+        self._escape = escape
 
     @cached_property
     def _bounds(self) -> frozenset[int]:
         return frozenset((*self._starts, len(self.flat)))
+
+    @cached_property
+    def _offsets(self) -> tuple[int, ...]:
+        """Return where each chunk starts in the passage, in bytes, and the end of the last one."""
+        return (0, *accumulate(map(len, self._written)))
+
+    @cached_property
+    def _written(self) -> tuple[bytes, ...]:
+        if self._escape is None:
+            return tuple(chunk.encode() for chunk in self._chunks)
+        return tuple(self._escape.sub(r"\\\g<0>", chunk).encode() for chunk in self._chunks)
+
+    @cached_property
+    def _passage(self) -> Passage:
+        places = tuple(zip(self._chunks, self._offsets, self._offsets[1:], strict=False))
+        return Passage(
+            b"".join(self._written),
+            tuple(start for chunk, start, _ in places if chunk != " "),
+            frozenset(end for chunk, _, end in places if chunk != " "),
+        )
 
     def places(self, mention: str, start: int) -> Iterator[int]:
         """Yield the starts of a mention at ``start`` or later that begin and end with a word."""
@@ -64,20 +120,13 @@ class NoteWords:
         ends = (self._starts[number] for number in range(first, last))
         return tuple(self.flat[start:at] for at in ends if self.flat[at - 1] != " ")
 
-    def define(self, name: str, start: int, escape: re.Pattern[str] | None = None) -> str:
-        r"""Return the definition of a terminal: any words from ``start`` on, or "" if none follow.
-
-        A backslash is put before what ``escape`` matches.
-        """
-        chunks = self._chunks[bisect_left(self._starts, start) :]
-        if all(chunk == " " for chunk in chunks):
-            return ""
-        if escape:
-            chunks = [escape.sub(r"\\\g<0>", chunk) for chunk in chunks]
-        listed = json.dumps({"substring_chunks": chunks})
-        return f"{name}: {name}_CHUNKS & {_NO_BLANK_AT_ENDS}\n{name}_CHUNKS: %regex {listed}"
+    def onward(self, start: int) -> tuple[Words, ...]:
+        """Return the piece of any words from ``start`` on, or nothing if no word follows."""
+        offset = self._offsets[bisect_left(self._starts, start)]
+        starts = self._passage.starts
+        return (Words(self._passage, offset),) if starts and offset <= starts[-1] else ()
 
 
-def one_of(texts: Iterable[str]) -> str:
-    """Return an expression that matches any of the texts; there is at least one."""
-    return "(" + " | ".join(json.dumps(text, ensure_ascii=False) for text in texts) + ")"
+def each_of(texts: Iterable[str], *rest: Piece) -> tuple[tuple[Piece, ...], ...]:
+    """Return one sequence of pieces for each text, which comes first; an empty text is left out."""
+    return tuple((text, *rest) if text else rest for text in texts)

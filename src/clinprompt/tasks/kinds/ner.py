@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.kinds.allowed import NoteWords, one_of
+from clinprompt.tasks.kinds.allowed import Line, NoteWords, Piece, each_of
 from clinprompt.tasks.kinds.grounding import SpanGrounder
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import word_of
@@ -85,17 +85,20 @@ class SpanLines:
         self._card = card
         self._words = NoteWords(record.text)
 
-    def next_line(self, finished: Sequence[str]) -> str:
-        """Return the definition of ``LINE``, or "" if the note has no mention left."""
+    def next_line(self, finished: Sequence[str]) -> Line:
+        """Return what the next line may be; nothing if the note has no mention left."""
         last = self._last_of(finished)
         if last is None:
-            return self._defined([], self._words.define("MENTION", 0))
+            return Line(self._typed(self._card.labels, self._words.onward(0)))
         start, mention, kind = last
         later = [label for label in self._card.labels if label > kind]
-        options = [f"{self._type_of(later)} {one_of([mention])}"] if later else []
-        if shorter := self._words.shorter(mention, start):
-            options.append(f"{self._type_of(self._card.labels)} {one_of(shorter)}")
-        return self._defined(options, self._words.define("MENTION", self._words.after_first(start)))
+        return Line(
+            (
+                *self._typed(later, (mention,)),
+                *self._typed(self._card.labels, self._words.shorter(mention, start)),
+                *self._typed(self._card.labels, self._words.onward(self._words.after_first(start))),
+            )
+        )
 
     def _last_of(self, finished: Sequence[str]) -> tuple[int, str, str] | None:
         """Return start, text and type of the mention that the last line means."""
@@ -110,16 +113,13 @@ class SpanLines:
             )
         return (last.start, self._words.flat[last.start : last.end], last.type) if last else None
 
-    def _defined(self, options: list[str], mentions: str) -> str:
-        if mentions:
-            options = [*options, f"{self._type_of(self._card.labels)} MENTION"]
-        return f"LINE: {' | '.join(options)}\n{mentions}" if options else ""
-
-    def _type_of(self, labels: Iterable[str]) -> str:
-        """Return what is before a mention of one of the types; nothing if the card has only one."""
-        if len(self._card.labels) == 1:
-            return ""
-        return one_of(f"{word_of(self._card, label)}: " for label in labels)
+    def _typed(
+        self, labels: Iterable[str], mentions: Iterable[Piece]
+    ) -> tuple[tuple[Piece, ...], ...]:
+        """Return each mention after each type's word, which a card with one type does not have."""
+        has_types = len(self._card.labels) > 1
+        words = [f"{word_of(self._card, label)}: " if has_types else "" for label in labels]
+        return tuple(option for mention in mentions for option in each_of(words, mention))
 
 
 def says_none(text: str) -> bool:

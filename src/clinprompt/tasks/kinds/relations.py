@@ -20,7 +20,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-from clinprompt.tasks.kinds.allowed import NoteWords, one_of
+from clinprompt.tasks.kinds.allowed import Line, NoteWords, each_of
 from clinprompt.tasks.kinds.grounding import RelationGrounder
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import CLOSED_LABELS, word_of
@@ -93,22 +93,25 @@ class LinkLines:
 
     def __init__(self, card: Card, record: Record) -> None:
         self._card, self._text = card, record.text
-        self._words = NoteWords(record.text)
-        self._types = one_of(f"{word_of(card, label)}: " for label in card.labels)
+        self._words = NoteWords(record.text, _ESCAPED)
+        self._types = [f"{word_of(card, label)}: " for label in card.labels]
 
-    def next_line(self, finished: Sequence[str]) -> str:
-        """Return the definition of ``LINE``, or "" if the note has no words."""
+    def next_line(self, finished: Sequence[str]) -> Line:
+        """Return what the next line may be; nothing if the note has no words."""
         pairs = [found for line in finished if (found := _typed_pair(self._card, line))]
         start = 0
         for _, head, _ in pairs:
             start = next(self._words.places(head, start), start)
-        if not (tails := self._words.define("TAIL", 0, _ESCAPED)):
-            return ""
-        heads = self._words.define("HEAD", start, _ESCAPED)
         counts = Counter(zip(pairs, finished, strict=True))
-        spent = [line for (pair, line), count in counts.items() if self._is_spent(pair, count)]
-        without = f" & ~{one_of(spent)}" if spent else ""
-        return f'LINE: LINK{without}\nLINK: {self._types} HEAD " | " TAIL\n{heads}\n{tails}'
+        spent = (line for (pair, line), count in counts.items() if self._is_spent(pair, count))
+        heads, tails = self._words.onward(start), self._words.onward(0)
+        options = (
+            option
+            for head in heads
+            for tail in tails
+            for option in each_of(self._types, head, " | ", tail)
+        )
+        return Line(tuple(options), frozenset(spent))
 
     def _is_spent(self, pair: tuple[str, str, str], count: int) -> bool:
         """Return whether the note has no further link like one that was listed so often."""
