@@ -28,7 +28,8 @@ class TaskData:
     """A task with its records. ``splits`` has all three splits; those without records are empty.
 
     ``card.density`` and ``card.ends`` are set if the task's kind has them, from the card file or as
-    found in the training records. ``copies`` counts the training records that were left out because their text is that of a test record.
+    found in the training records. ``copies`` counts the training records that were left out because
+    their text is that of a test record.
     """
 
     card: TaskCard
