@@ -107,7 +107,12 @@ def move_groups(splits: Splits, resplit: Resplit) -> Splits:
 
 
 def _group(record: Record) -> str:
-    return record.group or "\n".join(one_line(text) for text in record.fields.values())
+    return record.group or whole_text(record)
+
+
+def whole_text(record: Record) -> str:
+    """Return the text of all fields of a record, in which white space does not count."""
+    return "\n".join(one_line(text) for text in record.fields.values())
 
 
 def _destination(group: str, resplit: Resplit) -> Split:

@@ -6,7 +6,7 @@ names the option with which the user names the column.
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -283,9 +283,7 @@ class _Search:
 
     def is_closed(self, name: str) -> bool:
         """Return whether a column has few short values that repeat."""
-        values = self.values(name)
-        short = all(len(value) <= _LONGEST_LABEL for value in values)
-        return short and len(values) <= 10 and len(self.rows) >= 2 * len(values)
+        return are_closed(self.values(name), len(self.rows))
 
     def values(self, name: str) -> set[str]:
         """Return the different values of a column."""
@@ -330,6 +328,12 @@ class _Search:
     def _take(self, name: str) -> str:
         self.taken.add(name)
         return name
+
+
+def are_closed(values: Collection[str], num_rows: int) -> bool:
+    """Return whether the different values of a column are few and short, so that they repeat."""
+    short = all(len(value) <= _LONGEST_LABEL for value in values)
+    return short and len(values) <= 10 and num_rows >= 2 * len(values)
 
 
 def are_names(words: Iterable[str]) -> bool:

@@ -24,7 +24,7 @@ from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.detect_reader import detect_reader
 from clinprompt.tasks.draft.own_files import OwnFiles, find_own_files, open_own_files
 from clinprompt.tasks.kinds import KINDS, TASK_TYPES, kind_of, make_example
-from clinprompt.tasks.load import Splits, TaskData, load_task, move_groups
+from clinprompt.tasks.load import Splits, TaskData, load_task, move_groups, whole_text
 from clinprompt.tasks.readers import FileReader
 from clinprompt.tasks.readers.notes import reading_notes
 from clinprompt.tasks.records import Example, Record
@@ -122,7 +122,7 @@ def draft_task(
     data = load_task(card, None)
     every = [file for split in SPLITS for file in open_own_files(own, split)]
     notes = (*detected.notes, *reading_notes(reader, every))
-    found = (*_findings(contents, data, own), *notes, *_gaps(contents, data))
+    found = (*_findings(contents, data, own), *notes, *_equal_texts(data), *_gaps(contents, data))
     return Draft(text, data, own, found)
 
 
@@ -247,6 +247,25 @@ def _findings(contents: CardContents, data: TaskData, own: OwnFiles) -> Iterator
         yield f"{split}: {len(data.splits[split])} of {total} records, {files}"
     for label, word in label_names(contents.labels).items():
         yield f"label {label}: {word}"
+
+
+def _equal_texts(data: TaskData) -> Iterator[str]:
+    """Yield a line on records with the same text, if there are any: whether splits share some."""
+    places: dict[str, list[Split]] = {}
+    for split, records in data.splits.items():
+        for record in records:
+            places.setdefault("\n".join((whole_text(record), *record.options)), []).append(split)
+    equal = [own for own in places.values() if len(own) > 1]
+    if not equal:
+        return
+    start = f"equal texts: {sum(map(len, equal))} of {sum(map(len, places.values()))} records have"
+    if spread := sum(len(own) for own in equal if len(set(own)) > 1):
+        yield (
+            f"{start} the text of another, {spread} of them in more than one split; training "
+            "leaves out records with the text of a test record"
+        )
+    else:
+        yield f"{start} the text of another; records of one text are in one split"
 
 
 def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:
