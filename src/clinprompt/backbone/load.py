@@ -17,6 +17,7 @@ from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.packed import use_packed_attention
 from clinprompt.backbone.stored import WHEELS, locate, naming_backbone, read_config
 from clinprompt.backbone.supported import check_supported, dequantization
+from clinprompt.backbone.tokenizer_faults import naming_tokenizer
 from clinprompt.errors import BackboneError
 from clinprompt.prompts.artifact import Manifest, check_backbone
 
@@ -83,8 +84,8 @@ def load_backbone(
     config = read_config(name, folder)
     check_supported(name, config)
     transformers.logging.disable_progress_bar()
+    tokenizer = _tokenizer_in(name, folder)
     with naming_backbone(name):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
@@ -109,7 +110,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         BackboneError: the backbone does not exist, or its files are damaged.
     """
     folder, _ = locate(name)
-    with naming_backbone(name):
+    return _tokenizer_in(name, folder)
+
+
+def _tokenizer_in(name: str, folder: Path) -> PreTrainedTokenizerBase:
+    with naming_backbone(name), naming_tokenizer(name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True
         )
