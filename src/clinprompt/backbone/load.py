@@ -18,7 +18,7 @@ from clinprompt.backbone.packed import use_packed_attention
 from clinprompt.backbone.stored import WHEELS, locate, naming_backbone, read_config
 from clinprompt.backbone.supported import check_supported, dequantization
 from clinprompt.backbone.tokenizer_faults import naming_tokenizer
-from clinprompt.errors import BackboneError
+from clinprompt.errors import BackboneError, option
 from clinprompt.prompts.artifact import Manifest, check_backbone
 
 
@@ -154,7 +154,7 @@ def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto"
         except BackboneError as error:
             raise BackboneError(
                 f"prompt {manifest.name}: its backbone {manifest.backbone} is not found; give its "
-                "folder or GGUF file with --backbone"
+                f"folder or GGUF file with {option('backbone')}"
             ) from error
     return load_backbone(name or manifest.backbone, device=device)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clinprompt.errors import DataError, SettingError
+from clinprompt.errors import DataError, SettingError, option
 from clinprompt.files import new_folder, write_text
 from clinprompt.settings.groups import NAME_PATTERN
 from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, TaskType, catalog
@@ -33,8 +33,16 @@ _SHARE = 0.1  # of the groups, for each split that has no file
 _NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
 _SMALL = 1000  # records
 _OTHER_WORDS = {
-    ("classification", "text-classification", "labels"): "nli with one --text",
-    ("pair-classification", "entailment", "similarity"): "nli with two --text",
+    (
+        "classification",
+        "text-classification",
+        "labels",
+    ): "nli with one --text (in Python: text=[COLUMN])",
+    (
+        "pair-classification",
+        "entailment",
+        "similarity",
+    ): "nli with two --text (in Python: text=[FIRST, SECOND])",
     ("entities", "spans", "token-classification", "extraction"): "ner",
     ("relations", "relation-extraction"): "re",
     ("question-answering", "multiple-choice"): "qa",
@@ -135,11 +143,11 @@ def task_name(path: Path, name: str = "") -> str:
     name = name or _name_of(path)
     if not re.fullmatch(NAME_PATTERN, name):
         raise SettingError(
-            f"{name!r} cannot be a task's name; give a --name that begins with a letter or digit "
-            "and has letters, digits, '.', '_' and '-'"
+            f"{name!r} cannot be a task's name; give another with {option('name')} that "
+            "begins with a letter or digit and has letters, digits, '.', '_' and '-'"
         )
     if name in catalog():
-        raise SettingError(f"{name!r} is a task of the catalog; give another --name")
+        raise SettingError(f"{name!r} is a task of the catalog; give another {option('name')}")
     return name
 
 
@@ -155,7 +163,7 @@ def choose_folder(path: Path, *, out: Path | None = None, name: str = "") -> Pat
     if path.is_dir() and path.resolve() in folder.resolve().parents:
         raise SettingError(
             f"{folder}: is inside the data and would be read as data the next time; give another "
-            f"--out, such as {path.resolve().parent / f'{plain}-task'}"
+            f"{option('out', argument='folder')}, such as {path.resolve().parent / f'{plain}-task'}"
         )
     return folder
 
@@ -172,7 +180,9 @@ def write_task(draft: Draft, folder: Path) -> None:
         RunError: the folder cannot be written.
     """
     if folder.exists():
-        raise SettingError(f"{folder}: already exists; give another --out")
+        raise SettingError(
+            f"{folder}: already exists; give another {option('out', argument='folder')}"
+        )
     with new_folder(folder) as place:
         for name in draft.files.copied():
             target = place / name

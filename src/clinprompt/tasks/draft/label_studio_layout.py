@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from clinprompt.errors import DataError
+from clinprompt.errors import DataError, option
 from clinprompt.tasks.card import Split, TaskType
 from clinprompt.tasks.draft.columns import (
     NamedColumns,
@@ -55,7 +55,7 @@ def detect_label_studio(
 def _annotated(
     tasks: _Tasks, named: NamedColumns, place: str, *, answer_links: bool
 ) -> DetectedReader:
-    """Return the reader of spans or of their relations; ``--label`` names a control of spans."""
+    """Return the reader of spans or of their relations; a named label is a control of spans."""
     controls = dict.fromkeys(
         region.control for own in tasks.values() for task in own for region in task.regions
     )
@@ -80,8 +80,8 @@ def _labelled(type_: TaskType, tasks: _Tasks, named: NamedColumns, place: str) -
     label = named.label
     if not label and len(choices) > 1:
         raise DataError(
-            f"{place}: has choices under several names; name one with --label COLUMN: "
-            f"{', '.join(choices)}"
+            f"{place}: has choices under several names, {', '.join(choices)}; name one with "
+            f"{option('label COLUMN')}"
         )
     label = label or next(iter(choices), "")
     rows = _rows(tasks, label)

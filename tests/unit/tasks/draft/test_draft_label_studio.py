@@ -170,7 +170,11 @@ def test_one_of_several_controls_can_be_named(tmp_path):
         ("ner", [annotated(7, span("i", 5, 9, "iron"))], "task 7: the span 5-9 needs a list"),
         ("re", [annotated(7, IRON)], "no relations and no choices"),
         ("re", [annotated(7, IRON, link("i", "x", "t"))], "names 'x', which is not annotated"),
-        ("nli", [annotated(7, choice("a"), choice("b", "tone"))], "--label COLUMN: mood, tone"),
+        (
+            "nli",
+            [annotated(7, choice("a"), choice("b", "tone"))],
+            "mood, tone; name one with --label COLUMN",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, type_, tasks, says):

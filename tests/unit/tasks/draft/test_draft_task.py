@@ -283,8 +283,8 @@ class TestColumns:
                 {"text": ("premise",), "label": "lable"},
                 "no column 'lable'; did you mean gold_label?",
             ),
-            ("re", {"question": "premise"}, "only qa takes --question"),
-            ("re", {"text": ("premise", "hypothesis")}, "takes --text at most once"),
+            ("re", {"question": "premise"}, "only qa takes a question"),
+            ("re", {"text": ("premise", "hypothesis")}, "takes at most one text"),
             ("ner", {}, "tables cannot hold a task of type ner; give brat or CoNLL or JSON Lines"),
         ],
     )
@@ -325,7 +325,10 @@ class TestColumns:
         named = {"text": ("premise",), "label": "hypothesis"}
         message = refusal("nli", put(tmp_path / "p.csv", *pairs("a", "b")), **named)
         assert "hypothesis holds 20 different values of up to 9 characters in 20 rows" in message
-        assert "name the right column with --label COLUMN (perhaps gold_label)" in message
+        assert (
+            "name the right column with --label COLUMN (in Python: label) (perhaps gold_label)"
+            in message
+        )
 
     def test_a_single_text_without_a_pair_gets_advice(self, tmp_path):
         lines = [f"s{i},{'yn'[i % 2]}" for i in range(20)]
@@ -614,7 +617,11 @@ def test_a_tsv_is_divided_at_tabs_even_if_every_row_has_one_comma(tmp_path):
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("classification", "nli with one --text"), ("NER", "known: ner"), ("relations", "use re")],
+    [
+        ("classification", r"nli with one --text \(in Python: text=\[COLUMN\]\)"),
+        ("NER", "known: ner"),
+        ("relations", "use re"),
+    ],
 )
 def test_an_unknown_task_type_is_answered_with_the_one_to_use(word, hint):
     with pytest.raises(SettingError, match=hint):
