@@ -205,8 +205,7 @@ def test_a_tokenizer_that_does_not_fit_its_model_is_refused(source, tmp_path, to
 @pytest.mark.parametrize("merge", ["a zzz", "a a"])
 def test_a_merge_of_unknown_tokens_is_refused(source, tmp_path, merge):
     path = write_gguf(tmp_path / "m.gguf", source.model, tokenizer={"merges": [merge]})
-    words = r"m\.gguf: its tokenizer is damaged or inconsistent: .*out of vocabulary; convert the model again"
-    with pytest.raises(BackboneError, match=words):
+    with pytest.raises(BackboneError, match=r"m\.gguf: .* out of vocabulary; convert the model"):
         load_backbone(str(path), device="cpu")
 
 
