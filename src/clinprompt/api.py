@@ -177,10 +177,10 @@ def new_task(
     *,
     folder: str | Path | None = None,
     name: str = "",
-    text: Sequence[str] = (),
+    text: str | Sequence[str] = (),
     label: str = "",
     question: str = "",
-    options: Sequence[str] = (),
+    options: str | Sequence[str] = (),
 ) -> Path:
     """Make a task folder from your own annotated data, and return it; the data is not changed.
 
@@ -194,7 +194,7 @@ def new_task(
         DataError: the data cannot be read.
     """
     source = Path(data)
-    named = NamedColumns(tuple(text), label, question, tuple(options))
+    named = NamedColumns(_names(text), label, question, _names(options))
     place = choose_folder(source, out=Path(folder) if folder else None, name=name)
     write_task(draft_task(task_type(kind), source, name or place.name, named), place)
     return place
@@ -276,6 +276,10 @@ def distill(
     return distill_suite(
         place, checked, mirror=Path(mirror) if mirror else None, reporter=reporter or Silent()
     )
+
+
+def _names(columns: str | Sequence[str]) -> tuple[str, ...]:
+    return (columns,) if isinstance(columns, str) else tuple(columns)
 
 
 def _as_records(notes: Notes) -> list[Record]:

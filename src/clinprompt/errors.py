@@ -45,3 +45,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+def option(name: str, *, argument: str = "") -> str:
+    """Return how an option is given: on the command line, and as which argument in Python.
+
+    ``name`` may be followed by a placeholder of its value: ``label COLUMN``. ``argument`` is the
+    name in Python if it is another one.
+    """
+    return f"--{name} (in Python: {argument or name.partition(' ')[0].replace('-', '_')})"

@@ -194,12 +194,13 @@ def test_a_saved_prompt_scores_as_it_did_in_the_comparison(compared, tiny_llama_
     assert (found.value, found.low, found.high) == (cell.value, cell.low, cell.high)
 
 
-def test_a_score_on_few_rows_says_so(compared, tiny_llama_folder):
+@pytest.mark.parametrize(("rows", "counted"), [(9, "9 rows, too few to tell"), (10, "10 rows")])
+def test_a_score_on_fewer_than_ten_rows_says_so(compared, tiny_llama_folder, rows, counted):
     saved = compared[0] / "store" / "practice-nli-social" / "adapted-metaprompt-k2-seed0"
-    options = ["--backbone", tiny_llama_folder, "--device", "cpu", "--rows", 3]
+    options = ["--backbone", tiny_llama_folder, "--device", "cpu", "--rows", rows]
     ended = call("evaluate", saved, *options, columns=200)
     assert ended.exit_code == 0, ended.stderr
-    assert " on 3 rows, too few to tell (" in ended.stdout
+    assert f" on {counted} (" in ended.stdout
 
 
 def test_a_prompt_of_another_backbone_is_refused_or_marked(compared, tiny_gpt_oss_folder):

@@ -78,3 +78,52 @@ def test_rates_are_finite(value, tmp_path):
 def test_an_empty_name_of_a_task_is_called_empty():
     with pytest.raises(clinprompt.SettingError, match="the name of the task is empty"):
         clinprompt.load_task("")
+
+
+TABLE = "who,note,claim,verdict\n" + "".join(f"p{i},n {i},c {i},{'ab'[i % 2]}\n" for i in range(30))
+
+
+@pytest.mark.parametrize(
+    ("kind", "named", "words"),
+    [
+        (
+            "nli",
+            {"label": "verdict", "text": ("note",), "folder": "."},
+            "--out (in Python: folder)",
+        ),
+        ("nli", {"label": "verdict", "name": "!"}, "--name (in Python: name)"),
+        ("nli", {"label": "verdict", "name": "nli-mqp"}, "--name (in Python: name)"),
+        (
+            "nli",
+            {"text": ("note", "claim")},
+            "name it with --label COLUMN (in Python: label)",
+        ),
+        ("qa", {}, "--question COLUMN (in Python: question)"),
+        ("re", {"text": ("note", "claim")}, "type re takes at most one text, and only qa takes a"),
+        ("classification", {}, "use nli with one --text (in Python: text=[COLUMN])"),
+    ],
+)
+def test_a_task_that_cannot_be_made_names_the_argument_of_python(tmp_path, kind, named, words):
+    data = tmp_path / "pairs.csv"
+    data.write_text(TABLE.replace("verdict", "opinion" if "label" not in named else "verdict"))
+    with pytest.raises(clinprompt.ClinpromptError) as refused:
+        clinprompt.new_task(data, kind, **{"folder": tmp_path / "made", **named})
+    assert words in str(refused.value)
+    assert not (tmp_path / "made").exists()
+
+
+def test_one_column_may_be_given_as_a_text(tmp_path):
+    data = tmp_path / "notes.csv"
+    data.write_text(TABLE)
+    folder = clinprompt.new_task(
+        data, "nli", text="note", label="verdict", folder=tmp_path / "made"
+    )
+    assert clinprompt.load_task(folder).card.reader.row.fields == {"text": "note"}
+
+
+def test_a_folder_of_something_else_is_refused_with_the_argument_of_python(tmp_path):
+    (tmp_path / "other").write_text("not a run")
+    with pytest.raises(
+        clinprompt.RunError, match=r"not a run; choose another --out \(in Python: f"
+    ):
+        clinprompt.adapt("practice-ner-drugs", folder=tmp_path)

@@ -17,7 +17,8 @@ from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.packed import use_packed_attention
 from clinprompt.backbone.stored import WHEELS, locate, naming_backbone, read_config
 from clinprompt.backbone.supported import check_supported, dequantization
-from clinprompt.errors import BackboneError
+from clinprompt.backbone.tokenizer_faults import naming_tokenizer
+from clinprompt.errors import BackboneError, option
 from clinprompt.prompts.artifact import Manifest, check_backbone
 
 
@@ -83,8 +84,8 @@ def load_backbone(
     config = read_config(name, folder)
     check_supported(name, config)
     transformers.logging.disable_progress_bar()
+    tokenizer = _tokenizer_in(name, folder)
     with naming_backbone(name):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
@@ -109,7 +110,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         BackboneError: the backbone does not exist, or its files are damaged.
     """
     folder, _ = locate(name)
-    with naming_backbone(name):
+    return _tokenizer_in(name, folder)
+
+
+def _tokenizer_in(name: str, folder: Path) -> PreTrainedTokenizerBase:
+    with naming_backbone(name), naming_tokenizer(name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True
         )
@@ -149,7 +154,7 @@ def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto"
         except BackboneError as error:
             raise BackboneError(
                 f"prompt {manifest.name}: its backbone {manifest.backbone} is not found; give its "
-                "folder or GGUF file with --backbone"
+                f"folder or GGUF file with {option('backbone')}"
             ) from error
     return load_backbone(name or manifest.backbone, device=device)
 

@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from clinprompt.backbone.supported import check_supported
+from clinprompt.backbone.tokenizer_faults import check_gguf_tokenizer, naming_tokenizer
 from clinprompt.errors import BackboneError, did_you_mean
 from clinprompt.files import cache_folder, new_folder, write_text
 
@@ -165,13 +166,14 @@ def read_gguf_config(name: str, gguf: Path) -> PretrainedConfig:
     """Read the config in a GGUF file.
 
     Raises:
-        BackboneError: the file is missing or damaged, or transformers does not read its
-            architecture from GGUF files.
+        BackboneError: the file is missing or damaged, its tokenizer is inconsistent, or
+            transformers does not read its architecture from GGUF files.
     """
     if not gguf.is_file():
         raise BackboneError(f"backbone {name}: there is no such file; give the path of a GGUF file")
     try:
-        architecture = GGUFReader(gguf).fields["general.architecture"].contents()
+        reader = GGUFReader(gguf)
+        architecture = reader.fields["general.architecture"].contents()
     except (IndexError, KeyError, OSError, OverflowError, ValueError) as error:
         raise BackboneError(
             f"backbone {name}: damaged, incomplete or not a GGUF file; download or copy it again"
@@ -184,6 +186,7 @@ def read_gguf_config(name: str, gguf: Path) -> PretrainedConfig:
             "GGUF file; use a GGUF file of a Llama, Qwen, Mistral or gpt-oss model, or a folder "
             "with safetensors"
         ) from error
+    check_gguf_tokenizer(name, reader)
     return config
 
 
@@ -204,7 +207,8 @@ def _from_gguf(name: str, gguf: Path, *, label: str) -> tuple[Path, str]:
 
 
 def _dequantize(name: str, gguf: Path, folder: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    with naming_tokenizer(name):
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     transformers.logging.disable_progress_bar()
     quiet = logging.getLogger("transformers").level
     transformers.logging.set_verbosity_error()

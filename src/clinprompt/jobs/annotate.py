@@ -156,7 +156,13 @@ def annotate_file(
             answered = [replace(p.example.record, answer=p.answer) for p in predictions]
             names = write_brat(folder, answered, [one.probabilities for one in predictions])
             are_links = kind_of(loaded.card).answer is RelationsAnswer
-            write_annotation_conf(folder, answered, loaded.card.labels, are_links=are_links)
+            write_annotation_conf(
+                folder,
+                answered,
+                loaded.card.labels,
+                are_links=are_links,
+                ends=loaded.card.ends,
+            )
             rows = (
                 {**as_json(loaded.card, one), "file": name}
                 for one, name in zip(predictions, names, strict=True)

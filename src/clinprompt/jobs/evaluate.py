@@ -14,7 +14,7 @@ from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import peak_bytes
 from clinprompt.batches.encode import Encoder
-from clinprompt.errors import SettingError
+from clinprompt.errors import SettingError, option
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import rates, score
@@ -75,7 +75,9 @@ def task_of(loaded: LoadedPrompt, mirror: Path | None) -> TaskData:
     """
     card = loaded.card
     if card.name not in catalog():
-        raise SettingError(f"{card.name}: a task of your own; name its folder with --task FOLDER")
+        raise SettingError(
+            f"{card.name}: a task of your own; name its folder with {option('task FOLDER')}"
+        )
     known = card.model_copy(update={"path": catalog()[card.name]})
     return load_task(known, find_mirror(mirror))
 

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from clinprompt.errors import ArtifactError
+from clinprompt.errors import ArtifactError, option
 from clinprompt.files import new_folder, write_bytes, write_text
 from clinprompt.prompts.segments import Segments
 from clinprompt.settings.groups import Placement
@@ -198,7 +198,7 @@ def check_backbone(manifest: Manifest, *, name: str, fingerprint: str, hidden_si
     raise ArtifactError(
         f"prompt {manifest.name} was trained on {manifest.backbone} "
         f"({manifest.fingerprint[:20]}…), not on {name} ({fingerprint[:20]}…); load the prompt's "
-        "backbone, or use --allow-backbone and expect different answers"
+        f"backbone, or use {option('allow-backbone')} and expect different answers"
     )
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clinprompt.errors import RunError
+from clinprompt.errors import RunError, option
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 
@@ -16,6 +16,7 @@ _MAY_CHANGE = {"compare", "device", "variants", "search"}
 _OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
 _RESULTS = ("cells.jsonl", "search.jsonl")
 _BEGUN = ("metrics.jsonl", "finished.json", *_RESULTS, "checkpoints/*", "store/*")
+_CHOOSE_ANOTHER = f"choose another {option('out', argument='folder')}"
 _BEFORE_RESULTS = {"teachers", "metaprompts"}  # in the store
 
 
@@ -30,7 +31,7 @@ def check_is_run(folder: Path) -> bool:
         # Hidden files are half-written, perhaps by a process that starts this run right now.
         others = [path for path in folder.iterdir() if path.name != CLAIMS and path.name[0] != "."]
         if others and not config.is_file():
-            raise RunError(f"{folder}: not empty and not a run; choose another --out")
+            raise RunError(f"{folder}: not empty and not a run; {_CHOOSE_ANOTHER}")
     return config.is_file()
 
 
@@ -55,7 +56,7 @@ def check_folder(folder: Path, config: RunConfig, *, results_folder: Path) -> No
     if changed := [key for key in changed if key not in may_change]:
         raise RunError(
             f"{folder}: holds a run with other settings ({', '.join(changed)}); use its own "
-            "config, or choose another --out"
+            f"config, or {_CHOOSE_ANOTHER}"
         )
 
 
@@ -72,7 +73,7 @@ def check_backbone(folder: Path, *, fingerprint: str, name: str) -> None:
         and has_begun(folder, folder)
     ):
         raise RunError(
-            f"{folder}: holds a run with another backbone than {name}; choose another --out"
+            f"{folder}: holds a run with another backbone than {name}; {_CHOOSE_ANOTHER}"
         )
 
 
@@ -96,7 +97,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise RunError(f"{path}: damaged; choose another --out, or delete the folder") from error
+        raise RunError(f"{path}: damaged; {_CHOOSE_ANOTHER}, or delete the folder") from error
 
 
 def _fixed(settings: dict[str, Any]) -> dict[str, Any]:

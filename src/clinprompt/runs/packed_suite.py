@@ -23,6 +23,9 @@ from clinprompt.tasks.records import Record
 
 _ENDING = ".json.xz"
 _RECORDS = TypeAdapter(tuple[Record, ...])
+_ENDS: TypeAdapter[dict[str, tuple[str, str]] | None] = TypeAdapter(
+    dict[str, tuple[str, str]] | None
+)
 
 
 def pack_tasks(folder: Path, tasks: Sequence[TaskData], config: RunConfig, *, splits: int) -> int:
@@ -45,7 +48,8 @@ def pack_tasks(folder: Path, tasks: Sequence[TaskData], config: RunConfig, *, sp
             )
             for number, (split, limit) in enumerate(zip(SPLITS, limits, strict=True))
         }
-        values = {"card": _identity(data.card), "density": data.card.density, "splits": kept}
+        found = {"density": data.card.density, "ends": data.card.ends}
+        values = {"card": _identity(data.card), **found, "splits": kept}
         content = lzma.compress(json.dumps(values).encode(), preset=6)
         write_bytes(_file(folder, data.card.name), content)
         total += len(content)
@@ -74,6 +78,7 @@ def load_packed(folder: Path, card: TaskCard) -> TaskData:
     try:
         values: Mapping[str, Any] = json.loads(lzma.decompress(path.read_bytes()))
         same, density = values["card"] == _identity(card), values["density"]
+        ends = _ENDS.validate_python(values.get("ends"))
         splits: dict[Split, tuple[Record, ...]] = {
             split: _RECORDS.validate_python(values["splits"][split]) for split in SPLITS
         }
@@ -81,7 +86,7 @@ def load_packed(folder: Path, card: TaskCard) -> TaskData:
         raise DataError(f"{path}: damaged; pack the suite again") from error
     if not same:
         raise DataError(f"{path}: the card of {card.name} has changed; pack the suite again")
-    return TaskData(card.model_copy(update={"density": density}), splits)
+    return TaskData(card.model_copy(update={"density": density, "ends": ends}), splits)
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from clinprompt.backbone.load import Backbone, load_backbone
-from clinprompt.errors import RunError
+from clinprompt.errors import RunError, option
 from clinprompt.files import locked, write_text
 from clinprompt.prompts.store import Store
 from clinprompt.runs.folder import check_backbone, check_folder, has_begun, read_json
@@ -96,7 +96,7 @@ class Workspace:
         if changed and has_begun(self.folder, self.folder):
             raise RunError(
                 f"{self.folder}: card or records of {', '.join(changed)} have changed since this "
-                "run began; choose another --out"
+                f"run began; choose another {option('out', argument='folder')}"
             )
         write_text(path, json.dumps(before | now, indent=2) + "\n")
 
@@ -158,8 +158,8 @@ def environment(backbone: Backbone) -> dict[str, str]:
 
 
 def _digest_of(data: TaskData) -> str:
-    """Return a sha256 of a task's card and records."""
-    digest = hashlib.sha256(data.card.model_dump_json().encode())
+    """Return a sha256 of a task's card, without the names of ends of links, and its records."""
+    digest = hashlib.sha256(data.card.model_dump_json(exclude={"ends"}).encode())
     for split in SPLITS:
         for record in data.splits[split]:
             digest.update(repr(record).encode())

@@ -192,7 +192,9 @@ class BaselineSettings(Settings):
     mpt_rate: float = Field(default=0.1, gt=0)
     lora_rate: float = Field(default=0.01, gt=0)
     lora_rank: int = Field(default=8, ge=1)
-    lora_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    lora_modules: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj"), min_length=1
+    )
     full_rate: float = Field(default=0.0001, gt=0)
     source_prompt_rate: float = Field(default=0.1, gt=0)
     source_lora_rate: float = Field(default=0.001, gt=0)

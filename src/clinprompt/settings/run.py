@@ -145,12 +145,7 @@ def load_config(path: Path, overrides: Changes = ()) -> RunConfig:
         raise SettingError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: not readable as TOML: {error}") from error
-    grid = values.get("compare")
-    if isinstance(grid, dict) and grid.get("methods") == []:
-        raise SettingError(
-            f"{path}: compare.methods = [] names no method; name some, or leave the line out for "
-            "the usual ones"
-        )
+    _check_lists(values, source=str(path))
     return check_config(values, source=str(path), overrides=overrides)
 
 
@@ -167,14 +162,44 @@ def check_config(values: dict[str, Any], *, source: str, overrides: Changes = ()
     """
     if isinstance(overrides, Mapping):
         for key, value in overrides.items():
-            values = _merged(values, _nested(str(key), value))
+            change = _nested(str(key), value)
+            _check_lists(change, source="settings")
+            values = _merged(values, change)
     else:
         for override in [overrides] if isinstance(overrides, str) else overrides:
+            change = {}
+            _apply(change, override)
+            _check_lists(change, source=f"override {override!r}")
             _apply(values, override)
     try:
         return RunConfig.model_validate(with_absolute_paths(values))
     except ValidationError as error:
         raise SettingError(f"{source}: {_first_problem(error)}") from error
+
+
+_MEANT = {
+    "methods": "the usual ones",
+    "backbones": "the run's own",
+    "targets": "all of the suite",
+}
+
+
+def _check_lists(written: Mapping[str, Any], *, source: str) -> None:
+    """Check that no list is written empty of those where no list at all means a default.
+
+    Saved settings have such empty lists, so only what a user writes is checked.
+
+    Raises:
+        SettingError: a list is empty.
+    """
+    grid = written.get("compare")
+    lists = grid if isinstance(grid, Mapping) else {}
+    for name, meant in _MEANT.items():
+        if lists.get(name) in ([], ()):
+            raise SettingError(
+                f"{source}: compare.{name} = [] names no {name.removesuffix('s')}; name some, or "
+                f"leave the setting out for {meant}"
+            )
 
 
 def _nested(key: str, value: object) -> dict[str, Any]:

@@ -139,7 +139,9 @@ class TaskCard(Settings):
     mentions or a marked pair are given, else ``end-to-end``. ``fetch`` says where a file in
     ``checksums`` comes from, if no path of the source ends with its name. ``density`` is the
     number of characters in an answer per character of text, in dense texts; windows of long notes
-    are sized by it. None: it is measured when the records are read.
+    are sized by it. None: it is measured when the records are read. ``ends`` are the types of head
+    and tail of each type of link, "" for an end without a type; answers name them. None: they are
+    taken from the training records, where all links of a type agree.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -162,6 +164,7 @@ class TaskCard(Settings):
     metric: str
     setting: Literal["", "gold-entities", "end-to-end"] = ""
     density: float | None = Field(default=None, ge=0)
+    ends: dict[str, tuple[str, str]] | None = None
     path: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
@@ -209,6 +212,15 @@ class TaskCard(Settings):
             raise ValueError(
                 f"positive = {list(self.positive)} must name some of the labels {sorted(known)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ends_are_those_of_links(self) -> Self:
+        if self.ends is not None and self.answer != "relations":
+            raise ValueError(f"ends has no effect with answer = {self.answer!r}; leave it out")
+        if unknown := sorted(set(self.ends or ()) - set(self.labels)):
+            hint = did_you_mean(unknown[0], self.labels)
+            raise ValueError(f"ends: {unknown[0]!r} is no label of the card; {hint}")
         return self
 
     @model_validator(mode="after")

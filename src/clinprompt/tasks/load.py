@@ -12,10 +12,11 @@ from clinprompt.tasks.card import SPLITS, Resplit, Split, TaskCard, catalog
 from clinprompt.tasks.fetch.checksums import checksum
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.density import answer_density
+from clinprompt.tasks.kinds.link_ends import link_ends
 from clinprompt.tasks.readers import PracticeReader
 from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
 from clinprompt.tasks.readers.notes import reading_notes
-from clinprompt.tasks.records import Record, one_line
+from clinprompt.tasks.records import Record, RelationsAnswer, one_line
 
 _MIRROR_HINT = "set --mirror DIR or CLINPROMPT_MIRROR to the folder that holds the data sets"
 
@@ -26,8 +27,9 @@ Splits = Mapping[Split, tuple[Record, ...]]
 class TaskData:
     """A task with its records. ``splits`` has all three splits; those without records are empty.
 
-    ``card.density`` is set, from the card file or as measured on the training records. ``copies``
-    counts the training records that were left out because their text is that of a test record.
+    ``card.density`` and ``card.ends`` are set if the task's kind has them, from the card file or as
+    found in the training records. ``copies`` counts the training records that were left out because
+    their text is that of a test record.
     """
 
     card: TaskCard
@@ -77,10 +79,17 @@ def check_files(card: TaskCard, mirror: Path | None) -> None:
 
 
 def _measured(card: TaskCard, records: Sequence[Record]) -> TaskCard:
-    """Return the card with the density of its answers if its texts may be split into windows."""
-    if card.density is not None or kind_of(card).listing is None:
-        return card
-    return card.model_copy(update={"density": answer_density(card, records)})
+    """Return the card with what it leaves to the training records.
+
+    These are the density of its answers, if its texts may be split into windows, and the types of
+    the ends of its links.
+    """
+    found: dict[str, object] = {}
+    if card.density is None and kind_of(card).listing is not None:
+        found["density"] = answer_density(card, records)
+    if card.ends is None and kind_of(card).answer is RelationsAnswer:
+        found["ends"] = link_ends(records)
+    return card.model_copy(update=found)
 
 
 def move_groups(splits: Splits, resplit: Resplit) -> Splits:
@@ -98,7 +107,12 @@ def move_groups(splits: Splits, resplit: Resplit) -> Splits:
 
 
 def _group(record: Record) -> str:
-    return record.group or "\n".join(one_line(text) for text in record.fields.values())
+    return record.group or whole_text(record)
+
+
+def whole_text(record: Record) -> str:
+    """Return the text of all fields of a record, in which white space does not count."""
+    return "\n".join(one_line(text) for text in record.fields.values())
 
 
 def _destination(group: str, resplit: Resplit) -> Split:

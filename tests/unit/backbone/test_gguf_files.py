@@ -1,10 +1,12 @@
 """A GGUF file is a backbone: dequantized once, identified by its bytes, refused if unusable."""
 
+import json
+
 import gguf
 import numpy as np
 import pytest
 import torch
-from tiny import SPECIAL, VOCABULARY, byte_tokenizer, save_tiny
+from tiny import SPECIAL, VOCABULARY, byte_tokenizer, change_json, save_tiny
 
 from clinprompt.backbone import stored
 from clinprompt.backbone.load import load_backbone, load_tokenizer
@@ -44,9 +46,13 @@ def in_stored_order(name, weight):
     return np.ascontiguousarray(parts.swapaxes(1, 2).reshape(weight.shape))
 
 
-def write_gguf(path, model, *, kind=F32, architecture="llama", left_out=""):
-    """Write a Llama as a GGUF file with the tokenizer of the tiny models."""
+def write_gguf(path, model, *, kind=F32, architecture="llama", left_out="", tokenizer=()):
+    """Write a Llama as a GGUF file with the tokenizer of the tiny models.
+
+    ``tokenizer`` replaces parts of it: ``tokens``, ``merges`` and ``eos``.
+    """
     writer = gguf.GGUFWriter(path, architecture)
+    changed = dict(tokenizer)
     config = model.config
     writer.add_name("tiny")
     writer.add_context_length(config.max_position_embeddings)
@@ -64,12 +70,14 @@ def write_gguf(path, model, *, kind=F32, architecture="llama", left_out=""):
     normal, control = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(words + unused)
-    kinds = [control if word in SPECIAL else normal for word in words + unused]
+    tokens = changed.get("tokens", words + unused)
+    writer.add_token_list(tokens)
+    kinds = [control if word in SPECIAL else normal for word in tokens]
     writer.add_token_types(kinds)
-    writer.add_token_merges(["a b"])  # there must be one
+    if merges := changed.get("merges", ["a b"]):  # there must be one
+        writer.add_token_merges(merges)
     writer.add_bos_token_id(256)
-    writer.add_eos_token_id(257)
+    writer.add_eos_token_id(changed.get("eos", 257))
     writer.add_pad_token_id(258)
     writer.add_chat_template(own.chat_template)
     for name, tensor in model.state_dict().items():
@@ -176,3 +184,37 @@ def test_a_file_without_one_weight_is_refused(source, tmp_path):
 )
 def test_an_architecture_that_cannot_be_used_is_refused(source, tmp_path, architecture, words):
     refuse(write_gguf(tmp_path / "m.gguf", source.model, architecture=architecture), words)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "fault"),
+    [
+        ({"tokens": ["a", "b", "ab"]}, "bos_token_id is 256, but there are 3 tokens"),
+        ({"tokens": [f"t{n}" for n in range(300)]}, "there are 300 tokens, but embeddings of 264"),
+        ({"merges": []}, "the file has no list of merges"),
+        ({"eos": 9999}, "eos_token_id is 9999, but there are 264 tokens"),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_its_model_is_refused(source, tmp_path, tokenizer, fault):
+    path = write_gguf(tmp_path / "m.gguf", source.model, tokenizer=tokenizer)
+    refuse(
+        path, f"its tokenizer is damaged or inconsistent: {fault}; convert the model again, or use"
+    )
+
+
+@pytest.mark.parametrize("merge", ["a zzz", "a a"])
+def test_a_merge_of_unknown_tokens_is_refused(source, tmp_path, merge):
+    path = write_gguf(tmp_path / "m.gguf", source.model, tokenizer={"merges": [merge]})
+    with pytest.raises(BackboneError, match=r"m\.gguf: .* out of vocabulary; convert the model"):
+        load_backbone(str(path), device="cpu")
+
+
+def test_a_saved_model_with_a_merge_of_unknown_tokens_is_refused(source, tmp_path):
+    folder = tmp_path / "source"
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    change_json(folder / "tokenizer.json", model=model | {"merges": [["a", "zzz"]]})
+    for load in (load_tokenizer, load_backbone):
+        with pytest.raises(
+            BackboneError, match=r"its tokenizer is damaged or inconsistent: .*`zzz` out of"
+        ):
+            load(str(folder))

@@ -33,6 +33,25 @@ def test_an_unknown_task_is_one_sentence_and_exit_code_2():
     assert_one_sentence(result, "practice-ner-drug", "did you mean practice-ner-drugs")
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("classification", "use nli with one --text"),
+        ("text_classification", "use nli with one --text"),
+        ("entailment", "use nli with two --text"),
+        ("token-classification", "use ner"),
+        ("relation-extraction", "use re"),
+        ("question-answering", "use qa"),
+        ("generation", "use summarization"),
+        ("other", "known: ner, re, qa, nli, summarization"),
+    ],
+)
+def test_an_unknown_kind_of_task_is_answered_with_the_one_to_use(tmp_path, word, hint):
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    result = call("tasks", "new", "--type", word, "--from", "a.csv", folder=tmp_path)
+    assert_one_sentence(result, f"no task type '{word}'; {hint}")
+
+
 def test_an_unknown_setting_is_one_sentence_and_exit_code_2(tmp_path):
     result = call("quickstart", "--set", "prompt.lenght=3", folder=tmp_path)
     assert_one_sentence(result, "prompt.lenght", "did you mean length")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clinprompt.tasks.card import AnswerKind, Resplit, Split, TaskType
+from clinprompt.tasks.draft.instructions import instructions_for
 from clinprompt.tasks.kinds import KINDS
 from clinprompt.tasks.records import one_line
 
@@ -144,7 +145,8 @@ def _resplit(resplit: Resplit) -> list[_Setting]:
 
 
 def _wording(contents: CardContents, names: Mapping[str, str]) -> str:
-    template, instruction = _wordings(contents, len(names))
+    template, (instruction, *others) = _wordings(contents, len(names))
+    paraphrases = "".join(f'"""\n{other}""",\n' for other in others)
     long = tuple(
         name for name in contents.fields if name != "question" or len(contents.fields) == 1
     )
@@ -156,41 +158,31 @@ version = 1 # raise it when the wording changes
 template = """
 {template}"""
 cut = {cut} # the middle of this is cut if the input is too long
-# Goes before the input if the model was not trained for the task.
+# Says what to do. Inputs show it, unless the metaprompt was learned without instructions.
 instruction = """
 {instruction}"""
+# The same in other words; training shows each record one of all. Change them together.
+paraphrases = [
+{paraphrases}]
 '''
 
 
-def _wordings(contents: CardContents, num_labels: int) -> tuple[str, str]:
-    """Return the template and the instruction for a kind of answer."""
-    labels, either = "{{ labels }}", "{{ either }}"
-    none = "Write none when there is none."
+def _wordings(contents: CardContents, num_labels: int) -> tuple[str, tuple[str, ...]]:
+    """Return the template and the instructions for a kind of answer."""
     kind = "qa" if contents.answer == "text" and contents.type == "qa" else contents.answer
-    form = "" if num_labels == 1 else " as `type: mention`,"
-    end, instruction = {
-        "spans": (
-            f"Entities ({labels}):",
-            f"Write each mention of {either} on its own line,{form}\n"
-            f"in order of appearance. {none}",
-        ),
-        "relations": (
-            f"Links ({labels}):",
-            "Write each link on its own line as `type: head | tail`,\n"
-            f"where type is {either}. {none}",
-        ),
-        "label": (f"{either}:", f"Read the text. Write only {either}."),
-        "choice": (
-            "{% for letter, option in options %}{{ letter }}. {{ option }}\n{% endfor %}Answer:",
-            "Answer the multiple-choice question. Write only the letter of the right option.",
-        ),
-        "qa": ("Answer:", "Answer the question in a few words."),
-        "text": ("Summary:", "Sum up the text in a few sentences."),
+    end = {
+        "spans": "Entities ({{ labels }}):",
+        "relations": "Links ({{ labels }}):",
+        "label": "{{ either }}:",
+        "choice": "{% for letter, option in options %}{{ letter }}. {{ option }}\n{% endfor %}"
+        "Answer:",
+        "qa": "Answer:",
+        "text": "Summary:",
     }[kind]
     leads = {name: f"{name.capitalize()}: " for name in contents.fields}
     leads |= {"text": "", "context": ""}
     fields = (f"{leads[name]}{{{{ {name} }}}}" for name in contents.fields)
-    return "\n".join([*fields, end]), instruction
+    return "\n".join([*fields, end]), instructions_for(kind, num_labels)
 
 
 def _words(label: str) -> str:

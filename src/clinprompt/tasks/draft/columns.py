@@ -6,12 +6,12 @@ names the option with which the user names the column.
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.errors import DataError, SettingError, did_you_mean, option
 from clinprompt.tasks.card import AnswerKind, Split, TaskType
 from clinprompt.tasks.readers.generic.jsonl import parse_span
 from clinprompt.tasks.readers.generic.rows import LETTERS
@@ -42,7 +42,10 @@ _USUAL: Mapping[str, tuple[str, ...]] = {
         "pmid title",
     }.items()
 }
-_OPTIONS = {"text": "--text", "first": "--text", "second": "--text", "context": "--text"}
+_OPTIONS = {
+    **dict.fromkeys(("text", "first", "second", "context"), "text"),
+    "question": "question",
+}
 _SHOWN = {"first": "first text", "second": "second text"}
 _NAME = re.compile(r"[^\W\d][\w.-]*( [\w.-]+){0,2}")
 _OPTION_COLUMN = re.compile(r"(?:option|choice|op)?_?([a-z]|[1-9])")
@@ -104,8 +107,8 @@ def _check_parts(type_: TaskType, named: NamedColumns, place: str) -> None:
     most = 2 if type_ == "nli" else 1
     if len(named.text) > most or ((named.question or named.options) and type_ != "qa"):
         raise SettingError(
-            f"{place}: type {type_} takes --text at most {'twice' if most == 2 else 'once'}, and "
-            "only qa takes --question and --options; leave out the others"
+            f"{place}: type {type_} takes at most {'two texts' if most == 2 else 'one text'}, and "
+            "only qa takes a question and options; name no columns for the others"
         )
 
 
@@ -155,7 +158,11 @@ def _nli(search: "_Search", named: NamedColumns) -> ColumnRoles:
     first = search.find("first", *named.text[:1])
     fields = {"text": first}
     if len(named.text) != 1:  # one text alone is a plain classification
-        remedy = f"for a pair give --text twice, for one text alone say --text {shlex.quote(first)}"
+        remedy = (
+            "for a pair name both texts with --text FIRST --text SECOND (in Python: "
+            f"text=['FIRST', 'SECOND']), for one text alone say --text {shlex.quote(first)} "
+            f"(in Python: text=[{first!r}])"
+        )
         fields["statement"] = search.find("second", *named.text[1:2], remedy=remedy)
     label = search.label("label", named.label)
     keys = {"group": first, **search.keys()} if len(fields) > 1 else search.keys()
@@ -208,11 +215,11 @@ class _Search:
             return self._take(usual[0])
         if not is_needed:
             return ""
-        option = _OPTIONS.get(role, "--question" if role == "question" else "--label")
+        named = option(f"{_OPTIONS.get(role, 'label')} COLUMN")
         raise DataError(
             f"{self.place}: no column has a usual name for the {_SHOWN.get(role, role)} "
             f"({', '.join(_USUAL[role][:4])} ...); {self.shown()}; "
-            f"{remedy or f'name it with {option} COLUMN'}"
+            f"{remedy or f'name it with {named}'}"
         )
 
     def label(self, role: str, given: str) -> str:
@@ -229,8 +236,8 @@ class _Search:
                 f"{self.place}: column {name} holds {len(values)} different values of up to "
                 f"{longest} characters in {len(self.rows)} rows, but labels are at most "
                 f"{_MOST_LABELS}, of at most {_LONGEST_LABEL} characters, each in several rows; "
-                f"name the right column with --label COLUMN{hint}; for free answers make a task "
-                "of type qa or summarization"
+                f"name the right column with {option('label COLUMN')}{hint}; for free answers "
+                "make a task of type qa or summarization"
             )
         return name
 
@@ -278,14 +285,12 @@ class _Search:
         if not {value.upper() for value in self.values(name)} <= set(LETTERS):
             raise DataError(
                 f"{self.place}: column {name} must hold the letter of the right option, A for the "
-                "first; write letters there, or name another column with --label COLUMN"
+                f"first; write letters there, or name another column with {option('label COLUMN')}"
             )
 
     def is_closed(self, name: str) -> bool:
         """Return whether a column has few short values that repeat."""
-        values = self.values(name)
-        short = all(len(value) <= _LONGEST_LABEL for value in values)
-        return short and len(values) <= 10 and len(self.rows) >= 2 * len(values)
+        return are_closed(self.values(name), len(self.rows))
 
     def values(self, name: str) -> set[str]:
         """Return the different values of a column."""
@@ -330,6 +335,12 @@ class _Search:
     def _take(self, name: str) -> str:
         self.taken.add(name)
         return name
+
+
+def are_closed(values: Collection[str], num_rows: int) -> bool:
+    """Return whether the different values of a column are few and short, so that they repeat."""
+    short = all(len(value) <= _LONGEST_LABEL for value in values)
+    return short and len(values) <= 10 and num_rows >= 2 * len(values)
 
 
 def are_names(words: Iterable[str]) -> bool:

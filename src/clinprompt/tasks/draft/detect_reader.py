@@ -86,8 +86,8 @@ def _check_kind(place: Path, kind: Kind, type_: TaskType, named: NamedColumns) -
         )
     if named != NamedColumns() and kind in ("brat", "conll"):
         raise SettingError(
-            f"{place}: {_SHOWN[kind]} has no columns; leave out --text, --label, --question and "
-            "--options"
+            f"{place}: {_SHOWN[kind]} has no columns; leave out those of text, label, question and "
+            "options"
         )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clinprompt.errors import DataError, SettingError
+from clinprompt.errors import DataError, SettingError, option
 from clinprompt.files import new_folder, write_text
 from clinprompt.settings.groups import NAME_PATTERN
 from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, TaskType, catalog
@@ -24,7 +24,7 @@ from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.detect_reader import detect_reader
 from clinprompt.tasks.draft.own_files import OwnFiles, find_own_files, open_own_files
 from clinprompt.tasks.kinds import KINDS, TASK_TYPES, kind_of, make_example
-from clinprompt.tasks.load import Splits, TaskData, load_task, move_groups
+from clinprompt.tasks.load import Splits, TaskData, load_task, move_groups, whole_text
 from clinprompt.tasks.readers import FileReader
 from clinprompt.tasks.readers.notes import reading_notes
 from clinprompt.tasks.records import Example, Record
@@ -32,9 +32,11 @@ from clinprompt.tasks.records import Example, Record
 _SHARE = 0.1  # of the groups, for each split that has no file
 _NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
 _SMALL = 1000  # records
+_ONE_TEXT = "nli with one --text (in Python: text=[COLUMN])"
+_TWO_TEXTS = "nli with two --text (in Python: text=[FIRST, SECOND])"
 _OTHER_WORDS = {
-    ("classification", "text-classification", "labels"): "nli with one --text",
-    ("pair-classification", "entailment", "similarity"): "nli with two --text",
+    ("classification", "text-classification", "labels"): _ONE_TEXT,
+    ("pair-classification", "entailment", "similarity"): _TWO_TEXTS,
     ("entities", "spans", "token-classification", "extraction"): "ner",
     ("relations", "relation-extraction"): "re",
     ("question-answering", "multiple-choice"): "qa",
@@ -122,7 +124,7 @@ def draft_task(
     data = load_task(card, None)
     every = [file for split in SPLITS for file in open_own_files(own, split)]
     notes = (*detected.notes, *reading_notes(reader, every))
-    found = (*_findings(contents, data, own), *notes, *_gaps(contents, data))
+    found = (*_findings(contents, data, own), *notes, *_equal_texts(data), *_gaps(contents, data))
     return Draft(text, data, own, found)
 
 
@@ -135,11 +137,11 @@ def task_name(path: Path, name: str = "") -> str:
     name = name or _name_of(path)
     if not re.fullmatch(NAME_PATTERN, name):
         raise SettingError(
-            f"{name!r} cannot be a task's name; give a --name that begins with a letter or digit "
-            "and has letters, digits, '.', '_' and '-'"
+            f"{name!r} cannot be a task's name; give another with {option('name')} that "
+            "begins with a letter or digit and has letters, digits, '.', '_' and '-'"
         )
     if name in catalog():
-        raise SettingError(f"{name!r} is a task of the catalog; give another --name")
+        raise SettingError(f"{name!r} is a task of the catalog; give another {option('name')}")
     return name
 
 
@@ -155,7 +157,7 @@ def choose_folder(path: Path, *, out: Path | None = None, name: str = "") -> Pat
     if path.is_dir() and path.resolve() in folder.resolve().parents:
         raise SettingError(
             f"{folder}: is inside the data and would be read as data the next time; give another "
-            f"--out, such as {path.resolve().parent / f'{plain}-task'}"
+            f"{option('out', argument='folder')}, such as {path.resolve().parent / f'{plain}-task'}"
         )
     return folder
 
@@ -172,7 +174,9 @@ def write_task(draft: Draft, folder: Path) -> None:
         RunError: the folder cannot be written.
     """
     if folder.exists():
-        raise SettingError(f"{folder}: already exists; give another --out")
+        raise SettingError(
+            f"{folder}: already exists; give another {option('out', argument='folder')}"
+        )
     with new_folder(folder) as place:
         for name in draft.files.copied():
             target = place / name
@@ -247,6 +251,25 @@ def _findings(contents: CardContents, data: TaskData, own: OwnFiles) -> Iterator
         yield f"{split}: {len(data.splits[split])} of {total} records, {files}"
     for label, word in label_names(contents.labels).items():
         yield f"label {label}: {word}"
+
+
+def _equal_texts(data: TaskData) -> Iterator[str]:
+    """Yield a line on records with the same text, if there are any: whether splits share some."""
+    places: dict[str, list[Split]] = {}
+    for split, records in data.splits.items():
+        for record in records:
+            places.setdefault("\n".join((whole_text(record), *record.options)), []).append(split)
+    equal = [own for own in places.values() if len(own) > 1]
+    if not equal:
+        return
+    start = f"equal texts: {sum(map(len, equal))} of {sum(map(len, places.values()))} records have"
+    if spread := sum(len(own) for own in equal if len(set(own)) > 1):
+        yield (
+            f"{start} the text of another, {spread} of them in more than one split; training "
+            "leaves out records with the text of a test record"
+        )
+    else:
+        yield f"{start} the text of another; records of one text are in one split"
 
 
 def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from clinprompt.errors import DataError
+from clinprompt.errors import DataError, option
 from clinprompt.tasks.card import Split, TaskType
 from clinprompt.tasks.draft.columns import (
     NamedColumns,
     Values,
+    are_closed,
     assign_columns,
     assign_text,
     has_usual,
@@ -41,18 +42,20 @@ def detect_label_studio(
     has_links = any(task.links for task in every)
     if type_ == "ner" or (type_ == "re" and has_links):
         return _annotated(tasks, named, place, answer_links=type_ == "re")
-    if type_ == "re" and not any(task.choices for task in every):
+    is_label = type_ == "nli" or (type_ == "re" and not any(task.regions for task in every))
+    label = named.label or (_plain_choice(every, named) if is_label else "")
+    if type_ == "re" and not label and not any(task.choices for task in every):
         raise DataError(
             f"{place}: has no relations and no choices; export as JSON, as JSON-MIN leaves out "
             "relations"
         )
-    return _labelled(type_, tasks, named, place)
+    return _labelled(type_, tasks, replace(named, label=label), place)
 
 
 def _annotated(
     tasks: _Tasks, named: NamedColumns, place: str, *, answer_links: bool
 ) -> DetectedReader:
-    """Return the reader of spans or of their relations; ``--label`` names a control of spans."""
+    """Return the reader of spans or of their relations; a named label is a control of spans."""
     controls = dict.fromkeys(
         region.control for own in tasks.values() for task in own for region in task.regions
     )
@@ -77,8 +80,8 @@ def _labelled(type_: TaskType, tasks: _Tasks, named: NamedColumns, place: str) -
     label = named.label
     if not label and len(choices) > 1:
         raise DataError(
-            f"{place}: has choices under several names; name one with --label COLUMN: "
-            f"{', '.join(choices)}"
+            f"{place}: has choices under several names, {', '.join(choices)}; name one with "
+            f"{option('label COLUMN')}"
         )
     label = label or next(iter(choices), "")
     rows = _rows(tasks, label)
@@ -87,6 +90,32 @@ def _labelled(type_: TaskType, tasks: _Tasks, named: NamedColumns, place: str) -
     return of_columns(
         {"name": _READER}, assign_columns(type_, rows, replace(named, label=label), place)
     )
+
+
+def _plain_choice(tasks: Sequence[Task], named: NamedColumns) -> str:
+    """Return the column with the choices of JSON-MIN, which are plain texts there.
+
+    It is the only one with few values, or the only one of these with a usual name for a label.
+    Returns "" if several or none could be it, or if the export is no JSON-MIN, or marks choices.
+    """
+    if any(task.choices or "annotation_id" not in task.values for task in tasks):
+        return ""
+    names = dict.fromkeys(name for task in tasks for name in task.values)
+    closed = [
+        name
+        for name in names
+        if name not in (*_META, *named.text) and _are_choices([t.values.get(name) for t in tasks])
+    ]
+    fitting = [name for name in closed if has_usual("label", (name,))] or closed
+    return fitting[0] if len(fitting) == 1 else ""
+
+
+def _are_choices(values: Sequence[object]) -> bool:
+    """Return whether the values, where there are any, are few different texts."""
+    present = [value for value in values if value is not None]
+    texts = {value for value in present if isinstance(value, str)}
+    is_text = all(isinstance(value, str) for value in present)
+    return is_text and len(texts) > 1 and are_closed(texts, len(present))
 
 
 def _rows(tasks: _Tasks, label: str = "") -> Mapping[Split, tuple[Values, ...]]:
@@ -116,4 +145,4 @@ def _alone(
     return replace(named, text=(texts[0],)) if len(texts) == 1 else named
 
 
-_META = frozenset({"created_at", "updated_at", "id"})
+_META = frozenset({"annotation_id", "annotator", "created_at", "id", "lead_time", "updated_at"})

@@ -126,7 +126,7 @@ def find_own_files(path: Path, type_: TaskType) -> OwnFiles:
     elif path.is_dir():
         names, root = sorted(_below(path)), path
     else:
-        raise DataError(f"{path}: no such file or folder; correct --from")
+        raise DataError(f"{path}: no such file or folder; correct the path of the data")
     by_name = {name: _kind(name, type_, alone=len(names) == 1) for name in names}
     kinds = _data_kinds(by_name.values())
     kind: Kind | None = "brat" if "brat" in kinds else min(kinds, default=None)

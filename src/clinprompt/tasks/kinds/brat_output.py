@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import DataError
+from clinprompt.tasks.kinds.link_ends import Ends
 from clinprompt.tasks.records import Answer, Record, Relation, RelationsAnswer, Span, spans_of
 
 _UNTYPED = "Mention"
@@ -45,14 +46,22 @@ def write_brat(
 
 
 def write_annotation_conf(
-    folder: Path, records: Sequence[Record], labels: Iterable[str], *, are_links: bool
+    folder: Path,
+    records: Sequence[Record],
+    labels: Iterable[str],
+    *,
+    are_links: bool,
+    ends: Ends | None = None,
 ) -> None:
     """Write ``annotation.conf``, which tells brat the types that may be annotated.
 
-    ``labels`` are the task's types: of links if ``are_links``, of mentions otherwise. The ends of a
-    link may have the types that its ends have in the records, or any type if it is in none.
+    ``labels`` are the task's types: of links if ``are_links``, of mentions otherwise. ``ends`` are
+    the types of head and tail that are known for types of links. The ends of a link may have these
+    types and those that they have in the records, or any type if there are none.
     """
+    known = ends or {}
     mentions = [span.type for record in records for span in spans_of(record.answer)]
+    mentions += sorted({end for both in known.values() for end in both if end})
     links = [
         link
         for record in records
@@ -62,20 +71,24 @@ def write_annotation_conf(
     kinds = [*([] if are_links else labels), *mentions]
     names = dict.fromkeys(map(_type_name, kinds)) or {_UNTYPED: None}
     link_kinds = [*(labels if are_links else []), *(link.type for link in links)]
-    ends = [_link_line(kind, links) for kind in dict.fromkeys(map(_type_name, link_kinds))]
-    sections = {"entities": names, "relations": ends, "events": (), "attributes": ()}
+    lines = [_link_line(kind, links, known) for kind in dict.fromkeys(link_kinds)]
+    relations = dict.fromkeys(lines)
+    sections = {"entities": names, "relations": relations, "events": (), "attributes": ()}
     text = "\n".join(
         "".join(f"{line}\n" for line in (f"[{title}]", *lines)) for title, lines in sections.items()
     )
     (folder / "annotation.conf").write_bytes(text.encode())
 
 
-def _link_line(kind: str, links: Sequence[Relation]) -> str:
+def _link_line(kind: str, links: Sequence[Relation], ends: Ends) -> str:
     """Return the line of ``annotation.conf`` for a type of link."""
-    same = [link for link in links if _type_name(link.type) == kind]
-    heads = "|".join(sorted({_type_name(link.head.type) for link in same})) or "<ENTITY>"
-    tails = "|".join(sorted({_type_name(link.tail.type) for link in same})) or "<ENTITY>"
-    return f"{kind}\tArg1:{heads}, Arg2:{tails}"
+    name = _type_name(kind)
+    same = [link for link in links if _type_name(link.type) == name]
+    head, tail = ends.get(kind, ("", ""))
+    heads = {_type_name(link.head.type) for link in same} | ({_type_name(head)} if head else set())
+    tails = {_type_name(link.tail.type) for link in same} | ({_type_name(tail)} if tail else set())
+    shown = ["|".join(sorted(types)) or "<ENTITY>" for types in (heads, tails)]
+    return f"{name}\tArg1:{shown[0]}, Arg2:{shown[1]}"
 
 
 def _free_name(identity: str, used: set[str]) -> str:

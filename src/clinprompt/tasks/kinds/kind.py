@@ -60,6 +60,11 @@ class Card(Protocol):
         ...
 
     @property
+    def ends(self) -> Mapping[str, tuple[str, str]] | None:
+        """Return the types of head and tail of each type of link, as far as they are known."""
+        ...
+
+    @property
     def positive(self) -> tuple[str, ...]:
         """Return the labels that positive F1 counts."""
         ...

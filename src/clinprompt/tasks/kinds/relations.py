@@ -6,8 +6,9 @@ Links are written one per line::
     none                       no links
 
 Lines are in order of head, then tail. Inside a mention ``|`` and ``\`` are written ``\|`` and
-``\\``. The types of head and tail are not written; after reading, both are "". If a string occurs
-several times, the nearest occurrences are linked, whichever were linked before.
+``\\``. The types of head and tail are not written; after reading, they are those that the card
+gives for the type of the link (``ends``), or "". If a string occurs several times, the nearest
+occurrences are linked, whichever were linked before.
 
 A marked pair is answered with a label, as in ``labels``. If its text is too long, the sentences of
 both mentions stay.
@@ -24,6 +25,7 @@ from clinprompt.tasks.kinds.allowed import Line, NoteWords, each_of
 from clinprompt.tasks.kinds.grounding import RelationGrounder
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import CLOSED_LABELS, word_of
+from clinprompt.tasks.kinds.link_ends import Ends, with_ends
 from clinprompt.tasks.kinds.listing import Listing, chance_of_nothing
 from clinprompt.tasks.kinds.ner import NONE, says_none, shifted, span_to_json, split_type
 from clinprompt.tasks.long.chunks import LengthOf
@@ -73,14 +75,19 @@ def links_by_line(card: Card, record: Record, text: str) -> tuple[Relation | Non
     if says_none(text):
         return (None,) * len(lines)
     grounder = RelationGrounder(record.text)
-    return tuple(_grounded(grounder, _typed_pair(card, one_line(line))) for line in lines)
+    return tuple(
+        _grounded(grounder, _typed_pair(card, one_line(line)), card.ends or {}) for line in lines
+    )
 
 
-def _grounded(grounder: RelationGrounder, found: tuple[str, str, str] | None) -> Relation | None:
+def _grounded(
+    grounder: RelationGrounder, found: tuple[str, str, str] | None, ends: Ends
+) -> Relation | None:
     if found is None:
         return None
     kind, head, tail = found
-    return grounder.ground(head, tail, kind)
+    link = grounder.ground(head, tail, kind)
+    return with_ends(link, ends) if link else None
 
 
 class LinkLines:

@@ -113,6 +113,46 @@ def test_choices_of_json_min_are_read(tmp_path):
     assert {record.id: record.answer for record in records}["3"] == LabelAnswer("good")
 
 
+@pytest.mark.parametrize(("type_", "metric"), [("nli", "accuracy"), ("re", "macro_f1")])
+def test_plain_choices_of_json_min_are_found_if_only_one_column_can_be_them(
+    tmp_path, type_, metric
+):
+    tasks = [minimal(i, mood="good" if i % 2 else "bad", ward="w") for i in range(20)]
+    for task in tasks:
+        del task["label"]
+    del tasks[7]["mood"]
+    draft, data, records = make(tmp_path, type_, tasks)
+    assert {record.id: record.answer for record in records}["3"] == LabelAnswer("good")
+    assert (len(records), data.card.metric) == (19, metric)
+    assert data.card.reader.row.fields == {"text": "text"}
+    assert "label: column mood" in draft.found
+
+
+def test_a_column_with_a_usual_name_comes_before_others_with_few_values(tmp_path):
+    tasks = [minimal(i, label=("x", "y")[i % 2], mood=("a", "b")[i % 3 == 0]) for i in range(20)]
+    draft, _, _ = make(tmp_path, "nli", tasks)
+    assert "label: column label" in draft.found
+
+
+@pytest.mark.parametrize(
+    ("type_", "more", "says"),
+    [
+        ("nli", {"ward": True}, "no column has a usual name for the label"),
+        ("re", {"label": True}, "no relations and no choices"),
+    ],
+)
+def test_plain_choices_are_not_guessed_if_something_else_may_be_meant(tmp_path, type_, more, says):
+    """Two columns have few values; or spans are marked, so their relations may be missing."""
+    tasks = [minimal(i, mood="good" if i % 2 else "bad") for i in range(20)]
+    for number, task in enumerate(tasks):
+        if more.get("ward"):
+            task["ward"] = "ab"[number % 2]
+        if not more.get("label"):
+            del task["label"]
+    with pytest.raises(ClinpromptError, match=says):
+        make(tmp_path, type_, tasks)
+
+
 def test_one_of_several_controls_can_be_named(tmp_path):
     other = span("o", 0, 2, "Rx", "MARK", control="marks")
     tasks = [annotated(i, IRON, other) for i in range(20)]
@@ -130,7 +170,11 @@ def test_one_of_several_controls_can_be_named(tmp_path):
         ("ner", [annotated(7, span("i", 5, 9, "iron"))], "task 7: the span 5-9 needs a list"),
         ("re", [annotated(7, IRON)], "no relations and no choices"),
         ("re", [annotated(7, IRON, link("i", "x", "t"))], "names 'x', which is not annotated"),
-        ("nli", [annotated(7, choice("a"), choice("b", "tone"))], "--label COLUMN: mood, tone"),
+        (
+            "nli",
+            [annotated(7, choice("a"), choice("b", "tone"))],
+            "mood, tone; name one with --label COLUMN",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, type_, tasks, says):

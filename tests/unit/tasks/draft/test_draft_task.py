@@ -22,9 +22,9 @@ from clinprompt.tasks.draft.draft_task import (
     task_type,
     write_task,
 )
-from clinprompt.tasks.kinds import KINDS, make_example
+from clinprompt.tasks.kinds import KINDS, instruction_of, make_example
 from clinprompt.tasks.load import load_task
-from clinprompt.tasks.records import LabelAnswer, Relation, RelationsAnswer, Span
+from clinprompt.tasks.records import LabelAnswer, Relation, RelationsAnswer, Span, one_line
 
 SECRET = "zebrafishpatient"  # stands for record text: no error may show it
 
@@ -283,8 +283,8 @@ class TestColumns:
                 {"text": ("premise",), "label": "lable"},
                 "no column 'lable'; did you mean gold_label?",
             ),
-            ("re", {"question": "premise"}, "only qa takes --question"),
-            ("re", {"text": ("premise", "hypothesis")}, "takes --text at most once"),
+            ("re", {"question": "premise"}, "only qa takes a question"),
+            ("re", {"text": ("premise", "hypothesis")}, "takes at most one text"),
             ("ner", {}, "tables cannot hold a task of type ner; give brat or CoNLL or JSON Lines"),
         ],
     )
@@ -325,7 +325,10 @@ class TestColumns:
         named = {"text": ("premise",), "label": "hypothesis"}
         message = refusal("nli", put(tmp_path / "p.csv", *pairs("a", "b")), **named)
         assert "hypothesis holds 20 different values of up to 9 characters in 20 rows" in message
-        assert "name the right column with --label COLUMN (perhaps gold_label)" in message
+        assert (
+            "name the right column with --label COLUMN (in Python: label) (perhaps gold_label)"
+            in message
+        )
 
     def test_a_single_text_without_a_pair_gets_advice(self, tmp_path):
         lines = [f"s{i},{'yn'[i % 2]}" for i in range(20)]
@@ -614,8 +617,77 @@ def test_a_tsv_is_divided_at_tabs_even_if_every_row_has_one_comma(tmp_path):
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("classification", "nli with one --text"), ("NER", "known: ner"), ("relations", "use re")],
+    [
+        ("classification", r"nli with one --text \(in Python: text=\[COLUMN\]\)"),
+        ("NER", "known: ner"),
+        ("relations", "use re"),
+    ],
 )
 def test_an_unknown_task_type_is_answered_with_the_one_to_use(word, hint):
     with pytest.raises(SettingError, match=hint):
         task_type(word)
+
+
+class TestEqualTexts:
+    """Forty records of ten texts, so that chance would spread some over several splits."""
+
+    def table(self, folder):
+        texts = [f"Note {i % 10}" for i in range(40)] + [f"Other {i}" for i in range(20)]
+        rows = ({"text": text, "label": "ab"[i % 2]} for i, text in enumerate(texts))
+        return put(folder / "a.jsonl", *rows)
+
+    def test_records_of_one_text_are_in_one_split(self, tmp_path):
+        draft, data = make("nli", self.table(tmp_path), tmp_path / "task", text=("text",))
+        texts = [{record.text for record in data.splits[split]} for split in SPLITS]
+        assert sum(map(len, texts)) == len(set.union(*texts)) == 30
+        assert all(texts)
+        assert (
+            "equal texts: 40 of 60 records have the text of another; records of one text are in "
+            "one split" in draft.found
+        )
+
+    def test_texts_that_the_users_own_files_share_are_counted(self, tmp_path):
+        rows = [{"text": f"Note {i}", "label": "ab"[i % 2]} for i in range(20)]
+        put(tmp_path / "in" / "train.jsonl", *rows)
+        put(tmp_path / "in" / "dev.jsonl", *rows[:2], *rows[:1])
+        put(tmp_path / "in" / "test.jsonl", {"text": "New", "label": "a"}, rows[4], rows[5])
+        draft, _ = make("nli", tmp_path / "in", tmp_path / "task", text=("text",))
+        # texts 0 (three times), 1, 4 and 5 (twice each)
+        assert (
+            "equal texts: 9 of 26 records have the text of another, 9 of them in more than one "
+            "split; training leaves out records with the text of a test record" in draft.found
+        )
+
+    def test_nothing_is_said_if_all_texts_differ(self, tmp_path):
+        origin = put(tmp_path / "notes.jsonl", *(note(i) for i in range(20)))
+        assert not [line for line in draft_task("ner", origin).found if "equal" in line]
+
+
+@pytest.mark.parametrize(("type_", "answer"), KINDS)
+@pytest.mark.parametrize("labels", [("A",), ("A", "B_c")])
+def test_a_drafted_card_says_its_instruction_in_three_ways(type_, answer, labels):
+    contents = CardContents(
+        name="t",
+        type=type_,
+        answer=answer,
+        reader={"name": "jsonl"},
+        fields=("text",),
+        files={"train": ("a",)},
+        labels=labels if KINDS[type_, answer].has_labels else (),
+    )
+    wording = tomllib.loads(write_card(contents))["wording"]
+    ways = [one_line(way) for way in (wording["instruction"], *wording["paraphrases"])]
+    assert len(set(ways)) == 3
+    if answer == "spans":
+        assert [("`type: mention`" in way) for way in ways] == [len(labels) == 2] * 3
+        assert all("none" in way for way in ways)
+
+
+def test_paraphrases_of_a_drafted_card_use_the_words_of_its_labels(tmp_path):
+    origin = put(tmp_path / "pairs.csv", *pairs("0", "1"))
+    _, data = make("nli", origin, tmp_path / "task", text=("premise",))
+    assert [instruction_of(data.card, number) for number in range(3)] == [
+        "Read the text. Write only no or yes.",
+        "Which of these fits the text: no, yes? Write only that.",
+        "Read the text and decide: no or yes? Write your decision, nothing else.",
+    ]

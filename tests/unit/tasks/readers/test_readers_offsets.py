@@ -5,11 +5,14 @@ import json
 import pytest
 
 from clinprompt.errors import DataError
+from clinprompt.tasks.readers.datasets.ddi import DdiReader
+from clinprompt.tasks.readers.datasets.phee import PheeReader
 from clinprompt.tasks.readers.generic.brat import BratReader
 from clinprompt.tasks.readers.generic.conll import ConllReader
 from clinprompt.tasks.readers.generic.data_files import open_files
 from clinprompt.tasks.readers.generic.delimited import TableReader
 from clinprompt.tasks.readers.generic.jsonl import JsonlReader
+from clinprompt.tasks.readers.generic.pubtator import PubtatorReader
 from clinprompt.tasks.readers.generic.rows import RowShape
 from clinprompt.tasks.readers.notes import reading_notes
 from clinprompt.tasks.records import LabelAnswer, Span
@@ -108,6 +111,76 @@ class TestBrat:
         text = "a\r\nb\r\nfever"
         with pytest.raises(DataError, match=r"n\.ann:\d: the text column"):
             self.read(tmp_path, text, "T1\tX 4 9\tfever", "T2\tX 3 4\tb")
+
+
+PHEE = PheeReader(name="phee")
+PUBTATOR = PubtatorReader(name="pubtator", view={"answer": "entities"})
+DDI = DdiReader(name="ddi", view={"answer": "entities"})
+
+
+def phee(drug, effect, shown="Rx \N{PILL} metformin"):
+    """Return a line with a drug, which itself has a pill in it, and an effect."""
+    text = f"\N{PILL} {shown}, then nausea"
+    event = {
+        "Effect": {"text": [["nausea"]], "start": [[effect]]},
+        "Treatment": {"Drug": {"text": [[shown]], "start": [[drug]]}},
+    }
+    return json.dumps({"id": "1", "context": text, "annotations": [{"events": [event]}]})
+
+
+def pubtator(start, end):
+    return f"1|t|{PILL}\n1|a|Again.\n1\t{start}\t{end}\tmetformin\tDrug\tC1\n"
+
+
+def ddi(first, last):
+    entity = f'<entity id="e0" charOffset="{first}-{last}" type="drug" text="metformin"/>'
+    return f'<document id="d"><sentence id="s" text="{PILL}">\n{entity}</sentence></document>'
+
+
+class TestOtherReaders:
+    """With the pill as one character, metformin is at 12 to 21, in UTF-16 at 13 to 22."""
+
+    def read(self, folder, reader, content):
+        (folder / "a.txt").write_bytes(content.encode())
+        files = open_files(folder, "a.txt")
+        return list(reader.read(*files)), reading_notes(reader, files)
+
+    @pytest.mark.parametrize(
+        ("reader", "content"), [(PUBTATOR, pubtator(13, 22)), (DDI, ddi(13, 21))]
+    )
+    def test_utf16_offsets_are_read_and_named(self, tmp_path, reader, content):
+        records, [note] = self.read(tmp_path, reader, content)
+        assert words(records) == [["metformin"]]
+        assert "count UTF-16 code units, not characters" in note
+
+    @pytest.mark.parametrize(
+        ("reader", "content"), [(PUBTATOR, pubtator(12, 21)), (DDI, ddi(12, 20))]
+    )
+    def test_offsets_in_characters_are_read_without_a_note(self, tmp_path, reader, content):
+        records, notes = self.read(tmp_path, reader, content)
+        assert (words(records), notes) == ([["metformin"]], ())
+
+    @pytest.mark.parametrize(("starts", "num_notes"), [((2, 23), 0), ((3, 25), 1)])
+    def test_starts_in_phee_are_read_in_characters_or_utf16(self, tmp_path, starts, num_notes):
+        # of 23 characters before nausea, two are pills
+        [record], notes = self.read(tmp_path, PHEE, phee(*starts))
+        [link] = record.answer.relations
+        assert record.text[link.head.start : link.head.end] == "Rx \N{PILL} metformin"
+        assert record.text[link.tail.start : link.tail.end] == "nausea"
+        assert len(notes) == num_notes
+
+    @pytest.mark.parametrize(
+        ("reader", "content", "says"),
+        [
+            (PUBTATOR, pubtator(12, 21) + "1\t13\t22\tmetformin\tDrug\tC1\n", "a.txt:4: 13-22"),
+            (DDI, ddi(14, 22), "a.txt:1: e0: charOffset does not point"),
+            (PHEE, phee(2, 29), "a.txt:1: effect: start 29 does not point"),
+        ],
+    )
+    def test_a_file_that_fits_no_way_to_count_is_refused(self, tmp_path, reader, content, says):
+        with pytest.raises(DataError) as caught:
+            self.read(tmp_path, reader, content)
+        assert says in str(caught.value)
 
 
 @pytest.mark.parametrize(

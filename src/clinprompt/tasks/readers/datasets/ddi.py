@@ -1,7 +1,8 @@
 """Read the DDI corpus: sentences with drugs and their interactions. Knows nothing of other XML.
 
 The offset ``4-9`` includes its last character. ``4-9;15-20`` are the fragments of one mention, of
-which the first is read. Whitespace at the end of a sentence is removed.
+which the first is read. Whitespace at the end of a sentence is removed. If all mentions of a file
+have their own text only when offsets count UTF-16 code units, they are read so.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
+from clinprompt.tasks.readers.generic.offsets import Counting, Written, find_counting
 from clinprompt.tasks.readers.generic.xml_pairs import line_of, parse_xml
 from clinprompt.tasks.records import Record, Span
 
@@ -36,15 +38,22 @@ class DdiReader(Settings):
                 no type or names an unknown drug.
         """
         root = parse_xml(file)
+        counting = _counting(file, root)
         for sentence in root.iter("sentence"):
             with file.errors_at(line_of(sentence)):
-                yield from self.view.records(self._document(sentence, root.get("id") or file.stem))
+                group = root.get("id") or file.stem
+                yield from self.view.records(self._document(sentence, group, counting))
 
-    def _document(self, sentence: etree._Element, group: str) -> Document:
+    def notes(self, file: DataFile) -> Iterator[str]:
+        """Yield what is read differently from how it is written, one line each."""
+        if note := _counting(file, parse_xml(file)).note:
+            yield note
+
+    def _document(self, sentence: etree._Element, group: str, counting: Counting) -> Document:
         name = _get(sentence, "id")
         text = _get(sentence, "text")
         entities = {
-            _key(_get(entity, "id"), name): (_span(entity, text),)
+            _key(_get(entity, "id"), name): (_span(entity, text, counting),)
             for entity in sentence.iter("entity")
         }
         links = tuple(
@@ -80,7 +89,21 @@ def _is_interaction(pair: etree._Element) -> bool:
     return value == "true"
 
 
-def _span(entity: etree._Element, text: str) -> Span:
+def _counting(file: DataFile, root: etree._Element) -> Counting:
+    """Return how the offsets of a file are counted."""
+    mentions = []
+    for sentence in root.iter("sentence"):
+        with file.errors_at(line_of(sentence)):
+            text = _get(sentence, "text")
+            mentions += [_written(entity, text) for entity in sentence.iter("entity")]
+    return find_counting(mentions)
+
+
+def _written(entity: etree._Element, text: str) -> Written:
+    """Return the first fragment of a mention, with its text if it is the only one.
+
+    The words of several fragments are not compared, because the corpus joins them in several ways.
+    """
     fragments = _get(entity, "charOffset").split(";")
     try:
         first, last = map(int, fragments[0].split("-"))
@@ -88,8 +111,14 @@ def _span(entity: etree._Element, text: str) -> Span:
         raise DataError(
             f"{_get(entity, 'id')}: charOffset must be like 4-9 or 4-9;15-20"
         ) from error
-    mention = text[first : last + 1]
-    # fragments are not compared with the words, because the corpus joins them in several ways
-    if not mention.strip() or (len(fragments) == 1 and mention != _get(entity, "text")):
+    shown = _get(entity, "text") if len(fragments) == 1 else None
+    return Written(text, ((first, last + 1),), shown)
+
+
+def _span(entity: etree._Element, text: str, counting: Counting) -> Span:
+    written = _written(entity, text)
+    [(start, end)] = counting.fragments(text, written.fragments)
+    mention = text[start:end]
+    if not mention.strip() or written.shown not in (None, mention):
         raise DataError(f"{_get(entity, 'id')}: charOffset does not point to the mention")
-    return Span(first, last + 1, _get(entity, "type"))
+    return Span(start, end, _get(entity, "type"))

@@ -3,11 +3,13 @@
 Every drug in the treatment of an event is linked to every *effect*, *dosage* and *route* of that
 event. Of an argument in several fragments, the first is read. Triggers, subjects, severities and
 events nested in a treatment (combinations) make no links. The spans of links have no type, as the
-type of a link says what its tail is.
+type of a link says what its tail is. If all arguments of a file have their own text only when their
+starts count UTF-16 code units, they are read so.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
@@ -16,7 +18,47 @@ from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import listed
 from clinprompt.tasks.readers.generic.json_tables import identity, items, load_lines, table
+from clinprompt.tasks.readers.generic.offsets import Counting, Written, find_counting
 from clinprompt.tasks.records import Record, Relation, RelationsAnswer, Span
+
+_COUNTED_IN_WAYS = re.compile(r"[\r\n\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Argument:
+    """An argument of an event: its role, its start as in the file, and its text."""
+
+    kind: str
+    start: int
+    shown: str
+
+    def written(self, context: str) -> Written:
+        """Return its first part, whose end is known in every way to count."""
+        part = _COUNTED_IN_WAYS.split(self.shown, maxsplit=1)[0]
+        return Written(context, ((self.start, self.start + len(part)),), part)
+
+    def span(self, context: str, counting: Counting) -> Span:
+        """Return its span in the context.
+
+        Raises:
+            DataError: its text is not at its start.
+        """
+        start = counting.characters(context, self.start)
+        if start is None or context[start : start + len(self.shown)] != self.shown:
+            raise DataError(
+                f"{self.kind}: start {self.start} does not point to the argument's text"
+            )
+        return Span(start, start + len(self.shown), self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    """A line: its number, its values, its text and the arguments of its events."""
+
+    number: int
+    values: Mapping[str, object]
+    context: str
+    events: tuple[tuple[_Argument, ...], ...]
 
 
 class PheeReader(Settings):
@@ -34,38 +76,62 @@ class PheeReader(Settings):
         Raises:
             DataError: a line is not JSON, or an argument is not at its offset.
         """
-        for number, values in load_lines(file):
-            with file.errors_at(number):
-                yield _record(values, given=self.given)
+        sentences = tuple(_sentences(file))
+        counting = _counting(sentences)
+        for sentence in sentences:
+            with file.errors_at(sentence.number):
+                yield _record(sentence, counting, given=self.given)
+
+    def notes(self, file: DataFile) -> Iterator[str]:
+        """Yield what is read differently from how it is written, one line each."""
+        if note := _counting(tuple(_sentences(file))).note:
+            yield note
 
 
-def _record(sentence: Mapping[str, object], *, given: bool) -> Record:
-    context = sentence.get("context")
-    if not isinstance(context, str):
-        raise DataError("no text 'context'")
-    events = [
-        _arguments(table(event, "event"), context)
-        for annotation in items(sentence, "annotations", "line")
-        for event in items(table(annotation, "annotation"), "events", "annotation")
-    ]
+def _sentences(file: DataFile) -> Iterator[_Sentence]:
+    for number, values in load_lines(file):
+        with file.errors_at(number):
+            context = values.get("context")
+            if not isinstance(context, str):
+                raise DataError("no text 'context'")
+            events = tuple(
+                tuple(_arguments(table(event, "event")))
+                for annotation in items(values, "annotations", "line")
+                for event in items(table(annotation, "annotation"), "events", "annotation")
+            )
+            yield _Sentence(number, values, context, events)
+
+
+def _counting(sentences: Sequence[_Sentence]) -> Counting:
+    """Return how the starts of a file are counted."""
+    return find_counting(
+        [
+            argument.written(sentence.context)
+            for sentence in sentences
+            for event in sentence.events
+            for argument in event
+        ]
+    )
+
+
+def _record(sentence: _Sentence, counting: Counting, *, given: bool) -> Record:
+    context = sentence.context
+    events = [[one.span(context, counting) for one in event] for event in sentence.events]
     relations = {relation for event in events for relation in _relations(event)}
     ordered = sorted(relations, key=lambda link: (link.head, link.tail, link.type))
-    name = identity(sentence, "id", "line")
+    name = identity(sentence.values, "id", "line")
     fields = {"text": context}
     if given:
         fields["mentions"] = listed(context, {span for event in events for span in event})
     return Record(name, fields, RelationsAnswer(tuple(ordered)))
 
 
-def _arguments(event: Mapping[str, object], context: str) -> tuple[Span, ...]:
-    """Return the spans of an event's arguments, with the argument's role as type."""
+def _arguments(event: Mapping[str, object]) -> Iterator[_Argument]:
+    """Yield the arguments of an event."""
     treatment = table(event.get("Treatment") or {}, "Treatment")
     holders = {"drug": treatment, "effect": event, "dosage": treatment, "route": treatment}
-    return tuple(
-        span
-        for kind, holder in holders.items()
-        for span in _spans(holder.get(kind.capitalize()), kind, context)
-    )
+    for kind, holder in holders.items():
+        yield from _of_role(holder.get(kind.capitalize()), kind)
 
 
 def _relations(arguments: Sequence[Span]) -> Iterator[Relation]:
@@ -74,7 +140,7 @@ def _relations(arguments: Sequence[Span]) -> Iterator[Relation]:
             yield Relation(tail.type, replace(head, type=""), replace(tail, type=""))
 
 
-def _spans(argument: object, kind: str, context: str) -> Iterator[Span]:
+def _of_role(argument: object, kind: str) -> Iterator[_Argument]:
     if argument is None:
         return
     values = table(argument, kind)
@@ -84,8 +150,6 @@ def _spans(argument: object, kind: str, context: str) -> Iterator[Span]:
     for fragments in zip(texts, starts, strict=True):
         match fragments:
             case [[str(text), *_], [int(start), *_]]:
-                if context[start : start + len(text)] != text:
-                    raise DataError(f"{kind}: start {start} does not point to the argument's text")
-                yield Span(start, start + len(text), kind)
+                yield _Argument(kind, start, text)
             case _:
                 raise DataError(f"{kind}: an argument needs lists of texts and starts")

@@ -8,7 +8,8 @@ Knows nothing of the vocabularies of the concepts. An example::
     7	11	19	madeupin	Chemical	C1
     7	CID	C1	D1
 
-Offsets count characters of title and abstract, joined by one blank.
+Offsets count characters of title and abstract, joined by one blank. If all mentions of a file have
+their own text only when offsets count UTF-16 code units, they are read so.
 """
 
 import re
@@ -16,9 +17,11 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Literal
 
+from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
+from clinprompt.tasks.readers.generic.offsets import Counting, Written, find_counting
 from clinprompt.tasks.records import Record, Span
 
 _HEADER = re.compile(r"([^|\t]+)\|([ta])\|(.*)")
@@ -53,14 +56,20 @@ class PubtatorReader(Settings):
         excluded = _ids(file.sibling(self.exclude)) if self.exclude else frozenset()
         if self.exclude and not excluded & _ids(file):
             raise file.error(f"shares no document with {self.exclude}; correct reader.exclude")
+        counting = _counting(file)
         for block in _blocks(file):
-            document = self._document(block, file)
+            document = self._document(block, file, counting)
             if document.id in excluded:
                 continue
             with file.errors_at(block[0][0]):
                 yield from self.view.records(document)
 
-    def _document(self, block: _Block, file: DataFile) -> Document:
+    def notes(self, file: DataFile) -> Iterator[str]:
+        """Yield what is read differently from how it is written, one line each."""
+        if note := _counting(file).note:
+            yield note
+
+    def _document(self, block: _Block, file: DataFile, counting: Counting) -> Document:
         name, text = _header(block, file)
         entities: dict[str, list[Span]] = {}
         links: list[Link] = []
@@ -71,12 +80,9 @@ class PubtatorReader(Settings):
                         f"not a line of document {name}; separate documents by blank lines", number
                     )
                 case [_, start, end, mention, kind, *more] if _are_offsets(start, end):
-                    span = Span(int(start), int(end), kind)
-                    if not mention or text[span.start : span.end] != mention:
-                        raise file.error(
-                            f"{start}-{end} does not point to the mention; correct the offsets",
-                            number,
-                        )
+                    with file.errors_at(number):
+                        written = Written(text, ((int(start), int(end)),), mention)
+                        span = _span(written, kind, counting)
                     for key in self._keys(span, more[0] if more else ""):
                         entities.setdefault(key, []).append(span)
                 case [_, kind, head, tail, *_] if not kind.isdecimal():
@@ -93,6 +99,31 @@ class PubtatorReader(Settings):
         if keys or self.view.answer != "entities":
             return keys
         return (f"{span.start}-{span.end}",)
+
+
+def _counting(file: DataFile) -> Counting:
+    """Return how the offsets of a file are counted."""
+    mentions = []
+    for block in _blocks(file):
+        _, text = _header(block, file)
+        for _, line in block[2:]:
+            match line.split("\t"):
+                case [_, start, end, mention, _, *_] if _are_offsets(start, end):
+                    mentions.append(Written(text, ((int(start), int(end)),), mention))
+    return find_counting(mentions)
+
+
+def _span(mention: Written, kind: str, counting: Counting) -> Span:
+    """Return a mention's span.
+
+    Raises:
+        DataError: the mention is not at its offsets.
+    """
+    [(first, last)] = mention.fragments
+    [(start, end)] = counting.fragments(mention.text, mention.fragments)
+    if not mention.shown or mention.text[start:end] != mention.shown:
+        raise DataError(f"{first}-{last} does not point to the mention; correct the offsets")
+    return Span(start, end, kind)
 
 
 def _blocks(file: DataFile) -> Iterator[_Block]:
