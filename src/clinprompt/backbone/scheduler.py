@@ -196,9 +196,13 @@ class Scheduler:
         logits = constrain(self._head(self._hidden), rules)
         chosen = logits.argmax(dim=-1)
         picked = logits.gather(1, chosen[:, None]).squeeze(1) - logits.logsumexp(dim=-1)
+        # A row in which every token is forbidden would end its answer in silence.
+        assert not picked.isnan().any(), "no token is allowed"
         new = list(zip(self._active, chosen.tolist(), picked.tolist(), strict=True))
         leaving = [place for place, one in enumerate(new) if _ends(*one)]
         finished = [self._active[place] for place in leaving]
+        for ask in finished:
+            ask.is_done = True
         order = self._drop(leaving)
         if order:
             self._hidden = self._arena.step(chosen[order])
@@ -206,8 +210,6 @@ class Scheduler:
 
     def _drop(self, leaving: Collection[int]) -> list[int]:
         """Remove active rows by number; return the earlier numbers of those left, in order."""
-        for place in leaving:
-            self._active[place].is_done = True
         order = self._arena.drop(leaving)
         self._active = [self._active[number] for number in order]
         if leaving:

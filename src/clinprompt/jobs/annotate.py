@@ -94,16 +94,27 @@ def load_prompt(
         ArtifactError: the prompt is damaged, or was trained on another backbone.
         BackboneError: the backbone cannot be loaded.
     """
+    model = load_backbone_of(open_prompt(path)[0].manifest, backbone, device=device)
+    return prompt_on(model, path, allow_backbone=allow_backbone, free=free)
+
+
+def prompt_on(
+    backbone: Backbone, path: Path, *, allow_backbone: bool = False, free: bool = False
+) -> LoadedPrompt:
+    """Load a saved prompt for a backbone that is loaded already; see ``load_prompt``.
+
+    Raises:
+        ArtifactError: the prompt is damaged, or was trained on another backbone.
+    """
     artifact, prompt = open_prompt(path)
     manifest = artifact.manifest
-    model = load_backbone_of(manifest, backbone, device=device)
-    is_foreign = model.fingerprint != manifest.fingerprint
-    width = prompt_width(model.model, manifest.placement)
+    is_foreign = backbone.fingerprint != manifest.fingerprint
+    width = prompt_width(backbone.model, manifest.placement)
     if not (allow_backbone and manifest.hidden_size == width):
-        check_fits(model, manifest)
+        check_fits(backbone, manifest)
     card, data = task_of(path, manifest)
     data = data.model_copy(update={"constrained": data.constrained and not free})
-    return LoadedPrompt(artifact, card, data, prompt.to(model.device), model, is_foreign)
+    return LoadedPrompt(artifact, card, data, prompt.to(backbone.device), backbone, is_foreign)
 
 
 def task_of(path: Path, manifest: Manifest) -> tuple[TaskCard, DataSettings]:

@@ -1,0 +1,164 @@
+"""Refuse requests that lack the token, come from a foreign page, are too large or not JSON.
+
+This wraps the whole application, so that nothing is read or parsed before it. It also turns an
+unexpected error into an answer and a log line without the error's message, which may hold text of
+a record.
+"""
+
+import hmac
+import json
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = logging.getLogger("clinprompt.serving")
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+JSON_TYPES = frozenset({"application/json", "application/x-ndjson", "application/jsonl"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may be: sizes in bytes, characters, rows and seconds."""
+
+    body_bytes: int = 1 << 20
+    batch_bytes: int = 64 << 20
+    text_characters: int = 200_000
+    rows: int = 1000
+    seconds: float = 120.0
+
+
+class Refused(Exception):  # noqa: N818 - an HTTP answer, not a fault
+    """Signal that a request is answered with an error status."""
+
+    def __init__(self, status: int, code: str, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.param = status, code, message, param
+
+    def content(self) -> dict[str, Any]:
+        """Return the body of the answer, in the form that OpenAI's clients read."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        return {
+            "error": {
+                "message": self.message,
+                "type": kind,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+class Guard:
+    """Check each request before the application sees it."""
+
+    def __init__(self, app: App, *, token: str, hosts: frozenset[str], limits: Limits) -> None:
+        """Wrap ``app``; ``hosts`` are the names under which this server may be addressed."""
+        self._app, self._token = app, token.encode()
+        self._hosts, self._limits = hosts, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noted(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            self._check(scope)
+            limited = _limited(receive, self._most_bytes(scope))
+            await self._app(scope, limited, noted)
+        except Refused as refused:
+            if not started:
+                await _answer(send, refused)
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            log.error("%s in %s, line %s", type(error).__name__, frame.name, frame.lineno)
+            if not started:
+                await _answer(
+                    send, Refused(500, "internal_error", "the server failed; see its log")
+                )
+
+    def _check(self, scope: Scope) -> None:
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        host = _name_of(headers.get("host", ""))
+        if host not in self._hosts:
+            raise Refused(
+                403, "unknown_host", "the Host header names another server; see --allowed-host"
+            )
+        origin = headers.get("origin")
+        if origin is not None and _name_of(origin.partition("://")[2]) not in self._hosts:
+            raise Refused(403, "foreign_origin", "requests of pages of other servers are refused")
+        if scope["path"] not in OPEN_PATHS:
+            self._check_token(headers.get("authorization", ""))
+        if scope["method"] in ("POST", "PUT", "PATCH"):
+            _check_type(headers.get("content-type", ""))
+            self._check_length(headers.get("content-length", ""), self._most_bytes(scope))
+
+    def _check_token(self, given: str) -> None:
+        scheme, _, token = given.partition(" ")
+        is_right = hmac.compare_digest(token.strip().encode("latin-1"), self._token)
+        if scheme.lower() != "bearer" or not is_right:
+            raise Refused(
+                401, "invalid_api_key", "give the server's token: Authorization: Bearer TOKEN"
+            )
+
+    def _check_length(self, given: str, most: int) -> None:
+        if given.isascii() and given.isdigit() and int(given) > most:
+            raise _too_large(most)
+
+    def _most_bytes(self, scope: Scope) -> int:
+        is_batch = scope["path"].endswith("/batch")
+        return self._limits.batch_bytes if is_batch else self._limits.body_bytes
+
+
+def _check_type(given: str) -> None:
+    if given.partition(";")[0].strip().lower() not in JSON_TYPES:
+        raise Refused(415, "unsupported_media_type", "send JSON: Content-Type: application/json")
+
+
+def _name_of(host: str) -> str:
+    """Return a host without its port, in lower case."""
+    if host.startswith("["):
+        return host.partition("]")[0].lower() + "]"
+    return host.partition(":")[0].lower()
+
+
+def _limited(receive: Receive, most: int) -> Receive:
+    """Return ``receive`` with an error once the body is longer than it may be."""
+    total = 0
+
+    async def counted() -> MutableMapping[str, Any]:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > most:
+            raise _too_large(most)
+        return message
+
+    return counted
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(413, "body_too_large", f"the body is longer than {most} bytes")
+
+
+async def _answer(send: Send, refused: Refused) -> None:
+    body = json.dumps(refused.content()).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if refused.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,270 @@
+"""The HTTP interface: tasks, answers, batches, health and metrics."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from clinprompt.errors import ClinpromptError, DataError
+from clinprompt.serving.access import Refused
+from clinprompt.serving.engine import Job
+from clinprompt.serving.openai_api import openai_routes
+from clinprompt.serving.state import ServerState, answer_values
+from clinprompt.serving.task_table import ServedTask
+from clinprompt.tasks.records import Record
+from clinprompt.version import __version__
+
+_IN_FLIGHT = 32  # notes of one batch request that are in the queue at a time
+
+
+class NoteRequest(BaseModel):
+    """A note and the tasks to answer on it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tasks: list[str] = Field(min_length=1, max_length=100)
+    text: str = ""
+    fields: dict[str, str] = Field(default_factory=dict)
+    options: list[str] = Field(default_factory=list)
+    id: str = ""
+
+    def record(self) -> Record:
+        """Return the note as a record.
+
+        Raises:
+            DataError: a field cannot be used.
+        """
+        fields = {**({"text": self.text} if self.text else {}), **self.fields}
+        return Record("of this request", fields, options=tuple(self.options))
+
+
+class NoteAnswers(BaseModel):
+    """The answers of the tasks, in the order in which these were named."""
+
+    id: str
+    answers: list[dict[str, Any]]
+    seconds: float
+
+
+class TaskInfo(BaseModel):
+    """What one served task is."""
+
+    name: str
+    task: str
+    kind: str
+    labels: list[str]
+    instruction: str
+    fields: list[str]
+    method: str
+    shots: int
+    scores: dict[str, float]
+
+
+def make_app(state: ServerState) -> FastAPI:
+    """Return the application; starting it starts the engine, stopping it answers what waits."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        state.engine.start()
+        yield
+        await asyncio.to_thread(state.engine.stop)
+
+    app = FastAPI(
+        title="clinprompt", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.include_router(_health(state))
+    app.include_router(_tasks(state))
+    app.include_router(_answers(state))
+    app.include_router(openai_routes(state))
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(HTTPException, _http_error)
+    return app
+
+
+def _health(state: ServerState) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz")
+    def healthz() -> dict[str, str]:
+        """Say that the process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    def readyz() -> Response:
+        """Say whether questions are accepted."""
+        is_ready = state.engine.is_running
+        return JSONResponse(
+            {"status": "ready" if is_ready else "stopping"}, status_code=200 if is_ready else 503
+        )
+
+    @router.get("/metrics")
+    def metrics() -> Response:
+        """Return numbers for Prometheus."""
+        return Response(generate_latest(state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _tasks(state: ServerState) -> APIRouter:
+    router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+
+    @router.get("")
+    def tasks() -> list[TaskInfo]:
+        """List the tasks that are served."""
+        return [_info(task) for task in state.tasks]
+
+    @router.post("/reload")
+    async def reload() -> list[TaskInfo]:
+        """Read the store again: new, changed and removed prompts take effect at once."""
+        try:
+            await state.reload()
+        except ClinpromptError as error:
+            raise Refused(409, "store_not_valid", f"{error}; the tasks are as before") from error
+        return [_info(task) for task in state.tasks]
+
+    return router
+
+
+def _answers(state: ServerState) -> APIRouter:
+    router = APIRouter(prefix="/v1/predict", tags=["answers"])
+
+    @router.post("")
+    async def predict(note: NoteRequest, request: Request) -> NoteAnswers:
+        """Answer one or many tasks on one note."""
+        return await _answer(state, note, request.is_disconnected)
+
+    @router.post("/batch")
+    async def predict_batch(request: Request) -> StreamingResponse:
+        """Answer JSON Lines, a note each; the answers are streamed in the same order.
+
+        A line that cannot be answered gives a line with its number and an error.
+        """
+        body = await request.body()
+        lines = [line for line in body.split(b"\n") if line.strip()]
+        return StreamingResponse(
+            _batch(state, lines, request.is_disconnected), media_type="application/x-ndjson"
+        )
+
+    return router
+
+
+async def _answer(
+    state: ServerState, note: NoteRequest, is_gone: Callable[[], Awaitable[bool]]
+) -> NoteAnswers:
+    started = perf_counter()
+    tasks = [state.task(name) for name in note.tasks]
+    try:
+        record = note.record()
+    except DataError as error:
+        raise Refused(400, "invalid_record", str(error)) from error
+    code = "500"
+    try:
+        jobs = [Job(await state.question(task, record)) for task in tasks]
+        state.submit(jobs)
+        predictions = await state.answers(jobs, is_gone)
+        code = "200"
+    except Refused as refused:
+        code = str(refused.status)
+        raise
+    finally:
+        seconds = perf_counter() - started
+        for task in tasks:
+            state.metrics.requests.labels(task.name, code).inc()
+            state.metrics.seconds.labels(task.name).observe(seconds)
+    pairs = zip(tasks, predictions, strict=True)
+    return NoteAnswers(
+        id=note.id,
+        answers=[answer_values(*pair) for pair in pairs],
+        seconds=round(seconds, 4),
+    )
+
+
+async def _batch(
+    state: ServerState, lines: list[bytes], is_gone: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[bytes]:
+    """Yield one line of JSON for each line of a batch, some of which are answered at a time."""
+    running: list[asyncio.Task[dict[str, Any]]] = []
+    coming = iter(enumerate(lines, start=1))
+    try:
+        while True:
+            while len(running) < _IN_FLIGHT and (following := next(coming, None)):
+                running.append(asyncio.create_task(_line(state, *following, is_gone)))
+            if not running:
+                return
+            values = await running.pop(0)
+            yield (json.dumps(values, ensure_ascii=False) + "\n").encode()
+    finally:
+        for task in running:
+            task.cancel()
+
+
+async def _line(
+    state: ServerState, number: int, line: bytes, is_gone: Callable[[], Awaitable[bool]]
+) -> dict[str, Any]:
+    try:
+        try:
+            note = NoteRequest.model_validate_json(line)
+        except ValidationError as error:
+            raise Refused(422, "invalid_request", _without_input(error.errors())) from error
+        while True:
+            try:
+                return (await _answer(state, note, is_gone)).model_dump()
+            except Refused as refused:
+                if refused.status != 429:
+                    raise
+                await asyncio.sleep(0.1)  # the queue is full: this batch can wait
+    except Refused as refused:
+        return {"line": number, **refused.content()}
+
+
+def _info(task: ServedTask) -> TaskInfo:
+    card, manifest = task.loaded.card, task.loaded.artifact.manifest
+    return TaskInfo(
+        name=task.name,
+        task=card.name,
+        kind=card.type,
+        labels=list(card.labels),
+        instruction=card.wording.instruction,
+        fields=list(card.wording.cut),
+        method=manifest.method,
+        shots=manifest.shots,
+        scores=manifest.scores,
+    )
+
+
+def _without_input(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Return validation errors without what the client sent, which may be text of a record."""
+    known = set(NoteRequest.model_fields) | {"body", "model", "messages", "prompt"}
+    parts = []
+    for error in errors:
+        place = [str(one) if isinstance(one, int) or one in known else "…" for one in error["loc"]]
+        message = "not valid JSON" if error["type"] == "json_invalid" else error["msg"]
+        parts.append(f"{'.'.join(place)}: {message}" if place else message)
+    return "; ".join(parts)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)
+    return JSONResponse(error.content(), status_code=error.status)
+
+
+async def _not_valid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    refused = Refused(422, "invalid_request", _without_input(error.errors()))
+    return JSONResponse(refused.content(), status_code=422)
+
+
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    refused = Refused(error.status_code, "http_error", str(error.detail))
+    return JSONResponse(refused.content(), status_code=error.status_code, headers=error.headers)

@@ -1,0 +1,160 @@
+"""What all requests share: the tasks, the engine, limits and metrics."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from clinprompt.backbone.load import Backbone
+from clinprompt.errors import ClinpromptError, DataError, SettingError
+from clinprompt.evaluation.questions import Prediction, Question
+from clinprompt.jobs.annotate import as_json
+from clinprompt.serving.access import Limits, Refused
+from clinprompt.serving.engine import Engine, Job, QueueFullError, StoppedError
+from clinprompt.serving.task_table import ServedTask, TaskTable, load_tasks
+from clinprompt.tasks.records import Record
+
+
+class Metrics:
+    """Numbers for Prometheus. Labels are names of served tasks and codes of answers only."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "clinprompt_answers",
+            "Answers by task and code",
+            ["task", "code"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "clinprompt_answer_seconds",
+            "Seconds from request to answer",
+            ["task"],
+            registry=self.registry,
+        )
+        for name, text, value in [
+            ("rows", "Rows that wait or are being answered", lambda: engine.num_rows),
+            ("rows_written", "Rows being written", lambda: engine.num_active),
+            ("tokens_read", "Input tokens since the start", lambda: engine.num_tokens_read),
+            ("failures", "Batches and answers that failed", lambda: engine.num_failures),
+        ]:
+            Gauge(f"clinprompt_{name}", text, registry=self.registry).set_function(value)
+
+
+class ServerState:
+    """The tasks that are served, and how a question is answered."""
+
+    def __init__(
+        self, backbone: Backbone, folder: Path, *, limits: Limits, free: bool = False
+    ) -> None:
+        """Load the tasks of a store.
+
+        Raises:
+            ArtifactError: there is no prompt, or one is damaged or was trained on another backbone.
+        """
+        self._backbone, self._folder, self._free = backbone, folder, free
+        self.limits = limits
+        self.engine = Engine(backbone, max_rows=limits.rows)
+        self.tasks: TaskTable = load_tasks(backbone, folder, free=free)
+        self.metrics = Metrics(self.engine)
+        # One thread: a tokenizer must not be used by two at once.
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="clinprompt-tokenize")
+
+    async def reload(self) -> None:
+        """Read the store again; questions asked before keep their prompts.
+
+        Raises:
+            ArtifactError: as in ``__init__``; the tasks stay as they were.
+        """
+        call = self.engine.call(lambda: load_tasks(self._backbone, self._folder, free=self._free))
+        self.tasks = await asyncio.wrap_future(call)
+
+    def task(self, name: str) -> ServedTask:
+        """Return a task of this moment.
+
+        Raises:
+            Refused: there is none of this name (404).
+        """
+        try:
+            return self.tasks[name]
+        except SettingError as error:
+            raise Refused(404, "unknown_task", str(error), param="model") from error
+
+    async def question(self, task: ServedTask, record: Record) -> Question:
+        """Return the question of a record.
+
+        Raises:
+            Refused: the record is too long (413) or lacks a field (400).
+        """
+        size = sum(map(len, record.fields.values()))
+        if size > self.limits.text_characters:
+            raise Refused(
+                413,
+                "text_too_long",
+                f"the text has {size} characters; the limit is {self.limits.text_characters}",
+            )
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._tokenizing, task.question, record)
+        except DataError as error:
+            raise Refused(400, "invalid_record", str(error)) from error
+        except SettingError as error:
+            raise Refused(413, "text_too_long", str(error)) from error
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Add jobs to the queue.
+
+        Raises:
+            Refused: the queue is full (429), or the server shuts down (503).
+        """
+        try:
+            self.engine.submit(jobs)
+        except QueueFullError as error:
+            raise Refused(429, "queue_full", str(error)) from error
+        except StoppedError as error:
+            raise Refused(503, "shutting_down", str(error)) from error
+
+    async def answers(
+        self, jobs: Sequence[Job], is_gone: Callable[[], Awaitable[bool]]
+    ) -> list[Prediction]:
+        """Wait for submitted jobs; cancel them if time runs out or the client leaves.
+
+        Raises:
+            Refused: time ran out (504), or answering failed (500).
+        """
+        waiting = asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs))
+        deadline = perf_counter() + self.limits.seconds
+        try:
+            while True:
+                left = deadline - perf_counter()
+                done, _ = await asyncio.wait([waiting], timeout=min(max(left, 0), 0.5))
+                if done:
+                    return waiting.result()
+                if left <= 0:
+                    raise Refused(
+                        504, "timeout", f"no answer within the limit of {self.limits.seconds:g} s"
+                    )
+                if await is_gone():
+                    raise Refused(499, "client_left", "the client has left")
+        except ClinpromptError as error:
+            raise Refused(500, "internal_error", str(error)) from error
+        finally:
+            if not waiting.done():
+                waiting.add_done_callback(_ignore)
+                for job in jobs:
+                    self.engine.cancel(job)
+
+
+def answer_values(task: ServedTask, prediction: Prediction) -> dict[str, Any]:
+    """Return an answer as plain values: typed, with character offsets and probabilities."""
+    values = {**as_json(task.loaded.card, prediction), "task": task.name}
+    del values["id"]  # the request has it
+    return values
+
+
+def _ignore(future: "asyncio.Future[Any]") -> None:
+    future.exception()
