@@ -60,7 +60,7 @@ def shares_in_report(folder):
     report = (folder / "report" / "report.md").read_text()
     _, table = report.split("Unreadable outputs and cut inputs")
     table = table.split("\n## ")[0].split("\n### ")[0]
-    rows = re.findall(r"^\| ([a-z-]+)[^|]*\| ([^|]+) \| ([^|]+) \|", table, re.MULTILINE)
+    rows = re.findall(r"^\| ([a-z][a-z-]+)[^|]*\| ([^|]+) \| ([^|]+) \|", table, re.MULTILINE)
     return {name: values for name, *values in rows if name != "method"}
 
 
