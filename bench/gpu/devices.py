@@ -1,8 +1,7 @@
 """Compare answers and gradients of a device with those of the CPU, and show where they differ.
 
 The rows are those of made-up tasks: spans, links, labels and free text. In float32 the answers must
-be equal. In 16 bits rounding may decide between two tokens, so most must be. Knows nothing of
-sessions.
+be equal. In 16 bits rounding may decide between two tokens. Knows nothing of sessions.
 
 Axes: B rows, V vocabulary, P prompt positions, W width of a prompt.
 """
@@ -42,7 +41,7 @@ TASKS = ("practice-ner-drugs", "practice-re-frequency", "practice-nli-social", "
 ROWS_OF_A_TASK = 6
 MASK_ROWS, MASK_STEPS = (1, 16, 256), 4
 SHOWN = 5  # tokens of a list
-LEAST_EQUAL_SHARE = 0.7  # of answers in 16 bits
+ROUNDING_LOSS = 0.2  # by how much fewer answers in 16 bits may be equal than on the CPU
 LARGEST_ERROR = 1e-3  # of gradients in float32, as a share of their norm
 ROUNDING_FACTOR = 2.0  # how many times the rounding error of the CPU in 16 bits is allowed
 GRADIENT_TOKENS = 2048  # of a micro-batch
@@ -125,7 +124,7 @@ def compare_answers(case: Case, device: str) -> dict[str, Any]:
         for mode in ("constrained", "free"):
             share = _equal_share(side[mode], expected[mode])
             side[f"{mode}, equal to the CPU in float32"] = share
-            least = 1.0 if name.endswith("float32") else LEAST_EQUAL_SHARE
+            least = _least_share(sides, name, mode)
             checks[f"{name}: {mode} answers are those of the CPU"] = share >= least
     return {"checks": checks, "cause": cause_of(sides, device), "sides": sides}
 
@@ -135,14 +134,27 @@ def cause_of(sides: Mapping[str, Mapping[str, Any]], device: str) -> str:
     for name, side in sides.items():
         if fault := _fault_of(side):
             return f"{name}: {fault}"
-    expected = sides["cpu float32"]
-    for dtype, least in (("float32", 1.0), ("bfloat16", LEAST_EQUAL_SHARE)):
-        other = sides[f"{device} {dtype}"]
-        if _equal_share(other["free"], expected["free"]) < least:
-            return f"{device} {dtype}: answers without constraints differ too: decoding, not masks"
-        if _equal_share(other["constrained"], expected["constrained"]) < least:
-            return f"{device} {dtype}: only constrained answers differ; see the trace of each row"
+    for dtype in ("float32", "bfloat16"):
+        name = f"{device} {dtype}"
+        for mode, what in (
+            ("free", "answers without constraints differ too: decoding, not masks"),
+            ("constrained", "only constrained answers differ; see the trace of each row"),
+        ):
+            share = _equal_share(sides[name][mode], sides["cpu float32"][mode])
+            if share < _least_share(sides, name, mode):
+                return f"{name}: {what}"
     return "none: answers agree"
+
+
+def _least_share(sides: Mapping[str, Mapping[str, Any]], name: str, mode: str) -> float:
+    """Return the share of answers that must be those of the CPU in float32.
+
+    In 16 bits it may be a little less than the share of the CPU in 16 bits.
+    """
+    if name.endswith("float32"):
+        return 1.0
+    share = _equal_share(sides["cpu bfloat16"][mode], sides["cpu float32"][mode])
+    return share - ROUNDING_LOSS
 
 
 def _fault_of(side: Mapping[str, Any]) -> str:
