@@ -1,8 +1,9 @@
-"""What the numbered scripts share: messages, files that return, MPS, worker processes.
+"""What the numbered scripts share: arguments, messages, files that return, MPS, worker processes.
 
 Knows nothing of what the workers compute.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -21,7 +22,8 @@ from typing import Any
 
 GRACE_SECONDS = 8.0  # of the whole time: kept for stopping processes and packing results
 _COLLECT_SECONDS = 10.0
-_LEFT_OUT = {"checkpoints", "store", "finished.json", "metrics.jsonl", "report", "claims"}
+_LEFT_OUT = {"checkpoints", "metrics.jsonl", "report", "claims"}
+_OF_PROMPTS = {"store", "finished.json"}  # returned only by runs that train teachers
 
 
 class Lines:
@@ -58,6 +60,7 @@ class Session:
         self._is_over = threading.Event()
         out.mkdir(parents=True, exist_ok=True)
         work.mkdir(parents=True, exist_ok=True)
+        self.say(f"budget: {seconds:.0f} s, of which the last {GRACE_SECONDS:.0f} s pack results")
 
     @property
     def seconds_left(self) -> float:
@@ -89,6 +92,22 @@ class Session:
             with suppress(subprocess.TimeoutExpired):
                 ended.append(worker.wait(timeout=max(0.1, self.seconds_left)))
         return len(ended) == len(self._workers) and not any(ended)
+
+    def run(self, *words: str, seconds: float) -> bool:
+        """Run one worker, at most for ``seconds``; return whether it succeeded."""
+        self.start(*words)
+        worker = self._workers.pop()
+        try:
+            return worker.wait(timeout=max(0.1, min(seconds, self.seconds_left))) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            _kill(worker)
+
+    def show_log(self, length: int) -> None:
+        """Print the end of what the workers wrote."""
+        path = self.out / "log.txt"
+        print(path.read_text()[-length:] if path.is_file() else "", flush=True)
 
     @contextmanager
     def returning(self) -> Iterator[None]:
@@ -179,10 +198,27 @@ def machine() -> dict[str, Any]:
     }
 
 
-def memory_folder(name: str, otherwise: Path) -> Path:
-    """Return a folder in memory, which suits many small files, or one in ``otherwise``."""
+def arguments_of(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the arguments that all numbered scripts take."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="folder for results")
+    parser.add_argument("--work", type=Path, help="folder for runs; best in memory")
+    parser.add_argument("--resume", type=Path, help="state.tar.gz of an earlier call")
+    parser.add_argument("--seconds", type=float, default=560, help="of the whole call")
+    parser.add_argument("--set", action="append", default=[], help="a setting, section.key=value")
+    parser.add_argument("--tiny", type=Path, help="folder of a tiny model: a trial of the script")
+    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
+    return parser
+
+
+def read_arguments(parser: argparse.ArgumentParser, name: str) -> argparse.Namespace:
+    """Return the arguments; runs are kept in memory by default, because their files are small."""
+    given = parser.parse_args()
     memory = Path("/dev/shm")
-    return (memory if memory.is_dir() else otherwise) / name
+    given.work = given.work or (memory if memory.is_dir() else given.out) / f"clinprompt-{name}"
+    return given
 
 
 def write(path: Path, content: bytes) -> None:
@@ -206,7 +242,8 @@ def overrides(values: Sequence[tuple[str, Any]]) -> list[str]:
 
 def _returned(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     parts = Path(entry.name).parts
-    return None if _LEFT_OUT & set(parts) or parts[-1].startswith(".") else entry
+    left_out = _LEFT_OUT | (set() if parts[0].startswith("teachers-") else _OF_PROMPTS)
+    return None if left_out & set(parts) or parts[-1].startswith(".") else entry
 
 
 def _kill(worker: subprocess.Popen[bytes]) -> None:

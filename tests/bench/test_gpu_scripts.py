@@ -1,6 +1,5 @@
 """Scripts for a GPU run completely with a tiny model, and continue after a stop."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,26 +13,21 @@ from clinprompt.settings.run import load_config
 from clinprompt.tasks.suite import find_suite
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "bench" / "gpu" / "1_compare_512.py"
+FOLDER = ROOT / "bench" / "gpu"
+SCRIPTS = sorted(path.name for path in FOLDER.glob("[0-9]_*.py"))
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("compare_512", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(SCRIPT.parent))  # as for a script that is run: its folder comes first
+def scripts():
+    """Return what the scripts share, as modules of their own folder."""
+    sys.path.insert(0, str(FOLDER))
     try:
-        spec.loader.exec_module(module)
+        import choice  # noqa: PLC0415
+        import grids  # noqa: PLC0415
+
+        yield choice, grids
     finally:
-        sys.path.pop(0)
-    return module
-
-
-def _run(out, work, model, *options):
-    command = [sys.executable, str(SCRIPT), str(out), "--work", str(work), "--tiny", str(model)]
-    command += ["--prompt-processes", "1", "--lora-processes", "1", *options]
-    return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ)
+        sys.path.remove(str(FOLDER))
 
 
 def _cells(out, grid):
@@ -41,9 +35,72 @@ def _cells(out, grid):
 
 
 def _run_script(name, out, work, model, *options):
-    command = [sys.executable, str(SCRIPT.parent / name), str(out), "--work", str(work)]
+    command = [sys.executable, str(FOLDER / name), str(out), "--work", str(work)]
     command += ["--tiny", str(model), *options]
-    return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ)
+    environment = {**os.environ, "CHECK_THREADS": "1"}
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+
+
+def test_each_script_is_described_with_its_command():
+    page = (FOLDER / "README.md").read_text()
+    assert len(SCRIPTS) == 5
+    for name in SCRIPTS:
+        assert f"python bench/gpu/{name} OUT" in page
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_each_script_says_its_budget_and_stops_in_time(tmp_path, tiny_llama_folder, name):
+    """9 s, of which 8 s are kept for packing: workers are stopped after one."""
+    ended = _run_script(name, tmp_path / "out", tmp_path / "w", tiny_llama_folder, "--seconds", "9")
+    assert "budget: 9 s" in ended.stdout, ended.stdout + ended.stderr
+    assert (tmp_path / "out" / "machine.json").is_file()
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode == 1
+
+
+@pytest.mark.slow
+def test_checks_find_equal_answers_and_gradients_where_the_device_is_the_cpu(
+    tmp_path, tiny_llama_folder
+):
+    out, work = tmp_path / "out", tmp_path / "work"
+    only = ("--device", "cpu", "--only", "answers", "gradients", "decoding", "llama-8b")
+    ended = _run_script("1_checks.py", out, work, tiny_llama_folder, *only, "gpt-oss-20b")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = {name: json.loads((out / f"check-{name}.json").read_text()) for name in only[3:]}
+    assert found["answers"]["cause"] == "none: answers agree"
+    sides = found["answers"]["sides"]
+    assert set(sides) == {"cpu float32", "cpu bfloat16"}
+    [first, *_] = sides["cpu float32"]["first steps"]
+    assert first["choice is allowed"]
+    assert 0 < first["allowed tokens"] < 264
+    assert set(found["gradients"]["errors"]["cpu float32"].values()) == {0.0}
+    assert 0 < found["gradients"]["errors"]["cpu bfloat16"]["layers"] < 0.2
+    assert found["decoding"]["as it is"] > 0
+    again = _run_script("1_checks.py", out, work, tiny_llama_folder, *only)
+    assert again.stdout.count("done before") == 4
+
+
+def test_checks_name_the_first_fault(scripts):
+    """Masks that were changed on the way to the device, then answers that differ."""
+    from devices import cause_of  # noqa: PLC0415 - from the folder of the scripts
+
+    step = {"parser error": "", "choice is allowed": True}
+    right = {
+        "masks": {"16 rows": True},
+        "faults": [],
+        "first steps": [step],
+        "free": ["a", "b"],
+        "constrained": ["a", "b"],
+    }
+    names = ("cpu float32", "cuda float32", "cpu bfloat16", "cuda bfloat16")
+    sides = dict.fromkeys(names, right)
+    assert cause_of(sides, "cuda") == "none: answers agree"
+    none = sides | {"cuda bfloat16": right | {"constrained": ["none", "none"]}}
+    assert cause_of(none, "cuda").startswith("cuda bfloat16: only constrained answers differ")
+    masks = none | {"cuda float32": right | {"masks": {"16 rows": False}}}
+    assert cause_of(masks, "cuda").startswith("cuda float32: masks are changed")
+    parser = sides | {"cpu float32": right | {"first steps": [step | {"parser error": "fuel"}]}}
+    assert cause_of(parser, "cuda").startswith("cpu float32: llguidance fails: ['fuel']")
 
 
 @pytest.mark.slow
@@ -81,42 +138,83 @@ def test_few_shots_are_compared_with_searched_rates(tmp_path, tiny_llama_folder)
     assert len(list(out.iterdir())) <= 8
 
 
-def test_script_searches_compares_and_continues_from_what_it_returned(tmp_path, tiny_llama_folder):
-    """2 tasks x 16 trials in the search; 2 targets x 4 methods in each comparison."""
-    ended = _run(tmp_path / "out", tmp_path / "work", tiny_llama_folder)
-    assert ended.returncode == 0, ended.stderr
-    counts = {grid: len(_cells(tmp_path / "out", grid)) for grid in ("search", "64", "full")}
-    assert counts == {"search": 32, "64": 8, "full": 8}
-    assert len(list((tmp_path / "out").iterdir())) <= 8
-    rates = json.loads((tmp_path / "out" / "rates.json").read_text())
-    assert all(len(chosen["tasks"]) == 2 for chosen in rates.values())
-    # On another machine with too little time for anything: all is there from the start.
-    state = str(tmp_path / "out" / "state.tar.gz")
-    _run(
+@pytest.mark.slow
+def test_full_data_is_compared_with_given_rates(tmp_path, tiny_llama_folder):
+    """2 targets x 5 methods; nothing is searched where rates are given."""
+    rates = tmp_path / "rates"
+    rates.mkdir()
+    methods = {
+        "prompts": ("adapted-metaprompt", "prompt-tuning", "adapted-factors"),
+        "lora": ("lora",),
+    }
+    settings = {
+        "adapted-metaprompt": {"adapt.shared_rate": 0.02},
+        "lora": {"baselines.lora_rate": 0.005},
+    }
+    for lane, own in methods.items():
+        chosen = {one: {"settings": settings.get(one, {}), "tasks": []} for one in own}
+        (rates / f"rates-{lane}.json").write_text(json.dumps(chosen))
+    out, counts = tmp_path / "out", ("--prompt-processes", "1", "--lora-processes", "1")
+    options = ("--rates", str(rates), *counts)
+    ended = _run_script("4_full_data.py", out, tmp_path / "work", tiny_llama_folder, *options)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert len(_cells(out, "full-data")) == 10
+    assert {cell["shots"] for cell in _cells(out, "full-data")} == {"all"}
+    assert not (out / "cells-search.jsonl").exists()
+    config = json.loads((tmp_path / "work" / "full-data-lora" / "config.json").read_text())
+    assert config["baselines"]["lora_rate"] == 0.005
+
+
+@pytest.mark.slow
+def test_second_backbone_learns_a_metaprompt_and_compares_it(tmp_path, tiny_llama_folder):
+    """2 targets x 5 methods, of which those of the metaprompt start from the one learned."""
+    out, counts = tmp_path / "out", ("--prompt-processes", "1", "--lora-processes", "1")
+    options = ("--search-seconds", "0", *counts)
+    work = tmp_path / "work"
+    ended = _run_script("5_second_backbone.py", out, work, tiny_llama_folder, *options)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert len(_cells(out, "second-backbone")) == 10
+    learned = load_artifact(out / "metaprompt-0")
+    config = json.loads((work / "second-backbone-prompts" / "config.json").read_text())
+    assert config["metaprompt"] == str(work / "metaprompt-0")
+    assert learned.manifest.settings["backbone"] == str(tiny_llama_folder)
+    # On another machine: the metaprompt and all cells are there from the start.
+    state = ("--resume", str(out / "state.tar.gz"))
+    again = _run_script(
+        "5_second_backbone.py",
         tmp_path / "next",
         tmp_path / "other",
         tiny_llama_folder,
-        "--resume",
-        state,
-        "--seconds",
-        "9",
+        *options,
+        *state,
     )
-    assert _cells(tmp_path / "next", "search") == _cells(tmp_path / "out", "search")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "metaprompt learned" not in again.stdout
+    assert len(_cells(tmp_path / "next", "second-backbone")) == 10
 
 
-def test_search_looks_at_no_target_and_at_nothing_that_the_metaprompt_has_seen(script):
-    held_back, suite = find_suite(str(SCRIPT.parent / "held-back.toml")), find_suite("shippable")
+def test_search_looks_at_no_target_and_at_nothing_that_the_metaprompt_has_seen(scripts):
+    choice, grids = scripts
+    held_back, suite = find_suite(str(FOLDER / "held-back.toml")), find_suite("shippable")
     assert held_back.sources == suite.sources
     assert not set(held_back.targets) & {*suite.sources, *suite.targets}
-    search = load_config(script.CONFIGS["search"])
+    search = load_config(choice.SEARCH)
     assert search.compare.targets == held_back.targets
-    for grid in ("64", "full"):
-        config = load_config(script.CONFIGS[grid])
-        assert {*script.PROMPTS, *script.UNTRAINED, "lora"} < set(config.compare.methods)
-        assert config.data.model_copy(update={"test_rows": 100}) == search.data
+    compared = {name for lane in grids.LANES.values() for name in lane.compared}
+    for name in ("few-shots.toml", "full-data.toml"):
+        config = load_config(grids.CONFIGS / name)
+        assert compared == set(config.compare.methods)
+        assert not set(config.compare.targets) & set(held_back.targets)
 
 
-def test_best_trial_has_the_lowest_mean_rank_and_unfinished_tasks_do_not_count(script):
+def test_full_data_has_the_targets_of_the_comparison_on_a_cpu(scripts):
+    _, grids = scripts
+    full, cpu = (load_config(grids.CONFIGS / f"{n}.toml") for n in ("full-data", "open21-cpu"))
+    assert full.compare.targets == cpu.compare.targets
+    assert full.adapt.validate_every > 0
+
+
+def test_best_trial_has_the_lowest_mean_rank_and_unfinished_tasks_do_not_count(scripts):
     """Ranks of trials 1 to 4: on a 4, 3, 2, 1; on b 1, 2.5, 2.5, 4; on c 4, 2, 1, 3."""
     scores = {"a": (0.1, 0.2, 0.3, 0.4), "b": (0.9, 0.1, 0.1, 0.0), "c": (0.1, 0.5, 0.6, 0.2)}
     cells = [
@@ -125,11 +223,11 @@ def test_best_trial_has_the_lowest_mean_rank_and_unfinished_tasks_do_not_count(s
         for number, value in enumerate(own, start=1)
     ]
     unfinished = [{"target": "d", "method": "lora@1", "value": 1.0}]
-    best = script.best_trial("lora", cells + unfinished)
+    best = scripts[0].best_trial("lora", cells + unfinished)
     assert best["settings"] == {"baselines.lora_rate": 0.003}
     assert best["tasks"] == ["a", "b", "c"]
     assert best["mean ranks"]["lora@3"] == pytest.approx((2 + 2.5 + 1) / 3)
 
 
-def test_without_a_finished_task_the_settings_of_the_config_stay(script):
-    assert script.best_trial("lora", [])["settings"] == {}
+def test_without_a_finished_task_the_settings_of_the_config_stay(scripts):
+    assert scripts[0].best_trial("lora", [])["settings"] == {}

@@ -43,6 +43,12 @@ def find_mirror(mirror: Path | None) -> Path | None:
     return fetched if fetched.is_dir() else None
 
 
+def find_packed(mirror: Path | None) -> Path | None:
+    """Return the mirror if it is a folder of packed tasks, which may have encoded rows too."""
+    found = find_mirror(mirror)
+    return found if found and has_packed(found) else None
+
+
 def cards_of(tasks: Sequence[str]) -> dict[str, TaskCard]:
     """Return the cards of a suite's tasks by name; a suite may name a task by its folder.
 

@@ -3,8 +3,12 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter
 from transformers import PreTrainedTokenizerBase
 
 from clinprompt.backbone.load import Backbone
@@ -12,6 +16,7 @@ from clinprompt.batches.encode import Encoder, Row, make_encoder
 from clinprompt.batches.mixture import SPLIT_SEEDS, draw_annotated, draw_shots, sample
 from clinprompt.batches.parts import parts_of
 from clinprompt.errors import DataError
+from clinprompt.runs.encoded_rows import load_rows, rows_file, rows_hash, save_rows, tokenizer_hash
 from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import Split, TaskCard
@@ -19,15 +24,23 @@ from clinprompt.tasks.kinds import kind_of, make_example
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example, LabelAnswer, Record
 
+Value = TypeVar("Value")
+_ROWS = TypeAdapter(tuple[Row, ...])
+
 
 @dataclass
 class TaskRows:
-    """The encoded rows of tasks; ``context`` is the maximum tokens of a row with its answer."""
+    """The encoded rows of tasks; ``context`` is the maximum tokens of a row with its answer.
+
+    ``packed`` is a folder that may have rows which were encoded before with the same tokenizer and
+    settings; see ``pack``.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     context: int
     settings: DataSettings
     seed: int
+    packed: Path | None = None
     _training: dict[str, tuple[Row, ...]] = field(default_factory=dict)
     _candidates: dict[str, "Candidates"] = field(default_factory=dict)
     _tests: dict[str, tuple[Example, ...]] = field(default_factory=dict)
@@ -42,8 +55,10 @@ class TaskRows:
         """Return the training rows of a task, at most ``data.train_rows``; see `training_rows`."""
         name, limit = data.card.name, self.settings.train_rows
         if name not in self._training:
-            rows = training_rows(self.encoder(), data, limit=limit, seed=self.seed)
-            self._training[name] = rows
+            known = self._known(data, "training", _ROWS)
+            self._training[name] = known or training_rows(
+                self.encoder(), data, limit=limit, seed=self.seed
+            )
         return self._training[name]
 
     def take_training(self, rows: Mapping[str, tuple[Row, ...]]) -> None:
@@ -75,14 +90,47 @@ class TaskRows:
         """Return the rows that the shots of a task are drawn from."""
         name = data.card.name
         if name not in self._candidates:
-            self._candidates[name] = candidates(self.encoder(), data, seed=self.seed)
+            known = self._known(data, "candidates", _kind_of_candidates())
+            self._candidates[name] = known or candidates(self.encoder(), data, seed=self.seed)
         return self._candidates[name]
 
+    def pack(self, data: TaskData, *, is_source: bool) -> int:
+        """Write the rows of a task to ``packed``; return the bytes of the file.
 
-def task_rows_of(config: RunConfig, backbone: Backbone) -> TaskRows:
+        These are the training rows of a source, and the rows that shots of a target are drawn from.
+        """
+        if is_source:
+            return save_rows(self._file(data, "training"), self.training(data), _ROWS)
+        found = self.candidates(data)
+        return save_rows(self._file(data, "candidates"), found, _kind_of_candidates())
+
+    def is_packed(self, data: TaskData, *, is_source: bool) -> bool:
+        """Return whether ``packed`` has the rows of a task for these settings."""
+        return self._file(data, "training" if is_source else "candidates").is_file()
+
+    def _known(self, data: TaskData, what: str, kind: TypeAdapter[Value]) -> Value | None:
+        return load_rows(self._file(data, what), kind) if self.packed else None
+
+    def _file(self, data: TaskData, what: str) -> Path:
+        assert self.packed is not None
+        key = rows_hash(
+            data,
+            self.settings,
+            tokenizer=self._tokenizer_hash,
+            context=self.context,
+            seed=self.seed,
+        )
+        return rows_file(self.packed, data.card.name, what, key)
+
+    @cached_property
+    def _tokenizer_hash(self) -> str:
+        return tokenizer_hash(self.tokenizer)
+
+
+def task_rows_of(config: RunConfig, backbone: Backbone, packed: Path | None = None) -> TaskRows:
     """Return the rows of tasks under these settings; rows are encoded when first needed."""
     context = backbone.context - config.prompt.length
-    return TaskRows(backbone.tokenizer, context, config.data, config.seed)
+    return TaskRows(backbone.tokenizer, context, config.data, config.seed, packed)
 
 
 def max_test_rows(settings: DataSettings, card: TaskCard) -> int:
@@ -186,6 +234,11 @@ class Candidates:
         if self.types is not None:
             return draw_annotated(self.types, count, seed=seed)
         return draw_shots(self.labels, count, seed=seed)
+
+
+@cache
+def _kind_of_candidates() -> TypeAdapter[Candidates]:
+    return TypeAdapter(Candidates)
 
 
 def candidates(encoder: Encoder, data: TaskData, *, seed: int) -> Candidates:

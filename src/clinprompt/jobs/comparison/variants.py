@@ -24,7 +24,7 @@ from clinprompt.methods.resolve import Resolved, same_metaprompt, same_on_source
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.folder import check_folder
-from clinprompt.runs.suite_data import SuiteData, check_suite, load_suite
+from clinprompt.runs.suite_data import SuiteData, check_suite, find_packed, load_suite
 from clinprompt.runs.task_rows import TaskRows, task_rows_of
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
 from clinprompt.settings.local_names import plain_name
@@ -220,7 +220,7 @@ class Runs:
         for opened in self._opened.values():
             if opened.backbone is loaded and _encoding(opened.config) == _encoding(config):
                 return opened.task_rows
-        return task_rows_of(config, loaded)
+        return task_rows_of(config, loaded, find_packed(self.mirror))
 
     def _folder(self, backbone: str, variant: str) -> Path:
         folder = self.folder
