@@ -42,7 +42,7 @@ def write_bundle(folder: Path, about: About, *, max_bytes: int = MAX_BYTES) -> N
         shutil.copyfile(HERE / name, folder / name)
     values = asdict(about) | {"joined_bytes": joined, "unpacked_bytes": unpacked}
     (folder / "bundle.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    (folder / "README.txt").write_text(_readme(folder, about, unpacked), encoding="utf-8")
+    (folder / "README.txt").write_text(_readme(folder, about, joined + unpacked), encoding="utf-8")
     lines = [f"{_sha256(path)}  {path.relative_to(folder)}" for path in _files(folder)]
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -77,8 +77,9 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _readme(folder: Path, about: About, unpacked: int) -> str:
-    values = asdict(about) | {"gigabytes": f"{unpacked / 1e9:.1f}"}
+def _readme(folder: Path, about: About, num_bytes: int) -> str:
+    values = asdict(about) | {"gigabytes": f"{num_bytes / 1e9:.1f}"}
+    values["project"] = about.project.replace("==", " ")
     parts = ["README.txt"]
     parts += ["README-left-out.txt"] if about.left_out else []
     parts += [] if about.backbone else ["README-no-model.txt"]
