@@ -10,6 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 MAX_BYTES = 60_000_000
+_INSTALLED = 1.4  # installed size of a wheel, relative to its files: pip adds bytecode
 INSTALLERS = ("install.sh", "install.py")
 
 
@@ -34,7 +35,7 @@ def write_bundle(folder: Path, about: About, *, max_bytes: int = MAX_BYTES) -> N
     Files of more than ``max_bytes`` become pieces. All other files of the bundle are written here.
     """
     wheels = sorted((folder / "wheels").glob("*.whl"))
-    unpacked = sum(map(_unpacked_bytes, wheels))
+    unpacked = int(_INSTALLED * sum(map(_unpacked_bytes, wheels)))
     joined = sum(path.stat().st_size for path in wheels if path.stat().st_size > max_bytes)
     for path in list(_files(folder)):
         split(path, max_bytes)
