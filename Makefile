@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-quick check bench bench-full fix clean readme tasks
+.PHONY: setup demo test test-quick check bench bench-full fix clean readme tasks bundle
 
 setup: $(STAMP)
 
@@ -48,3 +48,14 @@ readme: setup
 
 tasks: setup
 	$(BIN)/clinprompt tasks check --suite open34 --mirror $(MIRROR) --json | $(BIN)/python docs/insert_tasks.py
+
+# For a machine without a package index: docs/offline.md explains these variables.
+OUT ?= bundle
+BUNDLE_PYTHON ?= $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+BUNDLE_MACHINE ?= x86_64
+BUNDLE_SKIP ?=
+BUNDLE_TASKS ?=
+
+bundle: setup
+	$(BIN)/python offline/make_bundle.py '$(OUT)' --python $(BUNDLE_PYTHON) --machine $(BUNDLE_MACHINE) \
+		--skip '$(BUNDLE_SKIP)$(if $(filter no,$(TORCH)), torch)' --tasks '$(BUNDLE_TASKS)'

@@ -22,7 +22,7 @@ from clinprompt.evaluation.predict import predict
 from clinprompt.evaluation.questions import Prediction, PromptUse
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
 from clinprompt.jobs.annotate import LoadedPrompt, of_other_version
-from clinprompt.runs.suite_data import find_mirror
+from clinprompt.runs.suite_data import load_apart
 from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.groups import Shots
 from clinprompt.settings.local_names import plain_name
@@ -30,7 +30,7 @@ from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard, catalog
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.baselines import gold_answers
-from clinprompt.tasks.load import TaskData, load_task
+from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example
 
 
@@ -79,7 +79,7 @@ def task_of(loaded: LoadedPrompt, mirror: Path | None) -> TaskData:
             f"{card.name}: a task of your own; name its folder with {option('task FOLDER')}"
         )
     known = card.model_copy(update={"path": catalog()[card.name]})
-    return load_task(known, find_mirror(mirror))
+    return load_apart(known, mirror)
 
 
 def evaluate_prompt(

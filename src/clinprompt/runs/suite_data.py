@@ -120,10 +120,15 @@ def _packed(
 def load_apart(card: TaskCard, mirror: Path | None) -> TaskData:
     """Load one task, without training records that equal one of its test records.
 
+    The mirror may be a folder of packed tasks.
+
     Raises:
         DataError: a file is missing, damaged or inconsistent.
     """
-    return drop_copies_of_test(load_task(card, find_mirror(mirror)))[0]
+    place = find_mirror(mirror)
+    if place and is_packed(place, card.name):  # cleaned when it was packed
+        return load_packed(place, card)
+    return drop_copies_of_test(load_task(card, place))[0]
 
 
 def check_suite(suite: SuiteData, config: RunConfig, *, more_tasks: Sequence[str] = ()) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from clinprompt.errors import DataError
 from clinprompt.runs.packed_suite import is_packed, load_packed, pack_tasks
-from clinprompt.runs.suite_data import load_suite
+from clinprompt.runs.suite_data import load_apart, load_suite
 from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.run import check_config
 
@@ -44,6 +44,13 @@ def test_sources_are_loaded_where_no_target_was_packed(packed, tmp_path):
     name = suite.targets[0].card.name
     with pytest.raises(DataError, match=f"{name} is not among the packed tasks"):
         load_suite("practice", config.data, tmp_path / "sources", targets=[name])
+
+
+def test_a_single_task_is_read_from_packed_tasks(packed):
+    folder, _, suite = packed
+    packed_task = load_apart(suite.targets[0].card, folder)
+    assert packed_task == load_packed(folder, suite.targets[0].card)
+    assert len(packed_task.splits["train"]) == DATA["train_rows"]
 
 
 def test_damaged_packed_tasks_are_refused(packed):
