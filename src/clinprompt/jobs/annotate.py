@@ -92,9 +92,21 @@ def load_prompt(
         ArtifactError: the prompt is damaged, or was trained on another backbone.
         BackboneError: the backbone cannot be loaded.
     """
+    artifact, _ = open_prompt(path)
+    model = load_backbone_of(artifact.manifest, backbone, device=device)
+    return load_prompt_on(path, model, allow_backbone=allow_backbone, free=free)
+
+
+def load_prompt_on(
+    path: Path, model: Backbone, *, allow_backbone: bool = False, free: bool = False
+) -> LoadedPrompt:
+    """Load a saved prompt for a backbone that is loaded already; see ``load_prompt``.
+
+    Raises:
+        ArtifactError: the prompt is damaged, or was trained on another backbone.
+    """
     artifact, prompt = open_prompt(path)
     manifest = artifact.manifest
-    model = load_backbone_of(manifest, backbone, device=device)
     is_foreign = model.fingerprint != manifest.fingerprint
     width = prompt_width(model.model, manifest.placement)
     if not (allow_backbone and manifest.hidden_size == width):
