@@ -38,27 +38,37 @@ on two CPU cores; Ctrl-C stops it and the same command continues.
 
 def run_demo(settings: "RunConfig", folder: Path, command: str) -> None:
     """Run the demo in a folder, or continue it, and show its results."""
-    from clinprompt.backbone.stored import locate
-    from clinprompt.jobs.comparison.compare import compare
-    from clinprompt.jobs.comparison.example_notes import example_notes
-    from clinprompt.jobs.comparison.processes import fill_in_processes, steps_of
-    from clinprompt.training.progress import Silent
-
     count = _num_processes()
     _say_steps(settings, count)
     with continued_after_stop(folder):
-        say("Preparing the language model (half a minute when it is first used) ...")
-        locate(settings.backbone)
-        with SharedBars(console, *steps_of(folder, settings)) as bars:
-            reporters = [bars.line(f"process {number}") for number in range(1, count + 1)]
-            fill_in_processes(folder, settings, mirror=None, reporters=reporters)
-        say("Writing the report ...")
-        outcome = compare(folder, settings, mirror=None, command=command, reporter=Silent())
-        show_outcome(outcome, folder)
-        if _SHOWN_METHOD in settings.compare.methods and settings.compare.shots:
-            say("")
-            notes = example_notes(folder, settings, _SHOWN_METHOD, mirror=None)
-            show_example_notes(notes)
+        _fill(settings, folder, count)
+        _show(settings, folder, command)
+
+
+def _fill(settings: "RunConfig", folder: Path, num_processes: int) -> None:
+    """Train and score everything, in several processes."""
+    from clinprompt.backbone.stored import locate
+    from clinprompt.jobs.comparison.processes import fill_in_processes, steps_of
+
+    say("Preparing the language model (half a minute when it is first used) ...")
+    locate(settings.backbone)
+    with SharedBars(console, *steps_of(folder, settings)) as bars:
+        reporters = [bars.line(f"process {number}") for number in range(1, num_processes + 1)]
+        fill_in_processes(folder, settings, mirror=None, reporters=reporters)
+
+
+def _show(settings: "RunConfig", folder: Path, command: str) -> None:
+    """Write the report, print the scores, and annotate notes."""
+    from clinprompt.jobs.comparison.compare import compare
+    from clinprompt.jobs.comparison.example_notes import example_notes
+    from clinprompt.training.progress import Silent
+
+    say("Writing the report ...")
+    outcome = compare(folder, settings, mirror=None, command=command, reporter=Silent())
+    show_outcome(outcome, folder)
+    if _SHOWN_METHOD in settings.compare.methods and settings.compare.shots:
+        say("")
+        show_example_notes(example_notes(folder, settings, _SHOWN_METHOD, mirror=None))
 
 
 def _num_processes() -> int:
