@@ -40,7 +40,9 @@ class Lines(Silent):
 def test_two_started_processes_give_the_cells_of_one(tmp_path, tiny_llama_folder):
     config = config_of(tmp_path, tiny_llama_folder)
     reporters = [Lines(), Lines()]
-    processes.fill_in_processes(tmp_path / "run", config, mirror=None, reporters=reporters)
+    processes.fill_in_processes(
+        tmp_path / "run", config, mirror=None, reporters=reporters, num_threads=1
+    )
     alone = fill(tmp_path / "alone", config).cells
     assert without_times(fill(tmp_path / "run", config).cells) == without_times(alone)
     assert artifacts(tmp_path / "run") == artifacts(tmp_path / "alone")
@@ -57,7 +59,11 @@ def test_the_error_of_a_started_process_is_raised_and_ends_the_others(tmp_path, 
     config = config_of(tmp_path, tiny_llama_folder)
     with pytest.raises(RunError, match="not empty and not a run"):
         processes.fill_in_processes(
-            tmp_path / "mine", config, mirror=None, reporters=[Silent(), Silent()]
+            tmp_path / "mine",
+            config,
+            mirror=None,
+            reporters=[Silent(), Silent()],
+            num_threads=1,
         )
 
 
@@ -105,7 +111,7 @@ def test_a_process_trains_no_teacher_that_another_one_trains(tmp_path, tiny_llam
 def test_the_demo_ends_with_a_note_of_each_target(tmp_path, tiny_llama_folder, monkeypatch):
     """One process does all; the tiny model's answers are poor, but their offsets are right."""
 
-    def fill_here(folder, config, *, mirror, reporters):
+    def fill_here(folder, config, *, mirror, reporters, num_threads):
         fill(folder, config, reporters[0])
 
     monkeypatch.setattr(processes, "fill_in_processes", fill_here)

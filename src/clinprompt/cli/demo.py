@@ -38,14 +38,15 @@ on two CPU cores; Ctrl-C stops it and the same command continues.
 
 def run_demo(settings: "RunConfig", folder: Path, command: str) -> None:
     """Run the demo in a folder, or continue it, and show its results."""
-    count = _num_processes()
+    cores = _num_cores()
+    count = min(_NUM_PROCESSES, cores)
     _say_steps(settings, count)
     with continued_after_stop(folder):
-        _fill(settings, folder, count)
+        _fill(settings, folder, count, num_threads=cores // count)
         _show(settings, folder, command)
 
 
-def _fill(settings: "RunConfig", folder: Path, num_processes: int) -> None:
+def _fill(settings: "RunConfig", folder: Path, num_processes: int, *, num_threads: int) -> None:
     """Train and score everything, in several processes."""
     from clinprompt.backbone.stored import locate
     from clinprompt.jobs.comparison.processes import fill_in_processes, steps_of
@@ -54,7 +55,9 @@ def _fill(settings: "RunConfig", folder: Path, num_processes: int) -> None:
     locate(settings.backbone)
     with SharedBars(console, *steps_of(folder, settings)) as bars:
         reporters = [bars.line(f"process {number}") for number in range(1, num_processes + 1)]
-        fill_in_processes(folder, settings, mirror=None, reporters=reporters)
+        fill_in_processes(
+            folder, settings, mirror=None, reporters=reporters, num_threads=num_threads
+        )
 
 
 def _show(settings: "RunConfig", folder: Path, command: str) -> None:
@@ -71,13 +74,11 @@ def _show(settings: "RunConfig", folder: Path, command: str) -> None:
         show_example_notes(example_notes(folder, settings, _SHOWN_METHOD, mirror=None))
 
 
-def _num_processes() -> int:
-    """Return two processes, or one on a machine with one core."""
+def _num_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return min(_NUM_PROCESSES, cores)
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _say_steps(settings: "RunConfig", num_processes: int) -> None:

@@ -1,7 +1,7 @@
-"""Fill the grid of a comparison with several processes of one thread each on this machine.
+"""Fill the grid of a comparison with several processes on this machine.
 
-Two processes with one thread each are faster than one with two. The processes share the folder of
-the comparison, as processes on several machines would.
+On two cores, two processes with one thread each are faster than one with two. The processes share
+the folder of the comparison, as processes on several machines would.
 """
 
 import os
@@ -77,12 +77,17 @@ def steps_of(folder: Path, config: RunConfig) -> tuple[int, int]:
 
 
 def fill_in_processes(
-    folder: Path, config: RunConfig, *, mirror: Path | None, reporters: Sequence[Reporter]
+    folder: Path,
+    config: RunConfig,
+    *,
+    mirror: Path | None,
+    reporters: Sequence[Reporter],
+    num_threads: int,
 ) -> None:
     """Compute the missing cells of a comparison, in one process for each reporter.
 
-    The results are those of one process with one thread, except times. If this process ends or is
-    interrupted, so are the others; the same call continues.
+    Each process uses ``num_threads``. The results are those of one process with as many threads.
+    If this process ends or is interrupted, so are the others; the same call continues.
 
     Raises:
         ClinpromptError: a setting, task, file or backbone is not usable, or a process was killed.
@@ -91,7 +96,9 @@ def fill_in_processes(
     events: Queue[_Event] = context.Queue()
     processes = [
         context.Process(
-            target=_compute, args=(folder, config, mirror, _Sender(number, events)), daemon=True
+            target=_compute,
+            args=(folder, config, mirror, _Sender(number, events), num_threads),
+            daemon=True,
         )
         for number in range(len(reporters))
     ]
@@ -131,12 +138,14 @@ def _relay(
             running.remove(event.process)
 
 
-def _compute(folder: Path, config: RunConfig, mirror: Path | None, sender: _Sender) -> None:
-    """Compute cells in a process of its own, with one thread."""
+def _compute(
+    folder: Path, config: RunConfig, mirror: Path | None, sender: _Sender, num_threads: int
+) -> None:
+    """Compute cells in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     signal.signal(signal.SIGTERM, _exit)
     Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
+    torch.set_num_threads(num_threads)
     error = None
     try:
         compare(folder, config, mirror=mirror, command=None, reporter=sender)
