@@ -9,7 +9,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -54,7 +53,7 @@ def _fill(settings: "RunConfig", folder: Path, num_processes: int, *, num_thread
     say("Preparing the language model (half a minute when it is first used) ...")
     locate(settings.backbone)
     with SharedBars(console, *steps_of(folder, settings)) as bars:
-        reporters = [bars.line(f"process {number}") for number in range(1, num_processes + 1)]
+        reporters = [bars.line(f"{number}:") for number in range(1, num_processes + 1)]
         fill_in_processes(
             folder, settings, mirror=None, reporters=reporters, num_threads=num_threads
         )
@@ -105,9 +104,8 @@ class SharedBars:
     def __init__(self, screen: Console, total: int, done: int) -> None:
         self.screen = screen
         self.display = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<58}", markup=False),
-            BarColumn(bar_width=16),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=screen,
@@ -124,7 +122,7 @@ class SharedBars:
         self.display.stop()
 
     def line(self, name: str) -> "ProcessLine":
-        """Return the reporter of a process, which has a line of its own."""
+        """Return the reporter of a process, which has a line of its own (80 columns suffice)."""
         return ProcessLine(self, name)
 
 
@@ -133,11 +131,11 @@ class ProcessLine:
 
     def __init__(self, bars: SharedBars, name: str) -> None:
         self._bars, self._name = bars, name
-        self._task = bars.display.add_task(f"{name}: starting", total=None)
+        self._task = bars.display.add_task(f"{name} starting", total=None)
 
     def begin(self, what: str, *, total: int, done: int = 0) -> None:
         """Show a phase of training of ``total`` steps."""
-        shown = f"{self._name}: {what}"
+        shown = f"{self._name} {what}"
         self._bars.display.reset(self._task, description=shown, total=total, completed=done)
         if not self._bars.screen.is_terminal:
             self.say(f"{shown}, {total} steps")
