@@ -160,10 +160,8 @@ def _least_share(sides: Mapping[str, Mapping[str, Any]], name: str, mode: str) -
 
 def _fault_of(side: Mapping[str, Any]) -> str:
     """Return what is wrong with the constraints of one side, whatever the others do, or ""."""
-    errors = [step["parser error"] for step in side["first steps"] if step["parser error"]]
     faults = {
         "masks are changed on their way to the device; see masks": not all(side["masks"].values()),
-        f"llguidance fails: {errors}": bool(errors),
         "a forbidden token was taken; see faults": bool(side["faults"]),
         "argmax gives a forbidden token; see first steps": not all(
             step["choice is allowed"] for step in side["first steps"]

@@ -84,7 +84,7 @@ def test_checks_name_the_first_fault(scripts):
     """Masks that were changed on the way to the device, then answers that differ."""
     from devices import cause_of  # noqa: PLC0415 - from the folder of the scripts
 
-    step = {"parser error": "", "choice is allowed": True}
+    step = {"choice is allowed": True}
     right = {
         "masks": {"16 rows": True},
         "faults": [],
@@ -99,8 +99,8 @@ def test_checks_name_the_first_fault(scripts):
     assert cause_of(none, "cuda").startswith("cuda bfloat16: only constrained answers differ")
     masks = none | {"cuda float32": right | {"masks": {"16 rows": False}}}
     assert cause_of(masks, "cuda").startswith("cuda float32: masks are changed")
-    parser = sides | {"cpu float32": right | {"first steps": [step | {"parser error": "fuel"}]}}
-    assert cause_of(parser, "cuda").startswith("cpu float32: llguidance fails: ['fuel']")
+    choice = sides | {"cpu float32": right | {"first steps": [{"choice is allowed": False}]}}
+    assert cause_of(choice, "cuda").startswith("cpu float32: argmax gives a forbidden token")
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clinprompt.cli.score_tables import show_outcome, show_scores
 from clinprompt.cli.screen import (
     AllowBackbone,
     Config,
@@ -17,14 +18,12 @@ from clinprompt.cli.screen import (
     Overrides,
     Task,
     console,
-    print_table,
     say,
     shown_progress,
 )
 from clinprompt.settings.defaults import FEW_ROWS, SHIPPED, SHOTS, TEST_ROWS
 
 if TYPE_CHECKING:
-    from clinprompt.evaluation.report.score_tables import Table
     from clinprompt.jobs.annotate import LoadedPrompt
     from clinprompt.settings.run import RunConfig
 
@@ -91,7 +90,7 @@ def search(
     folder = out or Path("runs") / f"{settings.name}-search"
     with shown_progress(folder) as reporter:
         table = make_trials(folder, settings, mirror=mirror, reporter=reporter)
-    _print(table)
+    show_scores(table)
 
 
 def report(
@@ -104,13 +103,15 @@ def report(
 
 
 def quickstart(out: Out = None, overrides: Overrides = None) -> None:
-    """Run all steps on made-up notes: no download, no private data, about ten minutes."""
+    """Run all steps on made-up notes: no download, no private data, about six minutes."""
     from importlib.resources import files
+
+    from clinprompt.cli.demo import run_demo
 
     path = Path(str(files("clinprompt.jobs"))) / "practice.toml"
     settings = _settings(path, overrides)
     command = _command_line(["quickstart"], None, overrides)
-    _compare(settings, out or Path("runs") / settings.name, None, command)
+    run_demo(settings, out or Path("runs") / settings.name, command)
 
 
 def tune(
@@ -290,18 +291,7 @@ def _compare(
             reporter=reporter,
             budget=Budget(seconds),
         )
-    for table in outcome.tables:
-        _print(table)
-    done = f"{len(outcome.cells)} results"
-    if outcome.num_missing:
-        done += f", {outcome.num_missing} still missing"
-    if outcome.cells:
-        done += f"; report: {folder / 'report' / 'report.html'}"
-    say(done)
-
-
-def _print(table: "Table") -> None:
-    print_table(table.header, table.rows, title=table.title, note=table.note)
+    show_outcome(outcome, folder)
 
 
 def _shown(config: Path) -> str:

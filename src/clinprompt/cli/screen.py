@@ -63,9 +63,15 @@ Free = Annotated[
 @contextmanager
 def shown_progress(folder: Path) -> Iterator["Bar"]:
     """Yield a progress bar for training in a folder; on Ctrl-C, print how to continue."""
+    with continued_after_stop(folder), training_bar() as bar:
+        yield bar
+
+
+@contextmanager
+def continued_after_stop(folder: Path) -> Iterator[None]:
+    """Print on Ctrl-C how to continue a run, and exit."""
     try:
-        with training_bar() as bar:
-            yield bar
+        yield
     except KeyboardInterrupt:
         typed = sys.argv[1:]
         named = any(word.partition("=")[0] == "--out" for word in typed)

@@ -1,12 +1,15 @@
 """Train one prompt for each source task: the teachers of a metaprompt."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.start_vectors import start_vectors
 from clinprompt.backbone.tuners import PromptTuner
+from clinprompt.files import Claims
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.soft import SoftPrompts
+from clinprompt.runs.folder import CLAIMS
 from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.task_rows import TaskRows
 from clinprompt.runs.workspace import Workspace
@@ -26,14 +29,53 @@ def train_teachers(
     """Return the teacher of each source task; train those that the workspace does not have yet.
 
     ``teacher.together`` of them are trained side by side, which changes them by no more than
-    rounding.
+    rounding. Several processes may share the work: each takes teachers that no other process
+    trains, and waits for the others at the end.
     """
-    missing = [data for data in sources if _name(data.card.name) not in workspace.finished]
-    size = config.teacher.together
-    for first in range(0, len(missing), size):
-        group = missing[first : first + size]
-        _train_group(config, backbone, group, workspace=workspace, task_rows=task_rows)
+    help_with_teachers(config, backbone, sources, workspace=workspace, task_rows=task_rows)
+    claims = Claims(workspace.folder / CLAIMS)
+    for data in sources:
+        name = _name(data.card.name)
+        if name not in workspace.finished:
+            with claims.claim(name, wait=True):
+                workspace.refresh()
+                if name not in workspace.finished:  # its process was stopped
+                    _train_group(config, backbone, [data], workspace=workspace, task_rows=task_rows)
     return [workspace.store.load(_name(data.card.name)) for data in sources]
+
+
+def help_with_teachers(
+    config: RunConfig,
+    backbone: Backbone,
+    sources: Sequence[TaskData],
+    *,
+    workspace: Workspace,
+    task_rows: TaskRows,
+) -> None:
+    """Train the missing teachers that no other process is training."""
+    is_done = False
+    while not is_done:
+        with _claimed(workspace, sources, config.teacher.together) as group:
+            is_done = not group
+            if group:
+                _train_group(config, backbone, group, workspace=workspace, task_rows=task_rows)
+
+
+@contextmanager
+def _claimed(
+    workspace: Workspace, sources: Sequence[TaskData], size: int
+) -> Iterator[list[TaskData]]:
+    """Yield the first source tasks, at most ``size``, whose teacher no process has or trains."""
+    claims, group = Claims(workspace.folder / CLAIMS), list[TaskData]()
+    with ExitStack() as stack:
+        for data in sources:
+            name = _name(data.card.name)
+            if len(group) < size and name not in workspace.finished:
+                is_ours = stack.enter_context(claims.claim(name))
+                workspace.refresh()
+                if is_ours and name not in workspace.finished:
+                    group.append(data)
+        yield group
 
 
 def load_teacher(workspace: Workspace, task: str) -> Artifact | None:

@@ -160,25 +160,42 @@ def _check_answers(plain: OpenVariant, suite: SuiteData) -> None:
 
 
 def _fill(runs: Runs, grid: Sequence[Block], team_size: int, budget: Budget) -> None:
-    """Compute the cells that no process has computed or is computing."""
-    path = runs.folder / "cells.jsonl"
-    for number, block in enumerate(grid):
-        known = read_cells(path)
-        left = _unfinished(known, block)
-        if not left:
-            continue
-        ahead = _unfinished(known, chain(*grid[number + 1 :])) if team_size > 1 else []
-        started = with_team_members(left, ahead, team_size, runs.team)
-        if not budget.has_room(sum(_expected_seconds(known, spec) for spec in started)):
-            runs.reporter.say("the budget is used up; the same command continues from here")
-            return
-        for spec in left:
-            if not budget.has_room(0):
+    """Compute the cells that no process has computed or is computing.
+
+    Cells whose metaprompt another process is making come last. Until then, this process helps to
+    train its teachers and computes other cells.
+    """
+    for may_wait in (False, True):
+        for number, block in enumerate(grid):
+            known = read_cells(runs.folder / "cells.jsonl")
+            left = _unfinished(known, block)
+            if not left:
+                continue
+            ahead = _unfinished(known, chain(*grid[number + 1 :])) if team_size > 1 else []
+            started = with_team_members(left, ahead, team_size, runs.team)
+            if not budget.has_room(sum(_expected_seconds(known, spec) for spec in started)):
+                runs.reporter.say("the budget is used up; the same command continues from here")
                 return
-            with _claimed(runs, team_of(spec, [*left, *ahead], runs.team), team_size) as team:
-                for cell in _compute(runs, team):
-                    append_cell(path, cell)
-                    runs.reporter.say(_in_words(cell))
+            for spec in left:
+                if not budget.has_room(0):
+                    return
+                if not may_wait and runs.is_awaited(spec):
+                    runs.help_with_metaprompt(spec)
+                else:
+                    team = team_of(spec, [*left, *ahead], runs.team)
+                    _compute_claimed(runs, team, team_size, may_wait=may_wait)
+
+
+def _compute_claimed(
+    runs: Runs, candidates: Iterator[CellSpec], size: int, *, may_wait: bool
+) -> None:
+    """Compute the first cells, at most ``size``, that no process has computed or is computing."""
+    path = runs.folder / "cells.jsonl"
+    ready = (spec for spec in candidates if may_wait or not runs.is_awaited(spec))
+    with _claimed(runs, ready, size) as team:
+        for cell in _compute(runs, team):
+            append_cell(path, cell)
+            runs.reporter.say(_in_words(cell))
 
 
 def _unfinished(known: Sequence[Cell], specs: Iterable[CellSpec]) -> list[CellSpec]:

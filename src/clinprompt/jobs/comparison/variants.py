@@ -17,7 +17,7 @@ from clinprompt.files import Claims
 from clinprompt.jobs.comparison.grid import CellSpec
 from clinprompt.jobs.distill import distill
 from clinprompt.jobs.sources import load_from_sources, train_on_sources
-from clinprompt.jobs.teachers import load_teacher, train_teachers
+from clinprompt.jobs.teachers import help_with_teachers, load_teacher, train_teachers
 from clinprompt.methods.metaprompts import check_unseen, find_metaprompt
 from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import Resolved, same_metaprompt, same_on_sources, same_teachers
@@ -151,10 +151,7 @@ class Runs:
         Raises:
             ClinpromptError: it cannot be loaded or distilled, or was trained on a target.
         """
-        plain = (backbone, "")
-        key = (backbone, variant)
-        if same_metaprompt(self.settings[key], self.settings[plain]):
-            key = plain
+        key = self._metaprompt_key(backbone, variant)
         if key not in self._metaprompts:
             opened = self.open(*key)
             name = opened.config.metaprompt
@@ -162,6 +159,27 @@ class Runs:
             check_unseen(found, tuple(data.card.name for data in self.suite.targets))
             self._metaprompts[key] = found
         return self._metaprompts[key]
+
+    def is_awaited(self, spec: CellSpec) -> bool:
+        """Return whether another process is making the metaprompt that a cell starts from."""
+        if not method_of(spec.method).needs_metaprompt:
+            return False
+        key = self._metaprompt_key(spec.backbone, spec.variant)
+        if key in self._metaprompts or self.settings[key].metaprompt:
+            return False
+        with self.claims.claim(_claim_of(key)) as is_free:
+            return not is_free
+
+    def help_with_metaprompt(self, spec: CellSpec) -> None:
+        """Train teachers for the metaprompt that another process is making for a cell."""
+        opened = self.open(*self._metaprompt_key(spec.backbone, spec.variant))
+        help_with_teachers(
+            self._config_of_teachers(opened),
+            opened.backbone,
+            self._suite_of(opened.config).sources,
+            workspace=opened.teacher_workspace,
+            task_rows=opened.task_rows,
+        )
 
     def train_on_sources(self, spec: CellSpec) -> None:
         """Train the method of a cell on all source tasks, if it needs that and it is not done yet.
@@ -194,26 +212,38 @@ class Runs:
 
     def _distilled(self, opened: OpenVariant, key: tuple[str, str]) -> Artifact:
         config, backbone, task_rows = opened.config, opened.backbone, opened.task_rows
-        sources, workspace = self._suite_of(config).sources, opened.teacher_workspace
-        is_shared = workspace is not opened.workspace
-        # A shared teacher's manifest holds the settings of the run without variant.
-        trained_by = self.settings[key[0], ""] if is_shared else config
-        with self.claims.claim(f"teachers {(key[0], '') if is_shared else key}", wait=True):
-            workspace.refresh()
+        sources = self._suite_of(config).sources
+        with self.claims.claim(_claim_of(key), wait=True):
+            opened.workspace.refresh()
+            opened.teacher_workspace.refresh()
             teachers = train_teachers(
-                trained_by, backbone, sources, workspace=workspace, task_rows=task_rows
+                self._config_of_teachers(opened),
+                backbone,
+                sources,
+                workspace=opened.teacher_workspace,
+                task_rows=task_rows,
             )
-        workspace = opened.workspace
-        with self.claims.claim(f"metaprompt {key}", wait=True):
-            workspace.refresh()
             return distill(
                 config,
                 backbone,
                 sources,
                 teachers=teachers,
-                workspace=workspace,
+                workspace=opened.workspace,
                 task_rows=task_rows,
             )
+
+    def _config_of_teachers(self, opened: OpenVariant) -> RunConfig:
+        """Return the settings that a run's teachers are trained with.
+
+        A shared teacher's manifest holds the settings of the run without variant.
+        """
+        is_shared = opened.teacher_workspace is not opened.workspace
+        return self.settings[opened.config.backbone, ""] if is_shared else opened.config
+
+    def _metaprompt_key(self, backbone: str, variant: str) -> tuple[str, str]:
+        """Return the backbone and variant whose run has the metaprompt of a variant."""
+        key, plain = (backbone, variant), (backbone, "")
+        return plain if same_metaprompt(self.settings[key], self.settings[plain]) else key
 
     def _rows_of(self, config: RunConfig, loaded: Backbone) -> TaskRows:
         """Return the rows of tasks, which variants that encode them alike share."""
@@ -263,6 +293,10 @@ class Runs:
                 )
             self._suites[key] = suite
         return self._suites[key]
+
+
+def _claim_of(key: tuple[str, str]) -> str:
+    return f"metaprompt {key}"
 
 
 def _encoding(config: RunConfig) -> Hashable:
