@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clinprompt.cli.screen import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from clinprompt.jobs.planning.estimates import Phase
+    from clinprompt.jobs.planning.work import Phase
     from clinprompt.jobs.planning.plan import BackbonePlan, Costs, Plan, TaskPlan
 
 

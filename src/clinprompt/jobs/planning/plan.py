@@ -13,18 +13,15 @@ from clinprompt.backbone.model_sizes import ModelSizes, inspect_backbone
 from clinprompt.batches.encode import make_encoder
 from clinprompt.errors import DataError, SettingError
 from clinprompt.jobs.comparison.grid import chosen_targets
-from clinprompt.jobs.planning.estimates import (
+from clinprompt.jobs.planning.memory import (
     Memory,
-    Phase,
-    RowSizes,
     adapter_memory,
-    num_cells,
-    phases,
     prompt_memory,
     trained_numbers,
     weight_bytes,
 )
 from clinprompt.jobs.planning.row_sizes import row_sizes
+from clinprompt.jobs.planning.work import Phase, RowSizes, num_cells, phases
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.counts import metaprompt_numbers
 from clinprompt.methods.resolve import (

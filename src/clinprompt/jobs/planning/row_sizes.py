@@ -6,7 +6,7 @@ from clinprompt.backbone.decode import MIN_CACHED_POSITIONS
 from clinprompt.batches.encode import Encoder, group_within_limit
 from clinprompt.batches.mixture import sample
 from clinprompt.batches.parts import parts_of
-from clinprompt.jobs.planning.estimates import RowSizes
+from clinprompt.jobs.planning.work import RowSizes
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import make_example
 from clinprompt.tasks.records import Record

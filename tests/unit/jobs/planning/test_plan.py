@@ -11,14 +11,9 @@ from transformers import AutoConfig
 from clinprompt.backbone.model_sizes import PUBLISHED, inspect_backbone, sizes_of_config
 from clinprompt.cli.plan_tables import show_plan
 from clinprompt.errors import SettingError
-from clinprompt.jobs.planning.estimates import (
-    adapter_memory,
-    num_cells,
-    phases,
-    prompt_memory,
-    trained_numbers,
-)
+from clinprompt.jobs.planning.memory import adapter_memory, prompt_memory, trained_numbers
 from clinprompt.jobs.planning.plan import dry_run, measure_rate
+from clinprompt.jobs.planning.work import num_cells, phases
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.counts import metaprompt_numbers
 from clinprompt.methods.resolve import on_backbone, resolve_all

@@ -5,9 +5,9 @@ from tiny import byte_tokenizer
 
 from clinprompt.backbone.model_sizes import inspect_backbone
 from clinprompt.batches.encode import Encoder
-from clinprompt.jobs.planning.estimates import Phase, RowSizes, phases
 from clinprompt.jobs.planning.plan import dry_run
 from clinprompt.jobs.planning.row_sizes import decoding_steps, row_sizes
+from clinprompt.jobs.planning.work import Phase, RowSizes, phases
 from clinprompt.methods.resolve import on_backbone, resolve_all
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
