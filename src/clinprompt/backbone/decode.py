@@ -40,7 +40,7 @@ _SHARED_START_FACTOR = 2  # times more for rows with a shared start, which is st
 _SCORING_OVERHEAD = 32  # for one pass
 _GENERATION_OVERHEAD = 1000  # for one pass for each generated token
 _MIN_SHARED_TOKENS = 32  # rows with such a shared start are grouped (suffix prompts only)
-_MIN_ACTIVE_SHARE = 0.75  # if the share of unfinished rows is at most this, finished rows leave
+MIN_ACTIVE_SHARE = 0.75  # if the share of unfinished rows is at most this, finished rows leave
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ def _write_rows(
         num_active = int((left > 0).sum())
         if num_active == 0:
             return answers
-        if num_active <= _MIN_ACTIVE_SHARE * len(left):
+        if num_active <= MIN_ACTIVE_SHARE * len(left):
             kept = torch.nonzero(left > 0).squeeze(1)
             decoder.keep_rows(kept)
             numbers, chosen, left = numbers[kept], chosen[kept], left[kept]
