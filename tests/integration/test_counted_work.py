@@ -104,10 +104,11 @@ def planned(config):
     return [phase.work for phase in backbone.costs.phases if phase.name != "data"]
 
 
-@pytest.mark.parametrize("placement", ["prefix", "layers"])
+@pytest.mark.parametrize(("placement", "starts"), [("prefix", 0), ("layers", 2 * 4)])
 def test_decoded_answers_take_the_planned_passes(
-    tmp_path, tiny_llama_folder, monkeypatch, placement
+    tmp_path, tiny_llama_folder, monkeypatch, placement, starts
 ):
+    """A plan leaves out the pass that makes keys and values of the start of a prompt (P = 4)."""
     config = config_of(
         tmp_path,
         tiny_llama_folder,
@@ -119,7 +120,7 @@ def test_decoded_answers_take_the_planned_passes(
     fill(tmp_path / "run", config)
     assert counted.passes["decoded"] == work.decoding_steps
     assert counted.positions["decoded"] == work.decoded
-    assert counted.positions.total() == work.tokens
+    assert counted.positions.total() == work.tokens + starts
 
 
 @pytest.mark.parametrize("method", ["instruction", "lora", "full"])
@@ -151,4 +152,4 @@ def test_validation_and_calibration_of_labels_are_planned(tmp_path, tiny_llama_f
     [work], counted = planned(config), Counted(monkeypatch)
     fill(tmp_path / "run", config)
     assert counted.positions["decoded"] == 0
-    assert counted.positions.total() == pytest.approx(work.tokens, abs=1e-6)
+    assert counted.positions.total() == pytest.approx(work.tokens + 4, abs=1e-6)

@@ -38,10 +38,7 @@ def phases(
     those of the tasks whose rows were measured. Rows of other tasks count at the length limits,
     without decoding steps.
 
-    For each position, a weight costs 2 operations forward and 2 backward (frozen weights have no
-    gradient). Attention costs 4·A·D operations for each layer, query and key forward, and twice as
-    many backward. The head is computed where a token is predicted. Routing and masks of
-    constrained answers are not counted.
+    Routing, the making of starts and the masks of constrained answers are not counted.
     """
     known = sizes or {}
     learned = _learned(configs, outline, sources, known)
