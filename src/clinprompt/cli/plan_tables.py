@@ -83,7 +83,7 @@ def _show_work(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") ->
         "a model that has not learned when to stop writes longer ones, up to "
         "data.max_target_tokens. Lengths and numbers of rows are the real ones for "
         f"{len(plan.measured)} of {plan.num_tasks} tasks, those whose data is here; otherwise "
-        "they are the limits of the settings. Starting Python and loading the weights is not "
+        "they are the limits of the settings. Loading the weights is not "
         "counted.\n",
         wraps=True,
     )

@@ -117,11 +117,18 @@ class Plan:
         return sum(task.role != "overlap" for task in self.tasks)
 
 
-def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None) -> Plan:
+def dry_run(
+    config: RunConfig,
+    mirror: Path | None,
+    *,
+    rate: float | None = None,
+    start_seconds: float = 0.0,
+) -> Plan:
     """Return what a run needs, what is missing, and what it costs.
 
     ``rate`` is the speed of the machine in floating-point operations per second; None measures
-    this machine (see ``measure_speed``).
+    this machine (see ``measure_speed``). ``start_seconds`` is the time that starting the program
+    takes.
 
     Raises:
         SettingError: the suite or a task is unknown, or the backbone does not have a layer of
@@ -147,8 +154,10 @@ def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None
         rate=rate,
         measured=tuple(data),
         backbones=tuple(
-            _plan_backbone(name, on_backbone(settings, name), suite, data, rate)
-            for name in config.backbones
+            _plan_backbone(
+                name, on_backbone(settings, name), suite, data, rate, 0 if number else start_seconds
+            )
+            for number, name in enumerate(config.backbones)
         ),
         tasks=tasks,
         missing=suite.missing,
@@ -183,6 +192,7 @@ def _plan_backbone(
     suite: Suite,
     data: Mapping[str, tuple[TaskData, float]],
     rate: float | None,
+    start_seconds: float,
 ) -> BackbonePlan:
     seen, plain = inspect_backbone(name), configs[""]
     if seen.sizes is None:
@@ -196,7 +206,7 @@ def _plan_backbone(
     )
     costs = _costs(configs, seen.sizes, suite, sizes, speed)
     if sizes:
-        loading = Phase("data", 0, 0, 0, Amount(seconds=seconds))
+        loading = Phase("start and data", 0, 0, 0, Amount(seconds=start_seconds + seconds))
         costs = replace(costs, phases=(loading, *costs.phases))
     return BackbonePlan(name, not seen.problem, seen.problem, seen.sizes, costs)
 

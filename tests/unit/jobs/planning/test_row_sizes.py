@@ -134,7 +134,11 @@ def test_a_plan_measures_the_targets_whose_data_is_here(tiny_llama_folder):
     assert plan.measured == ("practice-ner-drugs",)
     costs = plan.backbones[0].costs
     data, cells = costs.phases
-    assert data.name == "data"
+    assert data.name == "start and data"
+    later = dry_run(
+        check_config(values, source="x", overrides=overrides), None, rate=1e12, start_seconds=1e3
+    )
+    assert later.backbones[0].costs.phases[0].work.seconds > 1e3 > data.work.seconds
     assert cells.work.decoding_steps > 0
     assert costs.speed.step_seconds == pytest.approx(costs.weight_bytes * 200 / 1e12)
     assert costs.seconds == sum(phase.seconds(costs.speed) for phase in costs.phases)
