@@ -588,6 +588,10 @@ def test_a_search_tries_each_method_equally_often_and_can_be_continued(tmp_path,
         ({"trials": {"lora": [{"adapt": {"x": 1}}]}}, "trial 1: adapt.x: unknown setting"),
         ({"trials": {"lora": [{"teacher": {"steps": 1}}]}}, "teacher has no effect on lora"),
         ({"trials": {"adapted-factors": [{"prompt": {"rank": 2}}]}}, "prompt has no effect"),
+        (
+            {"trials": {"adapted-factors": [{}, {"data": {"input_form": 1}}]}},
+            "trial 2: data.input_form = 1, but the metaprompt has 2",
+        ),
     ],
 )
 def test_an_unfair_or_leaking_search_is_refused(tmp_path, tiny_llama_folder, changes, words):

@@ -41,12 +41,11 @@ class Arena:
     @property
     def num_free(self) -> int:
         """Return the number of positions that no row has reserved."""
-        return self._max_positions - self.num_rows * _capacity(self._needs)
+        return num_free(self._needs, self._max_positions)
 
     def has_space_for(self, needs: Sequence[int]) -> bool:
         """Return whether rows that need these numbers of positions can be admitted together."""
-        together = [*self._needs, *needs]
-        return len(together) == 1 or len(together) * _capacity(together) <= self._max_positions
+        return fits([*self._needs, *needs], self._max_positions)
 
     def admit(self, past: Prefix, lengths: Sequence[int], needs: Sequence[int]) -> None:
         """Add rows after those present, with the keys and values of ``past`` (padded right).
@@ -156,6 +155,16 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
         for block, new in zip(self._blocks, (key_states, value_states), strict=True):
             block[rows, :, self._ends] = new[:, :, 0]
         return self.keys, self.values
+
+
+def num_free(needs: Sequence[int], max_positions: int) -> int:
+    """Return the number of positions left by rows that need these numbers of positions."""
+    return max_positions - len(needs) * _capacity(needs)
+
+
+def fits(needs: Sequence[int], max_positions: int) -> bool:
+    """Return whether rows that need these numbers of positions fit; a single one always does."""
+    return len(needs) == 1 or num_free(needs, max_positions) >= 0
 
 
 def _capacity(needs: Sequence[int]) -> int:

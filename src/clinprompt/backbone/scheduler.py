@@ -33,8 +33,9 @@ Head = Callable[[Tensor], Tensor]
 MIN_CACHED_POSITIONS = 8192
 _GPU_FACTOR = 16  # up to this many times more on a GPU, where a step costs the same for many rows
 _CACHE_SHARE_OF_GPU_MEMORY = 0.06
-_READ_SHARE = 8  # a step reads inputs of at most this share of the limit, 1,024 tokens on a CPU
-_FREE_SHARE = 8  # rows are admitted when this share of the limit is free: reading has a fixed cost
+# A step reads inputs of at most 1 / SHARE of the limit (1,024 tokens on a CPU), and only while as
+# much is free, because reading has a fixed cost.
+SHARE = 8
 MIN_SHARED_TOKENS = 32  # rows with such a shared start are read together (suffix prompts only)
 
 
@@ -143,8 +144,8 @@ class Scheduler:
         """Return the rows to read in this step: the first that wait, while there is space."""
         admitted: list[Ask] = []
         needs: list[int] = []
-        left = max(self._limit // _READ_SHARE, 1)
-        if self._active and self._arena.num_free < self._limit // _FREE_SHARE:
+        left = max(self._limit // SHARE, 1)
+        if self._active and self._arena.num_free < self._limit // SHARE:
             return []
         while self._waiting:
             ask = self._waiting[0]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from clinprompt.cli.screen import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from clinprompt.jobs.planning.estimates import Phase
     from clinprompt.jobs.planning.plan import BackbonePlan, Costs, Plan, TaskPlan
+    from clinprompt.jobs.planning.work import Phase
 
 
 def show_plan(plan: "Plan", *, as_json: bool) -> None:
@@ -73,30 +73,37 @@ def _share(numbers: int, one: "BackbonePlan") -> str:
 
 
 def _show_work(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") -> None:
-    rows = list(chain.from_iterable(_work(one, costs, plan) for one, costs in known))
+    rows = list(chain.from_iterable(_work(one, costs) for one, costs in known))
     header = ["phase (cells)", "steps", "M tokens", "PFLOP", "time"]
     print_table(header, rows, title="Estimated work", num_texts=0)
-    num_targets = sum(task.role == "target" for task in plan.tasks)
-    how = "measured on this machine" if plan.rate_is_measured else "as given"
+    how = "as given, fully used" if plan.rate else "measured with one layer of each backbone"
+    speeds = "; ".join(_speed(one, costs) for one, costs in known)
     say(
-        f"Times are those of {plan.rate / 1e12:,.3g} TFLOP/s ({how}), fully used, and "
-        f"for each decoding step those of reading all weights at {plan.memory_rate / 1e9:,.3g} "
-        "GB/s; a batch takes as many steps as its longest answer has tokens. "
-        f"Lengths and numbers of test rows are the real ones for {len(plan.measured)} of "
-        f"{num_targets} targets, those whose data is here; otherwise they are the limits of the "
-        "settings.\n",
+        f"Times are for these speeds, {how}: {speeds}. Answers count as long as the correct ones; "
+        "a model that has not learned when to stop writes longer ones, up to "
+        "data.max_target_tokens. Lengths and numbers of rows are the real ones for "
+        f"{len(plan.measured)} of {plan.num_tasks} tasks, those whose data is here; otherwise "
+        "they are the limits of the settings. Loading the weights is not "
+        "counted.\n",
         wraps=True,
     )
 
 
-def _work(one: "BackbonePlan", costs: "Costs", plan: "Plan") -> Iterator[list[str]]:
-    step = costs.weight_bytes / plan.memory_rate
+def _speed(one: "BackbonePlan", costs: "Costs") -> str:
+    speed = costs.speed
+    return (
+        f"{one.name} {speed.reading / 1e12:,.3g} TFLOP/s reading, {speed.training / 1e12:,.3g} "
+        f"training, {1000 * speed.step_seconds:,.3g} ms a decoding step and "
+        f"{1000 * speed.row_seconds:,.3g} ms for each row in it"
+    )
+
+
+def _work(one: "BackbonePlan", costs: "Costs") -> Iterator[list[str]]:
     yield [f"{one.name} ({costs.num_cells})", "", "", "", ""]
     for phase in costs.phases:
-        yield _phase(phase, phase.seconds(plan.rate, step))
+        yield _phase(phase, phase.seconds(costs.speed))
     operations = sum(phase.operations for phase in costs.phases)
-    seconds = sum(phase.seconds(plan.rate, step) for phase in costs.phases)
-    yield ["  all", "", "", f"{operations / 1e15:,.1f}", _duration(seconds)]
+    yield ["  all", "", "", f"{operations / 1e15:,.1f}", _duration(costs.seconds)]
 
 
 def _phase(phase: "Phase", seconds: float) -> list[str]:

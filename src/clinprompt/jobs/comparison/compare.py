@@ -33,7 +33,7 @@ from clinprompt.jobs.comparison.grid import (
 from clinprompt.jobs.comparison.report_again import save_contents
 from clinprompt.jobs.comparison.report_contents import report_contents
 from clinprompt.jobs.comparison.variants import OpenVariant, Runs
-from clinprompt.jobs.planning.estimates import trained_numbers
+from clinprompt.jobs.planning.memory import trained_numbers
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.metaprompts import check_start, find_metaprompt
 from clinprompt.methods.resolve import (

@@ -81,6 +81,7 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
         raise SettingError(f"{config.name}: has no section [search]; see configs/search.toml")
     config = check_methods(config)
     settings = {(config.backbone, ""): resolve(config)}
+    _check_input_forms(settings[config.backbone, ""], plan)
     suite = _suite(config, plan, mirror)
     check_is_run(folder)
     claims = Claims(folder / CLAIMS)
@@ -113,6 +114,25 @@ def _suite(config: RunConfig, settings: SearchSettings, mirror: Path | None) -> 
     return suite
 
 
+def _check_input_forms(config: RunConfig, plan: SearchSettings) -> None:
+    """Check that no trial reads a metaprompt's inputs in another form than it was trained with."""
+    form = config.data.input_form
+    for name in (one for one in plan.trials if METHODS[one].needs_metaprompt):
+        for number, changes in enumerate(plan.trials[name]):
+            source = _place_of(name, number)
+            own = config.changed(dict(changes), source=source).data.input_form
+            if own != form:
+                raise SettingError(
+                    f"{source}: data.input_form = {own}, but the metaprompt has {form}; leave the "
+                    "setting out"
+                )
+
+
+def _place_of(method: str, number: int) -> str:
+    """Return where the changed settings of a trial are written."""
+    return f"search.trials.{method}, trial {number + 1}"
+
+
 def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator[Trial]:
     """Yield trials in an order such that a stopped search has tried all methods equally often."""
     for seed in settings.seeds:
@@ -124,7 +144,7 @@ def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator
 
 def _run_trial(runs: Runs, trial: Trial) -> dict[str, Any]:
     """Fit the trial's method and return its line of results."""
-    source = f"search.trials.{trial.method}, trial {trial.number + 1}"
+    source = _place_of(trial.method, trial.number)
     method, card = METHODS[trial.method], trial.data.card
     metaprompt: Artifact | None = None
     if method.needs_metaprompt:

@@ -1,30 +1,28 @@
 """Plan a run: what it needs, what is missing and what it costs. Loads no weights."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
-
-import torch
+from typing import Literal, TypeVar
 
 from clinprompt.backbone.load import load_tokenizer
 from clinprompt.backbone.model_sizes import ModelSizes, inspect_backbone
 from clinprompt.batches.encode import make_encoder
 from clinprompt.errors import DataError, SettingError
 from clinprompt.jobs.comparison.grid import chosen_targets
-from clinprompt.jobs.planning.estimates import (
+from clinprompt.jobs.planning.memory import (
     Memory,
-    Phase,
-    RowSizes,
     adapter_memory,
-    num_cells,
-    phases,
     prompt_memory,
     trained_numbers,
     weight_bytes,
 )
-from clinprompt.jobs.planning.row_sizes import row_sizes
+from clinprompt.jobs.planning.phases import num_cells, phases
+from clinprompt.jobs.planning.row_sizes import encoded_share, row_sizes
+from clinprompt.jobs.planning.speed import Speed, given_speed, measure_speed
+from clinprompt.jobs.planning.work import Amount, Phase, RowSizes
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.counts import metaprompt_numbers
 from clinprompt.methods.resolve import (
@@ -39,15 +37,12 @@ from clinprompt.runs.suite_data import cards_of, find_mirror
 from clinprompt.settings.groups import join_method, split_method
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard, TaskType
-from clinprompt.tasks.kinds import kind_of
-from clinprompt.tasks.load import check_files, load_task, remedy
+from clinprompt.tasks.load import TaskData, check_files, load_task, remedy
 from clinprompt.tasks.suite import Suite, find_suite
 
 Status = Literal["there", "missing", "gated"]
 Role = Literal["source", "target", "overlap"]
-_SIDE = 1024  # of the matrices that measure the rate
-_MEASURED_SECONDS = 0.3
-_OPERATIONS_PER_BYTE = 200  # of a GPU, where a rate is given and memory is not measured
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,7 @@ class TaskPlan:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Costs of a run on one backbone: memory, trained numbers by method, work by phase."""
+    """Costs of a run on one backbone: memory, trained numbers by method, work by phase, speed."""
 
     weight_bytes: int
     prompt_memory: Memory | None
@@ -75,6 +70,12 @@ class Costs:
     numbers: dict[str, int]
     num_cells: int
     phases: tuple[Phase, ...]
+    speed: Speed
+
+    @property
+    def seconds(self) -> float:
+        """Return the duration of all phases."""
+        return sum(phase.seconds(self.speed) for phase in self.phases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,8 @@ class BackbonePlan:
 class Plan:
     """What a config needs and costs.
 
-    ``rate`` is in floating-point operations per second, ``memory_rate`` in bytes per second: a
-    decoding step reads all weights once. ``measured`` are the targets with real lengths.
+    ``rate`` is the given speed in floating-point operations per second; None: the speed of this
+    machine was measured. ``measured`` are the tasks with real lengths.
     """
 
     name: str
@@ -104,20 +105,30 @@ class Plan:
     length: int
     rank: int
     dtype: str
-    rate: float
-    rate_is_measured: bool
-    memory_rate: float
+    rate: float | None
     measured: tuple[str, ...]
     backbones: tuple[BackbonePlan, ...]
     tasks: tuple[TaskPlan, ...]
     missing: tuple[str, ...]
 
+    @property
+    def num_tasks(self) -> int:
+        """Return the number of sources and targets that the run learns from or compares on."""
+        return sum(task.role != "overlap" for task in self.tasks)
 
-def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None) -> Plan:
+
+def dry_run(
+    config: RunConfig,
+    mirror: Path | None,
+    *,
+    rate: float | None = None,
+    start_seconds: float = 0.0,
+) -> Plan:
     """Return what a run needs, what is missing, and what it costs.
 
-    ``rate`` is the speed of the machine in floating-point operations per second; None measures a
-    matrix product on this machine.
+    ``rate`` is the speed of the machine in floating-point operations per second; None measures
+    this machine (see ``measure_speed``). ``start_seconds`` is the time that starting the program
+    takes.
 
     Raises:
         SettingError: the suite or a task is unknown, or the backbone does not have a layer of
@@ -131,51 +142,26 @@ def dry_run(config: RunConfig, mirror: Path | None, *, rate: float | None = None
     first = on_backbone(settings, config.backbones[0])
     shape = first[""].prompt
     tasks = tuple(_plan_task(card, role, place) for card, role in _roles(first, suite))
-    here = [one.name for one in tasks if one.role == "target" and one.status == "there"]
-    speed = measure_rate(config.dtype) if rate is None else rate
+    here = {one.name for one in tasks if one.role != "overlap" and one.status == "there"}
+    known = [card for card, _ in _roles(first, suite) if card.name in here]
+    data = {card.name: _timed(partial(load_task, card, place)) for card in known}
     return Plan(
         name=config.name,
         suite=suite.name,
         length=shape.length,
         rank=shape.rank,
         dtype=config.dtype,
-        rate=speed,
-        rate_is_measured=rate is None,
-        memory_rate=measure_memory_rate() if rate is None else speed / _OPERATIONS_PER_BYTE,
-        measured=tuple(here),
+        rate=rate,
+        measured=tuple(data),
         backbones=tuple(
-            _plan_backbone(name, on_backbone(settings, name), suite, (here, place))
-            for name in config.backbones
+            _plan_backbone(
+                name, on_backbone(settings, name), suite, data, rate, 0 if number else start_seconds
+            )
+            for number, name in enumerate(config.backbones)
         ),
         tasks=tasks,
         missing=suite.missing,
     )
-
-
-def measure_rate(dtype: Literal["float32", "bfloat16"]) -> float:
-    """Measure the floating-point operations per second of a matrix product, on a GPU if any."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    numbers = torch.float32 if dtype == "float32" else torch.bfloat16
-    left = torch.ones(_SIDE, _SIDE, dtype=numbers, device=device)
-    float((left @ left)[0, 0])  # warm up
-    count, started = 0, perf_counter()
-    while (passed := perf_counter() - started) < _MEASURED_SECONDS:
-        float((left @ left)[0, 0])  # reading a number waits for the result
-        count += 1
-    return count * 2 * _SIDE**3 / passed
-
-
-def measure_memory_rate() -> float:
-    """Measure the bytes per second of a product of a matrix and a vector, on a GPU if any."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    side = 4 * _SIDE  # 64 MiB, more than fits into most caches
-    left, right = torch.ones(side, side, device=device), torch.ones(side, device=device)
-    float((left @ right)[0])  # warm up
-    count, started = 0, perf_counter()
-    while (passed := perf_counter() - started) < _MEASURED_SECONDS:
-        float((left @ right)[0])
-        count += 1
-    return count * 4 * side**2 / passed
 
 
 def _roles(configs: Mapping[str, RunConfig], suite: Suite) -> Iterator[tuple[TaskCard, Role]]:
@@ -194,38 +180,51 @@ def _roles(configs: Mapping[str, RunConfig], suite: Suite) -> Iterator[tuple[Tas
     yield from ((card, "overlap") for name, card in unseen.items() if name not in chosen)
 
 
+def _timed(load: Callable[[], Value]) -> tuple[Value, float]:
+    """Return what is computed, and the seconds that it took."""
+    started = perf_counter()
+    return load(), perf_counter() - started
+
+
 def _plan_backbone(
-    name: str, configs: Mapping[str, RunConfig], suite: Suite, data: tuple[list[str], Path | None]
+    name: str,
+    configs: Mapping[str, RunConfig],
+    suite: Suite,
+    data: Mapping[str, tuple[TaskData, float]],
+    rate: float | None,
+    start_seconds: float,
 ) -> BackbonePlan:
-    seen = inspect_backbone(name)
+    seen, plain = inspect_backbone(name), configs[""]
     if seen.sizes is None:
         return BackbonePlan(name, not seen.problem, seen.problem, None, None)
-    sizes = {} if seen.problem else _sizes_of(name, configs[""], suite, *data)
-    costs = _costs(configs, seen.sizes, suite, sizes)
+    sizes, seconds = ({}, 0.0) if seen.problem else _measured(name, plain, data)
+    num_bytes = weight_bytes(plain, seen.sizes)
+    speed = (
+        measure_speed(seen.sizes, plain.dtype)
+        if rate is None
+        else given_speed(rate, seen.sizes, num_bytes)
+    )
+    costs = _costs(configs, seen.sizes, suite, sizes, speed)
+    if sizes:
+        loading = Phase("start and data", 0, 0, 0, Amount(seconds=start_seconds + seconds))
+        costs = replace(costs, phases=(loading, *costs.phases))
     return BackbonePlan(name, not seen.problem, seen.problem, seen.sizes, costs)
 
 
-def _sizes_of(
-    name: str, config: RunConfig, suite: Suite, here: list[str], place: Path | None
-) -> dict[str, RowSizes]:
-    """Return the sizes of the targets whose data is on the disk."""
-    encoder, found = make_encoder(load_tokenizer(name), config.data), {}
-    cards = cards_of(suite.targets)
-    for task in here:
-        loaded = load_task(cards[task], place)
-        data, test = config.data, loaded.splits["test"]
-        is_closed = bool(test and kind_of(loaded.card).choices(loaded.card, test[0]))
-        most = (data.test_label_rows if is_closed else 0) or data.test_rows
-        if not test:
-            continue
-        found[task] = row_sizes(
-            loaded.card,
-            test,
-            encoder,
-            test_rows=most,
-            length=config.prompt.length,
-        )
-    return found
+def _measured(
+    name: str, config: RunConfig, data: Mapping[str, tuple[TaskData, float]]
+) -> tuple[dict[str, RowSizes], float]:
+    """Return the sizes of tasks, and the seconds that loading and encoding them takes."""
+    encoder, sizes, total = make_encoder(load_tokenizer(name), config.data), {}, 0.0
+    targets = cards_of(find_suite(config.suite).targets)
+    num_own = sum(num_cells(method, config, 1) for method in config.compare.methods)
+    for task, (loaded, loading) in data.items():
+        found, seconds = _timed(partial(row_sizes, loaded, encoder, config))
+        if found:
+            sizes[task] = found
+            share = encoded_share(loaded, config, num_own if task in targets else 0)
+            total += loading + seconds * share
+    return sizes, total
 
 
 def _costs(
@@ -233,6 +232,7 @@ def _costs(
     outline: ModelSizes,
     suite: Suite,
     sizes: Mapping[str, RowSizes],
+    speed: Speed,
 ) -> Costs:
     config = configs[""]
     methods = config.compare.methods
@@ -264,6 +264,7 @@ def _costs(
         numbers=distilled | {name: trained_numbers(name, configs, outline) for name in methods},
         num_cells=sum(num_cells(name, config, len(targets)) for name in methods),
         phases=phases(configs, outline, sources, targets, sizes),
+        speed=speed,
     )
 
 
