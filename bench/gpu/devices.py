@@ -25,7 +25,8 @@ from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.backbone.shared_prefix import float32_head
 from clinprompt.backbone.start_vectors import start_vectors
 from clinprompt.batches.encode import Encoder, make_encoder
-from clinprompt.evaluation.predict import PromptUse, predict
+from clinprompt.evaluation.predict import predict
+from clinprompt.evaluation.questions import PromptUse
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import with_shape

@@ -8,7 +8,7 @@ from rich.text import Text
 from clinprompt.cli.screen import console, say
 
 if TYPE_CHECKING:
-    from clinprompt.evaluation.predict import Prediction
+    from clinprompt.evaluation.questions import Prediction
     from clinprompt.jobs.comparison.example_notes import ExampleNote
     from clinprompt.tasks.card import TaskCard
     from clinprompt.tasks.records import Record, Relation, Span

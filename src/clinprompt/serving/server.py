@@ -55,19 +55,26 @@ def listening(
     return Listening(host, port, token, frozenset(names) | local)
 
 
+def make_server(state: ServerState, place: Listening) -> uvicorn.Server:
+    """Return a server that answers what it has accepted before it ends."""
+    app = Guard(make_app(state), token=place.token, hosts=place.hosts, limits=state.limits)
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=place.host,
+            port=place.port,
+            access_log=False,  # paths are written by clients
+            log_level="warning",
+            server_header=False,
+            lifespan="on",
+            ws="none",
+        )
+    )
+
+
 def serve(state: ServerState, place: Listening) -> None:
     """Answer requests until the process is asked to end; what was accepted is answered first."""
-    app = Guard(make_app(state), token=place.token, hosts=place.hosts, limits=state.limits)
-    uvicorn.run(
-        app,
-        host=place.host,
-        port=place.port,
-        access_log=False,  # paths are written by clients
-        log_level="warning",
-        server_header=False,
-        lifespan="on",
-        ws="none",
-    )
+    make_server(state, place).run()
 
 
 def _token_of(path: Path) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from clinprompt.cli.example_notes import answer_lines, marked_text
-from clinprompt.evaluation.predict import Prediction
+from clinprompt.evaluation.questions import Prediction
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.kinds import make_example
 from clinprompt.tasks.records import (

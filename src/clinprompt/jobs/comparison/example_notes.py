@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clinprompt.evaluation.cells import cell_name
-from clinprompt.evaluation.predict import Prediction
+from clinprompt.evaluation.questions import Prediction
 from clinprompt.jobs.annotate import prompt_on
 from clinprompt.jobs.comparison.grid import chosen_targets
 from clinprompt.runs.suite_data import SuiteData, cards_of, load_suite

@@ -6,7 +6,7 @@ import pytest
 from made_cards import card_of
 from pydantic import ValidationError
 
-from clinprompt.evaluation.predict import Prediction
+from clinprompt.evaluation.questions import Prediction
 from clinprompt.jobs.annotate import annotate_file
 from clinprompt.tasks.card import TaskCard, find_card
 from clinprompt.tasks.draft.draft_task import draft_task, write_task
