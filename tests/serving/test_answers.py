@@ -110,9 +110,7 @@ def test_openai_client_completes_and_streams_the_same_text(server, client, task)
     assert pieces[-2].choices[0].finish_reason == whole.choices[0].finish_reason
     plain = client.completions.create(model=task, prompt=NOTES[0], extra_body=extra)
     assert plain.choices[0].text == text
-    streamed = client.completions.create(
-        model=task, prompt=NOTES[0], stream=True, extra_body=extra
-    )
+    streamed = client.completions.create(model=task, prompt=NOTES[0], stream=True, extra_body=extra)
     assert "".join(one.choices[0].text for one in streamed) == text
 
 

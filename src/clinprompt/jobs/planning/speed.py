@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import linear
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from clinprompt.backbone.incremental import IncrementalDecoder
+from clinprompt.backbone.arena import Arena
 from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.backbone.packed import pack_rows, read_packed, use_packed_attention
 from clinprompt.backbone.shared_prefix import Prefix
@@ -128,9 +128,11 @@ def _decode(model: PreTrainedModel, rows: int) -> None:
     positions = torch.arange(_POSITIONS, device=weight.device).expand(rows, -1)
     past = Prefix((cached,), positions, torch.ones_like(positions, dtype=torch.bool))
     with torch.inference_mode():
-        decoder = IncrementalDecoder(model, past, max_new_tokens=_STEPS)
+        length = past.positions.shape[1]
+        arena = Arena(model, max_positions=rows * (length + _STEPS))
+        arena.admit(past, [length] * rows, [length + _STEPS] * rows)
         for _ in range(_STEPS):
-            hidden = decoder.step(torch.ones(rows, dtype=torch.long, device=weight.device))
+            hidden = arena.step(torch.ones(rows, dtype=torch.long, device=weight.device))
     _wait(hidden)
 
 
