@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 MACHINES = ("x86_64", "aarch64")
-GLIBC = "2.28"  # of the oldest Linux that PyTorch's wheels run on
+GLIBC = "2.31"  # of the oldest Linux that wheels of llguidance 1.9 run on
 SOURCE_ONLY = ("rouge-score",)  # pure Python, but its releases have no wheel
 
 

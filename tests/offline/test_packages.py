@@ -48,5 +48,5 @@ def test_packages_that_only_a_skipped_one_needs_are_left_out(needed):
 def test_every_wheel_for_the_oldest_supported_linux_is_accepted(bundle_packages):
     options = bundle_packages.Platform("3.12", "aarch64").pip_options()
     names = [value for flag, value in itertools.pairwise(options) if flag == "--platform"]
-    assert {"manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"} <= {*names}
-    assert "manylinux_2_29_aarch64" not in names
+    assert {"manylinux_2_31_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"} <= {*names}
+    assert "manylinux_2_32_aarch64" not in names
