@@ -99,6 +99,11 @@ class Question:
         """Return the constraint on the answer to each part; None if it may be anything."""
         return tuple(one.rule for one in self._asked)
 
+    def with_calibration(self, calibration: Calibration) -> "Question":
+        """Return the question with another calibration of labels, and the same rows."""
+        asked = (replace(one, use=replace(one.use, calibration=calibration)) for one in self._asked)
+        return replace(self, _asked=tuple(asked))
+
     def prediction(self) -> Prediction:
         """Return the answer, when all rows are answered."""
         answered = [(one.part, one.said()) for one in self._asked]

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clinprompt.backbone.bank import Bank
+from clinprompt.backbone.decode import answer_all
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder
 from clinprompt.evaluation.calibration import Calibration, calibration_of, offset_of
 from clinprompt.evaluation.metrics import score
-from clinprompt.evaluation.predict import label_scores, nothing_margins, predict
-from clinprompt.evaluation.questions import PromptUse
+from clinprompt.evaluation.predict import label_scores, nothing_margins
+from clinprompt.evaluation.questions import PromptUse, Question, questions
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.groups import DataSettings
@@ -36,15 +37,22 @@ class Answering:
         self, card: TaskCard, examples: Sequence[Example], calibration: Calibration | None
     ) -> list[Answer]:
         """Return the answers to examples, corrected by a calibration if one is given."""
-        predictions = predict(
-            self.backbone,
-            self.encoder,
-            examples,
-            cards={card.name: card},
-            bank=self.bank,
-            prompts=[PromptUse(self.prompt, calibration)] * len(examples),
+        asked = self._answered(card, examples, calibration)
+        return [one.prediction().answer for one in asked]
+
+    def answers_with_and_without(
+        self, card: TaskCard, examples: Sequence[Example], calibration: Calibration
+    ) -> tuple[list[Answer], list[Answer]]:
+        """Return answers corrected by a calibration, and as they are; labels are scored once."""
+        plain = self._answered(card, examples, None)
+        if calibration.means:
+            corrected = [one.with_calibration(calibration) for one in plain]
+        else:
+            corrected = self._answered(card, examples, calibration)
+        with_it, without = (
+            [one.prediction().answer for one in asked] for asked in (corrected, plain)
         )
-        return [one.answer for one in predictions]
+        return with_it, without
 
     def margins(self, card: TaskCard, examples: Sequence[Example]) -> list[float]:
         """Return by how much listing nothing is preferred, in nats; see ``nothing_margins``."""
@@ -56,6 +64,20 @@ class Answering:
             bank=self.bank,
             prompt=self.prompt,
         )
+
+    def _answered(
+        self, card: TaskCard, examples: Sequence[Example], calibration: Calibration | None
+    ) -> list[Question]:
+        asked = questions(
+            self.backbone,
+            self.encoder,
+            examples,
+            cards={card.name: card},
+            bank=self.bank,
+            prompts=[PromptUse(self.prompt, calibration)] * len(examples),
+        )
+        answer_all(self.backbone, [ask for one in asked for ask in one.asks])
+        return asked
 
     def scores(self, card: TaskCard, examples: Sequence[Example]) -> list[list[float]]:
         """Return the log-likelihood of each label of each example, in nats."""
@@ -125,16 +147,10 @@ def _is_better(
     answering: Answering, card: TaskCard, examples: Sequence[Example], calibration: Calibration
 ) -> bool:
     """Return whether the task's metric is better with a calibration than without."""
-    return _value(answering, card, examples, calibration) > _value(answering, card, examples, None)
-
-
-def _value(
-    answering: Answering,
-    card: TaskCard,
-    examples: Sequence[Example],
-    calibration: Calibration | None,
-) -> float:
-    answers = answering.answers(card, examples, calibration)
-    gold = gold_answers([one.record for one in examples])
-    labels = tuple(card.labels)
-    return score(card.metric, answers, gold, labels=labels, positive=card.positive).value
+    both = answering.answers_with_and_without(card, examples, calibration)
+    gold, labels = gold_answers([one.record for one in examples]), tuple(card.labels)
+    with_it, without = (
+        score(card.metric, answers, gold, labels=labels, positive=card.positive).value
+        for answers in both
+    )
+    return with_it > without
