@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -148,7 +149,8 @@ def annotate_file(
         RunError: the output cannot be written.
     """
     _check_output(loaded.card, notes, output, form)
-    predictions = loaded.annotate(list(read_notes(notes)))
+    records = list(read_notes(notes, partial(make_example, loaded.card)))
+    predictions = loaded.annotate(records)
     if form == "brat":
         with new_folder(output) as folder:
             answered = [replace(p.example.record, answer=p.answer) for p in predictions]

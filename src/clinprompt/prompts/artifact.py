@@ -203,11 +203,22 @@ def _load_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise ArtifactError(
-            f"{folder}: is not a saved prompt (manifest.json is missing); give its folder"
-        ) from error
+        raise ArtifactError(_no_prompt(folder)) from error
     except (OSError, ValueError, ValidationError) as error:
         raise ArtifactError(f"{path}: damaged; copy the artifact again") from error
+
+
+def _no_prompt(folder: Path) -> str:
+    """Return that a folder is no saved prompt, and which prompts are in it or in its store."""
+    if not folder.exists():
+        return f"{folder}: no such folder, so it is not a saved prompt; give the folder of one"
+    places = ("*", "*/*", "store/*/*")  # prompts of a store, a run, and a comparison
+    paths = [path for one in places for path in sorted(folder.glob(f"{one}/manifest.json"))]
+    found = [path.parent for path in paths if "metaprompts" not in path.parts]
+    hint = f"it has {' and '.join(map(str, found[:3]))}; give one of these" if found else ""
+    return f"{folder}: is not a saved prompt (manifest.json is missing); " + (
+        hint or "give its folder"
+    )
 
 
 def _to_stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
