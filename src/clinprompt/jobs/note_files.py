@@ -23,12 +23,23 @@ def read_notes(path: Path, check: Callable[[Record], object] = lambda _: None) -
         DataError: a file is missing or not UTF-8, there are no notes, or a line of a JSON Lines
             file is not an object of texts.
     """
+    check_notes_exist(path)
     for place, note in _placed_notes(path):
         try:
             check(note)
         except DataError as error:
             raise DataError(f"{place}: {error}") from error
         yield note
+
+
+def check_notes_exist(path: Path) -> None:
+    """Check that a file or folder of notes exists, without reading it.
+
+    Raises:
+        DataError: it does not.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder of notes; correct its name")
 
 
 def _placed_notes(path: Path) -> Iterator[tuple[str, Record]]:

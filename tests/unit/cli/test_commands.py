@@ -1,6 +1,8 @@
 """The commands as a user meets them: help, output that fits the screen, messages for mistakes."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from command_line import call
@@ -60,6 +62,30 @@ def test_an_unknown_setting_is_one_sentence_and_exit_code_2(tmp_path):
 
 def test_a_missing_prompt_is_one_sentence_and_exit_code_2(tmp_path):
     assert_one_sentence(call("prompts", "show", tmp_path / "none"), "is not a saved prompt")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("evaluate", "nope"), "nope: no such folder, so it is not a saved prompt"),
+        (("predict", "here", "none.txt", "a.jsonl"), "none.txt: no such file or folder of notes"),
+        (("evaluate", "here", "--task", "nope"), "unknown task 'nope'"),
+        (("adapt", "nope"), "unknown task 'nope'"),
+        (("adapt", "practice-ner-drugs", "--metaprompt", "nope"), "nope: no such folder"),
+    ],
+)
+def test_a_wrong_path_is_named_before_torch_is_imported(tmp_path, words, complaint):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "manifest.json").touch()
+    code = (
+        f"import sys\nfrom clinprompt.cli import main\nsys.argv = {['clinprompt', *words]}\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    run = [sys.executable, "-c", code]
+    ended = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert complaint in ended.stderr
+    assert ended.stdout == "False\n"
 
 
 @pytest.mark.parametrize("name", ["a[b]c", "[/red]", "[bold]"])
