@@ -125,8 +125,8 @@ def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactErro
     """Return an error that names the saved setting that this version does not know."""
     place = ".".join(map(str, error.errors()[0]["loc"]))
     return ArtifactError(
-        f"{manifest.name}: saved by clinprompt {manifest.code_version}; this version does not know "
-        f"{place}; use that version, or train the prompt again"
+        f"{manifest.title}: saved by clinprompt {manifest.code_version}; this version does not "
+        f"know {place}; use that version, or train the prompt again"
     )
 
 
