@@ -63,7 +63,7 @@ def test_the_folder_of_a_run_or_a_store_names_the_prompts_that_it_has(tmp_path):
     for folder in (run, run / "store"):
         with pytest.raises(ArtifactError, match=f"not a saved prompt .*; it has {saved}; give"):
             load_artifact(folder)
-    with pytest.raises(ArtifactError, match="missing.; give its folder"):
+    with pytest.raises(ArtifactError, match=r"missing.; give its folder"):
         load_artifact(tmp_path)
     with pytest.raises(ArtifactError, match="none: no such folder, so it is not a saved prompt"):
         load_artifact(tmp_path / "none")
