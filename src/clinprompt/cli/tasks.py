@@ -130,8 +130,10 @@ def check(
         cards = [absent.card for absent in checked.absent.values()]
         show_check(checked.rows, [{"task": card.name, "type": card.type} for card in cards])
     if problems := checked.problems():
-        head = [f"{len(problems)} problems:"] if len(problems) > 1 else []
-        raise DataError("\n".join([*head, *problems]))
+        count = f"{len(problems)} problems:\n" if len(problems) > 1 else "1 problem: "
+        raise DataError(count + "\n".join(problems))
+    if not as_json:
+        say("No problems found.")
 
 
 def fetch(

@@ -23,6 +23,7 @@ from clinprompt.settings.groups import (
     split_method,
 )
 from clinprompt.settings.local_names import with_absolute_paths
+from clinprompt.settings.plain_messages import plain_message
 
 Changes = Mapping[str, Any] | Sequence[str]
 
@@ -230,7 +231,7 @@ def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{place}: {first['msg']} (given: {first.get('input')!r})"
+        return f"{place}: {plain_message(first)} (given: {first.get('input')!r})"
     group: type[BaseModel] = RunConfig
     for part in first["loc"][:-1]:
         annotation = group.model_fields[str(part)].annotation

@@ -38,7 +38,7 @@ def test_an_unknown_task_is_one_sentence_and_exit_code_2():
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
-        ("classification", "use nli with one --text"),
+        ("classification", "use nli with one --text (all types: ner, re, qa"),
         ("text_classification", "use nli with one --text"),
         ("entailment", "use nli with two --text"),
         ("token-classification", "use ner"),
@@ -168,6 +168,16 @@ def test_tasks_check_says_what_survives():
 
 
 @pytest.mark.usefixtures("smollm2")
+def test_tasks_check_explains_its_columns_and_ends_with_a_verdict():
+    result = call("tasks", "check", "practice-nli-social", "practice-re-dose", columns=80)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "No problems found."
+    words = " ".join(result.stdout.split())
+    for column in ("train, valid., test: ", "annotations: ", "lost to windows: ", "fit: "):
+        assert column in words
+
+
+@pytest.mark.usefixtures("smollm2")
 def test_tasks_check_fits_80_columns_and_says_at_the_end_what_is_wrong(tmp_path):
     result = call(
         *("tasks", "check", "ner-psytar", "--suite", "practice", "--mirror", tmp_path), columns=80
@@ -178,4 +188,6 @@ def test_tasks_check_fits_80_columns_and_says_at_the_end_what_is_wrong(tmp_path)
     for task in ("practice-re-frequency", "practice-nli-medication"):
         assert any(line.split()[:1] == [task] for line in lines)
     assert any(line.split() == ["ner-psytar", "no", "data"] for line in lines)
-    assert result.stderr.startswith(f"error: ner-psytar: {tmp_path / 'ner-psytar'}: no such folder")
+    assert result.stderr.startswith(
+        f"error: 1 problem: ner-psytar: {tmp_path / 'ner-psytar'}: no such folder"
+    )
