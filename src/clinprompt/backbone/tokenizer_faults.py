@@ -21,35 +21,35 @@ def check_gguf_tokenizer(name: str, reader: GGUFReader) -> None:
     tokens = reader.get_field("tokenizer.ggml.tokens")
     count = len(tokens.data) if tokens else 0
     if not count:
-        raise _inconsistent(name, "the file has no list of tokens")
+        raise _fault(name, "the file has no list of tokens")
     model = reader.get_field("tokenizer.ggml.model")
     if model and model.contents() == "gpt2" and not reader.get_field("tokenizer.ggml.merges"):
-        raise _inconsistent(name, "the file has no list of merges")
+        raise _fault(name, "the file has no list of merges")
     for special in _SPECIAL:
         field = reader.get_field(f"tokenizer.ggml.{special}_token_id")
         if field and (number := int(field.contents())) >= count:
-            raise _inconsistent(
-                name, f"{special}_token_id is {number}, but there are {count} tokens"
-            )
+            raise _fault(name, f"{special}_token_id is {number}, but there are {count} tokens")
     for tensor in reader.tensors:
         if tensor.name == "token_embd.weight" and count > (rows := int(tensor.shape[1])):
-            raise _inconsistent(name, f"there are {count} tokens, but embeddings of {rows}")
+            raise _fault(name, f"there are {count} tokens, but embeddings of {rows}")
 
 
 @contextmanager
 def naming_tokenizer(name: str) -> Iterator[None]:
-    """Turn an error about what a tokenizer is made of into one that names the backbone.
+    """Turn an error of the library tokenizers into one that names the backbone.
 
     Raises:
-        BackboneError: the library tokenizers refuses a part of it, for instance a merge.
+        BackboneError: the library refuses a part of the tokenizer, for instance a merge.
     """
     try:
         yield
     except Exception as error:
         if type(error) is not Exception:  # tokenizers raises this class itself, and no other does
             raise
-        raise _inconsistent(name, str(error).strip().partition("\n")[0]) from error
+        raise _fault(name, str(error).strip().partition("\n")[0]) from error
 
 
-def _inconsistent(name: str, fault: str) -> BackboneError:
-    return BackboneError(f"backbone {name}: its tokenizer is inconsistent: {fault}; {_REMEDY}")
+def _fault(name: str, fault: str) -> BackboneError:
+    return BackboneError(
+        f"backbone {name}: its tokenizer is damaged or inconsistent: {fault}; {_REMEDY}"
+    )

@@ -186,13 +186,17 @@ _MEANT = {
 
 
 def _check_lists(written: Mapping[str, Any], *, source: str) -> None:
-    """Refuse a list that a user writes empty although all settings leave it empty for a default.
+    """Check that no list is written empty of those where no list at all means a default.
 
-    Saved settings have such lists, so only what a user writes is checked.
+    Saved settings have such empty lists, so only what a user writes is checked.
+
+    Raises:
+        SettingError: a list is empty.
     """
     grid = written.get("compare")
-    for name, meant in _MEANT.items() if isinstance(grid, Mapping) else ():
-        if grid.get(name) in ([], ()):
+    lists = grid if isinstance(grid, Mapping) else {}
+    for name, meant in _MEANT.items():
+        if lists.get(name) in ([], ()):
             raise SettingError(
                 f"{source}: compare.{name} = [] names no {name.removesuffix('s')}; name some, or "
                 f"leave the setting out for {meant}"

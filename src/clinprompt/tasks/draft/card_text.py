@@ -158,7 +158,7 @@ version = 1 # raise it when the wording changes
 template = """
 {template}"""
 cut = {cut} # the middle of this is cut if the input is too long
-# Says what to do; every input shows it.
+# Says what to do. Inputs show it, unless the metaprompt was learned without instructions.
 instruction = """
 {instruction}"""
 # The same in other words; training shows each record one of all. Change them together.

@@ -32,17 +32,11 @@ from clinprompt.tasks.records import Example, Record
 _SHARE = 0.1  # of the groups, for each split that has no file
 _NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
 _SMALL = 1000  # records
+_ONE_TEXT = "nli with one --text (in Python: text=[COLUMN])"
+_TWO_TEXTS = "nli with two --text (in Python: text=[FIRST, SECOND])"
 _OTHER_WORDS = {
-    (
-        "classification",
-        "text-classification",
-        "labels",
-    ): "nli with one --text (in Python: text=[COLUMN])",
-    (
-        "pair-classification",
-        "entailment",
-        "similarity",
-    ): "nli with two --text (in Python: text=[FIRST, SECOND])",
+    ("classification", "text-classification", "labels"): _ONE_TEXT,
+    ("pair-classification", "entailment", "similarity"): _TWO_TEXTS,
     ("entities", "spans", "token-classification", "extraction"): "ner",
     ("relations", "relation-extraction"): "re",
     ("question-answering", "multiple-choice"): "qa",
