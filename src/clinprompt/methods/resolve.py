@@ -125,7 +125,7 @@ def suites_to_learn(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
 
 _OF_TEACHERS = {"backbone", "dtype", "device", "seed", "data", "prompt", "teacher"}
 _OF_STUDENTS = {"rank", "segment"}  # settings of prompts that teachers do not have
-
+_OF_ANSWERS = {"constrained", "calibration"}  # settings of data that no training reads
 
 _ON_SOURCES = _OF_TEACHERS - {"teacher"} | {"suite", "distill"}
 _OF_ADAPTERS = ("lora_rank", "lora_modules")
@@ -138,7 +138,11 @@ def same_on_sources(one: RunConfig, other: RunConfig) -> bool:
         (
             config.model_dump(
                 include=_ON_SOURCES,
-                exclude={"prompt": _OF_STUDENTS, "distill": {"cache_teachers"}},
+                exclude={
+                    "data": _OF_ANSWERS,
+                    "prompt": _OF_STUDENTS,
+                    "distill": {"cache_teachers"},
+                },
             ),
             [getattr(config.baselines, name) for name in (*_OF_ADAPTERS, *_SOURCE_RATES)],
         )
@@ -151,7 +155,8 @@ def same_teachers(one: RunConfig, other: RunConfig) -> bool:
     """Return whether two runs train the same prompt for each source that both have."""
     first, second = (
         config.model_dump(
-            include=_OF_TEACHERS, exclude={"prompt": _OF_STUDENTS, "teacher": {"together"}}
+            include=_OF_TEACHERS,
+            exclude={"data": _OF_ANSWERS, "prompt": _OF_STUDENTS, "teacher": {"together"}},
         )
         for config in (one, other)
     )
