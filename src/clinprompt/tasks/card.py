@@ -183,12 +183,12 @@ class TaskCard(Settings):
             known = {type_ for type_, _ in KINDS}
             raise ValueError(f"type = {self.type!r}; {did_you_mean(self.type, known)}")
         if self.answer not in answers_of(self.type):
-            known = " or ".join(answers_of(self.type))
-            raise ValueError(f"answer = {self.answer!r}, but type {self.type} takes {known}")
+            taken = " or ".join(answers_of(self.type))
+            raise ValueError(f"answer = {self.answer!r}, but type {self.type} takes {taken}")
         kind = kind_of(self)
         if self.metric not in kind.metric_names:
-            known = " or ".join(kind.metric_names)
-            raise ValueError(f"metric = {self.metric!r}, but answer {self.answer} takes {known}")
+            taken = " or ".join(kind.metric_names)
+            raise ValueError(f"metric = {self.metric!r}, but answer {self.answer} takes {taken}")
         if self.density is not None and kind.listing is None:
             raise ValueError(f"density has no effect with answer = {self.answer!r}; leave it out")
         if kind.has_setting != bool(self.setting):
