@@ -122,6 +122,7 @@ def tune(
     overrides: Overrides = None,
 ) -> None:
     """Train a prompt on the training records of one task (prompt tuning)."""
+    _check_paths(tasks=[task])
     from clinprompt.jobs.tune import tune_task
 
     folder = out or Path("runs") / f"tune-{_run_name(task)}"

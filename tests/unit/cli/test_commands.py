@@ -71,6 +71,7 @@ def test_a_missing_prompt_is_one_sentence_and_exit_code_2(tmp_path):
         (("predict", "here", "none.txt", "a.jsonl"), "none.txt: no such file or folder of notes"),
         (("evaluate", "here", "--task", "nope"), "unknown task 'nope'"),
         (("adapt", "nope"), "unknown task 'nope'"),
+        (("tune", "nope"), "unknown task 'nope'"),
         (("adapt", "practice-ner-drugs", "--metaprompt", "nope"), "nope: no such folder"),
     ],
 )
