@@ -115,7 +115,6 @@ def test_a_finished_adaptation_is_answered_at_once_unless_it_is_forced(adapt, tm
     assert steps_logged(tmp_path) == 6  # three steps, again
 
 
-@pytest.mark.parametrize(("words", "kind"), [((), "prompt"), (("--factors-only",), "factors")])
 def test_the_card_of_a_folder_continues_the_run_of_the_folder(tmp_path, tiny_llama_folder):
     save_metaprompt(tmp_path / "metaprompt", tiny_llama_folder)
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"a {n},{n % 2}\n" for n in range(60)))
@@ -149,6 +148,7 @@ def test_prompts_are_listed_by_method_examples_and_score(adapt, tmp_path):
     assert [one["shots"] for one in listed if one["name"] == TASK] == [4]
 
 
+@pytest.mark.parametrize(("words", "kind"), [((), "prompt"), (("--factors-only",), "factors")])
 def test_zero_shots_save_the_untrained_start(adapt, on_tiny, tmp_path, words, kind):
     ended = adapt(*words, shots=0)
     assert ended.exit_code == 0, ended.stderr
