@@ -137,10 +137,12 @@ def test_prompts_are_listed_by_method_examples_and_score(adapt, tmp_path):
     adapt("--factors-only", shots=0)
     store = tmp_path / "run" / "store"
     change_json(store / TASK / "manifest.json", scores={"f1": 0.5, "low": 0.25, "high": 0.75})
-    lines = call("prompts", "list", "run/store", folder=tmp_path).stdout.splitlines()
+    ended = call("prompts", "list", "run/store", folder=tmp_path, columns=120)
+    assert ended.exit_code == 0, ended.stderr
+    lines = [line.strip() for line in ended.stdout.splitlines()]
     assert [line.split() for line in lines if line.startswith("practice")] == [
         [TASK, "adapted-metaprompt", "4", "f1", "0.500", "[0.250,", "0.750]"],
-        [f"{TASK}-factors", "zero-shot-metaprompt", "0"],
+        [f"{TASK}-factors", "metaprompt", "0"],
     ]
     [metaprompt] = [path.name for path in (store / "metaprompts").iterdir()]
     assert lines[-1] == f"metaprompt: run/store/metaprompts/{metaprompt}"

@@ -5,10 +5,10 @@ from typing import Any
 
 _MESSAGES = {
     "missing": "is missing; add it",
-    "greater_than": "must be more than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
     "finite_number": "must be a finite number",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
@@ -25,7 +25,7 @@ _MESSAGES = {
     "dict_type": "must be a section with values by name",
     "model_type": "must be a section with values by name",
     "model_attributes_type": "must be a section with values by name",
-    "too_short": "must have at least {min_length} entries",
+    "too_short": "has too few entries; give at least {min_length}",
     "literal_error": "must be {expected}",
 }
 

@@ -243,7 +243,8 @@ def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{place}: {plain_message(first)} (given: {first.get('input')!r})"
+        given = "" if first["type"] == "missing" else f" (given: {first.get('input')!r})"
+        return f"{place}: {plain_message(first)}{given}"
     group: type[BaseModel] = RunConfig
     for part in first["loc"][:-1]:
         annotation = group.model_fields[str(part)].annotation

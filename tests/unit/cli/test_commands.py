@@ -38,7 +38,7 @@ def test_an_unknown_task_is_one_sentence_and_exit_code_2():
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
-        ("classification", "use nli with one --text (all types: ner, re, qa"),
+        ("classification", "use nli with one --text"),
         ("text_classification", "use nli with one --text"),
         ("entailment", "use nli with two --text"),
         ("token-classification", "use ner"),
@@ -52,6 +52,7 @@ def test_an_unknown_kind_of_task_is_answered_with_the_one_to_use(tmp_path, word,
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     result = call("tasks", "new", "--type", word, "--from", "a.csv", folder=tmp_path)
     assert_one_sentence(result, f"no task type '{word}'; {hint}")
+    assert ": ner, re, qa, nli, summarization" in result.stderr
 
 
 def test_an_unknown_setting_is_one_sentence_and_exit_code_2(tmp_path):

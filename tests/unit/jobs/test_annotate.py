@@ -86,7 +86,7 @@ def test_a_bad_line_is_named(content, words, tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file or folder of notes"):
         list(read_notes(tmp_path / "none.jsonl"))
 
 

@@ -189,7 +189,7 @@ def test_a_changed_card_is_answered_with_what_changed_and_a_free_folder(begin, t
         run.workspace.record_tasks([replace(data, card=corrected)])
     folder = tmp_path / "run"
     assert str(caught.value) == (
-        f"{folder}: practice-ner-drugs (labels.drug, labels.DRUG, wording.template) changed since "
+        f"{folder}: practice-ner-drugs (labels.DRUG, wording.template, labels.drug) changed since "
         "this run began, and its results belong to the earlier version; train in a new folder "
         f"with --out {folder}-3 (in Python: folder), or delete {folder} first"
     )

@@ -80,7 +80,7 @@ def _use_instead(word: str) -> str:
     """Return which type to use for a word that other tools use, or the known types."""
     for words, hint in _OTHER_WORDS.items():
         if word.lower().replace("_", "-") in words:
-            return f"use {hint} (all types: {', '.join(TASK_TYPES)})"
+            return f"use {hint}; all types: {', '.join(TASK_TYPES)}"
     return f"known: {', '.join(TASK_TYPES)}"
 
 
