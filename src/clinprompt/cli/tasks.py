@@ -133,7 +133,8 @@ def check(
         count = f"{len(problems)} problems:\n" if len(problems) > 1 else "1 problem: "
         raise DataError(count + "\n".join(problems))
     if not as_json:
-        say("No problems found.")
+        has_remarks = any(row["notes"] for row in checked.rows)
+        say(f"No problems found{', but read the remarks above' if has_remarks else ''}.")
 
 
 def fetch(

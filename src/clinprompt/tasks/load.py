@@ -26,8 +26,6 @@ from clinprompt.tasks.records import (
 
 _MIRROR_HINT = "set --mirror DIR or CLINPROMPT_MIRROR to the folder that holds the data sets"
 
-_IGNORE = 'ignore = ["LABEL"] at the beginning of the card'
-
 Splits = Mapping[Split, tuple[Record, ...]]
 
 
@@ -263,7 +261,7 @@ def _check_record(card: TaskCard, record: Record) -> None:
     known = kind.labels_for(card, record)
     for label in kind.labels_in(record.answer):
         if label not in known:
-            remedy = f"; give it a word in [labels], or leave it out: {_IGNORE}"
+            remedy = f"; give it a word in [labels], or leave it out: {_ignoring(label)}"
             raise DataError(
                 f"{card.name}: record {record.id}: {_shown(label)} is not in the card; "
                 f"{did_you_mean(label, known)}{remedy if kind.has_labels else ''}"
@@ -272,8 +270,16 @@ def _check_record(card: TaskCard, record: Record) -> None:
 
 def _shown(label: str) -> str:
     """Return a label for a message, or its length if it may be clinical text of a wrong column."""
-    is_word = len(label) <= 24 and not any(character.isspace() for character in label)
-    return f"label {label!r}" if is_word else f"a label of {len(label)} characters"
+    return f"label {label!r}" if _is_word(label) else f"a label of {len(label)} characters"
+
+
+def _ignoring(label: str) -> str:
+    """Return the line of a card that leaves out a label."""
+    return f'ignore = ["{label if _is_word(label) else "LABEL"}"] at the beginning of the card'
+
+
+def _is_word(label: str) -> bool:
+    return len(label) <= 24 and not any(character.isspace() for character in label)
 
 
 def without(data: TaskData, dropped: frozenset[str]) -> TaskData:

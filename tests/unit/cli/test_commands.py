@@ -174,6 +174,7 @@ def test_tasks_check_explains_its_columns_and_ends_with_a_verdict():
     result = call("tasks", "check", "practice-nli-social", "practice-re-dose", columns=80)
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1] == "No problems found."
+    assert "remarks above" not in result.stdout
     words = " ".join(result.stdout.split())
     for column in ("train, valid., test: ", "annotations: ", "lost to windows: ", "fit: "):
         assert column in words
@@ -193,3 +194,18 @@ def test_tasks_check_fits_80_columns_and_says_at_the_end_what_is_wrong(tmp_path)
     assert result.stderr.startswith(
         f"error: 1 problem: ner-psytar: {tmp_path / 'ner-psytar'}: no such folder"
     )
+
+
+@pytest.mark.usefixtures("smollm2")
+def test_tasks_check_points_to_its_remarks(tmp_path):
+    """Offsets in UTF-16 without the texts of mentions: nothing is refused, but words are cut."""
+    rows = [
+        {"text": f"\N{PILL} {n}: iron pill", "entities": [[5 + len(str(n)), 9 + len(str(n)), "A"]]}
+        for n in range(30)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    new = ("tasks", "new", "--type", "ner", "--from", "a.jsonl", "--out", "mine")
+    assert call(*new, folder=tmp_path).exit_code == 0
+    lines = call("tasks", "check", "mine", folder=tmp_path, columns=200).stdout.splitlines()
+    assert lines[-1] == "No problems found, but read the remarks above."
+    assert lines[-2].startswith("mine: 30 of 30 records have mentions that begin or end inside")

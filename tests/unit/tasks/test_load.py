@@ -70,9 +70,7 @@ def test_label_that_is_not_on_the_card_is_named_with_the_known_ones(tmp_path):
 
 def test_a_label_that_is_not_on_the_card_gets_two_remedies_and_can_be_ignored(tmp_path):
     rows = "n,t,l\n1,a,1\n2,b,no\n3,c,0\n"
-    words = (
-        r"give it a word in \[labels\], or leave it out: ignore = \[\"LABEL\"\] at the beginning"
-    )
+    words = r"give it a word in \[labels\], or leave it out: ignore = \[\"no\"\] at the beginning"
     with pytest.raises(DataError, match=words):
         load(tmp_path, rows)
     card = CARD_TEXT.replace('title = "Mine"', 'title = "Mine"\nignore = "no"')
