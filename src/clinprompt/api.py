@@ -25,6 +25,7 @@ from clinprompt.settings.run import Changes, RunConfig, check_config, load_confi
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, task_type, write_task
+from clinprompt.tasks.kinds import make_example
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Answer, Record
 from clinprompt.training.progress import Reporter, Silent
@@ -130,7 +131,10 @@ class Annotator:
         """
         if isinstance(notes, str | Record):
             return self.predict([notes])[0]
-        records = list(read_notes(notes)) if isinstance(notes, Path) else _as_records(notes)
+        if isinstance(notes, Path):
+            records = list(read_notes(notes, partial(make_example, self.loaded.card)))
+        else:
+            records = _as_records(notes)
         return [
             Annotation(
                 one.example.record,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from command_line import call
 from made_metaprompt import save_metaprompt
+from tiny import change_json
 
 from clinprompt.errors import SettingError
 from clinprompt.methods.resolve import resolve
@@ -101,13 +102,52 @@ def test_a_finished_adaptation_is_answered_at_once_unless_it_is_forced(adapt, tm
     assert steps_logged(tmp_path) == 3
     again = adapt()
     assert f"already adapted: run/store/{TASK} (--force" in again.stdout
-    assert again.stdout.endswith(f"prompt: run/store/{TASK}\n")
+    assert again.stdout.splitlines()[-3:] == [
+        f"prompt: run/store/{TASK}",
+        f"score it: clinprompt evaluate run/store/{TASK}",
+        f"use it: clinprompt predict run/store/{TASK} NOTES ANSWERS.jsonl",
+    ]
     assert steps_logged(tmp_path) == 3
     forced = adapt("--force")
     assert forced.exit_code == 0
     assert "already adapted" not in forced.stdout
     assert saved_in(tmp_path) == {TASK: ("adapted-metaprompt", 4)}
     assert steps_logged(tmp_path) == 6  # three steps, again
+
+
+def test_the_card_of_a_folder_continues_the_run_of_the_folder(tmp_path, tiny_llama_folder):
+    save_metaprompt(tmp_path / "metaprompt", tiny_llama_folder)
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"a {n},{n % 2}\n" for n in range(60)))
+    new = ("tasks", "new", "--type", "nli", "--from", "a.csv", "--text", "text")
+    assert call(*new, "--out", "my-task", folder=tmp_path).exit_code == 0
+    given = ("--metaprompt", "metaprompt", "--shots", 2, "--set", "device=cpu")
+    given = (*given, "--set", f"backbone={tiny_llama_folder}")
+    for task in ("my-task/", "my-task/card.toml", "./my-task"):
+        ended = call("adapt", task, *given, folder=tmp_path, columns=200)
+        assert ended.exit_code == 0, ended.stderr
+        score = ended.stdout.splitlines()[-2]
+        assert (
+            score == f"score it: clinprompt evaluate runs/adapt-my-task/store/my-task --task {task}"
+        )
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["adapt-my-task"]
+
+
+def test_prompts_are_listed_by_method_examples_and_score(adapt, tmp_path):
+    adapt()
+    adapt("--factors-only", shots=0)
+    store = tmp_path / "run" / "store"
+    change_json(store / TASK / "manifest.json", scores={"f1": 0.5, "low": 0.25, "high": 0.75})
+    ended = call("prompts", "list", "run/store", folder=tmp_path, columns=120)
+    assert ended.exit_code == 0, ended.stderr
+    lines = [line.strip() for line in ended.stdout.splitlines()]
+    assert [line.split() for line in lines if line.startswith("practice")] == [
+        [TASK, "adapted-metaprompt", "4", "f1", "0.500", "[0.250,", "0.750]"],
+        [f"{TASK}-factors", "metaprompt", "0"],
+    ]
+    [metaprompt] = [path.name for path in (store / "metaprompts").iterdir()]
+    assert lines[-1] == f"metaprompt: run/store/metaprompts/{metaprompt}"
+    listed = json.loads(call("prompts", "list", "run/store", "--json", folder=tmp_path).stdout)
+    assert [one["shots"] for one in listed if one["name"] == TASK] == [4]
 
 
 @pytest.mark.parametrize(("words", "kind"), [((), "prompt"), (("--factors-only",), "factors")])
@@ -171,6 +211,9 @@ def test_too_few_records_after_leaving_out_test_records_name_that_cause(adapt, t
 
 def test_progress_is_printed_if_the_output_is_no_terminal(adapt):
     lines = [line for line in adapt().stdout.splitlines() if ": step " in line]
+    assert all(line.startswith(f"{TASK}: step ") for line in lines)  # without a hash
+    assert all(re.search(r", about \d+ s left$", line) for line in lines[:2])
+    assert "left" not in lines[2]
     assert [line.split(": ")[1].split(",")[0] for line in lines] == [
         "step 1 of 3",
         "step 2 of 3",

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from command_line import call
-from tiny import random_prompts
+from tiny import change_json, random_prompts
 
 from clinprompt.backbone.layers import to_layer_prompts
 from clinprompt.errors import ArtifactError
@@ -80,6 +80,19 @@ def test_the_code_of_the_readme_answers_as_predict_does(
     assert printed.getvalue() == expected.text + "\n"
     row = loaded.encoder().encode(expected.example)
     assert tuple(names["ids"][0].tolist()) == row.input_ids
+
+
+def test_the_readme_says_how_to_work_without_a_network(saved, tmp_path, tiny_llama_folder):
+    prompt = saved()
+    change_json(prompt / "manifest.json", name="my-task/adapted-metaprompt-k16-9a8a13b036cd3a3a")
+    ended = call("prompts", "export", prompt, tmp_path / "adapter", "--base", "some/model")
+    text = (tmp_path / "adapter" / "README.md").read_text()
+    assert text.startswith("# my-task/adapted-metaprompt-k16\n")
+    assert "HF_HUB_OFFLINE=1" in text
+    assert "hf download some/model --local-dir" in text
+    assert str(tiny_llama_folder) not in text
+    shown = "".join(ended.stdout.split("\n"))
+    assert f"Local copy of its model, for BASE in the README: {tiny_llama_folder}" in shown
 
 
 def test_every_task_of_the_catalog_has_a_made_up_record():

@@ -56,6 +56,19 @@ def test_a_saved_artifact_loads_exactly(kind, tmp_path):
     assert all(torch.equal(found.tensors[name], saved.tensors[name]) for name in saved.tensors)
 
 
+def test_the_folder_of_a_run_or_a_store_names_the_prompts_that_it_has(tmp_path):
+    run = tmp_path / "run"
+    save_artifact(run / "store" / "my-task", artifact_of("prompt"))
+    saved = re.escape(str(run / "store" / "my-task"))
+    for folder in (run, run / "store"):
+        with pytest.raises(ArtifactError, match=f"not a saved prompt .*; it has {saved}; give"):
+            load_artifact(folder)
+    with pytest.raises(ArtifactError, match=r"missing.; give its folder"):
+        load_artifact(tmp_path)
+    with pytest.raises(ArtifactError, match="none: no such folder, so it is not a saved prompt"):
+        load_artifact(tmp_path / "none")
+
+
 def test_saving_twice_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         save_artifact(tmp_path / name, artifact_of("metaprompt"))

@@ -247,7 +247,7 @@ def test_a_run_takes_the_segment_of_a_saved_metaprompt(run):
     [
         (LENGTH, "segment = 4 must be less than length = 4"),
         (9, "segment = 9 must be less than length = 4"),
-        (-1, "prompt.segment: Input should be greater than or equal to 0"),
+        (-1, "prompt.segment: must be at least 0"),
     ],
 )
 def test_a_segment_that_does_not_fit_is_refused(segment, words):

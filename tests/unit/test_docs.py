@@ -68,6 +68,28 @@ def test_table_of_tasks_is_made_from_the_committed_check():
     assert page.split(BEGIN)[1].split(END)[0].strip() == table_text().strip()
 
 
+def test_the_page_of_settings_is_made_from_the_settings():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from write_settings import PAGE, page_text  # noqa: PLC0415
+    finally:
+        sys.path.pop(0)
+    text = page_text()
+    assert PAGE.read_text(encoding="utf-8") == text, "run: python docs/write_settings.py"
+    assert "| `adapt.steps` | `60` | at least 0 | training steps |" in text
+    assert '| `prompt.start` | `"vocabulary"` | `vocabulary`, `text` |' in text
+
+
+def test_the_readme_and_the_page_on_tasks_begin_with_the_users_own_task():
+    page = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    assert headings[:3] == ["Your own task", "Adapting to a task", "Answering new notes"]
+    links = (ROOT / "README.md").read_text(encoding="utf-8") + page
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    for anchor in re.findall(r"\((?:docs/tasks\.md)?#([^)]+)\)", links):
+        assert anchor in anchors, anchor
+
+
 def test_committed_results_hold_no_absolute_path():
     for path in (ROOT / "docs" / "results").rglob("*"):
         if path.suffix in {".md", ".json", ".jsonl", ".html", ".toml"}:

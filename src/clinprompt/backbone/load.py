@@ -153,7 +153,7 @@ def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto"
             return load_backbone(manifest.backbone, device=device)
         except BackboneError as error:
             raise BackboneError(
-                f"prompt {manifest.name}: its backbone {manifest.backbone} is not found; give its "
+                f"prompt {manifest.title}: its backbone {manifest.backbone} is not found; give its "
                 f"folder or GGUF file with {option('backbone')}"
             ) from error
     return load_backbone(name or manifest.backbone, device=device)

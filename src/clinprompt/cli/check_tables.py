@@ -6,6 +6,7 @@ from typing import Any
 
 from clinprompt.cli.screen import print_table, say
 
+_NONE = "-"  # in a cell that does not apply to a task
 Row = dict[str, Any]
 Section = Sequence[Sequence[str]]
 
@@ -41,8 +42,14 @@ def _type(row: Row) -> str:
 def _show_counts(sections: Sequence[Sequence[Row]]) -> None:
     has_overlap = any(row.get("dropped") is not None for own in sections for row in own)
     header = ["train", "valid.", "test", "annotations", *(["dropped"] if has_overlap else [])]
+    note = (
+        "train, valid., test: rows of each split. annotations: their mentions or links, or rows "
+        "with an answer that counts, of train/valid./test."
+    )
+    if has_overlap:
+        note += f" dropped: rows of a source that share text with a target ({_NONE}: no source)."
     cells = [[_counts(row, has_overlap=has_overlap) for row in own] for own in sections]
-    _show("Rows and annotations", header, cells)
+    _show("Rows and annotations", header, cells, note=note)
 
 
 def _counts(row: Row, *, has_overlap: bool) -> list[str]:
@@ -98,7 +105,11 @@ def _show_survival(rows: Sequence[Row]) -> None:
         if row["survive"]["annotations"] is not None
     ]
     header = ["rows", "annotations", "train links", "lost to windows"]
-    _show("Mentions and links that survive the conversion to text", header, [cells])
+    note = (
+        "rows, annotations: share that is the same after it is written as text and read again. "
+        f"lost to windows: links whose ends no window of a long text has both ({_NONE}: no links)."
+    )
+    _show("Mentions and links that survive the conversion to text", header, [cells], note=note)
 
 
 def _show_lengths(sections: Sequence[Sequence[Row]]) -> None:
@@ -115,14 +126,21 @@ def _show_lengths(sections: Sequence[Sequence[Row]]) -> None:
         ]
         for own in sections
     ]
-    _show("Tokens of inputs and answers (median, 95%, max); answers that fit", header, cells)
+    note = "fit: answers of at most data.max_target_tokens tokens; others are not trained on."
+    title = "Tokens of inputs and answers (median, 95%, max); answers that fit"
+    _show(title, header, cells, note=note)
 
 
 def _show(
-    title: str, header: Sequence[str], sections: Sequence[Section], *, num_texts: int = 0
+    title: str,
+    header: Sequence[str],
+    sections: Sequence[Section],
+    *,
+    num_texts: int = 0,
+    note: str = "",
 ) -> None:
     if any(sections):
-        print_table(["task", *header], *sections, title=title, num_texts=num_texts)
+        print_table(["task", *header], *sections, title=title, num_texts=num_texts, note=note)
 
 
 def _numbers(values: Iterable[int]) -> list[str]:
@@ -130,7 +148,7 @@ def _numbers(values: Iterable[int]) -> list[str]:
 
 
 def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
+    return _NONE if value is None else f"{value:,}"
 
 
 def _percent(share: float) -> str:

@@ -1,11 +1,14 @@
 """Commands for saved prompts: list, show, verify, export."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clinprompt.cli.screen import Json, console, print_records, say
+from clinprompt.cli.screen import Json, console, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from clinprompt.prompts.artifact import Manifest
 
 
 def list_(
@@ -19,11 +22,36 @@ def list_(
 
     kept = Store(store)
     manifests = {name: kept.load(name).manifest for name in kept.names()}
-    records = [
-        {"name": name, "kind": m.kind, "method": m.method, "length": m.length, "scores": m.scores}
-        for name, m in manifests.items()
-    ]
-    print_records(records, as_json=as_json)
+    if as_json:
+        print_json([_summary(name, manifest) for name, manifest in manifests.items()])
+        return
+    prompts = {name: one for name, one in manifests.items() if one.kind != "metaprompt"}
+    if prompts:
+        rows = [_row(name, manifest) for name, manifest in prompts.items()]
+        print_table(["name", "method", "examples", "score"], rows)
+    for name, manifest in manifests.items():
+        if manifest.kind == "metaprompt":
+            say(f"metaprompt: {store / name}")
+    if not manifests:
+        say(f"{store}: no saved prompts")
+
+
+def _summary(name: str, manifest: "Manifest") -> dict[str, object]:
+    kept = manifest.model_dump(include={"kind", "method", "shots", "length", "scores"})
+    return {"name": name, **kept}
+
+
+def _row(name: str, manifest: "Manifest") -> list[str]:
+    """Return a prompt's line: where to find it, how it was trained, and its score if it has one."""
+    from clinprompt.methods.table import ZERO_SHOT
+
+    scores = dict(manifest.scores)
+    low, high = (scores.pop(end, None) for end in ("low", "high"))
+    shown = [f"{metric} {value:.3f}" for metric, value in scores.items()]
+    if low is not None and high is not None:
+        shown.append(f"[{low:.3f}, {high:.3f}]")
+    num_examples = "0" if manifest.method == ZERO_SHOT else str(manifest.shots or "all")
+    return [name, manifest.method, num_examples, " ".join(shown)]
 
 
 def show(
@@ -47,7 +75,7 @@ def verify(
 
     manifest = load_artifact(prompt).manifest
     check_fits(load_backbone_of(manifest, backbone, device="cpu"), manifest)
-    say(f"{manifest.name}: undamaged, and made for {manifest.backbone}")
+    say(f"{prompt}: undamaged, and made for {manifest.backbone}")
 
 
 def export(
@@ -67,6 +95,7 @@ def export(
     """Write a prompt as an adapter for PEFT, with a README that shows how to use it."""
     from clinprompt.jobs.export import export_prompt
 
-    export_prompt(prompt, folder, base=base, backbone=backbone)
+    weights = export_prompt(prompt, folder, base=base, backbone=backbone)
     say(f"PEFT adapter: {folder}")
     say(f"How to use it: {folder / 'README.md'}")
+    say(f"Local copy of its model, for BASE in the README: {weights}")

@@ -1,6 +1,7 @@
 """Commands that train prompts, score them and annotate notes with them."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,7 +104,7 @@ def report(
 
 
 def quickstart(out: Out = None, overrides: Overrides = None) -> None:
-    """Run all steps on made-up notes: no download, no private data, about six minutes."""
+    """Run all steps on made-up notes: no download and no private data."""
     from importlib.resources import files
 
     from clinprompt.cli.demo import run_demo
@@ -122,9 +123,10 @@ def tune(
     overrides: Overrides = None,
 ) -> None:
     """Train a prompt on the training records of one task (prompt tuning)."""
+    _check_paths(tasks=[task])
     from clinprompt.jobs.tune import tune_task
 
-    folder = out or Path("runs") / f"tune-{Path(task).name}"
+    folder = out or Path("runs") / f"tune-{_run_name(task)}"
     settings = _settings(config, overrides, name="tune")
     with shown_progress(folder) as reporter:
         saved = tune_task(folder, task, settings, mirror=mirror, reporter=reporter)
@@ -168,9 +170,10 @@ def adapt(
     overrides: Overrides = None,
 ) -> None:
     """Adapt a metaprompt to a new task with a few examples."""
+    _check_paths(tasks=[task], prompts=[] if metaprompt == SHIPPED else [Path(metaprompt)])
     from clinprompt import api
 
-    folder = out or Path("runs") / f"adapt-{Path(task).name}"
+    folder = out or Path("runs") / f"adapt-{_run_name(task)}"
     with shown_progress(folder) as reporter:
         annotator = api.adapt(
             api.load_task(task, mirror=mirror),
@@ -183,6 +186,8 @@ def adapt(
             reporter=reporter,
         )
     say(f"prompt: {annotator.folder}")
+    for what, command in _next_commands(annotator.folder, task, mirror).items():
+        say(f"{what}: {command}")
 
 
 def evaluate(
@@ -205,6 +210,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a saved prompt on test records, with a 95 % confidence interval."""
+    _check_paths(tasks=[task] if task else [], prompts=[prompt])
     from clinprompt import api
 
     annotator = api.Annotator.load(
@@ -239,6 +245,7 @@ def predict(
     free: Free = False,
 ) -> None:
     """Annotate new notes with a saved prompt."""
+    _check_paths(prompts=[prompt], notes=[notes])
     from clinprompt.jobs.annotate import annotate_file, load_prompt, output_form
 
     known_form = output_form(form)
@@ -248,6 +255,41 @@ def predict(
     count = annotate_file(loaded, notes, output, form=known_form)
     method = _method_of(loaded, loaded.artifact.manifest.method)
     say(f"{count} notes annotated for {loaded.card.name} ({method}): {output}")
+
+
+def _check_paths(
+    *, tasks: Sequence[str] = (), prompts: Sequence[Path] = (), notes: Sequence[Path] = ()
+) -> None:
+    """Check tasks, saved prompts and notes before anything is imported that takes seconds."""
+    from clinprompt.jobs.note_files import check_notes_exist
+    from clinprompt.prompts.find_prompt import check_is_prompt
+    from clinprompt.tasks.card import find_card
+
+    for task in tasks:
+        find_card(task)
+    for prompt in prompts:
+        check_is_prompt(prompt)
+    for path in notes:
+        check_notes_exist(path)
+
+
+def _run_name(task: str) -> str:
+    """Return the name of a task, or that of its folder if the folder or its card is given."""
+    path = Path(task)
+    if path.name == "card.toml":
+        path = path.parent
+    return path.stem if path.suffix == ".toml" else path.resolve().name
+
+
+def _next_commands(prompt: Path, task: str, mirror: Path | None) -> dict[str, str]:
+    """Return the commands that use a prompt of a task, ready to be copied."""
+    from clinprompt.tasks.card import catalog
+
+    own = [] if task in catalog() else ["--task", task]
+    data = ["--mirror", str(mirror)] if mirror else []
+    score = shlex.join(["clinprompt", "evaluate", str(prompt), *own, *data])
+    use = shlex.join(["clinprompt", "predict", str(prompt)])
+    return {"score it": score, "use it": f"{use} NOTES ANSWERS.jsonl"}
 
 
 def _method_of(loaded: "LoadedPrompt", method: str) -> str:

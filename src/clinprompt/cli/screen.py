@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 console = Console()
 complaints = Console(stderr=True)
+_MINUTE = 60  # seconds
 _MAX_LINES = 40  # of an example's input
 _LINES_AT_EACH_END = 15  # kept of a longer input
 
@@ -105,6 +107,7 @@ class Bar:
         )
         self._current: TaskID | None = None
         self._phase, self._total, self._done = "", 0, 0
+        self._begun, self._done_before = 0.0, 0
 
     def __enter__(self) -> "Bar":
         return self
@@ -121,6 +124,7 @@ class Bar:
             self._bar.remove_task(self._current)
         self._current = self._bar.add_task(what, total=total, completed=done, state="")
         self._phase, self._total, self._done = what, total or 0, done
+        self._begun, self._done_before = monotonic(), done
 
     def advance(
         self, num_bytes: int = 1, *, loss: float | None = None, tokens_per_second: float = 0.0
@@ -131,7 +135,13 @@ class Bar:
         self._bar.update(self._current, advance=num_bytes, state=state)
         self._done += num_bytes
         if state and not self._bar.console.is_terminal and self._is_tenth():
-            self.say(f"{self._phase}: step {self._done} of {self._total}, {state}")
+            self.say(f"{self._phase}: step {self._done} of {self._total}, {state}{self._left()}")
+
+    def _left(self) -> str:
+        """Return about how long the remaining steps take, from the speed of those so far."""
+        steps, left = self._done - self._done_before, self._total - self._done
+        seconds = (monotonic() - self._begun) / steps * left
+        return f", about {duration(seconds)} left" if left else ""
 
     def _is_tenth(self) -> bool:
         """Return whether another tenth of the steps, or the last one, is finished."""
@@ -140,6 +150,14 @@ class Bar:
     def say(self, message: str) -> None:
         """Print a line above the bar."""
         say(message, screen=self._bar.console)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words: seconds below a minute and a half, then minutes, then hours."""
+    if seconds < 1.5 * _MINUTE:
+        return f"{seconds:.0f} s"
+    minutes = seconds / _MINUTE
+    return f"{minutes:.0f} min" if minutes < 1.5 * _MINUTE else f"{minutes / _MINUTE:.1f} h"
 
 
 def say(message: str, *, screen: Console = console, style: str = "", wraps: bool = False) -> None:

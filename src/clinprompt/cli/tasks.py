@@ -130,8 +130,11 @@ def check(
         cards = [absent.card for absent in checked.absent.values()]
         show_check(checked.rows, [{"task": card.name, "type": card.type} for card in cards])
     if problems := checked.problems():
-        head = [f"{len(problems)} problems:"] if len(problems) > 1 else []
-        raise DataError("\n".join([*head, *problems]))
+        count = f"{len(problems)} problems:\n" if len(problems) > 1 else "1 problem: "
+        raise DataError(count + "\n".join(problems))
+    if not as_json:
+        has_remarks = any(row["notes"] for row in checked.rows)
+        say(f"No problems found{', but read the remarks above' if has_remarks else ''}.")
 
 
 def fetch(

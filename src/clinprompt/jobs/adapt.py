@@ -5,7 +5,7 @@ Axes: P prompt positions, R rank, W width of a prompt position.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,15 @@ LEAST_STEPS = 50
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What to fit: a method from its start, saved under a name."""
+    """What to fit: a method from its start, logged and saved under a name.
+
+    ``shown`` is what progress shows instead of the name, if given.
+    """
 
     method: Method
     start: Start
     name: str
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def adapt_task(
     task_rows = task_rows_of(config, backbone)
     rows = task_rows.shots(data, wanted.shots, seed=config.seed) if wanted.shots else ()
     start = Start(config, backbone, data.card, rows, config.seed, metaprompt, say=reporter.say)
-    fit = Fit(METHODS[wanted.method], start, name)
+    fit = Fit(METHODS[wanted.method], start, name, shown=place)
     saved = workspace.store.save(_made(fit, workspace, data), place)
     workspace.forget(name)
     return saved
@@ -189,6 +193,7 @@ def adapt(fit: Fit, workspace: Workspace) -> Iterator[Adapted]:
         SettingError: the method needs a metaprompt and there is none.
     """
     start, files = fit.start, workspace.phase_files([fit.name])
+    files = replace(files, phase=fit.shown or files.phase)
     with fit.method.started(start) as (tuner, rates):
         progress = fit_member(start.backbone, _member(fit, tuner, rates), files)
         yield _adapted(fit, tuner, progress)

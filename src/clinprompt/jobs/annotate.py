@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -137,8 +138,8 @@ def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactErro
     """Return an error that names the saved setting that this version does not know."""
     place = ".".join(map(str, error.errors()[0]["loc"]))
     return ArtifactError(
-        f"{manifest.name}: saved by clinprompt {manifest.code_version}; this version does not know "
-        f"{place}; use that version, or train the prompt again"
+        f"{manifest.title}: saved by clinprompt {manifest.code_version}; this version does not "
+        f"know {place}; use that version, or train the prompt again"
     )
 
 
@@ -161,7 +162,8 @@ def annotate_file(
         RunError: the output cannot be written.
     """
     _check_output(loaded.card, notes, output, form)
-    predictions = loaded.annotate(list(read_notes(notes)))
+    records = list(read_notes(notes, partial(make_example, loaded.card)))
+    predictions = loaded.annotate(records)
     if form == "brat":
         with new_folder(output) as folder:
             answered = [replace(p.example.record, answer=p.answer) for p in predictions]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from clinprompt.jobs.planning.lengths import lengths_of, share
 from clinprompt.runs.suite_data import find_mirror
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.audit.counts import balances, counts_of, mismatches
+from clinprompt.tasks.audit.inside_words import inside_words
 from clinprompt.tasks.audit.overlap import drop_copies_of_test, drop_overlapping
 from clinprompt.tasks.audit.published import KINDS
 from clinprompt.tasks.audit.round_trip import RoundTrip, count_round_trip
@@ -111,7 +113,8 @@ def check_tasks(
         name = whole.card.name
         try:
             checked.rows.append(_row(whole, trained, dropped.get(name), encoder))
-            checked.rows[-1]["notes"] = list(notes_of(whole.card, place))
+            every = chain.from_iterable(whole.splits.values())
+            checked.rows[-1]["notes"] = [*notes_of(whole.card, place), *inside_words(every)]
         except ClinpromptError as error:
             checked.errors[name] = str(error)
     return checked

@@ -55,8 +55,8 @@ class _Contents:
         return make_example(self.card, made_up_record(self.card))
 
 
-def export_prompt(path: Path, folder: Path, *, base: str = "", backbone: str = "") -> None:
-    """Write a saved prompt as a PEFT adapter with a README.
+def export_prompt(path: Path, folder: Path, *, base: str = "", backbone: str = "") -> Path:
+    """Write a saved prompt as a PEFT adapter with a README; return the folder of its backbone.
 
     ``base`` is the name of the model that adapter and README give; ``backbone`` is the folder of
     the prompt's backbone, if it was moved. Only its tokenizer is loaded.
@@ -71,6 +71,7 @@ def export_prompt(path: Path, folder: Path, *, base: str = "", backbone: str = "
     base = base or _public_name(manifest)
     readme = _readme(_contents(path, manifest, base, backbone or manifest.backbone))
     export_peft(folder, manifest, vectors, base=base, readme=readme)
+    return locate(backbone or manifest.backbone)[0]
 
 
 def made_up_record(card: TaskCard) -> Record:
@@ -88,7 +89,7 @@ def _public_name(manifest: Manifest) -> str:
     name = HUB_NAMES.get(manifest.backbone, manifest.backbone)
     if Path(name).is_absolute() or Path(name).exists() or name.count("/") != 1:
         raise ArtifactError(
-            f"{manifest.name}: its backbone {name} is no name of a model on the hub, so others do "
+            f"{manifest.title}: its backbone {name} is no name of a model on the hub, so others do "
             "not find it; name the model with --base, for example --base HuggingFaceTB/SmolLM2-360M"
         )
     return name
@@ -108,7 +109,7 @@ def _readme(shown: _Contents) -> str:
     manifest, card = shown.manifest, shown.card
     kind = "prefix of every layer" if manifest.placement == "layers" else "prompt"
     parts = (
-        f"# {manifest.name}\n\nA PEFT adapter: a trained {kind} ({manifest.length} positions) for "
+        f"# {manifest.title}\n\nA PEFT adapter: a trained {kind} ({manifest.length} positions) for "
         f"the task `{card.name}`.\nIt was trained by clinprompt {manifest.code_version} on "
         f"`{shown.base}`, whose weights are frozen.\n{_weights(manifest)}",
         "Run this code in the folder of this file. It needs `pip install torch transformers "
@@ -116,6 +117,11 @@ def _readme(shown: _Contents) -> str:
         "nothing here.",
         f"```python\n{_code(shown)}```",
         f"The answer is {_HOW_TO_READ[card.answer]}.\n{_rule(shown)}",
+        "Without a network, put the folder of a copy of the model into `BASE`, and set "
+        "`HF_HUB_OFFLINE=1`. A copy is\nmade by `hf download "
+        f"{shown.base} --local-dir FOLDER` on another machine. Where clinprompt is\ninstalled, "
+        "`clinprompt prompts export` prints the folder of the weights that this prompt was "
+        "trained on.",
         f"To answer another note, put it into `text` and keep the words around it. In training, "
         f"texts of more\nthan {shown.encoder.max_input_tokens} tokens were split or shortened.",
     )

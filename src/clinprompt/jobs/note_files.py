@@ -1,7 +1,7 @@
 """Read new notes from text files, folders of them, or JSON Lines. Knows no models or tasks."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from clinprompt.errors import DataError
@@ -10,23 +10,45 @@ from clinprompt.tasks.records import Record
 _TEXT = ".txt"
 
 
-def read_notes(path: Path) -> Iterator[Record]:
+def read_notes(path: Path, check: Callable[[Record], object] = lambda _: None) -> Iterator[Record]:
     """Yield the notes of a ``.txt`` file, of a folder of them, or of a JSON Lines file.
 
     A ``.txt`` file is one note, and its id is the file's name without ``.txt``. A folder gives its
     ``.txt`` files in order of name; folders inside it are not read, nor are hidden files. Line ends
     stay as they are in the file, so offsets count CR LF as two characters. A byte order mark at the
-    beginning of a file is dropped and not counted.
+    beginning of a file is dropped and not counted. ``check`` may raise a DataError for a note; the
+    error then also names the note's file and line.
 
     Raises:
         DataError: a file is missing or not UTF-8, there are no notes, or a line of a JSON Lines
             file is not an object of texts.
     """
+    check_notes_exist(path)
+    for place, note in _placed_notes(path):
+        try:
+            check(note)
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from error
+        yield note
+
+
+def check_notes_exist(path: Path) -> None:
+    """Check that a file or folder of notes exists, without reading it.
+
+    Raises:
+        DataError: it does not.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder of notes; correct its name")
+
+
+def _placed_notes(path: Path) -> Iterator[tuple[str, Record]]:
+    """Yield each note with its file and, in JSON Lines, its line."""
     if path.is_dir():
         for one in _text_files(path):
-            yield _text_note(one)
+            yield str(one), _text_note(one)
     elif path.suffix.lower() == _TEXT:
-        yield _text_note(path)
+        yield str(path), _text_note(path)
     else:
         yield from _json_notes(path)
 
@@ -49,13 +71,14 @@ def _text_note(path: Path) -> Record:
     return Record(path.stem, {"text": _read(path)})
 
 
-def _json_notes(path: Path) -> Iterator[Record]:
+def _json_notes(path: Path) -> Iterator[tuple[str, Record]]:
     lines = _read(path).split("\n")
     if not any(line.strip() for line in lines):
         raise DataError(f"{path}: holds no notes; write one JSON object a line")
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield _note(line, f"{path}:{number}", number)
+            place = f"{path}:{number}"
+            yield place, _note(line, place, number)
 
 
 def _read(path: Path) -> str:

@@ -10,6 +10,7 @@ file and in the content hash, ``u`` is named ``columns`` and ``v`` is named ``ro
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from clinprompt.errors import ArtifactError, option
 from clinprompt.files import new_folder, write_bytes, write_text
+from clinprompt.prompts.find_prompt import MANIFEST, check_is_prompt
 from clinprompt.prompts.segments import Segments
 from clinprompt.settings.groups import Placement
 from clinprompt.version import __version__
@@ -86,6 +88,11 @@ class Manifest(BaseModel):
         """Fill in form 1, which was the only one before the setting existed."""
         data = settings.get("data")
         return settings | {"data": {"input_form": 1} | data} if data else settings
+
+    @property
+    def title(self) -> str:
+        """Return the name without the hash of a metaprompt that it may end with."""
+        return re.sub(r"-[0-9a-f]{16}$", "", self.name)
 
     @property
     def input_form(self) -> int:
@@ -157,7 +164,7 @@ def save_artifact(folder: Path, artifact: Artifact) -> None:
     """
     with new_folder(folder) as draft:
         write_bytes(draft / "prompt.safetensors", save(_to_stored(artifact.tensors)))
-        write_text(draft / "manifest.json", artifact.manifest.model_dump_json(indent=2) + "\n")
+        write_text(draft / MANIFEST, artifact.manifest.model_dump_json(indent=2) + "\n")
 
 
 def load_artifact(folder: Path) -> Artifact:
@@ -191,25 +198,22 @@ def check_backbone(manifest: Manifest, *, name: str, fingerprint: str, hidden_si
         return
     if manifest.hidden_size != hidden_size:
         raise ArtifactError(
-            f"prompt {manifest.name} has hidden size {manifest.hidden_size} (backbone "
+            f"prompt {manifest.title} has hidden size {manifest.hidden_size} (backbone "
             f"{manifest.backbone}), but backbone {name} has {hidden_size}; load the backbone "
             "of the prompt"
         )
     raise ArtifactError(
-        f"prompt {manifest.name} was trained on {manifest.backbone} "
+        f"prompt {manifest.title} was trained on {manifest.backbone} "
         f"({manifest.fingerprint[:20]}…), not on {name} ({fingerprint[:20]}…); load the prompt's "
         f"backbone, or use {option('allow-backbone')} and expect different answers"
     )
 
 
 def _load_manifest(folder: Path) -> Manifest:
-    path = folder / "manifest.json"
+    check_is_prompt(folder)
+    path = folder / MANIFEST
     try:
         return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise ArtifactError(
-            f"{folder}: is not a saved prompt (manifest.json is missing); give its folder"
-        ) from error
     except (OSError, ValueError, ValidationError) as error:
         raise ArtifactError(f"{path}: damaged; copy the artifact again") from error
 

@@ -63,6 +63,6 @@ def _adapter_settings(manifest: Manifest) -> dict[str, object]:
             }
         case "suffix":
             raise ArtifactError(
-                f"{manifest.name}: its placement is 'suffix', which PEFT does not support; train "
+                f"{manifest.title}: its placement is 'suffix', which PEFT does not support; train "
                 "it with prompt.placement = 'prefix' or 'layers' to export it"
             )

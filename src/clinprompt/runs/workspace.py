@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 
 from clinprompt.backbone.load import Backbone, load_backbone
-from clinprompt.errors import RunError, option
+from clinprompt.errors import RunError
 from clinprompt.files import locked, write_text
 from clinprompt.prompts.store import Store
 from clinprompt.runs.folder import check_backbone, check_folder, has_begun, read_json
+from clinprompt.runs.task_hashes import TaskHashes, changed_message
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.card import SPLITS
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.loop import PhaseFiles
 from clinprompt.training.progress import Reporter, Silent
@@ -90,15 +90,18 @@ class Workspace:
             RunError: a task's card or records have changed since the run began.
         """
         path = self.folder / "tasks.json"
-        now = {data.card.name: _digest_of(data) for data in tasks}
-        before = read_json(path) if path.is_file() else {}
-        changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
+        now = {data.card.name: TaskHashes.of(data) for data in tasks}
+        saved = read_json(path) if path.is_file() else {}
+        before = {name: TaskHashes.read(value) for name, value in saved.items()}
+        changed = {
+            name: hashes.changed(before[name])
+            for name, hashes in now.items()
+            if name in before and hashes.whole != before[name].whole
+        }
         if changed and has_begun(self.folder, self.folder):
-            raise RunError(
-                f"{self.folder}: card or records of {', '.join(changed)} have changed since this "
-                f"run began; choose another {option('out', argument='folder')}"
-            )
-        write_text(path, json.dumps(before | now, indent=2) + "\n")
+            raise RunError(changed_message(self.folder, changed))
+        every = {name: hashes.as_json() for name, hashes in (before | now).items()}
+        write_text(path, json.dumps(every, indent=2) + "\n")
 
     def _checkpoint(self, phase: str) -> Path:
         return self.folder / "checkpoints" / f"{phase.replace('/', '__')}.safetensors"
@@ -155,12 +158,3 @@ def environment(backbone: Backbone) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "backbone": backbone.fingerprint,
     }
-
-
-def _digest_of(data: TaskData) -> str:
-    """Return a sha256 of a task's card, without the names of ends of links, and its records."""
-    digest = hashlib.sha256(data.card.model_dump_json(exclude={"ends"}).encode())
-    for split in SPLITS:
-        for record in data.splits[split]:
-            digest.update(repr(record).encode())
-    return digest.hexdigest()

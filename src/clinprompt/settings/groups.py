@@ -95,10 +95,14 @@ class PromptSettings(Settings):
 class FitSettings(Settings):
     """How long and how fast something is trained."""
 
-    steps: int = Field(default=300, ge=0)
+    steps: int = Field(default=300, ge=0, description="training steps")
     rows: int = Field(default=16, ge=1, description="rows a step, over all tasks")
-    warmup_steps: int = Field(default=10, ge=0)
-    decay: Literal["constant", "linear", "cosine"] = "linear"
+    warmup_steps: int = Field(
+        default=10, ge=0, description="the learning rates rise to their full size"
+    )
+    decay: Literal["constant", "linear", "cosine"] = Field(
+        default="linear", description="of the learning rates after the warm-up"
+    )
     clip_norm: float = Field(default=1.0, gt=0, description="gradients are scaled to at most this")
     checkpoint_every: int = Field(default=25, ge=1, description="steps")
     micro_batch_tokens: int = Field(default=1024, ge=1, description="tokens read at a time")
@@ -119,17 +123,19 @@ class SourceFitSettings(FitSettings):
 class TeacherSettings(SourceFitSettings):
     """One prompt for each source task, trained on the rows of that task."""
 
-    learning_rate: float = Field(default=0.1, gt=0)
+    learning_rate: float = Field(default=0.1, gt=0, description="of the prompt")
     together: int = Field(default=1, ge=1, description="teachers trained side by side, at most")
 
 
 class DistillSettings(SourceFitSettings):
     """One shared prompt, and rank-R factors for each source task, distilled from the teachers."""
 
-    steps: int = Field(default=2000, ge=0)
-    shared_rate: float = Field(default=0.03, gt=0)
+    steps: int = Field(default=2000, ge=0, description="training steps")
+    shared_rate: float = Field(default=0.03, gt=0, description="learning rate of the shared prompt")
     factor_rate: float = Field(
-        default=0.03, ge=0, description="0: no factors, one prompt for all tasks"
+        default=0.03,
+        ge=0,
+        description="learning rate of the factors; 0: no factors, one prompt for all",
     )
     logits_weight: float = Field(default=0.9, ge=0, description="λ of the logit divergence")
     hidden_weight: float = Field(default=0.9, ge=0, description="λ of the hidden-state error")
@@ -161,13 +167,15 @@ class AdaptSettings(FitSettings):
     are used if there are any, without the least number of examples.
     """
 
-    steps: int = Field(default=60, ge=0)
+    steps: int = Field(default=60, ge=0, description="training steps")
     method_steps: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict, description="steps of single methods, by name"
     )
     routing: Routing = "type"
-    shared_rate: float = Field(default=0.03, gt=0)
-    factor_rate: float = Field(default=0.03, gt=0)
+    shared_rate: float = Field(default=0.03, gt=0, description="learning rate of the shared prompt")
+    factor_rate: float = Field(
+        default=0.03, gt=0, description="learning rate of the task's factors"
+    )
     validate_every: int = Field(
         default=10, ge=0, description="steps; 0 trains on all examples and keeps the last state"
     )

@@ -23,6 +23,7 @@ from clinprompt.settings.groups import (
     split_method,
 )
 from clinprompt.settings.local_names import with_absolute_paths
+from clinprompt.settings.plain_messages import plain_message
 
 Changes = Mapping[str, Any] | Sequence[str]
 
@@ -35,13 +36,21 @@ class RunConfig(Settings):
     methods that name it: an ablation, or a baseline of another size.
     """
 
-    name: str = Field(pattern=NAME_PATTERN)
-    suite: str = "practice"
-    backbone: str = DEFAULT_BACKBONE
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    seed: int = Field(default=0, ge=0)
-    metaprompt: str = ""
+    name: str = Field(pattern=NAME_PATTERN, description="of the run and its folder")
+    suite: str = Field(default="practice", description="name or TOML file of a list of tasks")
+    backbone: str = Field(
+        default=DEFAULT_BACKBONE, description="name, folder or GGUF file of the language model"
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto, cpu, mps, cuda, cuda:1 ...",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the backbone's weights"
+    )
+    seed: int = Field(default=0, ge=0, description="fixes everything that is drawn")
+    metaprompt: str = Field(default="", description='"" to distill one, "shipped", or a folder')
     data: DataSettings = DataSettings()
     prompt: PromptSettings = PromptSettings()
     teacher: TeacherSettings = TeacherSettings()
@@ -234,7 +243,8 @@ def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{place}: {first['msg']} (given: {first.get('input')!r})"
+        given = "" if first["type"] == "missing" else f" (given: {first.get('input')!r})"
+        return f"{place}: {plain_message(first)}{given}"
     group: type[BaseModel] = RunConfig
     for part in first["loc"][:-1]:
         annotation = group.model_fields[str(part)].annotation

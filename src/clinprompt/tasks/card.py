@@ -10,9 +10,16 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.settings.groups import NAME_PATTERN, Settings
@@ -134,14 +141,16 @@ class TaskCard(Settings):
     ``labels`` maps each label, span type or relation type of the data to its word in the text.
     ``readers`` gives the reader of a split whose files have another format. ``counts`` are the
     numbers that ``tasks check`` compares with, after ``resplit`` and before records are dropped.
-    ``published`` are the numbers of the publisher and the reasons for differences. ``positive``
-    are the labels that positive F1 counts. ``setting`` of a relation task is ``gold-entities`` if
-    mentions or a marked pair are given, else ``end-to-end``. ``fetch`` says where a file in
-    ``checksums`` comes from, if no path of the source ends with its name. ``density`` is the
-    number of characters in an answer per character of text, in dense texts; windows of long notes
-    are sized by it. None: it is measured when the records are read. ``ends`` are the types of head
-    and tail of each type of link, "" for an end without a type; answers name them. None: they are
-    taken from the training records, where all links of a type agree.
+    ``published`` are the numbers of the publisher and the reasons for differences. ``positive`` are
+    the labels that positive F1 counts. ``ignore`` are labels of the data that are left out: the
+    mentions or links that have them or, if a record has one label, the record. ``setting`` of a
+    relation task is ``gold-entities`` if mentions or a marked pair are given, else ``end-to-end``.
+    ``fetch`` says where a file in ``checksums`` comes from, if no path of the source ends with its
+    name. ``density`` is the number of characters in an answer per character of text, in dense
+    texts; windows of long notes are sized by it. None: it is measured when the records are read.
+    ``ends`` are the types of head and tail of each type of link, "" for an end without a type;
+    answers name them. None: they are taken from the training records, where all links of a type
+    agree.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -162,6 +171,7 @@ class TaskCard(Settings):
     positive: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     wording: Wording
     metric: str
+    ignore: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     setting: Literal["", "gold-entities", "end-to-end"] = ""
     density: float | None = Field(default=None, ge=0)
     ends: dict[str, tuple[str, str]] | None = None
@@ -173,14 +183,12 @@ class TaskCard(Settings):
             known = {type_ for type_, _ in KINDS}
             raise ValueError(f"type = {self.type!r}; {did_you_mean(self.type, known)}")
         if self.answer not in answers_of(self.type):
-            raise ValueError(
-                f"answer = {self.answer!r}, but type {self.type} takes {answers_of(self.type)}"
-            )
+            taken = " or ".join(answers_of(self.type))
+            raise ValueError(f"answer = {self.answer!r}, but type {self.type} takes {taken}")
         kind = kind_of(self)
         if self.metric not in kind.metric_names:
-            raise ValueError(
-                f"metric = {self.metric!r}, but answer {self.answer} takes {kind.metric_names}"
-            )
+            taken = " or ".join(kind.metric_names)
+            raise ValueError(f"metric = {self.metric!r}, but answer {self.answer} takes {taken}")
         if self.density is not None and kind.listing is None:
             raise ValueError(f"density has no effect with answer = {self.answer!r}; leave it out")
         if kind.has_setting != bool(self.setting):
@@ -213,6 +221,20 @@ class TaskCard(Settings):
                 f"positive = {list(self.positive)} must name some of the labels {sorted(known)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _ignores_other_labels(self) -> Self:
+        if self.ignore and not kind_of(self).has_labels:
+            raise ValueError(f"ignore has no effect with answer = {self.answer!r}; leave it out")
+        if both := sorted(set(self.ignore) & set(self.labels)):
+            raise ValueError(f"ignore: {both[0]!r} has a word in labels; remove one of the two")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_ignore(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what has no effect, so that the hashes of earlier runs stay the same."""
+        values: dict[str, Any] = serialize(self)
+        return values if self.ignore else {k: v for k, v in values.items() if k != "ignore"}
 
     @model_validator(mode="after")
     def _ends_are_those_of_links(self) -> Self:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from clinprompt.errors import did_you_mean
+from clinprompt.settings.plain_messages import plain_message
 
 _Models = Sequence[type[BaseModel]]
 
@@ -22,7 +23,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "union_tag_invalid":
         found, tags = first["ctx"]["tag"], first["ctx"]["expected_tags"].replace("'", "")
         return f"{place}.name: no reader {found!r}; {did_you_mean(found, tags.split(', '))}"
-    return f"{place or 'card'}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{place or 'card'}: {plain_message(first)}"
 
 
 def _follow(loc: Sequence[int | str], models: _Models) -> tuple[list[str], _Models]:

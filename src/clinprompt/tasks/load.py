@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,13 @@ from clinprompt.tasks.kinds.link_ends import link_ends
 from clinprompt.tasks.readers import PracticeReader
 from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
 from clinprompt.tasks.readers.notes import reading_notes
-from clinprompt.tasks.records import Record, RelationsAnswer, one_line
+from clinprompt.tasks.records import (
+    LabelAnswer,
+    Record,
+    RelationsAnswer,
+    SpansAnswer,
+    one_line,
+)
 
 _MIRROR_HINT = "set --mirror DIR or CLINPROMPT_MIRROR to the folder that holds the data sets"
 
@@ -212,10 +218,29 @@ def _read(card: TaskCard, folder: Path, split: Split) -> Iterator[tuple[DataFile
     addresses: tuple[str, ...] = getattr(card.files, split)
     for address in addresses:
         for file in open_files(folder, address):
-            for record in reader.read(file):
+            for record in without_ignored(card, reader.read(file)):
                 with file.errors_at():
                     _check_record(card, record)
                 yield file, record
+
+
+def without_ignored(card: TaskCard, records: Iterable[Record]) -> Iterator[Record]:
+    """Yield records without the labels that the card ignores."""
+    if not card.ignore:
+        yield from records
+        return
+    for record in records:
+        match record.answer:
+            case SpansAnswer(spans):
+                kept = tuple(span for span in spans if span.type not in card.ignore)
+                yield replace(record, answer=SpansAnswer(kept))
+            case RelationsAnswer(links):
+                kept_links = tuple(link for link in links if link.type not in card.ignore)
+                yield replace(record, answer=RelationsAnswer(kept_links))
+            case LabelAnswer(label) if label in card.ignore:
+                continue
+            case _:
+                yield record
 
 
 def _is_named(card: TaskCard, split: Split) -> bool:
@@ -236,16 +261,25 @@ def _check_record(card: TaskCard, record: Record) -> None:
     known = kind.labels_for(card, record)
     for label in kind.labels_in(record.answer):
         if label not in known:
+            remedy = f"; give it a word in [labels], or leave it out: {_ignoring(label)}"
             raise DataError(
                 f"{card.name}: record {record.id}: {_shown(label)} is not in the card; "
-                f"{did_you_mean(label, known)}"
+                f"{did_you_mean(label, known)}{remedy if kind.has_labels else ''}"
             )
 
 
 def _shown(label: str) -> str:
     """Return a label for a message, or its length if it may be clinical text of a wrong column."""
-    is_word = len(label) <= 24 and not any(character.isspace() for character in label)
-    return f"label {label!r}" if is_word else f"a label of {len(label)} characters"
+    return f"label {label!r}" if _is_word(label) else f"a label of {len(label)} characters"
+
+
+def _ignoring(label: str) -> str:
+    """Return the line of a card that leaves out a label."""
+    return f'ignore = ["{label if _is_word(label) else "LABEL"}"] at the beginning of the card'
+
+
+def _is_word(label: str) -> bool:
+    return len(label) <= 24 and not any(character.isspace() for character in label)
 
 
 def without(data: TaskData, dropped: frozenset[str]) -> TaskData:

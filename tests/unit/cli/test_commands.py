@@ -1,6 +1,8 @@
 """The commands as a user meets them: help, output that fits the screen, messages for mistakes."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from command_line import call
@@ -50,6 +52,7 @@ def test_an_unknown_kind_of_task_is_answered_with_the_one_to_use(tmp_path, word,
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     result = call("tasks", "new", "--type", word, "--from", "a.csv", folder=tmp_path)
     assert_one_sentence(result, f"no task type '{word}'; {hint}")
+    assert ": ner, re, qa, nli, summarization" in result.stderr
 
 
 def test_an_unknown_setting_is_one_sentence_and_exit_code_2(tmp_path):
@@ -60,6 +63,31 @@ def test_an_unknown_setting_is_one_sentence_and_exit_code_2(tmp_path):
 
 def test_a_missing_prompt_is_one_sentence_and_exit_code_2(tmp_path):
     assert_one_sentence(call("prompts", "show", tmp_path / "none"), "is not a saved prompt")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("evaluate", "nope"), "nope: no such folder, so it is not a saved prompt"),
+        (("predict", "here", "none.txt", "a.jsonl"), "none.txt: no such file or folder of notes"),
+        (("evaluate", "here", "--task", "nope"), "unknown task 'nope'"),
+        (("adapt", "nope"), "unknown task 'nope'"),
+        (("tune", "nope"), "unknown task 'nope'"),
+        (("adapt", "practice-ner-drugs", "--metaprompt", "nope"), "nope: no such folder"),
+    ],
+)
+def test_a_wrong_path_is_named_before_torch_is_imported(tmp_path, words, complaint):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "manifest.json").touch()
+    code = (
+        f"import sys\nfrom clinprompt.cli import main\nsys.argv = {['clinprompt', *words]}\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    run = [sys.executable, "-c", code]
+    ended = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert complaint in ended.stderr
+    assert ended.stdout == "False\n"
 
 
 @pytest.mark.parametrize("name", ["a[b]c", "[/red]", "[bold]"])
@@ -142,6 +170,17 @@ def test_tasks_check_says_what_survives():
 
 
 @pytest.mark.usefixtures("smollm2")
+def test_tasks_check_explains_its_columns_and_ends_with_a_verdict():
+    result = call("tasks", "check", "practice-nli-social", "practice-re-dose", columns=80)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "No problems found."
+    assert "remarks above" not in result.stdout
+    words = " ".join(result.stdout.split())
+    for column in ("train, valid., test: ", "annotations: ", "lost to windows: ", "fit: "):
+        assert column in words
+
+
+@pytest.mark.usefixtures("smollm2")
 def test_tasks_check_fits_80_columns_and_says_at_the_end_what_is_wrong(tmp_path):
     result = call(
         *("tasks", "check", "ner-psytar", "--suite", "practice", "--mirror", tmp_path), columns=80
@@ -152,4 +191,21 @@ def test_tasks_check_fits_80_columns_and_says_at_the_end_what_is_wrong(tmp_path)
     for task in ("practice-re-frequency", "practice-nli-medication"):
         assert any(line.split()[:1] == [task] for line in lines)
     assert any(line.split() == ["ner-psytar", "no", "data"] for line in lines)
-    assert result.stderr.startswith(f"error: ner-psytar: {tmp_path / 'ner-psytar'}: no such folder")
+    assert result.stderr.startswith(
+        f"error: 1 problem: ner-psytar: {tmp_path / 'ner-psytar'}: no such folder"
+    )
+
+
+@pytest.mark.usefixtures("smollm2")
+def test_tasks_check_points_to_its_remarks(tmp_path):
+    """Offsets in UTF-16 without the texts of mentions: nothing is refused, but words are cut."""
+    rows = [
+        {"text": f"\N{PILL} {n}: iron pill", "entities": [[5 + len(str(n)), 9 + len(str(n)), "A"]]}
+        for n in range(30)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    new = ("tasks", "new", "--type", "ner", "--from", "a.jsonl", "--out", "mine")
+    assert call(*new, folder=tmp_path).exit_code == 0
+    lines = call("tasks", "check", "mine", folder=tmp_path, columns=200).stdout.splitlines()
+    assert lines[-1] == "No problems found, but read the remarks above."
+    assert lines[-2].startswith("mine: 30 of 30 records have mentions that begin or end inside")

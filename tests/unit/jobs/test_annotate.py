@@ -86,7 +86,7 @@ def test_a_bad_line_is_named(content, words, tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file or folder of notes"):
         list(read_notes(tmp_path / "none.jsonl"))
 
 
@@ -115,6 +115,32 @@ def test_answers_are_written_for_brat_with_extra_values_in_a_separate_file(tmp_p
         ["drug: zinc", "gold"],
     )
     assert (second["id"], second["file"], second["unparseable"]) == ("2", "2", "?")
+
+
+def complaint_about(notes, card, tmp_path):
+    """Return what is said about a file of notes, on the command line and in Python alike."""
+    with pytest.raises(DataError) as written:
+        annotate_file(Echo(card, ()), notes, tmp_path / "out.jsonl")
+    with pytest.raises(DataError) as returned:
+        Annotator(tmp_path, lambda: Echo(card, ())).predict(notes)
+    assert str(written.value) == str(returned.value)
+    return str(written.value)
+
+
+def test_a_line_without_a_field_of_the_task_is_named_with_the_fields_that_it_has(tmp_path):
+    notes = tmp_path / "notes.jsonl"
+    notes.write_text('{"text": "a"}\n{"id": "b", "note": "c"}')
+    said = complaint_about(notes, DRUGS.card, tmp_path)
+    assert said.startswith(f"{notes}:2: practice-ner-drugs: record b lacks the field 'text'")
+    assert "it has 'note'; rename or add the field" in said
+
+
+def test_a_text_file_for_a_task_of_two_texts_is_named(tmp_path):
+    notes = tmp_path / "note.txt"
+    notes.write_text("a")
+    said = complaint_about(notes, find_card("practice-nli-social"), tmp_path)
+    assert said.startswith(f"{notes}: ")
+    assert "'statement' is undefined; it may name either, labels, options, text" in said
 
 
 def test_no_folder_is_replaced_by_answers(tmp_path):

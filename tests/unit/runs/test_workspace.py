@@ -44,7 +44,7 @@ def test_nothing_is_locked_before_anything_is_trained(begin):
     fewer = replace(data, splits={**data.splits, "train": data.splits["train"][1:]})
     run.workspace.record_tasks([fewer])
     train_in(run)
-    with pytest.raises(RunError, match="have changed"):
+    with pytest.raises(RunError, match="changed since"):
         run.workspace.record_tasks([data])
     with pytest.raises(RunError, match=r"other settings \(seed\)"):
         begin(seed=4)
@@ -172,8 +172,42 @@ def test_changed_records_are_refused_and_new_tasks_are_not(begin):
     run.workspace.record_tasks([data])
     run.workspace.record_tasks([data, load_task(find_card("practice-nli-social"), None)])
     fewer = replace(data, splits={**data.splits, "train": data.splits["train"][1:]})
-    with pytest.raises(RunError, match="practice-ner-drugs have changed"):
+    words = r"run: practice-ner-drugs \(records of train\) changed since this run began"
+    with pytest.raises(RunError, match=words):
         run.workspace.record_tasks([fewer])
+
+
+def test_a_changed_card_is_answered_with_what_changed_and_a_free_folder(begin, tmp_path):
+    run = train_in(begin())
+    (tmp_path / "run-2").mkdir()
+    data = load_task(find_card("practice-ner-drugs"), None)
+    run.workspace.record_tasks([data])
+    wording = data.card.wording.model_copy(update={"template": "{{ text }}\nDrugs:"})
+    labels = {"DRUG": "medicine"}
+    corrected = data.card.model_copy(update={"wording": wording, "labels": labels})
+    with pytest.raises(RunError) as caught:
+        run.workspace.record_tasks([replace(data, card=corrected)])
+    folder = tmp_path / "run"
+    assert str(caught.value) == (
+        f"{folder}: practice-ner-drugs (labels.DRUG, wording.template, labels.drug) changed since "
+        "this run began, and its results belong to the earlier version; train in a new folder "
+        f"with --out {folder}-3 (in Python: folder), or delete {folder} first"
+    )
+    run.workspace.record_tasks([data])  # unchanged data is accepted after the refusal
+
+
+def test_a_run_of_an_earlier_version_says_that_card_or_records_changed(begin):
+    """It saved one hash of the whole task, which is still compared."""
+    run = train_in(begin())
+    data = load_task(find_card("practice-ner-drugs"), None)
+    run.workspace.record_tasks([data])
+    path = run.workspace.folder / "tasks.json"
+    whole = json.loads(path.read_text())["practice-ner-drugs"]["whole"]
+    path.write_text(json.dumps({"practice-ner-drugs": whole}))
+    run.workspace.record_tasks([data])
+    path.write_text(json.dumps({"practice-ner-drugs": "0" * 64}))
+    with pytest.raises(RunError, match=r"practice-ner-drugs \(card or records\) changed"):
+        run.workspace.record_tasks([data])
 
 
 @pytest.mark.parametrize("name", ["config.json", "finished.json", "tasks.json"])

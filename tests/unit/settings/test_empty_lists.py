@@ -11,8 +11,8 @@ CASES = [
     ("compare.methods", "names no method; name some, or leave the setting out for the usual ones"),
     ("compare.backbones", "names no backbone; name some, or leave the setting out for the run's"),
     ("compare.targets", "names no target; name some, or leave the setting out for all of the"),
-    ("compare.seeds", "at least 1 item"),
-    ("baselines.lora_modules", "at least 1 item"),
+    ("compare.seeds", "has too few entries; give at least 1"),
+    ("baselines.lora_modules", "has too few entries; give at least 1"),
 ]
 
 

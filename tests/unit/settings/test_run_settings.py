@@ -59,12 +59,12 @@ def test_an_override_that_names_nothing_is_refused(override):
     [
         ({"sed": 1}, "c.toml: sed: unknown setting; did you mean seed"),
         ({"prompt": {"lenght": 1}}, "prompt.lenght: unknown setting; did you mean length"),
-        ({"prompt": {"length": 0}}, "prompt.length: Input should be greater than or equal to 1"),
-        ({"prompt": 5}, "prompt: Input should be a valid dictionary"),
-        ({"distill": {"temperature": 0}}, r"distill.temperature: .*greater than 0 \(given: 0\)"),
+        ({"prompt": {"length": 0}}, "prompt.length: must be at least 1"),
+        ({"prompt": 5}, "prompt: must be a section with values by name"),
+        ({"distill": {"temperature": 0}}, r"distill.temperature: must be more than 0 \(given: 0\)"),
         ({"adapt": {"routing": "best"}}, "adapt.routing: .*'all', 'type' or 'nearest'"),
         ({"compare": {"methods": ["loar"]}}, "compare.methods: 'loar' is none; did you mean lora"),
-        ({"seed": "one"}, "seed: .*valid integer"),
+        ({"seed": "one"}, "seed: must be a whole number"),
         (
             {"search": {"tasks": ["a"], "trials": {"lora": [{}]}, "shot": 4}},
             "search.shot: unknown setting; did you mean shots",
@@ -99,7 +99,7 @@ def test_a_file_is_read_with_overrides_on_top(tmp_path):
 def test_a_file_without_a_name_is_refused(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("seed = 1")
-    with pytest.raises(SettingError, match="name: Field required"):
+    with pytest.raises(SettingError, match=r"name: is missing; add it$"):
         load_config(path)
 
 
@@ -191,7 +191,7 @@ def test_changes_may_be_given_as_values(tmp_path):
     assert config.distill.cache_teachers is False
     assert config.prompt.text == "\N{GRINNING FACE}"
     assert config.backbone == str(tmp_path)
-    with pytest.raises(SettingError, match=r"adapt\.steps: .*integer \(given: None\)"):
+    with pytest.raises(SettingError, match=r"adapt\.steps: must be a whole number \(given: None\)"):
         check_config(values, source="x", overrides={"adapt.steps": None})
 
 

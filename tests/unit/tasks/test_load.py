@@ -7,8 +7,16 @@ from made_cards import CARD_TEXT
 
 from clinprompt.errors import DataError, SettingError
 from clinprompt.tasks.card import Resplit, find_card
-from clinprompt.tasks.load import load_task, move_groups
-from clinprompt.tasks.records import LabelAnswer, Record
+from clinprompt.tasks.load import load_task, move_groups, without_ignored
+from clinprompt.tasks.records import (
+    LabelAnswer,
+    Record,
+    Relation,
+    RelationsAnswer,
+    Span,
+    SpansAnswer,
+    TextAnswer,
+)
 
 
 def load(folder, rows="n,t,l\n1,a,1\n2,b,0\n", card=CARD_TEXT, **options):
@@ -58,6 +66,28 @@ def test_checksums_are_verified_unless_asked_not_to(tmp_path):
 def test_label_that_is_not_on_the_card_is_named_with_the_known_ones(tmp_path):
     with pytest.raises(DataError, match=r"record 2: label 'no' is not in the card; known: 0, 1"):
         load(tmp_path, "n,t,l\n1,a,1\n2,b,no\n")
+
+
+def test_a_label_that_is_not_on_the_card_gets_two_remedies_and_can_be_ignored(tmp_path):
+    rows = "n,t,l\n1,a,1\n2,b,no\n3,c,0\n"
+    words = r"give it a word in \[labels\], or leave it out: ignore = \[\"no\"\] at the beginning"
+    with pytest.raises(DataError, match=words):
+        load(tmp_path, rows)
+    card = CARD_TEXT.replace('title = "Mine"', 'title = "Mine"\nignore = "no"')
+    data = load(tmp_path, rows, card)
+    assert [record.id for record in data.splits["train"]] == ["1", "3"]
+    assert data.card.model_dump()["ignore"] == ("no",)
+    assert "ignore" not in load(tmp_path).card.model_dump()  # as in the hashes of earlier runs
+
+
+def test_mentions_and_links_with_ignored_labels_are_left_out():
+    drug, dose = Span(0, 1, "DRUG"), Span(2, 3, "DOSE")
+    links = (Relation("of", dose, drug), Relation("to", drug, dose))
+    card = find_card("practice-ner-drugs").model_copy(update={"ignore": ("DOSE", "to")})
+    answers = (SpansAnswer((drug, dose)), RelationsAnswer(links), TextAnswer("to"))
+    records = [Record(str(n), {"text": "a b"}, answer) for n, answer in enumerate(answers)]
+    kept = [record.answer for record in without_ignored(card, records)]
+    assert kept == [SpansAnswer((drug,)), RelationsAnswer(links[:1]), TextAnswer("to")]
 
 
 def test_letter_beyond_the_options_is_refused(tmp_path):

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from clinprompt.errors import DataError, SettingError, option
 from clinprompt.files import new_folder, write_text
 from clinprompt.settings.groups import NAME_PATTERN
+from clinprompt.tasks.audit.inside_words import inside_words
 from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, TaskType, catalog
 from clinprompt.tasks.draft.card_text import CardContents, label_names, toml_value, write_card
 from clinprompt.tasks.draft.columns import NamedColumns
@@ -30,6 +31,9 @@ from clinprompt.tasks.readers.notes import reading_notes
 from clinprompt.tasks.records import Example, Record
 
 _SHARE = 0.1  # of the groups, for each split that has no file
+_FEW_TEST = 20  # records
+_LARGE_TEST = 0.4  # of the groups, where a tenth gives few records
+_LEAST_TO_MOVE = 30  # records in all; with fewer, training needs them
 _NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
 _SMALL = 1000  # records
 _ONE_TEXT = "nli with one --text (in Python: text=[COLUMN])"
@@ -76,7 +80,7 @@ def _use_instead(word: str) -> str:
     """Return which type to use for a word that other tools use, or the known types."""
     for words, hint in _OTHER_WORDS.items():
         if word.lower().replace("_", "-") in words:
-            return f"use {hint}"
+            return f"use {hint}; all types: {', '.join(TASK_TYPES)}"
     return f"known: {', '.join(TASK_TYPES)}"
 
 
@@ -123,7 +127,8 @@ def draft_task(
     card = TaskCard.model_validate({**tomllib.loads(text), "path": own.root / "card.toml"})
     data = load_task(card, None)
     every = [file for split in SPLITS for file in open_own_files(own, split)]
-    notes = (*detected.notes, *reading_notes(reader, every))
+    records = chain.from_iterable(data.splits.values())
+    notes = (*detected.notes, *reading_notes(reader, every), *inside_words(records))
     found = (*_findings(contents, data, own), *notes, *_equal_texts(data), *_gaps(contents, data))
     return Draft(text, data, own, found)
 
@@ -278,6 +283,8 @@ def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:
         empty = sum(_is_empty(data.card, record) for record in records)
         if split == "test" and len(records) == 1:
             yield "test: only one record; a score on it has no meaning, so add more"
+        elif split == "test" and len(records) < _FEW_TEST:
+            yield from _more_test_records(contents, data)
         if empty == len(records):
             yield (
                 f"{split}: none of its {len(records)} records has an answer; if it was not "
@@ -292,6 +299,19 @@ def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:
                 f"{name}: blank in {blank} of {len(every)} records, which are kept; remove them "
                 "from the data if nothing can be learned from them"
             )
+
+
+def _more_test_records(contents: CardContents, data: TaskData) -> Iterator[str]:
+    """Yield how to move more records into a small test split, if the card makes it."""
+    made, total = contents.resplit, sum(map(len, data.splits.values()))
+    if made is None or "test" not in made.made or total < _LEAST_TO_MOVE:
+        return
+    left = round(total * (1 - _LARGE_TEST - made.validation))
+    yield (
+        f"test: only {len(data.splits['test'])} records, too few to compare scores; set test = "
+        f"{_LARGE_TEST} under [resplit] in the card for about {round(total * _LARGE_TEST)}, which "
+        f"leaves about {left} for training"
+    )
 
 
 def _is_empty(card: TaskCard, record: Record) -> bool:

@@ -6,6 +6,7 @@ the kind of a card instead of comparing ``card.type`` or ``card.answer`` with a 
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.random import Generator
@@ -72,6 +73,11 @@ class Card(Protocol):
     @property
     def metric(self) -> str:
         """Return the name of the metric."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Return the file of the card; a card in a saved prompt has an empty path."""
         ...
 
     @property

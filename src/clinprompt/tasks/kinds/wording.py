@@ -1,10 +1,17 @@
 """Turn records into examples and model output into answers. Knows nothing of tokens or models."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2 import (
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateSyntaxError,
+    UndefinedError,
+)
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from clinprompt.errors import DataError
@@ -44,8 +51,8 @@ def instruction_of(card: Card, paraphrase: int = 0) -> str:
     try:
         return _compiled(instruction.strip()).render(_label_values(card))
     except TemplateError as error:
-        where = f"wording.paraphrases[{paraphrase - 1}]" if paraphrase else "wording.instruction"
-        raise DataError(f"{card.name}: {where}: {error.message}") from error
+        part = f"paraphrases[{paraphrase - 1}]" if paraphrase else "instruction"
+        raise _wrong_template(card, part, error, _label_values(card)) from error
 
 
 def render_answer(card: Card, record: Record) -> str:
@@ -80,24 +87,42 @@ def _pieces(card: Card, record: Record) -> tuple[str, ...]:
     marks = {name: _CUT.format(number) for number, name in enumerate(card.wording.cut)}
     if missing := sorted(set(marks) - set(record.fields)):
         raise DataError(
-            f"{card.name}: record {record.id} lacks the field {missing[0]!r} (wording.cut)"
+            f"{card.name}: record {record.id} lacks the field {missing[0]!r} that the card's "
+            f"wording.cut names; it has {', '.join(map(repr, record.fields)) or 'no fields'}; "
+            f"rename or add the field, as every record needs {missing[0]!r}"
         )
     options = list(zip(letters(record), record.options, strict=True)) if record.options else []
+    values = {**_label_values(card), **record.fields, "options": options, **marks}
     try:
-        template = _compiled(card.wording.template.strip())
-        values = {**_label_values(card), **record.fields, "options": options, **marks}
-        words = template.render(values)
+        words = _compiled(card.wording.template.strip()).render(values)
     except TemplateError as error:
-        raise DataError(f"{card.name}: wording.template: {error.message}") from error
+        raise _wrong_template(card, "template", error, values) from error
     for name, mark in marks.items():
         if words.count(mark) != 1:
             raise DataError(
-                f"{card.name}: wording.template shows the field {name!r} (wording.cut) "
+                f"{_origin(card)}: wording.template shows the field {name!r} (wording.cut) "
                 f"{words.count(mark)} times unchanged; it must do so exactly once"
             )
     shown = {mark: record.fields[name] for name, mark in marks.items()}
     parts = re.split(f"({'|'.join(map(re.escape, shown))})", words)
     return tuple(shown.get(part, part) for part in parts)
+
+
+def _wrong_template(
+    card: Card, part: str, error: TemplateError, values: Mapping[str, object]
+) -> DataError:
+    """Return an error that says where a template of a card is wrong, and what it may name."""
+    line = f" (line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
+    known = ""
+    if isinstance(error, UndefinedError):
+        also = ", or add the field to every record" if part == "template" else ""
+        known = f"; it may name {', '.join(sorted(values))}; correct it{also}"
+    return DataError(f"{_origin(card)}: wording.{part}: {error.message}{line}{known}")
+
+
+def _origin(card: Card) -> str:
+    """Return the file of a card that was read from one, else the name of the task."""
+    return str(card.path) if card.path.name else card.name
 
 
 def _label_values(card: Card) -> dict[str, str]:

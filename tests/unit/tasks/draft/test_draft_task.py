@@ -241,6 +241,37 @@ class TestColumns:
         draft, _ = make("ner", tmp_path / "in", tmp_path / "task")
         assert [line for line in draft.found if line.startswith("test: only one record")]
 
+    def test_a_small_test_split_is_reported_with_the_setting_that_makes_it_larger(self, tmp_path):
+        origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(60)))
+        draft, data = make("ner", origin, tmp_path / "task")
+        num_test = len(data.splits["test"])
+        assert num_test in (5, 6, 7)  # a tenth of 60
+        # 0.4 of 60 are 24; a half, without the tenth for validation as well, are 30.
+        assert (
+            f"test: only {num_test} records, too few to compare scores; set test = 0.4 under "
+            "[resplit] in the card for about 24, which leaves about 30 for training" in draft.found
+        )
+        path = tmp_path / "task" / "card.toml"
+        text = path.read_text()
+        assert text.count("test = 0.1") == 1
+        path.write_text(text.replace("test = 0.1", "test = 0.4"))
+        larger = load_task(find_card(str(tmp_path / "task")), None)
+        assert 16 <= len(larger.splits["test"]) <= 32
+        few = put(tmp_path / "b.jsonl", *(note(i) for i in range(20)))
+        assert not [line for line in draft_task("ner", few).found if "too few to compare" in line]
+
+    def test_offsets_that_cut_words_are_reported(self, tmp_path):
+        rows = [note(i) for i in range(60)]
+        for row in rows:
+            row["note"] = "\N{PILL} " + row["note"]
+            # The pill takes two UTF-16 code units, so one more than the two characters before.
+            moved = {key: row["entities"][0][key] + 3 for key in ("start", "end")}
+            row["entities"] = [row["entities"][0] | moved]
+        origin = put(tmp_path / "a.jsonl", *rows)
+        [line] = [line for line in draft_task("ner", origin).found if "inside a word" in line]
+        assert line.startswith("60 of 60 records have")
+        assert "UTF-16" in line
+
     def test_a_column_that_is_named_is_taken(self, tmp_path):
         rows = [{"a": f"long {i}", "b": f"short {i}", "text": "x"} for i in range(9)]
         origin = put(tmp_path / "d.jsonl", *rows)

@@ -1,6 +1,7 @@
 """Rendered answers are parsed back the same; no model output makes a parser raise."""
 
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -276,8 +277,11 @@ def test_example_shows_options_and_offers_their_letters():
         ("{{ text }} {{ text }}", "'text' .* 2 times"),
         ("no field", "'text' .* 0 times"),
         ("{{ text | upper }}", "'text' .* 0 times"),
-        ("{{ text }} {{ missing }}", "'missing' is undefined"),
-        ("{{ text", "made: wording.template"),
+        (
+            "{{ text }} {{ missing }}",
+            "'missing' is undefined; it may name either, labels, options, text; correct it, or add",
+        ),
+        ("{{ text", r"made: wording.template: .* \(line 1\)$"),
     ],
 )
 def test_wording_that_does_not_fit_is_named(template, complaint):
@@ -296,9 +300,21 @@ def test_an_instruction_that_is_no_template_is_named():
         instruction_of(card, 2)
 
 
-def test_missing_cut_field_is_named():
-    with pytest.raises(DataError, match="lacks the field 'note'"):
+def test_missing_cut_field_is_named_with_the_fields_that_the_record_has():
+    with pytest.raises(DataError, match=r"lacks the field 'note' .*; it has 'text'; rename or add"):
         make_example(make_card("summarization", "text", cut="note"), record("x"))
+
+
+def test_a_wrong_template_is_named_by_the_file_of_its_card():
+    card = make_card("ner", "spans", {"d": "drug"}, "{{ note }}")
+    card = card.model_copy(update={"path": Path("my-task/card.toml")})
+    with pytest.raises(DataError, match=r"^my-task/card\.toml: wording\.template: 'note' is"):
+        make_example(card, record("x"))
+    wording = NLI.wording.model_copy(update={"instruction": "Write {{ label }}."})
+    card = NLI.model_copy(update={"wording": wording, "path": Path("my-task/card.toml")})
+    words = r"^my-task/card\.toml: wording\.instruction: .* name either, labels; correct it$"
+    with pytest.raises(DataError, match=words):
+        instruction_of(card)
 
 
 @pytest.mark.parametrize(

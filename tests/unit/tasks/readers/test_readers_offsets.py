@@ -64,6 +64,21 @@ class TestJsonLines:
         with pytest.raises(DataError, match=r"a\.jsonl:2: the offsets 13-22 .* only if they count"):
             list(JSONL.read(*put(tmp_path, *rows)))
 
+    @pytest.mark.parametrize(
+        ("starts", "line", "says"),
+        [
+            ([13, 13, 14], 3, "offsets 14-23 cover.*; the other spans of the file count these"),
+            ([14, 12, 12], 1, "offsets 14-23 cover, neither in characters nor in UTF-16 code"),
+            ([13, 12, 13], 2, "12-21 .* only if they count characters, but most .* UTF-16 code"),
+            ([12, 12, 13], 3, "13-22 .* only if they count UTF-16 code units, but most .* char"),
+            ([12, 13, 13, 14], 4, "offsets 14-23 cover"),  # fits no way, so it is named first
+        ],
+    )
+    def test_the_span_that_differs_from_the_others_is_named(self, tmp_path, starts, line, says):
+        rows = [{"text": PILL, "spans": [at(one, one + 9, "metformin")]} for one in starts]
+        with pytest.raises(DataError, match=rf"a\.jsonl:{line}: .*{says}"):
+            list(JSONL.read(*put(tmp_path, *rows)))
+
     def test_a_wrong_text_is_refused_with_file_line_and_span(self, tmp_path):
         rows = [
             {"text": "Iron.", "spans": [at(0, 4, "Iron")]},

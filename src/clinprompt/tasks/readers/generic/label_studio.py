@@ -16,8 +16,7 @@ from clinprompt.tasks.readers.generic.offsets import (
     Counting,
     Written,
     find_counting,
-    misfit_message,
-    misfits,
+    first_misfit,
 )
 from clinprompt.tasks.readers.generic.rows import RowShape
 from clinprompt.tasks.records import Record
@@ -109,8 +108,9 @@ class LabelStudioReader(Settings):
         written = self._written(found)
         every = [mention for _, mention in written]
         counting = find_counting(every)
-        if (place := next(misfits(every, counting), None)) is not None:
-            raise file.error(f"{written[place][0]}: {misfit_message(every[place])}")
+        if wrong := first_misfit(every, counting):
+            place, message = wrong
+            raise file.error(f"{written[place][0]}: {message}")
         return counting
 
     def _document(self, task: Task, record: Record, counting: Counting) -> Document:

@@ -50,6 +50,12 @@ class Counting:
             "own text"
         )
 
+    @property
+    def words(self) -> str:
+        """Return what is counted, in words."""
+        what = "UTF-16 code units" if self.in_utf16 else "characters"
+        return f"{what}, CR LF as one" if self.line_end_is_one else what
+
     def characters(self, text: str, offset: int) -> int | None:
         """Return the number of characters before an offset, or None if no character starts there.
 
@@ -124,11 +130,8 @@ class WrittenSpan:
 
 
 def find_counting(mentions: Sequence[Written]) -> Counting:
-    """Return the first way to count under which each mention covers its text; plain if none is."""
-    for counting in _WAYS:
-        if next(misfits(mentions, counting), None) is None:
-            return counting
-    return PLAIN
+    """Return the way to count under which most mentions cover their texts, the first of equals."""
+    return min(_WAYS, key=lambda counting: sum(1 for _ in misfits(mentions, counting)))
 
 
 def counting_of(file: DataFile, mentions: Sequence[tuple[int, Written]]) -> Counting:
@@ -139,9 +142,23 @@ def counting_of(file: DataFile, mentions: Sequence[tuple[int, Written]]) -> Coun
     """
     every = [mention for _, mention in mentions]
     counting = find_counting(every)
-    if (place := next(misfits(every, counting), None)) is not None:
-        raise file.error(misfit_message(every[place]), mentions[place][0])
+    if wrong := first_misfit(every, counting):
+        place, message = wrong
+        raise file.error(message, mentions[place][0])
     return counting
+
+
+def first_misfit(mentions: Sequence[Written], counting: Counting) -> tuple[int, str] | None:
+    """Return the place of a mention that does not fit and why it is refused, or None if all fit.
+
+    A mention that fits no way to count comes before one that fits another way than the others.
+    """
+    wrong = [*misfits(mentions, counting)]
+    if not wrong:
+        return None
+    without = [place for place in wrong if not any(_covers(mentions[place], way) for way in _WAYS)]
+    place = [*without, *wrong][0]
+    return place, _misfit_message(mentions[place], counting)
 
 
 def misfits(mentions: Sequence[Written], counting: Counting) -> Iterator[int]:
@@ -166,15 +183,18 @@ def _covers(mention: Written, counting: Counting) -> bool:
     return covered.split() == mention.shown.split()
 
 
-def misfit_message(mention: Written) -> str:
-    """Return why a mention is refused if no way to count fits every mention of its file."""
+def _misfit_message(mention: Written, counting: Counting) -> str:
+    """Return why a mention is refused, in a file whose other mentions count in a way."""
     start, end = mention.fragments[0][0], mention.fragments[-1][1]
-    if _covers(mention, Counting(in_utf16=True)):
+    own = next((way for way in _WAYS if _covers(mention, way)), None)
+    if own is None:
+        others = "; the other spans of the file count these" if counting.in_utf16 else ""
         return (
-            f"the offsets {start}-{end} of a span fit its text only if they count UTF-16 code "
-            "units, but other spans of the file do not fit so; count the same way in all spans"
+            f"the text of a span is not what its offsets {start}-{end} cover, neither in "
+            f"characters nor in UTF-16 code units{others}; correct the offsets, or leave out the "
+            "span's text"
         )
     return (
-        f"the text of a span is not what its offsets {start}-{end} cover, neither in characters "
-        "nor in UTF-16 code units; correct the offsets, or leave out the span's text"
+        f"the offsets {start}-{end} of a span fit its text only if they count {own.words}, but "
+        f"most spans of the file count {counting.words}; count the same way in all spans"
     )

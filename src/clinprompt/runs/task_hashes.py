@@ -1,0 +1,87 @@
+"""Hash the card and the records of a task part by part, and say which parts differ."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+from clinprompt.errors import option
+from clinprompt.tasks.card import SPLITS
+from clinprompt.tasks.load import TaskData
+
+_FOUND_IN_RECORDS = {"density", "ends"}  # parts of a card that may be taken from the records
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHashes:
+    """A sha256 of a whole task, and short ones of its parts by name (none in earlier runs)."""
+
+    whole: str
+    parts: Mapping[str, str]
+
+    @classmethod
+    def of(cls, data: TaskData) -> Self:
+        """Return the hashes of a task."""
+        return cls(_digest_of(data), dict(_parts(data)))
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        """Return the hashes that a run has saved; earlier runs saved only that of the whole."""
+        if isinstance(value, Mapping):
+            return cls(str(value["whole"]), value["parts"])
+        return cls(str(value), {})
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for ``read``."""
+        return {"whole": self.whole, "parts": dict(self.parts)}
+
+    def changed(self, before: Self) -> list[str]:
+        """Return the names of the parts that differ from earlier ones."""
+        if not before.parts:
+            return ["card or records"]
+        names = [*self.parts, *(name for name in before.parts if name not in self.parts)]
+        return [name for name in names if self.parts.get(name) != before.parts.get(name)]
+
+
+def changed_message(folder: Path, changed: Mapping[str, list[str]]) -> str:
+    """Return what changed in which tasks since a run began in a folder, and what to do."""
+    what = "; ".join(f"{name} ({', '.join(parts)})" for name, parts in changed.items())
+    return (
+        f"{folder}: {what} changed since this run began, and its results belong to the earlier "
+        f"version; train in a new folder with {option(f'out {_free(folder)}', argument='folder')}, "
+        f"or delete {folder} first"
+    )
+
+
+def _free(folder: Path) -> Path:
+    """Return a folder that does not exist, named after another one."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(path for path in numbered if not path.exists())
+
+
+def _parts(data: TaskData) -> Iterator[tuple[str, str]]:
+    for key, value in data.card.model_dump(mode="json", exclude=_FOUND_IN_RECORDS).items():
+        inner = {f"{key}.{name}": one for name, one in value.items()} if _is_group(value) else {}
+        for name, one in (inner or {key: value}).items():
+            yield name, _short(repr(one))
+    for split in SPLITS:
+        yield f"records of {split}", _short("\n".join(map(repr, data.splits[split])))
+
+
+def _is_group(value: object) -> bool:
+    return isinstance(value, dict) and bool(value)
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _digest_of(data: TaskData) -> str:
+    """Return a sha256 of a task's card, without the names of ends of links, and its records."""
+    digest = hashlib.sha256(data.card.model_dump_json(exclude={"ends"}).encode())
+    for split in SPLITS:
+        for record in data.splits[split]:
+            digest.update(repr(record).encode())
+    return digest.hexdigest()
