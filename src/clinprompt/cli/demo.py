@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from clinprompt.settings.run import RunConfig
 
 _NUM_PROCESSES = 2
-_SHOWN_METHOD = "adapted-metaprompt"
 _STEPS = """\
 The whole method on made-up notes with one frozen language model. It takes about six minutes
 on two CPU cores; Ctrl-C stops it and the same command continues.
@@ -63,14 +62,15 @@ def _show(settings: "RunConfig", folder: Path, command: str) -> None:
     """Write the report, print the scores, and annotate notes."""
     from clinprompt.jobs.comparison.compare import compare
     from clinprompt.jobs.comparison.example_notes import example_notes
+    from clinprompt.methods.table import ADAPT_ALL
     from clinprompt.training.progress import Silent
 
     say("Writing the report ...")
     outcome = compare(folder, settings, mirror=None, command=command, reporter=Silent())
     show_outcome(outcome, folder)
-    if _SHOWN_METHOD in settings.compare.methods and settings.compare.shots:
+    if ADAPT_ALL in settings.compare.methods and settings.compare.shots:
         say("")
-        show_example_notes(example_notes(folder, settings, _SHOWN_METHOD, mirror=None))
+        show_example_notes(example_notes(folder, settings, ADAPT_ALL, mirror=None))
 
 
 def _num_cores() -> int:

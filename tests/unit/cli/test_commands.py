@@ -188,7 +188,7 @@ def test_tasks_check_fits_80_columns_and_says_at_the_end_what_is_wrong(tmp_path)
     assert result.exit_code == 2
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    for task in ("practice-re-frequency", "practice-nli-medication"):
+    for task in ("practice-re-frequency", "practice-nli-history"):
         assert any(line.split()[:1] == [task] for line in lines)
     assert any(line.split() == ["ner-psytar", "no", "data"] for line in lines)
     assert result.stderr.startswith(

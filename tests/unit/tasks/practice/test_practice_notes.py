@@ -22,9 +22,11 @@ def drawn(task, split="train", count=120, seed=0):
     return list(make_records(task, split, count=count, seed=seed))
 
 
-def test_suite_names_every_practice_task():
+def test_suite_names_practice_tasks_of_both_sides():
+    """Two sources are left out, so that the demo is short."""
     suite = find_suite("practice")
-    assert suite.sources == tuple(f"practice-{task}" for task in SOURCES)
+    left_out = {"practice-qa-choice", "practice-nli-medication"}
+    assert set(suite.sources) == {f"practice-{task}" for task in SOURCES} - left_out
     assert suite.targets == tuple(f"practice-{task}" for task in TARGETS)
     assert set(get_args(PracticeTask)) == set(TASKS)
 
