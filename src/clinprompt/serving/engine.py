@@ -162,6 +162,7 @@ class Engine:
             log.critical("the engine has ended: %s", place_of(error))
             with self._lock:
                 self._has_ended = True
+            self._abandon(error)
             while not self._inbox.empty():
                 if received := self._inbox.get():
                     received()  # fails at once
@@ -233,12 +234,15 @@ class Engine:
         """Fail all questions of a batch that could not be answered, and start a new batch."""
         self.num_failures += 1
         log.error("a step failed: %s", place_of(error))
+        self._abandon(error)
+        self._scheduler = Scheduler(self._backbone)
+
+    def _abandon(self, error: BaseException) -> None:
         jobs = {id(job): job for job in self._jobs.values()}.values()
         self._free(len(self._jobs))
         self._jobs.clear()
         for job in jobs:
             job.future.set_exception(FailedError(place_of(error)))
-        self._scheduler = Scheduler(self._backbone)
 
     def _free(self, count: int) -> None:
         with self._lock:
