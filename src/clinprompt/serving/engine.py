@@ -218,6 +218,7 @@ class Engine:
             job.future.set_result(job.question.prediction())
         except Exception as error:
             self.num_failures += 1
+            log.error("an answer failed: %s", place_of(error))
             job.future.set_exception(FailedError(place_of(error)))
 
     def _cancel(self, job: Job) -> None:
