@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from clinprompt.errors import ClinpromptError, DataError
+from clinprompt.jobs.export import made_up_record
 from clinprompt.serving.access import Refused, failed, internal_error
 from clinprompt.serving.engine import Job, StoppedError
 from clinprompt.serving.failures import log_of_loop
@@ -242,7 +243,7 @@ def _info(task: ServedTask) -> TaskInfo:
         kind=card.type,
         labels=list(card.labels),
         instruction=card.wording.instruction,
-        fields=list(card.wording.cut),
+        fields=list(made_up_record(card).fields),
         method=manifest.method,
         shots=manifest.shots,
         scores=manifest.scores,
