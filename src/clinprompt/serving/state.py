@@ -14,6 +14,7 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.errors import ClinpromptError, DataError, SettingError, did_you_mean
 from clinprompt.evaluation.questions import Prediction, Question
 from clinprompt.jobs.annotate import as_json
+from clinprompt.jobs.export import made_up_record
 from clinprompt.serving.access import Limits, Refused
 from clinprompt.serving.engine import (
     Engine,
@@ -136,7 +137,7 @@ class ServerState:
         try:
             return await loop.run_in_executor(self._tokenizing, task.question, record)
         except DataError as error:
-            raise Refused(400, "invalid_record", str(error)) from error
+            raise Refused(400, "invalid_record", _without_names(error, task, record)) from error
         except SettingError as error:
             raise Refused(413, "text_too_long", str(error)) from error
 
@@ -192,6 +193,14 @@ def answer_values(task: ServedTask, prediction: Prediction) -> dict[str, Any]:
     values = {**as_json(task.loaded.card, prediction), "task": task.name}
     del values["id"]  # the request has it
     return values
+
+
+def _without_names(error: DataError, task: ServedTask, record: Record) -> str:
+    """Return what is wrong with a record; names of fields come from the card, not the client."""
+    needed = list(made_up_record(task.loaded.card).fields)
+    if missing := [name for name in needed if name not in record.fields]:
+        return f"{task.name} reads the fields {', '.join(needed)}; missing: {', '.join(missing)}"
+    return str(error)
 
 
 def _ignore(future: "asyncio.Future[Any]") -> None:
