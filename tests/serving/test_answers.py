@@ -71,6 +71,8 @@ def test_tasks_are_listed(server):
     assert sorted(row["name"] for row in rows) == sorted(TASKS)
     [drugs] = [row for row in rows if row["name"] == "practice-ner-drugs"]
     assert (drugs["kind"], drugs["fields"], drugs["labels"]) == ("ner", ["text"], ["drug"])
+    [history] = [row for row in rows if row["name"] == "practice-nli-history"]
+    assert history["fields"] == ["statement", "text"]
 
 
 @pytest.fixture

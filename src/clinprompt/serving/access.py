@@ -5,13 +5,15 @@ unexpected error into an answer and a log line without the error's message, whic
 a record.
 """
 
+import asyncio
 import hmac
 import json
 import logging
-import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+
+from clinprompt.serving.failures import place_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -19,7 +21,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger("clinprompt.serving")
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # for probes, which know neither name nor token
 JSON_TYPES = frozenset({"application/json", "application/x-ndjson", "application/jsonl"})
 
 
@@ -67,42 +69,36 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def noted(message: MutableMapping[str, Any]) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
+        exchange = _Exchange(
+            receive, send, most_bytes=self._most_bytes(scope), seconds=self._limits.seconds
+        )
+        refused: Refused | None = None
         try:
             self._check(scope)
-            limited = _limited(receive, self._most_bytes(scope))
-            await self._app(scope, limited, noted)
-        except Refused as refused:
-            if not started:
-                await _answer(send, refused)
+            await self._app(scope, exchange.receive, exchange.send)
+        except Refused as error:
+            refused = error
         except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            log.error("%s in %s, line %s", type(error).__name__, frame.name, frame.lineno)
-            if not started:
-                await _answer(
-                    send, Refused(500, "internal_error", "the server failed; see its log")
-                )
+            refused = failed(error)
+        refused = exchange.refused or refused
+        if refused and not exchange.has_begun:
+            await _answer(send, refused)
 
     def _check(self, scope: Scope) -> None:
+        if scope["path"] in OPEN_PATHS:
+            return
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        host = _name_of(headers.get("host", ""))
+        host = name_of(headers.get("host", ""))
         if host not in self._hosts:
             raise Refused(
                 403, "unknown_host", "the Host header names another server; see --allowed-host"
             )
         origin = headers.get("origin")
-        if origin is not None and _name_of(origin.partition("://")[2]) not in self._hosts:
+        if origin is not None and name_of(origin.partition("://")[2]) not in self._hosts:
             raise Refused(403, "foreign_origin", "requests of pages of other servers are refused")
-        if scope["path"] not in OPEN_PATHS:
-            self._check_token(headers.get("authorization", ""))
+        self._check_token(headers.get("authorization", ""))
         if scope["method"] in ("POST", "PUT", "PATCH"):
             _check_type(headers.get("content-type", ""))
             self._check_length(headers.get("content-length", ""), self._most_bytes(scope))
@@ -116,7 +112,7 @@ class Guard:
             )
 
     def _check_length(self, given: str, most: int) -> None:
-        if given.isascii() and given.isdigit() and int(given) > most:
+        if given.isascii() and given.isdigit() and (len(given) > 18 or int(given) > most):
             raise _too_large(most)
 
     def _most_bytes(self, scope: Scope) -> int:
@@ -129,26 +125,65 @@ def _check_type(given: str) -> None:
         raise Refused(415, "unsupported_media_type", "send JSON: Content-Type: application/json")
 
 
-def _name_of(host: str) -> str:
+def name_of(host: str) -> str:
     """Return a host without its port, in lower case."""
     if host.startswith("["):
         return host.partition("]")[0].lower() + "]"
     return host.partition(":")[0].lower()
 
 
-def _limited(receive: Receive, most: int) -> Receive:
-    """Return ``receive`` with an error once the body is longer than it may be."""
-    total = 0
+class _Exchange:
+    """One request, whose body stays within its limits, and its answer.
 
-    async def counted() -> MutableMapping[str, Any]:
-        nonlocal total
-        message = await receive()
-        total += len(message.get("body", b""))
-        if total > most:
-            raise _too_large(most)
+    Holds mutable state: what was received and sent.
+    """
+
+    def __init__(self, receive: Receive, send: Send, *, most_bytes: int, seconds: float) -> None:
+        self._receive, self._send = receive, send
+        self._most, self._seconds = most_bytes, seconds
+        self._deadline: float | None = asyncio.get_running_loop().time() + seconds
+        self._total = 0
+        self.refused: Refused | None = None
+        self.has_begun = False
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """Return the next part of the request.
+
+        Raises:
+            Refused: the body is longer (413) or takes more time (408) than it may.
+        """
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError as error:
+            text = f"the body did not arrive within the limit of {self._seconds:g} s"
+            self.refused = Refused(408, "body_timeout", text)
+            raise self.refused from error
+        self._total += len(message.get("body", b""))
+        if self._total > self._most:
+            self.refused = _too_large(self._most)
+            raise self.refused
+        if not message.get("more_body", False):
+            self._deadline = None
         return message
 
-    return counted
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send a part of the answer, unless the body was refused: the application hides why."""
+        if self.refused:
+            return
+        self.has_begun = self.has_begun or message["type"] == "http.response.start"
+        await self._send(message)
+
+
+def failed(error: Exception) -> Refused:
+    """Log where an unexpected error was raised, and return its answer; both without its message."""
+    log.error("a request failed: %s", place_of(error))
+    return internal_error()
+
+
+def internal_error() -> Refused:
+    """Return the answer to an unexpected error."""
+    return Refused(500, "internal_error", "the server failed; see its log")
 
 
 def _too_large(most: int) -> Refused:

@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from clinprompt.errors import ClinpromptError, DataError
-from clinprompt.serving.access import Refused
-from clinprompt.serving.engine import Job
+from clinprompt.jobs.export import made_up_record
+from clinprompt.serving.access import Refused, failed, internal_error
+from clinprompt.serving.engine import Job, StoppedError
+from clinprompt.serving.failures import log_of_loop
 from clinprompt.serving.openai_api import openai_routes
 from clinprompt.serving.state import ServerState, answer_values
 from clinprompt.serving.task_table import ServedTask
@@ -74,12 +76,18 @@ def make_app(state: ServerState) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(log_of_loop)
         state.engine.start()
         yield
         await asyncio.to_thread(state.engine.stop)
 
     app = FastAPI(
-        title="clinprompt", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="clinprompt",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect repeats the query
     )
     app.include_router(_health(state))
     app.include_router(_tasks(state))
@@ -88,6 +96,7 @@ def make_app(state: ServerState) -> FastAPI:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
     return app
 
 
@@ -104,7 +113,7 @@ def _health(state: ServerState) -> APIRouter:
         """Say whether questions are accepted."""
         is_ready = state.engine.is_running
         return JSONResponse(
-            {"status": "ready" if is_ready else "stopping"}, status_code=200 if is_ready else 503
+            {"status": "ready" if is_ready else "not ready"}, status_code=200 if is_ready else 503
         )
 
     @router.get("/metrics")
@@ -128,6 +137,8 @@ def _tasks(state: ServerState) -> APIRouter:
         """Read the store again: new, changed and removed prompts take effect at once."""
         try:
             await state.reload()
+        except StoppedError as error:
+            raise Refused(503, "not_ready", str(error)) from error
         except ClinpromptError as error:
             raise Refused(409, "store_not_valid", f"{error}; the tasks are as before") from error
         return [_info(task) for task in state.tasks]
@@ -150,7 +161,9 @@ def _answers(state: ServerState) -> APIRouter:
         A line that cannot be answered gives a line with its number and an error.
         """
         body = await request.body()
-        lines = [line for line in body.split(b"\n") if line.strip()]
+        lines = [
+            (number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()
+        ]
         return StreamingResponse(
             _batch(state, lines, request.is_disconnected), media_type="application/x-ndjson"
         )
@@ -163,45 +176,38 @@ async def _answer(
 ) -> NoteAnswers:
     started = perf_counter()
     tasks = [state.task(name) for name in note.tasks]
-    try:
-        record = note.record()
-    except DataError as error:
-        raise Refused(400, "invalid_record", str(error)) from error
-    code = "500"
-    try:
+    with state.counted(tasks, started=started):
+        try:
+            record = note.record()
+        except DataError as error:
+            raise Refused(400, "invalid_record", str(error)) from error
         jobs = [Job(await state.question(task, record)) for task in tasks]
         state.submit(jobs)
         predictions = await state.answers(jobs, is_gone)
-        code = "200"
-    except Refused as refused:
-        code = str(refused.status)
-        raise
-    finally:
-        seconds = perf_counter() - started
-        for task in tasks:
-            state.metrics.requests.labels(task.name, code).inc()
-            state.metrics.seconds.labels(task.name).observe(seconds)
     pairs = zip(tasks, predictions, strict=True)
     return NoteAnswers(
         id=note.id,
         answers=[answer_values(*pair) for pair in pairs],
-        seconds=round(seconds, 4),
+        seconds=round(perf_counter() - started, 4),
     )
 
 
 async def _batch(
-    state: ServerState, lines: list[bytes], is_gone: Callable[[], Awaitable[bool]]
+    state: ServerState, lines: list[tuple[int, bytes]], is_gone: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[bytes]:
     """Yield one line of JSON for each line of a batch, some of which are answered at a time."""
     running: list[asyncio.Task[dict[str, Any]]] = []
-    coming = iter(enumerate(lines, start=1))
+    coming = iter(lines)
     try:
         while True:
             while len(running) < _IN_FLIGHT and (following := next(coming, None)):
                 running.append(asyncio.create_task(_line(state, *following, is_gone)))
             if not running:
                 return
-            values = await running.pop(0)
+            values = await running[0]
+            del running[0]
+            if await is_gone():
+                return
             yield (json.dumps(values, ensure_ascii=False) + "\n").encode()
     finally:
         for task in running:
@@ -225,6 +231,8 @@ async def _line(
                 await asyncio.sleep(0.1)  # the queue is full: this batch can wait
     except Refused as refused:
         return {"line": number, **refused.content()}
+    except Exception as error:
+        return {"line": number, **failed(error).content()}
 
 
 def _info(task: ServedTask) -> TaskInfo:
@@ -235,7 +243,7 @@ def _info(task: ServedTask) -> TaskInfo:
         kind=card.type,
         labels=list(card.labels),
         instruction=card.wording.instruction,
-        fields=list(card.wording.cut),
+        fields=list(made_up_record(card).fields),
         method=manifest.method,
         shots=manifest.shots,
         scores=manifest.scores,
@@ -268,3 +276,7 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     refused = Refused(error.status_code, "http_error", str(error.detail))
     return JSONResponse(refused.content(), status_code=error.status_code, headers=error.headers)
+
+
+async def _unexpected(_: Request, __: Exception) -> JSONResponse:
+    return JSONResponse(internal_error().content(), status_code=500)  # the guard logs the error

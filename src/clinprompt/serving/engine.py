@@ -5,7 +5,6 @@ inbox and wait for futures.
 """
 
 import logging
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.scheduler import Scheduler
 from clinprompt.errors import ClinpromptError
 from clinprompt.evaluation.questions import Prediction, Question
+from clinprompt.serving.failures import place_of
 
 log = logging.getLogger("clinprompt.serving")
 
@@ -26,8 +26,16 @@ class QueueFullError(ClinpromptError):
     """Signal that as many rows wait or are being answered as the limit allows."""
 
 
+class TooManyRowsError(ClinpromptError):
+    """Signal that one request has more rows than the limit."""
+
+
 class StoppedError(ClinpromptError):
-    """Signal that the server is shutting down, or failed on the batch of this request."""
+    """Signal that questions are not accepted: the server shuts down, or its engine has ended."""
+
+
+class FailedError(ClinpromptError):
+    """Signal that the batch of a question failed, or that it was canceled."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +65,7 @@ class Engine:
         self._jobs: dict[int, Job] = {}  # by the id of each of its rows
         self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._num_rows, self._lock = 0, Lock()
-        self._is_stopping = False
+        self._is_stopping = self._has_ended = False
         self.num_tokens_read = self.num_tokens_written = self.num_failures = 0
         self._thread = Thread(target=self._run, name="clinprompt-engine", daemon=True)
 
@@ -74,7 +82,12 @@ class Engine:
     @property
     def is_running(self) -> bool:
         """Return whether the thread works."""
-        return self._thread.is_alive() and not self._is_stopping
+        return self._thread.is_alive() and not (self._is_stopping or self._has_ended)
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether no further row can be accepted now."""
+        return self._num_rows >= self._max_rows
 
     def start(self) -> None:
         """Start the thread."""
@@ -91,59 +104,92 @@ class Engine:
 
         Raises:
             QueueFullError: the limit on rows would be exceeded.
-            StoppedError: the engine is stopping.
+            TooManyRowsError: these questions alone exceed it.
+            StoppedError: the engine is stopping or has ended.
         """
-        if self._is_stopping:
-            raise StoppedError("the server is shutting down")
         added = sum(job.num_rows for job in jobs)
+        if added > self._max_rows:
+            raise TooManyRowsError(
+                f"this request has {added} rows, one for each task and part of the text; the limit "
+                f"is {self._max_rows}: send fewer tasks or a shorter text"
+            )
         with self._lock:
+            self._check_runs()
             if self._num_rows + added > self._max_rows:
                 raise QueueFullError(
                     f"{self._num_rows} rows wait or are being answered and this request has "
                     f"{added}; the limit is {self._max_rows}: try again later"
                 )
             self._num_rows += added
-        for job in jobs:
-            self._inbox.put(partial(self._accept, job))
+            for job in jobs:
+                self._inbox.put(partial(self._accept, job))
 
     def cancel(self, job: Job) -> None:
         """Stop answering a question; its rows are free."""
         self._inbox.put(partial(self._cancel, job))
 
     def call(self, function: Callable[[], Any]) -> "Future[Any]":
-        """Call a function between two steps, such as one that runs the model."""
+        """Call a function between two steps, such as one that runs the model.
+
+        Raises:
+            StoppedError: the engine is stopping or has ended.
+        """
         future: Future[Any] = Future()
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(function())
             except BaseException as error:
                 future.set_exception(error)
 
-        self._inbox.put(run)
+        with self._lock:
+            self._check_runs()
+            self._inbox.put(run)
         return future
 
+    def _check_runs(self) -> None:
+        if self._is_stopping:
+            raise StoppedError("the server is shutting down")
+        if self._has_ended:
+            raise StoppedError("the engine has ended; see the server's log and start it again")
+
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            log.critical("the engine has ended: %s", place_of(error))
+            with self._lock:
+                self._has_ended = True
+            self._abandon(error)
+            while not self._inbox.empty():
+                if received := self._inbox.get():
+                    received()  # fails at once
+
+    def _work(self) -> None:
         while True:
             try:
                 received = self._inbox.get(block=self._scheduler.is_idle)
             except Empty:
-                self._step()
+                self._attempt(self._step)
                 continue
             if received is not None:
-                received()
+                self._attempt(received)
             elif self._scheduler.is_idle and self._inbox.empty():
                 return
             else:
-                self._step()
+                self._attempt(self._step)
                 self._inbox.put(None)  # work is left: look again after this step
 
-    def _step(self) -> None:
+    def _attempt(self, function: Callable[[], None]) -> None:
         try:
-            finished = self._scheduler.step()
+            function()
         except Exception as error:
             self._fail(error)
-            return
+
+    def _step(self) -> None:
+        finished = self._scheduler.step()
         self.num_tokens_written += self._scheduler.num_active
         for ask in finished:
             job = self._jobs.pop(id(ask))
@@ -158,6 +204,10 @@ class Engine:
         if not job.future.set_running_or_notify_cancel():
             self._free(job.num_rows)
             return
+        if self._has_ended:
+            self._free(job.num_rows)
+            job.future.set_exception(FailedError("the engine has ended; see the server's log"))
+            return
         for ask in job.question.asks:
             self._jobs[id(ask)] = job
             self.num_tokens_read += len(ask.row.input_ids)
@@ -168,7 +218,8 @@ class Engine:
             job.future.set_result(job.question.prediction())
         except Exception as error:
             self.num_failures += 1
-            job.future.set_exception(StoppedError(_place_of(error)))
+            log.error("an answer failed: %s", place_of(error))
+            job.future.set_exception(FailedError(place_of(error)))
 
     def _cancel(self, job: Job) -> None:
         is_open = False
@@ -178,26 +229,22 @@ class Engine:
                 self._free(1)
                 is_open = True
         if is_open:
-            job.future.set_exception(StoppedError("canceled"))
+            job.future.set_exception(FailedError("canceled"))
 
     def _fail(self, error: Exception) -> None:
         """Fail all questions of a batch that could not be answered, and start a new batch."""
         self.num_failures += 1
-        log.error("a step failed: %s", _place_of(error))
+        log.error("a step failed: %s", place_of(error))
+        self._abandon(error)
+        self._scheduler = Scheduler(self._backbone)
+
+    def _abandon(self, error: BaseException) -> None:
         jobs = {id(job): job for job in self._jobs.values()}.values()
         self._free(len(self._jobs))
         self._jobs.clear()
-        self._scheduler = Scheduler(self._backbone)
         for job in jobs:
-            job.future.set_exception(StoppedError(_place_of(error)))
+            job.future.set_exception(FailedError(place_of(error)))
 
     def _free(self, count: int) -> None:
         with self._lock:
             self._num_rows -= count
-
-
-def _place_of(error: BaseException) -> str:
-    """Return where an error was raised, without its message, which may hold text of a record."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "unknown place"
-    return f"{type(error).__name__} in {place}"

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
+from time import perf_counter
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -17,9 +18,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from clinprompt.backbone.scheduler import Ask
-from clinprompt.errors import DataError
+from clinprompt.errors import DataError, did_you_mean
 from clinprompt.evaluation.questions import Prediction
-from clinprompt.serving.access import Refused
+from clinprompt.serving.access import Refused, failed
 from clinprompt.serving.engine import Job
 from clinprompt.serving.state import ServerState, answer_values
 from clinprompt.serving.task_table import ServedTask
@@ -47,6 +48,11 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
     "service_tier": ("auto", "default"),
 }
+# What OpenAI's interface has besides, and this one does not; other names are not repeated.
+_WITHOUT_USE = frozenset(
+    {"audio", "function_call", "prediction", "reasoning_effort", "verbosity", "web_search_options"}
+)
+_LONGEST_NAME = 200  # similar names are searched for at most so many characters
 
 
 class _StreamOptions(BaseModel):
@@ -83,13 +89,13 @@ class _Completion(BaseModel):
         for name, value in (self.model_extra or {}).items():
             if name in _IGNORED or value is None:
                 continue
+            if name in _WITHOUT_USE:
+                raise Refused(400, "unsupported_parameter", f"{name} has no use here", param=name)
             if name not in _ONLY:
-                shown = name if name.isidentifier() and len(name) <= 40 else "…"
+                # The name itself is not repeated: it comes from the client.
+                hint = did_you_mean(name[:_LONGEST_NAME], {*type(self).model_fields, *_ONLY})
                 raise Refused(
-                    400,
-                    "unsupported_parameter",
-                    f"the parameter {shown} is not known here",
-                    param=shown,
+                    400, "unsupported_parameter", f"a parameter is not known here; {hint}"
                 )
             if value not in _ONLY[name]:
                 allowed = " or ".join(json.dumps(one) for one in _ONLY[name])
@@ -182,25 +188,37 @@ async def _respond(
     state: ServerState, asked: _Completion, text: str, limit: int | None, request: Request
 ) -> Response:
     asked.check()
+    started = perf_counter()
     task = state.task(asked.model)
+    with state.counted([task], started=started, counts_success=not asked.stream):
+        job = Job(await state.question(task, _record(asked, text)))
+        shape = _Shape(asked, task, job, _limit(job, limit))
+        if not asked.stream:
+            state.submit([job])
+            [prediction] = await state.answers([job], request.is_disconnected)
+            return JSONResponse(shape.whole(prediction))
+        loop, written = asyncio.get_running_loop(), asyncio.Event()
+        job.on_token = partial(loop.call_soon_threadsafe, written.set)
+        state.submit([job])
+
+    async def answer() -> Prediction:
+        with state.counted([task], started=started):
+            [prediction] = await state.answers([job], request.is_disconnected)
+            return prediction
+
+    # It begins at once, so that the job is canceled also if the client leaves before the answer.
+    waiting = asyncio.create_task(answer())
+    waiting.add_done_callback(lambda _: written.set())
+    return StreamingResponse(_stream(shape, waiting, written), media_type="text/event-stream")
+
+
+def _record(asked: _Completion, text: str) -> Record:
     try:
-        record = Record(
+        return Record(
             "of this request", {"text": text, **asked.fields}, options=tuple(asked.options)
         )
     except DataError as error:
         raise Refused(400, "invalid_record", str(error)) from error
-    job = Job(await state.question(task, record))
-    limited = _limit(job, limit)
-    shape = _Shape(asked, task, job, limited)
-    if asked.stream:
-        loop, written = asyncio.get_running_loop(), asyncio.Event()
-        job.on_token = partial(loop.call_soon_threadsafe, written.set)
-        state.submit([job])
-        stream = _stream(state, shape, request, written)
-        return StreamingResponse(stream, media_type="text/event-stream")
-    state.submit([job])
-    [prediction] = await state.answers([job], request.is_disconnected)
-    return JSONResponse(shape.whole(prediction))
 
 
 def _limit(job: Job, limit: int | None) -> list[Ask]:
@@ -289,30 +307,28 @@ class _Shape:
 
 
 async def _stream(
-    state: ServerState, shape: _Shape, request: Request, written: asyncio.Event
+    shape: _Shape, waiting: "asyncio.Task[Prediction]", written: asyncio.Event
 ) -> AsyncIterator[str]:
     """Yield the pieces of an answer as it is written, as server-sent events."""
     sent = ""
-    waiting = asyncio.create_task(state.answers([shape._job], request.is_disconnected))
-    yield _event(shape.piece("", is_first=True))
     try:
+        yield _event(shape.piece("", is_first=True))
         while not waiting.done():
-            woken = asyncio.create_task(written.wait())
-            await asyncio.wait([waiting, woken], return_when=asyncio.FIRST_COMPLETED)
-            woken.cancel()
+            await written.wait()
             written.clear()
             text = shape.text_so_far()
             if not waiting.done() and len(text) > len(sent):
                 yield _event(shape.piece(text[len(sent) :]))
                 sent = text
-        [prediction] = waiting.result()
-        text = shape.text_of(prediction)
+        text = shape.text_of(waiting.result())
         yield _event(shape.piece(text[len(sent) :], is_last=True))
         if shape.has_usage:
             yield _event(shape.usage_piece())
         yield "data: [DONE]\n\n"
     except Refused as refused:
         yield _event(refused.content())
+    except Exception as error:
+        yield _event(failed(error).content())
     finally:
         waiting.cancel()
 

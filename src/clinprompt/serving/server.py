@@ -8,7 +8,7 @@ from pathlib import Path
 import uvicorn
 
 from clinprompt.errors import SettingError
-from clinprompt.serving.access import Guard
+from clinprompt.serving.access import Guard, name_of
 from clinprompt.serving.app import make_app
 from clinprompt.serving.state import ServerState
 
@@ -28,8 +28,7 @@ class Listening:
     @property
     def url(self) -> str:
         """Return the address for clients on this machine."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{name}:{self.port}"
+        return f"http://{_in_url(self.host)}:{self.port}"
 
 
 def listening(
@@ -39,7 +38,7 @@ def listening(
 
     Raises:
         SettingError: the address is not of this machine alone and there is no token file, or the
-            file holds no token.
+            file holds no token; or it stands for all addresses and no name of this server is known.
     """
     if token_file is not None:
         token = _token_of(token_file)
@@ -50,7 +49,12 @@ def listening(
             f"--host {host}: other machines can reach this address; give --token-file FILE with a "
             f"secret of at least {_MIN_TOKEN} characters"
         )
-    names = {one.lower() for one in allowed_hosts} | {host.lower()}
+    if _is_any(host) and not allowed_hosts:
+        raise SettingError(
+            f"--host {host}: stands for all addresses; give --allowed-host NAME for each name or "
+            "address that clients write in the URL"
+        )
+    names = {_in_url(one) for one in (host, *allowed_hosts)}
     local = _LOCAL_NAMES if _is_loopback(host) else frozenset()
     return Listening(host, port, token, frozenset(names) | local)
 
@@ -88,6 +92,21 @@ def _token_of(path: Path) -> str:
             "without spaces"
         )
     return token
+
+
+def _in_url(host: str) -> str:
+    """Return a name or address as a URL and the Host header write it, without a port."""
+    try:
+        return f"[{ip_address(host)}]" if ":" in host else host
+    except ValueError:
+        return name_of(host)
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

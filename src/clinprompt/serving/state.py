@@ -1,8 +1,9 @@
 """What all requests share: the tasks, the engine, limits and metrics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -10,13 +11,22 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clinprompt.backbone.load import Backbone
-from clinprompt.errors import ClinpromptError, DataError, SettingError
+from clinprompt.errors import ClinpromptError, DataError, SettingError, did_you_mean
 from clinprompt.evaluation.questions import Prediction, Question
 from clinprompt.jobs.annotate import as_json
+from clinprompt.jobs.export import made_up_record
 from clinprompt.serving.access import Limits, Refused
-from clinprompt.serving.engine import Engine, Job, QueueFullError, StoppedError
+from clinprompt.serving.engine import (
+    Engine,
+    Job,
+    QueueFullError,
+    StoppedError,
+    TooManyRowsError,
+)
 from clinprompt.serving.task_table import ServedTask, TaskTable, load_tasks
 from clinprompt.tasks.records import Record
+
+_LONGEST_NAME = 200  # similar names are searched for at most so many characters
 
 
 class Metrics:
@@ -69,6 +79,7 @@ class ServerState:
 
         Raises:
             ArtifactError: as in ``__init__``; the tasks stay as they were.
+            StoppedError: the server shuts down, or its engine has ended.
         """
         call = self.engine.call(lambda: load_tasks(self._backbone, self._folder, free=self._free))
         self.tasks = await asyncio.wrap_future(call)
@@ -79,18 +90,43 @@ class ServerState:
         Raises:
             Refused: there is none of this name (404).
         """
+        if name not in self.tasks:
+            # The name itself is not repeated: it comes from the client.
+            hint = did_you_mean(name[:_LONGEST_NAME], self.tasks.names)
+            raise Refused(404, "unknown_task", f"no task has this name; {hint}", param="model")
+        return self.tasks[name]
+
+    @contextmanager
+    def counted(
+        self, tasks: Sequence[ServedTask], *, started: float, counts_success: bool = True
+    ) -> Iterator[None]:
+        """Count what comes of a request for tasks, with the seconds since ``started``."""
+        code = "500"
         try:
-            return self.tasks[name]
-        except SettingError as error:
-            raise Refused(404, "unknown_task", str(error), param="model") from error
+            yield
+            code = "200"
+        except Refused as refused:
+            code = str(refused.status)
+            raise
+        except asyncio.CancelledError:
+            code = "499"
+            raise
+        finally:
+            if counts_success or code != "200":
+                for task in tasks:
+                    self.metrics.requests.labels(task.name, code).inc()
+                    self.metrics.seconds.labels(task.name).observe(perf_counter() - started)
 
     async def question(self, task: ServedTask, record: Record) -> Question:
         """Return the question of a record.
 
         Raises:
-            Refused: the record is too long (413) or lacks a field (400).
+            Refused: the record is too long (413) or lacks a field (400), or the queue is full
+                already (429).
         """
-        size = sum(map(len, record.fields.values()))
+        if self.engine.is_full:
+            raise Refused(429, "queue_full", "the queue is full: try again later")
+        size = sum(map(len, [*record.fields.values(), *record.options]))
         if size > self.limits.text_characters:
             raise Refused(
                 413,
@@ -101,7 +137,7 @@ class ServerState:
         try:
             return await loop.run_in_executor(self._tokenizing, task.question, record)
         except DataError as error:
-            raise Refused(400, "invalid_record", str(error)) from error
+            raise Refused(400, "invalid_record", _without_names(error, task, record)) from error
         except SettingError as error:
             raise Refused(413, "text_too_long", str(error)) from error
 
@@ -109,14 +145,17 @@ class ServerState:
         """Add jobs to the queue.
 
         Raises:
-            Refused: the queue is full (429), or the server shuts down (503).
+            Refused: the queue is full (429), the request is larger than it (413), or the server
+                shuts down (503).
         """
         try:
             self.engine.submit(jobs)
         except QueueFullError as error:
             raise Refused(429, "queue_full", str(error)) from error
+        except TooManyRowsError as error:
+            raise Refused(413, "too_many_rows", str(error)) from error
         except StoppedError as error:
-            raise Refused(503, "shutting_down", str(error)) from error
+            raise Refused(503, "not_ready", str(error)) from error
 
     async def answers(
         self, jobs: Sequence[Job], is_gone: Callable[[], Awaitable[bool]]
@@ -143,9 +182,9 @@ class ServerState:
         except ClinpromptError as error:
             raise Refused(500, "internal_error", str(error)) from error
         finally:
-            if not waiting.done():
-                waiting.add_done_callback(_ignore)
-                for job in jobs:
+            waiting.add_done_callback(_ignore)
+            for job in jobs:
+                if not job.future.done():
                     self.engine.cancel(job)
 
 
@@ -154,6 +193,14 @@ def answer_values(task: ServedTask, prediction: Prediction) -> dict[str, Any]:
     values = {**as_json(task.loaded.card, prediction), "task": task.name}
     del values["id"]  # the request has it
     return values
+
+
+def _without_names(error: DataError, task: ServedTask, record: Record) -> str:
+    """Return what is wrong with a record; names of fields come from the card, not the client."""
+    needed = list(made_up_record(task.loaded.card).fields)
+    if missing := [name for name in needed if name not in record.fields]:
+        return f"{task.name} reads the fields {', '.join(needed)}; missing: {', '.join(missing)}"
+    return str(error)
 
 
 def _ignore(future: "asyncio.Future[Any]") -> None:
