@@ -23,7 +23,10 @@ from clinprompt.backbone.load import load_backbone
 from clinprompt.runs.workspace import environment
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "bench"
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+PAGES = {
+    "bench": Path(__file__).parents[1] / "docs" / "performance.md",
+    "serve": Path(__file__).parents[1] / "docs" / "serving.md",  # by serve.py
+}
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 MAIN = {"rows": 16, "tasks": 4, "length": 100, "longest": 128}
 FULL = [
@@ -51,36 +54,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="all sizes of the step")
     parser.add_argument("--only", choices=PARTS, help="one part of the bench, the others as before")
-    parser.add_argument("--page", action="store_true", help="only write the page again")
+    parser.add_argument("--page", action="store_true", help="only write the pages again")
     wanted = parser.parse_args()
     if wanted.page:
-        insert(json.loads((RESULTS / "bench.json").read_text(encoding="utf-8")))
+        for name in PAGES:
+            insert(name, json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
         return
     if wanted.full:
         for size in FULL:
             if _name(size) not in _known("full"):  # a stopped run continues
                 # At the earlier sizes, the other peers took as long as these two.
                 names = UNTAUGHT if size["rows"] == MAIN["rows"] else WEIGHED
-                _add("full", _name(size), step.measure(**size, repeats=5, names=names))
+                add("full", _name(size), step.measure(**size, repeats=5, names=names))
         return
     for part, measure in PARTS.items():
         if wanted.only in (None, part):
-            _add("bench", part, measure())
+            add("bench", part, measure())
 
 
 def _name(size: dict[str, int]) -> str:
     return "step, " + ", ".join(f"{name} {value}" for name, value in size.items())
 
 
-def _add(name: str, part: str, measured: dict[str, Any]) -> None:
+def add(name: str, part: str, measured: dict[str, Any]) -> None:
     """Write one more part as soon as it is measured, and print it."""
     path = RESULTS / f"{name}.json"
     known = _known(name) | {part: measured}
     RESULTS.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=2) + "\n")
     path.with_suffix(".md").write_text(_page(known))
-    if name == "bench":
-        insert(known)
+    if name in PAGES:
+        insert(name, known)
     print(_section(part, measured), flush=True)
 
 
@@ -96,12 +100,12 @@ def _machine() -> dict[str, str]:
     return environment(load_backbone("smollm2-135m")) | {"processor": _processor()}
 
 
-def insert(known: dict[str, Any]) -> None:
-    """Put the tables into docs/performance.md, between its marks."""
-    text = PAGE.read_text(encoding="utf-8")
+def insert(name: str, known: dict[str, Any]) -> None:
+    """Put tables into their page, between its marks."""
+    text = PAGES[name].read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{inserted(known)}\n{END}{after}", encoding="utf-8")
+    PAGES[name].write_text(f"{before}{BEGIN}\n{inserted(known)}\n{END}{after}", encoding="utf-8")
 
 
 def inserted(known: dict[str, Any]) -> str:

@@ -6,8 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_store import save_store
+
+from clinprompt.tasks.records import Record
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def benches(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
 
 
 @pytest.mark.slow
@@ -22,12 +30,54 @@ def test_bench_for_a_gpu_runs_from_start_to_end_at_tiny_shapes(tmp_path):
     assert found["SmolLM2-135M"]["tokens a second"] > 0
 
 
-def test_page_on_performance_shows_the_committed_results():
-    sys.path.insert(0, str(ROOT / "bench"))
-    try:
-        from run import BEGIN, END, RESULTS, inserted  # noqa: PLC0415
-    finally:
-        sys.path.pop(0)
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    known = json.loads((RESULTS / "bench.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["bench", "serve"])
+def test_pages_show_the_committed_results(benches, name):
+    from run import BEGIN, END, PAGES, RESULTS, inserted  # noqa: PLC0415
+
+    page = PAGES[name].read_text(encoding="utf-8")
+    known = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     assert page.split(BEGIN)[1].split(END)[0].strip() == inserted(known)
+
+
+@pytest.mark.slow
+def test_bench_of_the_server_finds_every_answer_as_offline(benches, tmp_path, tiny_llama_folder):
+    import serve  # noqa: PLC0415
+
+    tasks = ("practice-ner-drugs", "practice-nli-history", "practice-qa-choice")
+    store = save_store(
+        tmp_path / "store", tiny_llama_folder, tasks=tasks, placements=("layers",) * 3
+    )
+    found = serve.measure(store, requests=12, clients=4, model=str(tiny_llama_folder))
+    assert (found["errors"], found["swapped answers"]) == (0, 0)
+    assert found["same as offline"] + found["different, with a tie of logits"] == 12
+    assert [row["requests"] for row in found["ways to answer"]] == [12, 12, 4]
+    assert all(row["errors"] == 0 for row in found["rising load"])
+
+
+def test_bench_of_the_server_recognizes_swapped_answers(benches):
+    from serve_requests import Answered, Asked, is_same, is_swapped  # noqa: PLC0415
+
+    note = Record("mk00001", {"text": "Takes mk00001."})
+    asked = Asked("mk00001", "drugs", note)
+
+    def mention(text, start):
+        return {"start": start, "end": start + 7, "text": text, "probability": 0.5}
+
+    def response(marker, *mentions, task="drugs"):
+        return {"id": marker, "answers": [{"task": task, "entities": list(mentions)}]}
+
+    right = response("mk00001", mention("mk00001", 6))
+    expected = Answered(right["answers"][0], (3,), 5)
+    assert not is_swapped(asked, right, expected)
+    for wrong in (
+        response("mk00002", mention("mk00001", 6)),
+        response("mk00001", mention("mk00001", 6), task="doses"),
+        response("mk00001", mention("mk00002", 6)),
+        response("mk00001", mention("mk00001", 5)),
+    ):
+        assert is_swapped(asked, wrong, expected)
+    rounded, less_likely = ({**mention("mk00001", 6), "probability": p} for p in (0.5001, 0.4))
+    assert is_same(response("", rounded)["answers"][0], expected)
+    assert not is_swapped(asked, response("mk00001", rounded), expected)
+    assert is_swapped(asked, response("mk00001", less_likely), expected)
+    assert not is_same(response("")["answers"][0], expected)

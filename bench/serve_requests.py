@@ -1,0 +1,221 @@
+"""Requests for the bench of the server, each with a marker of its own, and checks of the answers.
+
+The notes are made up: two of the practice notes each, about as long as the rows of open21. The
+marker is added as a drug that the note names, so that swapped answers can be found.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+import clinprompt
+from clinprompt.backbone import scheduler
+from clinprompt.backbone.constraint import Constraint
+from clinprompt.backbone.decode import answer_all
+from clinprompt.backbone.load import Backbone, load_backbone
+from clinprompt.backbone.scheduler import Ask
+from clinprompt.prompts.artifact import make_artifact
+from clinprompt.prompts.initializers import from_vocabulary
+from clinprompt.prompts.store import Store
+from clinprompt.runs.manifest import manifest_of
+from clinprompt.serving.state import answer_values
+from clinprompt.serving.task_table import TaskTable
+from clinprompt.settings.run import check_config
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.records import Record
+
+TASKS = (
+    "practice-ner-drugs",
+    "practice-ner-problems",
+    "practice-re-dose",
+    "practice-nli-history",
+    "practice-qa-choice",
+    "practice-sum-plan",
+)
+ROUNDING = 0.01  # more than a probability differs by rounding
+_MARKER = re.compile(r"mk\d{5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request: one task and one note, whose marker is also the request's id."""
+
+    marker: str
+    task: str
+    record: Record
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of the HTTP request."""
+        fields = dict(self.record.fields)
+        return {
+            "id": self.marker,
+            "tasks": [self.task],
+            "text": fields.pop("text"),
+            "fields": fields,
+            "options": list(self.record.options),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The offline answer to a request as the server would write it; its tokens, by part."""
+
+    values: dict[str, Any]
+    tokens: tuple[int, ...]
+    num_input_tokens: int
+
+
+def shipped_store(folder: Path) -> Path:
+    """Save the prompt that the metaprompt in the package gives for each task without training."""
+    for task in TASKS:
+        clinprompt.adapt(task, shots=0, folder=folder)
+    return folder / "store"
+
+
+def front_store(folder: Path) -> Path:
+    """Save an untrained prompt in front of the input for each task, with the default settings."""
+    config = check_config({"name": "served"}, source="this bench")
+    backbone = load_backbone(config.backbone)
+    generator = torch.Generator().manual_seed(0)
+    for task in TASKS:
+        manifest = manifest_of(
+            config, backbone, kind="prompt", name=task, method="none", cards=[find_card(task)]
+        )
+        vectors = from_vocabulary(
+            backbone.embeddings, length=config.prompt.length, generator=generator
+        )
+        Store(folder).save(make_artifact(manifest, {"vectors": vectors}))
+    return folder
+
+
+def mixed_requests(table: TaskTable, count: int) -> list[Asked]:
+    """Return requests of all tasks of a store in random order, on notes of their test sets."""
+    draw = Random(0)
+    notes = {
+        task.name: clinprompt.load_task(task.loaded.card.name).splits["test"] for task in table
+    }
+    asked = []
+    for number in range(count):
+        task = table.names[number % len(table.names)]
+        asked.append(_marked(*draw.sample(notes[task], 2), task, f"mk{number:05d}"))
+    draw.shuffle(asked)
+    return asked
+
+
+def answer_offline(
+    backbone: Backbone, table: TaskTable, asked: Sequence[Asked]
+) -> dict[str, Answered]:
+    """Answer all requests as ``clinprompt predict`` does; return the answers by marker."""
+    questions = [table[one.task].question(one.record) for one in asked]
+    answer_all(backbone, [ask for question in questions for ask in question.asks])
+    found = {}
+    for one, question in zip(asked, questions, strict=True):
+        values = answer_values(table[one.task], question.prediction())
+        tokens = tuple(map(_num_tokens, question.asks))
+        num_input_tokens = sum(len(ask.row.input_ids) for ask in question.asks)
+        found[one.marker] = Answered(json.loads(json.dumps(values)), tokens, num_input_tokens)
+    return found
+
+
+def is_same(given: dict[str, Any], expected: Answered) -> bool:
+    """Return whether an answer is the offline one; probabilities may differ by rounding."""
+    return _without_probabilities(given) == _without_probabilities(expected.values)
+
+
+def is_swapped(asked: Asked, response: dict[str, Any], expected: Answered) -> bool:
+    """Return whether an answer belongs to another request.
+
+    It does if its id or task is another, if it has the marker of another note (unless the offline
+    answer has it as well), if its mentions are not at their places in the note, or if it is the
+    offline answer with clearly other probabilities, which hardly two notes share.
+    """
+    [given] = response["answers"]
+    known = set(_MARKER.findall(json.dumps(expected.values))) | {asked.marker}
+    return (
+        (response["id"], given["task"]) != (asked.marker, asked.task)
+        or not set(_MARKER.findall(json.dumps(given))) <= known
+        or any(
+            asked.record.text[one["start"] : one["end"]] != one["text"] for one in _mentions(given)
+        )
+        or (is_same(given, expected) and _probability_gap(given, expected.values) > ROUNDING)
+    )
+
+
+def smallest_gap(backbone: Backbone, table: TaskTable, asked: Asked) -> float:
+    """Return the smallest gap between the two best logits while a request is answered alone."""
+    question = table[asked.task].question(asked.record)
+    gaps = []
+
+    def noted(logits: Tensor, rules: Sequence[Constraint | None]) -> Tensor:
+        allowed = constrain(logits, rules)
+        best, second = allowed[0].topk(2).values.tolist()
+        gaps.append(best - second)
+        return allowed
+
+    constrain = scheduler.constrain
+    with patch.object(scheduler, "constrain", noted):
+        for ask in question.asks:
+            answer_all(backbone, [ask])
+    for ask in question.asks:
+        if ask.choices:
+            best, second = sorted(ask.scores)[:-3:-1]
+            gaps.append(best - second)
+    return min(gaps)
+
+
+def _marked(record: Record, other: Record, task: str, marker: str) -> Asked:
+    """Return a request about a record, to whose note the text of another is added."""
+    text = f"{record.text} {other.text} Takes {marker} 20 mg daily."
+    fields = {**record.fields, "text": text}
+    return Asked(marker, task, replace(record, id=marker, fields=fields, answer=None))
+
+
+def _num_tokens(ask: Ask) -> int:
+    """Return the number of tokens that a model without choices would write, with the end token."""
+    if ask.choices:
+        return len(ask.choices[ask.scores.index(max(ask.scores))])
+    return min(len(ask.written.ids) + 1, ask.limit)
+
+
+def _without_probabilities(value: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        return {k: _without_probabilities(v) for k, v in value.items() if k != "probability"}
+    if isinstance(value, list):
+        return [_without_probabilities(one) for one in value]
+    return value
+
+
+def _probability_gap(given: Any, expected: Any) -> float:  # noqa: ANN401 - JSON
+    """Return the largest difference of probabilities between answers that are equal otherwise."""
+    pairs = zip(_probabilities(given), _probabilities(expected), strict=True)
+    return max((abs(one - other) for one, other in pairs), default=0.0)
+
+
+def _probabilities(value: Any) -> Iterator[float]:  # noqa: ANN401 - JSON
+    """Yield every probability in an answer, in order."""
+    if isinstance(value, dict):
+        for name in sorted(value):
+            if name == "probability":
+                yield value[name]
+            else:
+                yield from _probabilities(value[name])
+    elif isinstance(value, list):
+        for one in value:
+            yield from _probabilities(one)
+
+
+def _mentions(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON
+    """Yield every mention in an answer."""
+    if isinstance(value, dict) and {"start", "end", "text"} <= set(value):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _mentions(one)
