@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from clinprompt.errors import ClinpromptError, DataError
+from clinprompt.jobs.task_table import ServedTask
 from clinprompt.serving.access import Refused
 from clinprompt.serving.engine import Job
 from clinprompt.serving.openai_api import openai_routes
 from clinprompt.serving.state import ServerState, answer_values
-from clinprompt.serving.task_table import ServedTask
 from clinprompt.tasks.records import Record
 from clinprompt.version import __version__
 

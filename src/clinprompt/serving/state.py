@@ -13,9 +13,9 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.errors import ClinpromptError, DataError, SettingError
 from clinprompt.evaluation.questions import Prediction, Question
 from clinprompt.jobs.annotate import as_json
+from clinprompt.jobs.task_table import ServedTask, TaskTable, load_tasks
 from clinprompt.serving.access import Limits, Refused
 from clinprompt.serving.engine import Engine, Job, QueueFullError, StoppedError
-from clinprompt.serving.task_table import ServedTask, TaskTable, load_tasks
 from clinprompt.tasks.records import Record
 
 
