@@ -135,8 +135,8 @@ def read_notes(path: Path, check: Callable[[Record], object] = lambda _: None) -
     A ``.txt`` file is one note, and its id is the file's name without ``.txt``. A folder gives its
     ``.txt`` files in order of name; folders inside it are not read, nor are hidden files. Line ends
     stay as they are in the file, so offsets count CR LF as two characters. A byte order mark at the
-    beginning of a file is dropped and not counted. Blank lines of JSON Lines are skipped. ``check`` may raise
-    a DataError for a note; the error then also names the note's file and line.
+    beginning of a file is dropped and not counted. Blank lines of JSON Lines are skipped. ``check``
+    may raise a DataError for a note; the error then also names the note's file and line.
 
     Raises:
         DataError: a file is missing or not UTF-8, there are no notes, or a line of a JSON Lines
