@@ -153,6 +153,18 @@ def test_a_bad_note_becomes_an_error_with_its_line_and_the_rest_is_answered(requ
     assert all("SECRET" not in path.read_text() for path in left)
 
 
+@pytest.mark.slow
+def test_of_1000_notes_three_bad_ones_are_named_and_997_answered(request_of, tmp_path):
+    long = json.dumps({**made_note(700), "text": "iron " * 100_000})
+    bad = [(100, '{"text": "b'), (500, ""), (700, long)]
+    notes = write_notes(tmp_path / "notes.jsonl", 1000, bad=bad)
+    request = request_of(notes, tasks=(DRUGS,), notes_per_chunk=256)
+    summary = answered(request)
+    assert (summary.num_notes, summary.num_answers, summary.num_errors) == (1000, 997, 3)
+    assert [row["line"] for row in rows_of(request)] == list(range(1, 1001))
+    assert [row["line"] for row in rows_of(request) if "error" in row] == [101, 501, 701]
+
+
 def test_a_note_longer_than_the_model_reads_is_windowed(request_of, tmp_path):
     notes = tmp_path / "notes.jsonl"
     notes.write_text(json.dumps({"text": "Takes iron. " * 100 + "Takes zinc."}) + "\n")
