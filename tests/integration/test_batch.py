@@ -165,18 +165,20 @@ def test_of_1000_notes_three_bad_ones_are_named_and_997_answered(request_of, tmp
     assert [row["line"] for row in rows_of(request) if "error" in row] == [101, 501, 701]
 
 
-def test_a_note_longer_than_the_model_reads_is_windowed(request_of, tmp_path):
+def test_a_note_longer_than_the_model_reads_is_windowed_for_mentions_and_cut_for_labels(
+    request_of, tmp_path
+):
+    text = " ".join(made_note(number)["text"] for number in range(30))
+    long = {**made_note(0), "text": text}
     notes = tmp_path / "notes.jsonl"
-    notes.write_text(json.dumps({"text": "Takes iron. " * 100 + "Takes zinc."}) + "\n")
-    request = request_of(notes, tasks=(DRUGS,))
+    notes.write_text(json.dumps(long) + "\n")
+    request = request_of(notes)
     assert answered(request).num_errors == 0
-    [row] = rows_of(request)
-    assert "input_was_cut" not in row
-    cut = request_of(write_notes(tmp_path / "l.jsonl", 1), "cut", tasks=(HISTORY,))
-    values = {**made_note(0), "text": "Takes iron. " * 100}
-    cut.notes.write_text(json.dumps(values) + "\n")
-    assert answered(cut).num_errors == 0
-    assert "label" in rows_of(cut)[0]
+    mentions, label = rows_of(request)
+    assert "input_was_cut" not in mentions
+    starts = [one["start"] for one in mentions["entities"]]
+    assert min(starts) < 300 < 900 < max(starts)  # the model reads 400 characters at a time
+    assert label["input_was_cut"]
 
 
 def in_a_fork(work):
