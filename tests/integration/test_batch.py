@@ -177,7 +177,7 @@ def test_a_note_longer_than_the_model_reads_is_windowed_for_mentions_and_cut_for
     mentions, label = rows_of(request)
     assert "input_was_cut" not in mentions
     starts = [one["start"] for one in mentions["entities"]]
-    assert min(starts) < 300 < 900 < max(starts)  # the model reads 400 characters at a time
+    assert max(starts) - min(starts) > 600  # the model reads at most 400 characters at a time
     assert label["input_was_cut"]
 
 
