@@ -107,8 +107,10 @@ def predict(
         )
     if input_ is None or output_folder is None:
         raise SettingError("--store needs --input NOTES and --output FOLDER")
-    check_paths(notes=[input_])
     from clinprompt.jobs.batch.folder import table_form
+
+    known_form = table_form(form)
+    check_paths(notes=[input_])
     from clinprompt.jobs.batch.run import BatchRequest, answer_batch
 
     request = BatchRequest(
@@ -116,7 +118,7 @@ def predict(
         notes=input_,
         output=output_folder,
         tasks=tuple(name.strip() for name in tasks.split(",") if name.strip()),
-        form=table_form(form),
+        form=known_form,
         backbone=backbone,
         device=device,
         allow_backbone=allow_backbone,
