@@ -43,7 +43,7 @@ from serve_requests import (
 
 from clinprompt.backbone.load import Backbone
 from clinprompt.jobs.export import export_prompt
-from clinprompt.serving.task_table import TaskTable, load_backbone_for, load_tasks
+from clinprompt.jobs.task_table import TaskTable, load_backbone_for, load_tasks
 
 BLOCK = 250  # requests
 LEVELS = (1, 4, 16, 64)  # clients at a time

@@ -17,8 +17,8 @@ import uvicorn
 from fastapi import FastAPI
 from peft import PeftModel
 
+from clinprompt.jobs.task_table import load_backbone_for, load_tasks
 from clinprompt.serving.app import NoteRequest
-from clinprompt.serving.task_table import load_backbone_for, load_tasks
 
 
 class CountedRequest(NoteRequest):

@@ -22,12 +22,12 @@ from clinprompt.backbone.constraint import Constraint
 from clinprompt.backbone.decode import answer_all
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.backbone.scheduler import Ask
+from clinprompt.jobs.task_table import TaskTable
 from clinprompt.prompts.artifact import make_artifact
 from clinprompt.prompts.initializers import from_vocabulary
 from clinprompt.prompts.store import Store
 from clinprompt.runs.manifest import manifest_of
 from clinprompt.serving.state import answer_values
-from clinprompt.serving.task_table import TaskTable
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.records import Record

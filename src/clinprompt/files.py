@@ -65,6 +65,29 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield the place of a draft that becomes ``path`` if the block succeeds.
+
+    It is for files that are too large for ``write_bytes``. Only one process may write the same file
+    at a time. If the process is killed, the draft stays and the next call replaces it.
+
+    Raises:
+        RunError: the disk is full or the folder is not writable.
+    """
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield draft
+            with draft.open("rb") as stream:
+                os.fsync(stream.fileno())
+            draft.replace(path)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line and wait until it is on the disk.
 

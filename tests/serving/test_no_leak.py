@@ -157,7 +157,7 @@ def broken(*_, **__):
 
 
 SEAMS = {
-    "tokenizing": "clinprompt.serving.task_table.ServedTask.question",
+    "tokenizing": "clinprompt.jobs.task_table.ServedTask.question",
     "reading": "clinprompt.backbone.scheduler.Scheduler.step",
     "answering": "clinprompt.evaluation.questions.Question.prediction",
     "waiting": "clinprompt.serving.state.ServerState.answers",

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from clinprompt.errors import RunError
-from clinprompt.files import Claims, append_line, locked, new_folder, write_bytes, write_text
+from clinprompt.files import (
+    Claims,
+    append_line,
+    locked,
+    new_file,
+    new_folder,
+    write_bytes,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -226,3 +234,27 @@ def test_claims_replace_the_file_that_earlier_versions_kept(tmp_path):
     with Claims(tmp_path / "claims").claim("a cell") as is_ours:
         assert is_ours
     assert (tmp_path / "claims").is_dir()
+
+
+def test_a_new_file_appears_when_it_is_complete(tmp_path):
+    path = tmp_path / "inner" / "table.csv"
+    with new_file(path) as draft:
+        draft.write_text("a")
+        assert not path.exists()
+    assert path.read_text() == "a"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_new_file_that_fails_leaves_the_earlier_one(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("earlier")
+
+    def fail():
+        with new_file(path) as draft:
+            draft.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]

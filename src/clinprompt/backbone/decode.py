@@ -3,7 +3,7 @@
 Each function submits all rows to a ``Scheduler`` and waits until it has answered them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.constraint import Constraint
@@ -67,14 +67,22 @@ def score_choices(
     return [ask.scores for ask in asks]
 
 
-def answer_all(backbone: Backbone, asks: Sequence[Ask]) -> None:
-    """Answer rows, in an order in which those that are read together waste least."""
+def answer_all(
+    backbone: Backbone, asks: Sequence[Ask], on_answer: Callable[[Ask], object] | None = None
+) -> None:
+    """Answer rows, in an order in which those that are read together waste least.
+
+    ``on_answer`` is called with each row as soon as it is answered.
+    """
     if not asks:
         return
     scheduler = Scheduler(backbone)
     for ask in _in_good_order(asks):
         scheduler.submit(ask)
-    scheduler.drain()
+    while not scheduler.is_idle:
+        for ask in scheduler.step():
+            if on_answer is not None:
+                on_answer(ask)
 
 
 def distinct_choices(

@@ -1,4 +1,4 @@
-"""Commands that train prompts, score them and annotate notes with them."""
+"""Commands that train prompts and score them."""
 
 import shlex
 from collections.abc import Sequence
@@ -123,7 +123,7 @@ def tune(
     overrides: Overrides = None,
 ) -> None:
     """Train a prompt on the training records of one task (prompt tuning)."""
-    _check_paths(tasks=[task])
+    check_paths(tasks=[task])
     from clinprompt.jobs.tune import tune_task
 
     folder = out or Path("runs") / f"tune-{_run_name(task)}"
@@ -170,7 +170,7 @@ def adapt(
     overrides: Overrides = None,
 ) -> None:
     """Adapt a metaprompt to a new task with a few examples."""
-    _check_paths(tasks=[task], prompts=[] if metaprompt == SHIPPED else [Path(metaprompt)])
+    check_paths(tasks=[task], prompts=[] if metaprompt == SHIPPED else [Path(metaprompt)])
     from clinprompt import api
 
     folder = out or Path("runs") / f"adapt-{_run_name(task)}"
@@ -210,7 +210,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a saved prompt on test records, with a 95 % confidence interval."""
-    _check_paths(tasks=[task] if task else [], prompts=[prompt])
+    check_paths(tasks=[task] if task else [], prompts=[prompt])
     from clinprompt import api
 
     annotator = api.Annotator.load(
@@ -223,41 +223,11 @@ def evaluate(
         return
     score = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
     counted = f"{cell.num_rows} rows" + (", too few to tell" if cell.num_rows < FEW_ROWS else "")
-    method = _method_of(annotator.loaded, cell.method)
+    method = how_trained(annotator.loaded, cell.method)
     say(f"{cell.target}: {score} on {counted} ({cell.scorer}; {method})")
 
 
-def predict(
-    prompt: SavedPrompt,
-    notes: Annotated[
-        Path,
-        typer.Argument(
-            help='A .txt file, a folder of them, or JSON Lines: {"text": ...} for each note.'
-        ),
-    ],
-    output: Annotated[Path, typer.Argument(help="JSON Lines file or brat folder to write.")],
-    form: Annotated[
-        str, typer.Option("--format", help="jsonl, or brat: a folder with two files for each note.")
-    ] = "jsonl",
-    backbone: Backbone = "",
-    device: Device = "auto",
-    allow_backbone: AllowBackbone = False,
-    free: Free = False,
-) -> None:
-    """Annotate new notes with a saved prompt."""
-    _check_paths(prompts=[prompt], notes=[notes])
-    from clinprompt.jobs.annotate import annotate_file, load_prompt, output_form
-
-    known_form = output_form(form)
-    loaded = load_prompt(
-        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone, free=free
-    )
-    count = annotate_file(loaded, notes, output, form=known_form)
-    method = _method_of(loaded, loaded.artifact.manifest.method)
-    say(f"{count} notes annotated for {loaded.card.name} ({method}): {output}")
-
-
-def _check_paths(
+def check_paths(
     *, tasks: Sequence[str] = (), prompts: Sequence[Path] = (), notes: Sequence[Path] = ()
 ) -> None:
     """Check tasks, saved prompts and notes before anything is imported that takes seconds."""
@@ -292,7 +262,7 @@ def _next_commands(prompt: Path, task: str, mirror: Path | None) -> dict[str, st
     return {"score it": score, "use it": f"{use} NOTES ANSWERS.jsonl"}
 
 
-def _method_of(loaded: "LoadedPrompt", method: str) -> str:
+def how_trained(loaded: "LoadedPrompt", method: str) -> str:
     """Return how a prompt was trained: its method, and its number of examples if that was given."""
     shots = loaded.artifact.manifest.shots
     return f"{method}, {shots} training examples" if shots else method

@@ -70,14 +70,14 @@ def shown_progress(folder: Path) -> Iterator["Bar"]:
 
 
 @contextmanager
-def continued_after_stop(folder: Path) -> Iterator[None]:
-    """Print on Ctrl-C how to continue a run, and exit."""
+def continued_after_stop(folder: Path, option: str = "--out") -> Iterator[None]:
+    """Print on Ctrl-C how to continue a run, and exit; ``option`` names its folder."""
     try:
         yield
     except KeyboardInterrupt:
         typed = sys.argv[1:]
-        named = any(word.partition("=")[0] == "--out" for word in typed)
-        again = shlex.join(["clinprompt", *typed, *([] if named else ["--out", str(folder)])])
+        named = any(word.partition("=")[0] == option for word in typed)
+        again = shlex.join(["clinprompt", *typed, *([] if named else [option, str(folder)])])
         say(f"stopped; finished work is in {folder}. Continue with: {again}", screen=complaints)
         raise typer.Exit(130) from None
 
@@ -91,6 +91,11 @@ def training_bar() -> "Bar":
 def download_bar(screen: Console = complaints) -> "Bar":
     """Return a bar that shows the bytes and the speed of a download."""
     return Bar(screen, DownloadColumn(), TransferSpeedColumn())
+
+
+def answer_bar() -> "Bar":
+    """Return a bar that shows answers and the time left."""
+    return Bar(complaints, MofNCompleteColumn(), TimeRemainingColumn())
 
 
 class Bar:
@@ -108,6 +113,11 @@ class Bar:
         self._current: TaskID | None = None
         self._phase, self._total, self._done = "", 0, 0
         self._begun, self._done_before = 0.0, 0
+
+    @property
+    def is_on_terminal(self) -> bool:
+        """Return whether the bar is shown, because the output is a terminal."""
+        return self._bar.console.is_terminal
 
     def __enter__(self) -> "Bar":
         return self
@@ -127,14 +137,14 @@ class Bar:
         self._begun, self._done_before = monotonic(), done
 
     def advance(
-        self, num_bytes: int = 1, *, loss: float | None = None, tokens_per_second: float = 0.0
+        self, count: int = 1, *, loss: float | None = None, tokens_per_second: float = 0.0
     ) -> None:
-        """Count the bytes that arrived, or one training step with its loss and speed."""
+        """Count the bytes or answers that arrived, or one training step with its loss and speed."""
         assert self._current is not None
         state = "" if loss is None else f"loss {loss:.3f}  {tokens_per_second:.0f} tok/s"
-        self._bar.update(self._current, advance=num_bytes, state=state)
-        self._done += num_bytes
-        if state and not self._bar.console.is_terminal and self._is_tenth():
+        self._bar.update(self._current, advance=count, state=state)
+        self._done += count
+        if state and not self.is_on_terminal and self._is_tenth():
             self.say(f"{self._phase}: step {self._done} of {self._total}, {state}{self._left()}")
 
     def _left(self) -> str:

@@ -43,9 +43,9 @@ def serve(
         raise SettingError(
             f"serve needs the package {error.name}: pip install 'clinprompt[serve]'"
         ) from error
+    from clinprompt.jobs.task_table import load_backbone_for
     from clinprompt.serving.access import Limits
     from clinprompt.serving.state import ServerState
-    from clinprompt.serving.task_table import load_backbone_for
 
     place = listening(host, port, token_file=token_file, allowed_hosts=tuple(allowed_host or ()))
     limits = Limits(rows=max_rows, seconds=max_seconds, text_characters=max_characters)

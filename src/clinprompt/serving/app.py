@@ -16,12 +16,12 @@ from starlette.exceptions import HTTPException
 
 from clinprompt.errors import ClinpromptError, DataError
 from clinprompt.jobs.export import made_up_record
+from clinprompt.jobs.task_table import ServedTask
 from clinprompt.serving.access import Refused, failed, internal_error
 from clinprompt.serving.engine import Job, StoppedError
 from clinprompt.serving.failures import log_of_loop
 from clinprompt.serving.openai_api import openai_routes
 from clinprompt.serving.state import ServerState, answer_values
-from clinprompt.serving.task_table import ServedTask
 from clinprompt.tasks.records import Record
 from clinprompt.version import __version__
 

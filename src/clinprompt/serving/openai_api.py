@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from clinprompt.backbone.scheduler import Ask
 from clinprompt.errors import DataError, did_you_mean
 from clinprompt.evaluation.questions import Prediction
+from clinprompt.jobs.task_table import ServedTask
 from clinprompt.serving.access import Refused, failed
 from clinprompt.serving.engine import Job
 from clinprompt.serving.state import ServerState, answer_values
-from clinprompt.serving.task_table import ServedTask
 from clinprompt.tasks.records import Record
 
 # What a request may say besides its own fields: without effect, or with these values only.

@@ -15,6 +15,7 @@ from clinprompt.errors import ClinpromptError, DataError, SettingError, did_you_
 from clinprompt.evaluation.questions import Prediction, Question
 from clinprompt.jobs.annotate import as_json
 from clinprompt.jobs.export import made_up_record
+from clinprompt.jobs.task_table import ServedTask, TaskTable, load_tasks
 from clinprompt.serving.access import Limits, Refused
 from clinprompt.serving.engine import (
     Engine,
@@ -23,7 +24,6 @@ from clinprompt.serving.engine import (
     StoppedError,
     TooManyRowsError,
 )
-from clinprompt.serving.task_table import ServedTask, TaskTable, load_tasks
 from clinprompt.tasks.records import Record
 
 _LONGEST_NAME = 200  # similar names are searched for at most so many characters

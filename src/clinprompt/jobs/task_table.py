@@ -80,34 +80,65 @@ class TaskTable:
         return self._tasks[name]
 
 
-def load_tasks(backbone: Backbone, folder: Path, *, free: bool = False) -> TaskTable:
+def load_tasks(
+    backbone: Backbone,
+    folder: Path,
+    names: Sequence[str] = (),
+    *,
+    allow_backbone: bool = False,
+    free: bool = False,
+) -> TaskTable:
     """Return the tasks of a store, or of the folder of one saved prompt.
 
-    With ``free``, mentions and links in answers need not be words of the text.
+    ``names`` are the tasks to load, in order; without them, all. With ``allow_backbone``, prompts
+    may be of another backbone of the same size. With ``free``, mentions and links in answers need
+    not be words of the text.
 
     Raises:
         ArtifactError: there is no prompt, or one is damaged or was trained on another backbone.
+        SettingError: no task has one of the names.
     """
     loaded = {
-        name: prompt_on(backbone, path, free=free) for name, path in _prompt_folders(folder).items()
+        name: prompt_on(backbone, path, allow_backbone=allow_backbone, free=free)
+        for name, path in prompt_folders(folder, names).items()
     }
     banks = _banks(loaded)
     return TaskTable([_served(name, loaded, banks) for name in loaded])
 
 
-def load_backbone_for(folder: Path, backbone: str = "", *, device: str = "auto") -> Backbone:
+def load_backbone_for(
+    folder: Path, backbone: str = "", *, device: str = "auto", names: Sequence[str] = ()
+) -> Backbone:
     """Return the backbone of the first prompt of a store, or another copy of it by name.
+
+    ``names`` is as in ``load_tasks``.
 
     Raises:
         ArtifactError: there is no prompt in the folder.
         BackboneError: the backbone cannot be loaded.
     """
-    first = next(iter(_prompt_folders(folder).values()))
+    first = next(iter(prompt_folders(folder, names).values()))
     return load_backbone_of(open_prompt(first)[0].manifest, backbone, device=device)
 
 
-def _prompt_folders(folder: Path) -> dict[str, Path]:
-    """Return the folder of each task's prompt, by the name that requests use."""
+def prompt_folders(folder: Path, names: Sequence[str] = ()) -> dict[str, Path]:
+    """Return the folder of each task's prompt, by the name that requests use.
+
+    ``names`` are the tasks to return, in order; without them, all.
+
+    Raises:
+        ArtifactError: there is no prompt of a task.
+        SettingError: no task has one of the names, or one is given twice.
+    """
+    found = _all_prompt_folders(folder)
+    if unknown := [name for name in names if name not in found]:
+        raise SettingError(f"{folder}: no task {unknown[0]!r}; {did_you_mean(unknown[0], found)}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SettingError(f"task {twice[0]!r} is given twice; give it once")
+    return {name: found[name] for name in names or found}
+
+
+def _all_prompt_folders(folder: Path) -> dict[str, Path]:
     if (folder / "manifest.json").is_file():
         return {folder.resolve().name: folder}
     if not folder.is_dir():
