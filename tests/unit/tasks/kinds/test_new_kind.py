@@ -124,8 +124,8 @@ def test_a_card_of_the_new_kind_is_checked_like_any_other():
     card = card_of("severity", "grade", "closeness")
     assert kind_of(card) is GRADED
     for wrong, says in (
-        (("severity", "label", "accuracy"), "takes \\('grade',\\)"),
-        (("severity", "grade", "accuracy"), "takes \\('closeness',\\)"),
+        (("severity", "label", "accuracy"), "takes grade"),
+        (("severity", "grade", "accuracy"), "takes closeness"),
         (("severty", "grade", "closeness"), "did you mean severity"),
     ):
         with pytest.raises(ValueError, match=says):
