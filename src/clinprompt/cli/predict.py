@@ -20,11 +20,10 @@ from clinprompt.cli.screen import (
     say,
 )
 from clinprompt.errors import SettingError
+from clinprompt.settings.defaults import NOTE_CHARACTERS, NOTES_PER_CHUNK
 
 if TYPE_CHECKING:
     from clinprompt.jobs.batch.folder import Summary
-
-_CHARACTERS, _CHUNK = 200_000, 256
 
 
 def predict(
@@ -70,12 +69,15 @@ def predict(
     max_characters: Annotated[
         int | None,
         typer.Option(
-            help=f"With --store: longest note; longer ones get an error ({_CHARACTERS:,}).", min=1
+            help=f"With --store: longest note; longer ones get an error ({NOTE_CHARACTERS:,}).",
+            min=1,
         ),
     ] = None,
     notes_per_chunk: Annotated[
         int | None,
-        typer.Option(help=f"With --store: notes that are written at a time ({_CHUNK}).", min=1),
+        typer.Option(
+            help=f"With --store: notes that are written at a time ({NOTES_PER_CHUNK}).", min=1
+        ),
     ] = None,
     backbone: Backbone = "",
     device: Device = "auto",
@@ -123,8 +125,8 @@ def predict(
         device=device,
         allow_backbone=allow_backbone,
         free=free,
-        max_characters=max_characters or _CHARACTERS,
-        notes_per_chunk=notes_per_chunk or _CHUNK,
+        max_characters=max_characters or NOTE_CHARACTERS,
+        notes_per_chunk=notes_per_chunk or NOTES_PER_CHUNK,
     )
     with continued_after_stop(output_folder, option="--output"), answer_bar() as bar:
         summary = answer_batch(request, AnswerProgress(bar, monotonic))

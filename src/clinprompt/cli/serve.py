@@ -7,6 +7,7 @@ import typer
 
 from clinprompt.cli.screen import Device, Free, say
 from clinprompt.errors import SettingError
+from clinprompt.settings.defaults import NOTE_CHARACTERS
 
 
 def serve(
@@ -33,7 +34,9 @@ def serve(
         int, typer.Option(help="Rows that may wait or be answered at a time.", min=1)
     ] = 1000,
     max_seconds: Annotated[float, typer.Option(help="Seconds that an answer may take.")] = 120.0,
-    max_characters: Annotated[int, typer.Option(help="Characters of one note.", min=1)] = 200_000,
+    max_characters: Annotated[
+        int, typer.Option(help="Characters of one note.", min=1)
+    ] = NOTE_CHARACTERS,
 ) -> None:
     """Answer any task of a store over HTTP, from one copy of the model."""
     try:

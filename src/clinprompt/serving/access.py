@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clinprompt.serving.failures import place_of
+from clinprompt.settings.defaults import NOTE_CHARACTERS
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,7 +32,7 @@ class Limits:
 
     body_bytes: int = 1 << 20
     batch_bytes: int = 64 << 20
-    text_characters: int = 200_000
+    text_characters: int = NOTE_CHARACTERS
     rows: int = 1000
     seconds: float = 120.0
 

@@ -31,11 +31,10 @@ from clinprompt.jobs.task_table import (
     prompt_folders,
 )
 from clinprompt.prompts.store import open_prompt
+from clinprompt.settings.defaults import NOTE_CHARACTERS, NOTES_PER_CHUNK
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of
 
-NOTES_PER_CHUNK = 256
-MAX_CHARACTERS = 200_000
 _SHOWN_ERRORS = 5
 
 
@@ -69,7 +68,7 @@ class BatchRequest:
     device: str = "auto"
     allow_backbone: bool = False
     free: bool = False
-    max_characters: int = MAX_CHARACTERS
+    max_characters: int = NOTE_CHARACTERS
     notes_per_chunk: int = NOTES_PER_CHUNK
 
 
@@ -89,7 +88,7 @@ class _Batch:
         return -(-self.digest.num_notes // self.request.notes_per_chunk)
 
     def chunks(self) -> Iterator[list[RawNote]]:
-        """Yield the notes of each chunk, read anew."""
+        """Read the input and yield the notes of each chunk."""
         notes = raw_notes(self.request.notes)
         while chunk := list(islice(notes, self.request.notes_per_chunk)):
             yield chunk
@@ -183,6 +182,8 @@ def _fill(batch: _Batch) -> None:
     total = batch.digest.num_notes * len(batch.cards)
     batch.progress.begin("answers", total=total, done=num_done * len(batch.cards))
     for waits in (False, True):  # at last wait for chunks that other processes hold
+        if len(batch.counted) == batch.num_chunks:
+            return
         for number, notes in enumerate(batch.chunks()):
             if number not in batch.counted:
                 _answer_or_skip(batch, list(table), number, notes, waits)
