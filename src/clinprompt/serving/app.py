@@ -14,14 +14,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from clinprompt.errors import ClinpromptError, DataError
+from clinprompt.errors import ClinpromptError
 from clinprompt.jobs.export import made_up_record
 from clinprompt.jobs.task_table import ServedTask
 from clinprompt.serving.access import Refused, failed, internal_error
 from clinprompt.serving.engine import Job, StoppedError
 from clinprompt.serving.failures import log_of_loop
 from clinprompt.serving.openai_api import openai_routes
-from clinprompt.serving.state import ServerState, answer_values
+from clinprompt.serving.state import ServerState, answer_values, record_of
 from clinprompt.tasks.records import Record
 from clinprompt.version import __version__
 
@@ -43,10 +43,10 @@ class NoteRequest(BaseModel):
         """Return the note as a record.
 
         Raises:
-            DataError: a field cannot be used.
+            Refused: a field cannot be used.
         """
         fields = {**({"text": self.text} if self.text else {}), **self.fields}
-        return Record("of this request", fields, options=tuple(self.options))
+        return record_of(fields, self.options)
 
 
 class NoteAnswers(BaseModel):
@@ -177,10 +177,7 @@ async def _answer(
     started = perf_counter()
     tasks = [state.task(name) for name in note.tasks]
     with state.counted(tasks, started=started):
-        try:
-            record = note.record()
-        except DataError as error:
-            raise Refused(400, "invalid_record", str(error)) from error
+        record = note.record()
         jobs = [Job(await state.question(task, record)) for task in tasks]
         state.submit(jobs)
         predictions = await state.answers(jobs, is_gone)

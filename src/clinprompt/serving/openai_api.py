@@ -11,145 +11,18 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from clinprompt.backbone.scheduler import Ask
-from clinprompt.errors import DataError, did_you_mean
 from clinprompt.evaluation.questions import Prediction
 from clinprompt.jobs.task_table import ServedTask
 from clinprompt.serving.access import Refused, failed
 from clinprompt.serving.engine import Job
-from clinprompt.serving.state import ServerState, answer_values
-from clinprompt.tasks.records import Record
-
-# What a request may say besides its own fields: without effect, or with these values only.
-_IGNORED = frozenset({"user", "seed", "metadata", "store", "safety_identifier", "prompt_cache_key"})
-_ONLY: Mapping[str, tuple[Any, ...]] = {
-    "temperature": (0,),
-    "top_p": (1,),
-    "n": (1,),
-    "best_of": (1,),
-    "stop": ([],),
-    "tools": ([],),
-    "functions": ([],),
-    "tool_choice": ("none",),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
-    "logprobs": (False, 0),
-    "top_logprobs": (0,),
-    "echo": (False,),
-    "suffix": ("",),
-    "modalities": (["text"],),
-    "parallel_tool_calls": (True, False),
-    "service_tier": ("auto", "default"),
-}
-# What OpenAI's interface has besides, and this one does not; other names are not repeated.
-_WITHOUT_USE = frozenset(
-    {"audio", "function_call", "prediction", "reasoning_effort", "verbosity", "web_search_options"}
-)
-_LONGEST_NAME = 200  # similar names are searched for at most so many characters
-
-
-class _StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    include_usage: bool = False
-
-
-class _Format(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    type: Literal["text", "json_object"] = "text"
-
-
-class _Completion(BaseModel):
-    """What both kinds of request have."""
-
-    model_config = ConfigDict(extra="allow")
-
-    model: str
-    stream: bool = False
-    stream_options: _StreamOptions | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
-    response_format: _Format | None = None
-    fields: dict[str, str] = Field(default_factory=dict)
-    options: list[str] = Field(default_factory=list)
-
-    def check(self) -> None:
-        """Refuse what would change an answer.
-
-        Raises:
-            Refused: names the parameter.
-        """
-        for name, value in (self.model_extra or {}).items():
-            if name in _IGNORED or value is None:
-                continue
-            if name in _WITHOUT_USE:
-                raise Refused(400, "unsupported_parameter", f"{name} has no use here", param=name)
-            if name not in _ONLY:
-                # The name itself is not repeated: it comes from the client.
-                hint = did_you_mean(name[:_LONGEST_NAME], {*type(self).model_fields, *_ONLY})
-                raise Refused(
-                    400, "unsupported_parameter", f"a parameter is not known here; {hint}"
-                )
-            if value not in _ONLY[name]:
-                allowed = " or ".join(json.dumps(one) for one in _ONLY[name])
-                raise Refused(
-                    400,
-                    "unsupported_parameter",
-                    f"{name} would change the answer of the task; leave it out or give {allowed}",
-                    param=name,
-                )
-
-
-class CompletionRequest(_Completion):
-    """A text to answer. ``prompt`` is the text of the record."""
-
-    prompt: str
-
-
-class _Text(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["text"]
-    text: str
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[_Text] = ""
-
-    @property
-    def text(self) -> str:
-        """Return the message's text; parts are joined."""
-        parts = self.content
-        return parts if isinstance(parts, str) else "".join(part.text for part in parts)
-
-
-class ChatRequest(_Completion):
-    """A conversation, whose last user message is the text of the record."""
-
-    messages: list[_Message] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-
-    @property
-    def text(self) -> str:
-        """Return the last user message.
-
-        Raises:
-            Refused: there is none.
-        """
-        found = [one.text for one in self.messages if one.role == "user"]
-        if not found:
-            raise Refused(400, "invalid_request", "messages has no user message", param="messages")
-        return found[-1]
+from clinprompt.serving.openai_requests import ChatRequest, Completion, CompletionRequest
+from clinprompt.serving.state import ServerState, answer_values, record_of
 
 
 def openai_routes(state: ServerState) -> APIRouter:
@@ -185,13 +58,15 @@ def openai_routes(state: ServerState) -> APIRouter:
 
 
 async def _respond(
-    state: ServerState, asked: _Completion, text: str, limit: int | None, request: Request
+    state: ServerState, asked: Completion, text: str, limit: int | None, request: Request
 ) -> Response:
     asked.check()
     started = perf_counter()
     task = state.task(asked.model)
     with state.counted([task], started=started, counts_success=not asked.stream):
-        job = Job(await state.question(task, _record(asked, text)))
+        job = Job(
+            await state.question(task, record_of({"text": text, **asked.fields}, asked.options))
+        )
         shape = _Shape(asked, task, job, _limit(job, limit))
         if not asked.stream:
             state.submit([job])
@@ -212,15 +87,6 @@ async def _respond(
     return StreamingResponse(_stream(shape, waiting, written), media_type="text/event-stream")
 
 
-def _record(asked: _Completion, text: str) -> Record:
-    try:
-        return Record(
-            "of this request", {"text": text, **asked.fields}, options=tuple(asked.options)
-        )
-    except DataError as error:
-        raise Refused(400, "invalid_record", str(error)) from error
-
-
 def _limit(job: Job, limit: int | None) -> list[Ask]:
     """Lower the limits of an answer's rows; return the rows that write."""
     written = [ask for ask in job.question.asks if not ask.choices]
@@ -232,7 +98,7 @@ def _limit(job: Job, limit: int | None) -> list[Ask]:
 class _Shape:
     """How one answer looks in this interface."""
 
-    def __init__(self, asked: _Completion, task: ServedTask, job: Job, written: list[Ask]) -> None:
+    def __init__(self, asked: Completion, task: ServedTask, job: Job, written: list[Ask]) -> None:
         self._task, self._job, self._written = task, job, written
         self._is_chat = isinstance(asked, ChatRequest)
         self.is_json = bool(asked.response_format and asked.response_format.type == "json_object")
@@ -260,30 +126,30 @@ class _Shape:
 
     def whole(self, prediction: Prediction) -> dict[str, Any]:
         """Return the answer in one piece."""
-        text, reason = self.text_of(prediction), self.finish_reason
+        text = self.text_of(prediction)
         if self._is_chat:
-            message = {"role": "assistant", "content": text, "refusal": None}
-            choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+            own: dict[str, Any] = {
+                "message": {"role": "assistant", "content": text, "refusal": None}
+            }
         else:
-            choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-        kind = "chat.completion" if self._is_chat else "text_completion"
-        return {**self._head(kind), "choices": [choice], "usage": self.usage()}
+            own = {"text": text}
+        choice = _choice(own, self.finish_reason)
+        return {**self._head(is_piece=False), "choices": [choice], "usage": self.usage()}
 
     def piece(self, text: str, *, is_first: bool = False, is_last: bool = False) -> dict[str, Any]:
         """Return one piece of a streamed answer."""
-        reason = self.finish_reason if is_last else None
         if self._is_chat:
-            delta = {**({"role": "assistant"} if is_first else {}), "content": text}
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+            own: dict[str, Any] = {
+                "delta": {**({"role": "assistant"} if is_first else {}), "content": text}
+            }
         else:
-            choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-        kind = "chat.completion.chunk" if self._is_chat else "text_completion"
-        return {**self._head(kind), "choices": [choice]}
+            own = {"text": text}
+        choice = _choice(own, self.finish_reason if is_last else None)
+        return {**self._head(is_piece=True), "choices": [choice]}
 
     def usage_piece(self) -> dict[str, Any]:
         """Return the last piece of a stream whose usage was asked for."""
-        kind = "chat.completion.chunk" if self._is_chat else "text_completion"
-        return {**self._head(kind), "choices": [], "usage": self.usage()}
+        return {**self._head(is_piece=True), "choices": [], "usage": self.usage()}
 
     @property
     def finish_reason(self) -> str:
@@ -297,13 +163,19 @@ class _Shape:
         read, written = sum(one.length for one in asks), sum(len(one.written.ids) for one in asks)
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
-    def _head(self, kind: str) -> dict[str, Any]:
+    def _head(self, *, is_piece: bool) -> dict[str, Any]:
+        chat = "chat.completion.chunk" if is_piece else "chat.completion"
         return {
             "id": self._id,
-            "object": kind,
+            "object": chat if self._is_chat else "text_completion",
             "created": self._created,
             "model": self._task.name,
         }
+
+
+def _choice(own: Mapping[str, Any], finish_reason: str | None) -> dict[str, Any]:
+    """Return the only choice of an answer; ``own`` holds its text."""
+    return {"index": 0, **own, "logprobs": None, "finish_reason": finish_reason}
 
 
 async def _stream(

@@ -1,7 +1,7 @@
 """What all requests share: the tasks, the engine, limits and metrics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,8 +91,7 @@ class ServerState:
             Refused: there is none of this name (404).
         """
         if name not in self.tasks:
-            # The name itself is not repeated: it comes from the client.
-            hint = did_you_mean(name[:_LONGEST_NAME], self.tasks.names)
+            hint = hint_for(name, self.tasks.names)
             raise Refused(404, "unknown_task", f"no task has this name; {hint}", param="model")
         return self.tasks[name]
 
@@ -186,6 +185,23 @@ class ServerState:
             for job in jobs:
                 if not job.future.done():
                     self.engine.cancel(job)
+
+
+def record_of(fields: Mapping[str, str], options: Sequence[str]) -> Record:
+    """Return the record that a request asks about.
+
+    Raises:
+        Refused: a field cannot be used (400).
+    """
+    try:
+        return Record("of this request", fields, options=tuple(options))
+    except DataError as error:
+        raise Refused(400, "invalid_record", str(error)) from error
+
+
+def hint_for(name: str, known: Iterable[str]) -> str:
+    """Return the names most similar to one that a client gave, which is not repeated itself."""
+    return did_you_mean(name[:_LONGEST_NAME], known)
 
 
 def answer_values(task: ServedTask, prediction: Prediction) -> dict[str, Any]:
