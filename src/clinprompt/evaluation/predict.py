@@ -28,9 +28,23 @@ def predict(
     ``encoder.constrained``, answers that list mentions or links of a text contain only words of
     that text. ``prompts`` is as in ``questions``.
     """
-    asked = questions(backbone, encoder, examples, cards=cards, bank=bank, prompts=prompts)
-    _answer(backbone, asked)
+    asked = answered(backbone, encoder, examples, cards=cards, bank=bank, prompts=prompts)
     return [question.prediction() for question in asked]
+
+
+def answered(
+    backbone: Backbone,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    *,
+    cards: Mapping[str, TaskCard],
+    bank: Bank,
+    prompts: Sequence[PromptUse] = (),
+) -> list[Question]:
+    """Return the questions of examples, all answered; see ``predict``."""
+    asked = questions(backbone, encoder, examples, cards=cards, bank=bank, prompts=prompts)
+    answer_all(backbone, [ask for question in asked for ask in question.asks])
+    return asked
 
 
 def label_scores(
@@ -44,8 +58,7 @@ def label_scores(
 ) -> list[list[float]]:
     """Return the log-likelihood of each choice of each example, in nats, without calibration."""
     uses = [PromptUse(prompt)] * len(examples)
-    asked = questions(backbone, encoder, examples, cards=cards, bank=bank, prompts=uses)
-    _answer(backbone, asked)
+    asked = answered(backbone, encoder, examples, cards=cards, bank=bank, prompts=uses)
     return [ask.scores for question in asked for ask in question.asks]
 
 
@@ -78,7 +91,3 @@ def nothing_margins(
         max(own[:count]) - max(own[count:])
         for own, (_, _, count) in zip(scores, asked, strict=True)
     ]
-
-
-def _answer(backbone: Backbone, asked: Sequence[Question]) -> None:
-    answer_all(backbone, [ask for question in asked for ask in question.asks])

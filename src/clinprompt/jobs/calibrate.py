@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clinprompt.backbone.bank import Bank
-from clinprompt.backbone.decode import answer_all
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder
 from clinprompt.evaluation.calibration import Calibration, calibration_of, offset_of
 from clinprompt.evaluation.metrics import score
-from clinprompt.evaluation.predict import label_scores, nothing_margins
-from clinprompt.evaluation.questions import PromptUse, Question, questions
+from clinprompt.evaluation.predict import answered, label_scores, nothing_margins
+from clinprompt.evaluation.questions import PromptUse, Question
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.groups import DataSettings
@@ -68,7 +67,7 @@ class Answering:
     def _answered(
         self, card: TaskCard, examples: Sequence[Example], calibration: Calibration | None
     ) -> list[Question]:
-        asked = questions(
+        return answered(
             self.backbone,
             self.encoder,
             examples,
@@ -76,8 +75,6 @@ class Answering:
             bank=self.bank,
             prompts=[PromptUse(self.prompt, calibration)] * len(examples),
         )
-        answer_all(self.backbone, [ask for one in asked for ask in one.asks])
-        return asked
 
     def scores(self, card: TaskCard, examples: Sequence[Example]) -> list[list[float]]:
         """Return the log-likelihood of each label of each example, in nats."""
