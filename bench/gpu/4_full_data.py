@@ -10,10 +10,8 @@ Run, from the root of the repository, with CLINPROMPT_MIRROR set:
      python bench/gpu/4_full_data.py OUT --tiny MODEL                  (a trial, on any processor)
 """
 
-import sys
-
-from grids import Grid, fill, grid_arguments, run_lanes, show_counts
-from session import Session, read_arguments
+from grids import Grid, grid_arguments, run_script
+from session import read_arguments
 
 GRID = Grid("full-data", "full-data.toml")
 
@@ -21,16 +19,7 @@ GRID = Grid("full-data", "full-data.toml")
 def main() -> None:
     """Search if there are no rates, compare, and leave in OUT what was finished."""
     given = read_arguments(grid_arguments(__doc__, prompts=3, lora=6), "full-data")
-    if given.worker:
-        fill(given, GRID)
-        return
-    session = Session(given.out, given.work, given.seconds)
-    session.resume(given.resume)
-    with session.returning():
-        is_done = run_lanes(session, given, __file__)
-    session.say("done" if is_done else "not finished: --resume continues")
-    session.show_log(6000)
-    sys.exit(show_counts(given))
+    run_script(given, GRID, __file__)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from grids import Grid, fill, grid_arguments, run_lanes, show_counts
+from grids import Grid, fill, grid_arguments, run_lanes, show_end
 from learning import learn
 from session import Session, read_arguments
 
@@ -60,9 +60,7 @@ def _run(given: argparse.Namespace) -> int:
                 session.show_log(3000)
                 return 1
         is_done = run_lanes(session, given, __file__)
-    session.say("done" if is_done else "not finished: --resume continues")
-    session.show_log(6000)
-    return show_counts(given)
+    return show_end(session, given, is_done=is_done)
 
 
 if __name__ == "__main__":

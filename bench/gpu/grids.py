@@ -83,8 +83,13 @@ def run_lanes(session: Session, given: argparse.Namespace, script: str) -> bool:
         return session.wait()
 
 
-def show_counts(given: argparse.Namespace) -> int:
-    """Print how many cells there are; return 0 if every grid that was begun has some, else 1."""
+def show_end(session: Session, given: argparse.Namespace, *, is_done: bool) -> int:
+    """Print the log and how many cells there are; return the exit status.
+
+    It is 0 if every grid that was begun has cells.
+    """
+    session.say("done" if is_done else "not finished: --resume continues")
+    session.show_log(6000)
     found = {path.name: len(read_lines(path)) for path in sorted(given.out.glob("cells-*"))}
     print(json.dumps(found), flush=True)
     return 0 if found and all(found.values()) else 1
@@ -149,6 +154,18 @@ def fill(given: argparse.Namespace, grid: Grid) -> None:
         changed |= {where + key: value for key, value in own["settings"].items()}
     changed |= {**grid.narrowed, **(grid.tiny if given.tiny else {})}
     run(grid.name, CONFIGS / grid.config, changed, max(1.0, ends - monotonic()))
+
+
+def run_script(given: argparse.Namespace, grid: Grid, script: str) -> None:
+    """Fill a grid, or its part of one process, and leave in OUT what was finished."""
+    if given.worker:
+        fill(given, grid)
+        return
+    session = Session(given.out, given.work, given.seconds)
+    session.resume(given.resume)
+    with session.returning():
+        is_done = run_lanes(session, given, script)
+    sys.exit(show_end(session, given, is_done=is_done))
 
 
 def _wait_for(cells: Path, wanted: int) -> None:
