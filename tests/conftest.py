@@ -88,3 +88,14 @@ def tiny_gpt_oss(tiny_gpt_oss_folder):
 def backbone(request):
     """Each architecture in turn."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["tiny_llama_folder", "tiny_gpt_oss_folder"])
+def precise(request):
+    """Each architecture in float64 (except its norms), where rounding hides fewer mistakes."""
+    backbone = load_backbone(
+        str(request.getfixturevalue(request.param)), device="cpu", dtype=torch.float64
+    )
+    if request.param == "tiny_gpt_oss_folder":
+        backbone.model.set_experts_implementation("eager")  # the grouped one has no float64
+    return backbone

@@ -21,7 +21,7 @@ from clinprompt.training.progress import Silent
 
 
 class Lines(Silent):
-    """A reporter that keeps what it is told, and calls a function for each message."""
+    """A reporter that keeps its messages, and calls a function for each message."""
 
     def __init__(self, on_message=lambda _: None):
         self.phases, self.num_steps, self.on_message = [], 0, on_message

@@ -8,7 +8,6 @@ from torch.nn.functional import cross_entropy, log_softmax
 from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.decode import distinct_choices, generate, score_choices
 from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
-from clinprompt.backbone.load import load_backbone
 from clinprompt.batches.encode import Row, collate, micro_batches
 from clinprompt.training.fit import TASK_LOSS
 
@@ -43,17 +42,6 @@ def step_loss(backbone, prompts, rows, *, max_tokens, placement="prefix"):
     batches = [collate([rows[i] for i in group], pad_id=backbone.pad_id) for group in groups]
     step = StepPrompts(prompts, TASKS, (0,) * len(TASKS), placement)
     return accumulate_gradients(backbone.model, step, batches, TASK_LOSS)[0].total
-
-
-@pytest.fixture(params=["tiny_llama_folder", "tiny_gpt_oss_folder"])
-def precise(request):
-    """Each architecture in float64 (except its norms), where rounding hides fewer mistakes."""
-    backbone = load_backbone(
-        str(request.getfixturevalue(request.param)), device="cpu", dtype=torch.float64
-    )
-    if request.param == "tiny_gpt_oss_folder":
-        backbone.model.set_experts_implementation("eager")  # the grouped one has no float64
-    return backbone
 
 
 @PLACEMENTS

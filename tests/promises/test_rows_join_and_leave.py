@@ -10,21 +10,9 @@ from tiny import random_prompts, random_rows
 from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.decode import answer_all, generate, score_choices
 from clinprompt.backbone.layers import prompt_width
-from clinprompt.backbone.load import load_backbone
 from clinprompt.backbone.scheduler import Ask, Scheduler
 
 ENDS = frozenset({257, 7})
-
-
-@pytest.fixture(params=["tiny_llama_folder", "tiny_gpt_oss_folder"])
-def precise(request):
-    """Each architecture in float64 (except its norms), where rounding hides fewer mistakes."""
-    backbone = load_backbone(
-        str(request.getfixturevalue(request.param)), device="cpu", dtype=torch.float64
-    )
-    if request.param == "tiny_gpt_oss_folder":
-        backbone.model.set_experts_implementation("eager")  # the grouped one has no float64
-    return backbone
 
 
 def bank_of(backbone, placement, *, seed, length=4):
