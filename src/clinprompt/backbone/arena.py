@@ -91,7 +91,7 @@ class Arena:
         return order
 
     def _make_space(self, past: Prefix, needs: Sequence[int]) -> None:
-        """Lay the blocks out anew if they have too few lines, or lines that are too short."""
+        """Allocate new blocks if there are too few lines, or if the lines are too short."""
         capacity = _capacity(needs)
         lines = self._layers[0].shape[0] if self._layers else 0
         if self._layers and len(needs) <= lines and capacity <= self._layers[0].shape[1]:

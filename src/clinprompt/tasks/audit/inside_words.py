@@ -23,8 +23,8 @@ def inside_words(records: Iterable[Record]) -> Iterator[str]:
     )
     if in_utf16 and 2 * in_utf16 >= len(inside):
         yield (
-            f"{start}; do the offsets count UTF-16 code units? Write the text of each mention "
-            "beside its offsets, and they are read so"
+            f"{start}; do the offsets count UTF-16 code units? Add the text of each mention "
+            "to find out"
         )
     elif inside and len(inside) >= _SHARE * len(mentioned):
         yield f"{start}; check what the offsets count"
