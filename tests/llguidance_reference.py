@@ -9,6 +9,7 @@ from llguidance.hf import from_tokenizer
 
 _LIMITS = LLParserLimits(initial_lexer_fuel=1 << 32, step_lexer_fuel=1 << 32)
 _NO_BLANK_AT_ENDS = "/[^ ]((?s:.*)[^ ])?/"
+_HAS_WORD = r"/(?s:.*)[\p{L}\p{N}](?s:.*)/"
 
 
 def llguidance_tokenizer(tokenizer, size, end):
@@ -18,7 +19,8 @@ def llguidance_tokenizer(tokenizer, size, end):
 class Reference:
     """The same lines as one grammar a line, in llguidance's form of Lark."""
 
-    def __init__(self, tokenizer, lines, *, start):
+    def __init__(self, tokenizer, lines, *, start, symbols=True):
+        self.forms = [_NO_BLANK_AT_ENDS] if symbols else [_NO_BLANK_AT_ENDS, _HAS_WORD]
         self.tokenizer, self.lines, self.start = tokenizer, lines, start
         self.finished, self.current = [], []
         self.matcher = self._matcher()
@@ -41,7 +43,7 @@ class Reference:
 
     def _matcher(self):
         line, rules = self.lines.next_line(self.finished), []
-        listed = [_sequence(option, rules) for option in line.options]
+        listed = [_sequence(option, rules, self.forms) for option in line.options]
         if line.without:
             rules.append(f"ANY: {' | '.join(listed)}")
             without = " | ".join(json.dumps(one) for one in sorted(line.without))
@@ -62,7 +64,7 @@ class Reference:
         return matcher
 
 
-def _sequence(option, rules):
+def _sequence(option, rules, forms):
     parts = []
     for piece in option:
         if isinstance(piece, str):
@@ -76,7 +78,7 @@ def _sequence(option, rules):
             if one >= piece.start
         ]
         name = f"WORDS{len(rules)}"
-        rules.append(f"{name}: {name}_CHUNKS & {_NO_BLANK_AT_ENDS}")
+        rules.append(f"{name}: {' & '.join([f'{name}_CHUNKS', *forms])}")
         rules.append(f"{name}_CHUNKS: %regex {json.dumps({'substring_chunks': chunks})}")
         parts.append(name)
     return " ".join(parts)

@@ -49,16 +49,21 @@ class AnswerTokens:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A place in a text after its start, and the pieces that follow the text."""
+    """A place in a text after its start, and the pieces that follow the text.
+
+    The text may end at ``first_end`` or later; 0 if it has passed that place.
+    """
 
     passage: Passage
     at: int
     rest: tuple[Piece, ...]
+    first_end: int = 0
 
     @property
     def is_end_of_line(self) -> bool:
         """Return whether a whole line is written."""
-        return self.at in self.passage.ends and self.rest in _AT_LINE_END
+        may_end = self.at >= self.first_end and self.at in self.passage.ends
+        return may_end and self.rest in _AT_LINE_END
 
 
 class _Starts:
@@ -143,7 +148,7 @@ class LineConstraint:
 
     def _ids_at(self, places: Iterable[_Place]) -> NDArray[np.int64]:
         found = chain.from_iterable(
-            self._continuing(b"", place.passage, place.at, place.rest, is_inside=True)
+            self._continuing(b"", place.passage, place.at, place.rest, place.first_end)
             for place in places
         )
         return np.unique(np.fromiter(found, dtype=np.int64))
@@ -164,23 +169,22 @@ class LineConstraint:
         passage: Passage,
         at: int,
         rest: tuple[Piece, ...],
-        *,
-        is_inside: bool,
+        first_end: int,
     ) -> Iterator[int]:
         """Yield the ids whose bytes are ``before`` and then continue a text.
 
-        ``is_inside`` says that the text has started, so that it may also end where it is.
+        The text may end at ``first_end`` or later.
         """
         ids, text, ends = self._tokens.ids, passage.text, passage.ends
         while True:
-            if is_inside and at in ends:
+            if at >= first_end and at in ends:
                 yield from self._following(before, rest)
             before += text[at : at + 1]
             found = ids.get(before) if at < len(text) else None
             if found is None:
                 return
             yield from found
-            at, is_inside = at + 1, True
+            at += 1
 
     def _following(self, before: bytes, rest: tuple[Piece, ...]) -> Sequence[int]:
         """Return the ids whose bytes are ``before`` and then start the next pieces of a line."""
@@ -191,14 +195,14 @@ class LineConstraint:
         if isinstance(piece, Words):
             return self._starts(before, piece.passage, rest).onward(piece.start)
         fixed = _fixed(piece)
-        return (*ends, *self._continuing(before, fixed, 0, rest, is_inside=False))
+        return (*ends, *self._continuing(before, fixed, 0, rest, fixed.first_end(0)))
 
     def _starts(self, before: bytes, passage: Passage, rest: tuple[Piece, ...]) -> _Starts:
         """Return the ids that may follow ``before`` at each start of a passage."""
         key = (before, passage, rest)
         if key not in self._known:
             by_start = [
-                tuple(self._continuing(before, passage, start, rest, is_inside=False))
+                tuple(self._continuing(before, passage, start, rest, passage.first_end(start)))
                 for start in passage.starts
             ]
             self._known[key] = _Starts(passage.starts, by_start)
@@ -223,7 +227,7 @@ class LineConstraint:
         lines = (
             self._current + written + left
             for place in _after(self._places, written)
-            for left in _lines_from(place.passage, place.at, place.rest, is_inside=True)
+            for left in _lines_from(place.passage, place.at, place.rest, place.first_end)
         )
         return not written.endswith(b"\n") and any(line not in self._without for line in lines)
 
@@ -231,38 +235,38 @@ class LineConstraint:
 def _after(places: Iterable[_Place], written: bytes) -> tuple[_Place, ...]:
     """Return the places where something that is written at one of the places may end, each once."""
     found = chain.from_iterable(
-        _moved(place.passage, place.at, place.rest, written, is_inside=True) for place in places
+        _moved(place.passage, place.at, place.rest, written, place.first_end) for place in places
     )
     return tuple(dict.fromkeys(found))
 
 
 def _moved(
-    passage: Passage, at: int, rest: tuple[Piece, ...], written: bytes, *, is_inside: bool
+    passage: Passage, at: int, rest: tuple[Piece, ...], written: bytes, first_end: int
 ) -> Iterator[_Place]:
     """Yield the places after something is written from a place on; see ``_continuing``."""
     for number, byte in enumerate(written):
-        if is_inside and at in passage.ends and rest:
-            following = _starting_with(rest[0], byte)
-            for text, start in following:
-                yield from _moved(text, start, rest[1:], written[number:], is_inside=False)
+        if at >= first_end and at in passage.ends and rest:
+            for text, start in _starting_with(rest[0], byte):
+                left = written[number:]
+                yield from _moved(text, start, rest[1:], left, text.first_end(start))
         if at == len(passage.text) or passage.text[at] != byte:
             return
-        at, is_inside = at + 1, True
-    yield _Place(passage, at, rest)
+        at += 1
+    yield _Place(passage, at, rest, first_end if at < first_end else 0)
 
 
 def _lines_from(
-    passage: Passage, at: int, rest: tuple[Piece, ...], *, is_inside: bool
+    passage: Passage, at: int, rest: tuple[Piece, ...], first_end: int
 ) -> Iterator[bytes]:
     """Yield all that may complete a line from a place on, without the line end."""
-    for end in range(at if is_inside else at + 1, len(passage.text) + 1):
+    for end in range(max(at, first_end), len(passage.text) + 1):
         if end not in passage.ends:
             continue
         if rest in _AT_LINE_END:
             yield passage.text[at:end]
             continue
         for text, start in _starting_with(rest[0]):
-            for left in _lines_from(text, start, rest[1:], is_inside=False):
+            for left in _lines_from(text, start, rest[1:], text.first_end(start)):
                 yield passage.text[at:end] + left
 
 

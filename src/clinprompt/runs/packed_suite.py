@@ -17,15 +17,12 @@ from clinprompt.batches.mixture import SPLIT_SEEDS, sample
 from clinprompt.errors import DataError
 from clinprompt.files import write_bytes
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.card import SPLITS, Split, TaskCard
+from clinprompt.tasks.card import FOUND_IN_RECORDS, SPLITS, Split, TaskCard
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Record
 
 _ENDING = ".json.xz"
 _RECORDS = TypeAdapter(tuple[Record, ...])
-_ENDS: TypeAdapter[dict[str, tuple[str, str]] | None] = TypeAdapter(
-    dict[str, tuple[str, str]] | None
-)
 
 
 def pack_tasks(folder: Path, tasks: Sequence[TaskData], config: RunConfig, *, splits: int) -> int:
@@ -48,8 +45,8 @@ def pack_tasks(folder: Path, tasks: Sequence[TaskData], config: RunConfig, *, sp
             )
             for number, (split, limit) in enumerate(zip(SPLITS, limits, strict=True))
         }
-        found = {"density": data.card.density, "ends": data.card.ends}
-        values = {"card": _identity(data.card), **found, "splits": kept}
+        found = data.card.model_dump(mode="json", include=set(FOUND_IN_RECORDS))
+        values = {"card": _identity(data.card), "found": found, "splits": kept}
         content = lzma.compress(json.dumps(values).encode(), preset=6)
         write_bytes(_file(folder, data.card.name), content)
         total += len(content)
@@ -77,8 +74,9 @@ def load_packed(folder: Path, card: TaskCard) -> TaskData:
         raise DataError(f"{folder}: {card.name} is not among the packed tasks; pack it too")
     try:
         values: Mapping[str, Any] = json.loads(lzma.decompress(path.read_bytes()))
-        same, density = values["card"] == _identity(card), values["density"]
-        ends = _ENDS.validate_python(values.get("ends"))
+        same = values["card"] == _identity(card)
+        stated = card.model_dump(mode="json", exclude=set(FOUND_IN_RECORDS))
+        loaded = TaskCard.model_validate({**stated, **values["found"], "path": card.path})
         splits: dict[Split, tuple[Record, ...]] = {
             split: _RECORDS.validate_python(values["splits"][split]) for split in SPLITS
         }
@@ -86,7 +84,7 @@ def load_packed(folder: Path, card: TaskCard) -> TaskData:
         raise DataError(f"{path}: damaged; pack the suite again") from error
     if not same:
         raise DataError(f"{path}: the card of {card.name} has changed; pack the suite again")
-    return TaskData(card.model_copy(update={"density": density, "ends": ends}), splits)
+    return TaskData(loaded, splits)
 
 
 def _file(folder: Path, name: str) -> Path:

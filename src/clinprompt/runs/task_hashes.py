@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from clinprompt.errors import option
-from clinprompt.tasks.card import SPLITS
+from clinprompt.tasks.card import FOUND_IN_RECORDS, SPLITS
 from clinprompt.tasks.load import TaskData
 
-_FOUND_IN_RECORDS = {"density", "ends"}  # parts of a card that may be taken from the records
+_NOT_HASHED = set(FOUND_IN_RECORDS) - {"density"}  # so that the hashes of earlier runs stay equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _free(folder: Path) -> Path:
 
 
 def _parts(data: TaskData) -> Iterator[tuple[str, str]]:
-    for key, value in data.card.model_dump(mode="json", exclude=_FOUND_IN_RECORDS).items():
+    for key, value in data.card.model_dump(mode="json", exclude=set(FOUND_IN_RECORDS)).items():
         inner = {f"{key}.{name}": one for name, one in value.items()} if _is_group(value) else {}
         for name, one in (inner or {key: value}).items():
             yield name, _short(repr(one))
@@ -80,7 +80,7 @@ def _short(text: str) -> str:
 
 def _digest_of(data: TaskData) -> str:
     """Return a sha256 of a task's card, without the names of ends of links, and its records."""
-    digest = hashlib.sha256(data.card.model_dump_json(exclude={"ends"}).encode())
+    digest = hashlib.sha256(data.card.model_dump_json(exclude=_NOT_HASHED).encode())
     for split in SPLITS:
         for record in data.splits[split]:
             digest.update(repr(record).encode())

@@ -34,6 +34,7 @@ TaskType = str  # ner, re, qa, nli or summarization: a first word of a key of ki
 AnswerKind = str  # spans, relations, label, choice or text: a second word of a key
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+FOUND_IN_RECORDS = ("density", "ends", "overlap", "symbols")  # what a card may leave to its data
 
 
 class Source(Settings):
@@ -150,7 +151,8 @@ class TaskCard(Settings):
     texts; windows of long notes are sized by it. None: it is measured when the records are read.
     ``ends`` are the types of head and tail of each type of link, "" for an end without a type;
     answers name them. None: they are taken from the training records, where all links of a type
-    agree.
+    agree. ``overlap`` says whether mentions may overlap, ``symbols`` whether a mention may have
+    neither letters nor digits. None: whether one in the training records does.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -175,6 +177,8 @@ class TaskCard(Settings):
     setting: Literal["", "gold-entities", "end-to-end"] = ""
     density: float | None = Field(default=None, ge=0)
     ends: dict[str, tuple[str, str]] | None = None
+    overlap: bool | None = None
+    symbols: bool | None = None
     path: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
@@ -235,6 +239,16 @@ class TaskCard(Settings):
         """Leave out what has no effect, so that the hashes of earlier runs stay the same."""
         values: dict[str, Any] = serialize(self)
         return values if self.ignore else {k: v for k, v in values.items() if k != "ignore"}
+
+    @model_validator(mode="after")
+    def _rules_are_those_of_mentions(self) -> Self:
+        listing = kind_of(self).listing is not None
+        for name, has_effect in (("overlap", self.answer == "spans"), ("symbols", listing)):
+            if getattr(self, name) is not None and not has_effect:
+                raise ValueError(
+                    f"{name} has no effect with answer = {self.answer!r}; leave it out"
+                )
+        return self
 
     @model_validator(mode="after")
     def _ends_are_those_of_links(self) -> Self:

@@ -13,6 +13,7 @@ from clinprompt.tasks.fetch.checksums import checksum
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.density import answer_density
 from clinprompt.tasks.kinds.link_ends import link_ends
+from clinprompt.tasks.kinds.mention_rules import have_overlap, have_symbols
 from clinprompt.tasks.readers import PracticeReader
 from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
 from clinprompt.tasks.readers.notes import reading_notes
@@ -33,9 +34,9 @@ Splits = Mapping[Split, tuple[Record, ...]]
 class TaskData:
     """A task with its records. ``splits`` has all three splits; those without records are empty.
 
-    ``card.density`` and ``card.ends`` are set if the task's kind has them, from the card file or as
-    found in the training records. ``copies`` counts the training records that were left out because
-    their text is that of a test record.
+    The parts of ``card`` in ``FOUND_IN_RECORDS`` are set if the task's kind has them, from the card
+    file or as found in the training records. ``copies`` counts the training records that were left
+    out because their text is that of a test record.
     """
 
     card: TaskCard
@@ -87,15 +88,19 @@ def check_files(card: TaskCard, mirror: Path | None) -> None:
 def _measured(card: TaskCard, records: Sequence[Record]) -> TaskCard:
     """Return the card with what it leaves to the training records.
 
-    These are the density of its answers, if its texts may be split into windows, and the types of
-    the ends of its links.
+    These are the density of its answers, if its texts may be split into windows, the types of the
+    ends of its links, and what its mentions may be.
     """
+    kind = kind_of(card)
     found: dict[str, object] = {}
-    if card.density is None and kind_of(card).listing is not None:
-        found["density"] = answer_density(card, records)
-    if card.ends is None and kind_of(card).answer is RelationsAnswer:
+    if kind.listing is not None:
+        found |= {"density": answer_density(card, records), "symbols": have_symbols(records)}
+    if kind.answer is SpansAnswer:
+        found["overlap"] = have_overlap(records)
+    if kind.answer is RelationsAnswer:
         found["ends"] = link_ends(records)
-    return card.model_copy(update=found)
+    left = {name: value for name, value in found.items() if getattr(card, name) is None}
+    return card.model_copy(update=left)
 
 
 def move_groups(splits: Splits, resplit: Resplit) -> Splits:

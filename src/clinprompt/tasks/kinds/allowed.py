@@ -3,12 +3,13 @@
 A line is one of several sequences of pieces: fixed text, or any words of a passage. It depends on
 the lines that are finished, so that nothing is listed twice and the order is that of the note.
 
-A mention begins and ends where a word does: at no place between two letters or digits.
+A mention begins and ends where a word does: at no place between two letters or digits. It has a
+letter or digit, unless the task has mentions of symbols alone.
 """
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -21,11 +22,19 @@ _CHUNK = re.compile(r"[^\W_]+|.")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Passage:
-    """A text in UTF-8, with the places (in bytes) where runs of words may start and end."""
+    """A text in UTF-8, with the places (in bytes) where runs of words may start and end.
+
+    A run that starts at a key of ``first_ends`` must not end before the value.
+    """
 
     text: bytes
     starts: tuple[int, ...]
     ends: frozenset[int]
+    first_ends: Mapping[int, int] = field(default_factory=dict)
+
+    def first_end(self, start: int) -> int:
+        """Return the first place where a run that starts at a place may end."""
+        return self.first_ends.get(start, start + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +76,15 @@ class AllowedLines(Protocol):
 class NoteWords:
     """The words of a note in the form of answers: each run of whitespace is one blank.
 
-    In the passage, a backslash is put before what ``escape`` matches.
+    In the passage, a backslash is put before what ``escape`` matches. Without ``symbols``, every
+    mention has a letter or digit.
     """
 
-    def __init__(self, text: str, escape: re.Pattern[str] | None = None) -> None:
+    def __init__(self, text: str, *, symbols: bool, escape: re.Pattern[str] | None = None) -> None:
         self.flat = one_line(text)
         self._chunks = _CHUNK.findall(self.flat)
         self._starts = [found.start() for found in _CHUNK.finditer(self.flat)]
-        self._escape = escape
+        self._escape, self._symbols = escape, symbols
 
     @cached_property
     def _bounds(self) -> frozenset[int]:
@@ -94,11 +104,21 @@ class NoteWords:
     @cached_property
     def _passage(self) -> Passage:
         places = tuple(zip(self._chunks, self._offsets, self._offsets[1:], strict=False))
+        first_ends = dict(self._first_ends(places))
         return Passage(
             b"".join(self._written),
-            tuple(start for chunk, start, _ in places if chunk != " "),
+            tuple(start for chunk, start, _ in places if chunk != " " and start in first_ends),
             frozenset(end for chunk, _, end in places if chunk != " "),
+            first_ends,
         )
+
+    def _first_ends(self, places: Sequence[tuple[str, int, int]]) -> Iterator[tuple[int, int]]:
+        """Yield the start of each chunk and where the first whole mention from there on ends."""
+        first_end: int | None = None
+        for chunk, start, end in reversed(places):
+            first_end = end if self._symbols or _has_word(chunk) else first_end
+            if first_end is not None:
+                yield start, first_end
 
     def places(self, mention: str, start: int) -> Iterator[int]:
         """Yield the starts of a mention at ``start`` or later that begin and end with a word."""
@@ -118,13 +138,18 @@ class NoteWords:
         end = start + len(mention)
         first, last = bisect_right(self._starts, start), bisect_right(self._starts, end - 1)
         ends = (self._starts[number] for number in range(first, last))
-        return tuple(self.flat[start:at] for at in ends if self.flat[at - 1] != " ")
+        texts = (self.flat[start:at] for at in ends if self.flat[at - 1] != " ")
+        return tuple(text for text in texts if self._symbols or _has_word(text))
 
     def onward(self, start: int) -> tuple[Words, ...]:
         """Return the piece of any words from ``start`` on, or nothing if no word follows."""
         offset = self._offsets[bisect_left(self._starts, start)]
         starts = self._passage.starts
         return (Words(self._passage, offset),) if starts and offset <= starts[-1] else ()
+
+
+def _has_word(text: str) -> bool:
+    return any(map(str.isalnum, text))
 
 
 def each_of(texts: Iterable[str], *rest: Piece) -> tuple[tuple[Piece, ...], ...]:

@@ -66,6 +66,16 @@ class Card(Protocol):
         ...
 
     @property
+    def overlap(self) -> bool | None:
+        """Return whether mentions may overlap; None if it is not known."""
+        ...
+
+    @property
+    def symbols(self) -> bool | None:
+        """Return whether a mention may have neither letters nor digits; None if not known."""
+        ...
+
+    @property
     def positive(self) -> tuple[str, ...]:
         """Return the labels that positive F1 counts."""
         ...

@@ -76,14 +76,16 @@ class SpanLines:
     """What an answer with mentions may be: mentions in order of appearance, each once.
 
     A line means the next place of its mention. After it, mentions begin later in the note, or at
-    the same place and are shorter or of a type that comes later.
+    the same place and are shorter or of a type that comes later. If the task's mentions do not
+    overlap, they begin after its end.
     """
 
     nothing = NONE
 
     def __init__(self, card: Card, record: Record) -> None:
         self._card = card
-        self._words = NoteWords(record.text)
+        self._words = NoteWords(record.text, symbols=bool(card.symbols))
+        self._may_overlap = card.overlap is not False
 
     def next_line(self, finished: Sequence[str]) -> Line:
         """Return what the next line may be; nothing if the note has no mention left."""
@@ -91,6 +93,8 @@ class SpanLines:
         if last is None:
             return Line(self._typed(self._card.labels, self._words.onward(0)))
         start, mention, kind = last
+        if not self._may_overlap:
+            return Line(self._typed(self._card.labels, self._words.onward(start + len(mention))))
         later = [label for label in self._card.labels if label > kind]
         return Line(
             (
@@ -104,9 +108,10 @@ class SpanLines:
         """Return start, text and type of the mention that the last line means."""
         last: Span | None = None
         for kind, mention in filter(None, (_typed_mention(self._card, line) for line in finished)):
+            first = (last.start if self._may_overlap else last.end) if last else 0
             spans = (
                 Span(start, start + len(mention), kind)
-                for start in self._words.places(mention, last.start if last else 0)
+                for start in self._words.places(mention, first)
             )
             last = next(
                 (one for one in spans if last is None or _appearance(one) > _appearance(last)), last

@@ -100,7 +100,7 @@ class LinkLines:
 
     def __init__(self, card: Card, record: Record) -> None:
         self._card, self._text = card, record.text
-        self._words = NoteWords(record.text, _ESCAPED)
+        self._words = NoteWords(record.text, symbols=bool(card.symbols), escape=_ESCAPED)
         self._types = [f"{word_of(card, label)}: " for label in card.labels]
 
     def next_line(self, finished: Sequence[str]) -> Line:
