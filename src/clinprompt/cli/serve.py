@@ -33,7 +33,9 @@ def serve(
     max_rows: Annotated[
         int, typer.Option(help="Rows that may wait or be answered at a time.", min=1)
     ] = 1000,
-    max_seconds: Annotated[float, typer.Option(help="Seconds that an answer may take.")] = 120.0,
+    max_seconds: Annotated[
+        float, typer.Option(help="Seconds that an answer may take.", min=0.1)
+    ] = 120.0,
     max_characters: Annotated[
         int, typer.Option(help="Characters of one note.", min=1)
     ] = NOTE_CHARACTERS,

@@ -92,7 +92,7 @@ def _pieces(card: Card, record: Record) -> tuple[str, ...]:
             f"rename or add the field, as every record needs {missing[0]!r}"
         )
     options = list(zip(letters(record), record.options, strict=True)) if record.options else []
-    values = {**_label_values(card), **record.fields, "options": options, **marks}
+    values = {**record.fields, **_label_values(card), "options": options, **marks}
     try:
         words = _compiled(card.wording.template.strip()).render(values)
     except TemplateError as error:

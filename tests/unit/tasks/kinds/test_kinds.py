@@ -251,6 +251,12 @@ def test_example_keeps_the_body_untouched_and_offers_choices():
     assert example.instruction == "Do it."
 
 
+def test_fields_of_a_record_do_not_replace_the_words_of_the_card():
+    card = make_card("nli", "label", {"e": "yes"}, "{{ text }} {{ labels }}, {{ either }}")
+    row = record("x", LabelAnswer("e"), labels="anything", either="anything")
+    assert make_example(card, row).input == "x yes, yes"
+
+
 def test_an_example_has_the_paraphrase_that_is_asked_for():
     wording = NLI.wording.model_copy(update={"paraphrases": ("Say {{ either }}. ", "{{ labels }}")})
     card = NLI.model_copy(update={"wording": wording})
