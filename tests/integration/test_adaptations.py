@@ -198,6 +198,19 @@ def test_training_records_that_are_test_records_are_counted(adapt, tmp_path):
     assert "own: 2 training records left out, their text is that of a test record" in ended.stdout
 
 
+@pytest.mark.parametrize("form", [1, 2])
+def test_adapt_says_if_the_instruction_of_the_users_card_is_not_read(
+    adapt, tmp_path, tiny_llama_folder, form
+):
+    save_metaprompt(tmp_path / "other", tiny_llama_folder, input_form=form)
+    write_own(tmp_path / "own", train=range(6), test=(7, 8, 9))
+    ended = adapt(task="own/", metaprompt="other")
+    assert ended.exit_code == 0, ended.stderr
+    said = "own: the model does not read the instruction of the card, because the metaprompt was"
+    assert (said in ended.stdout) == (form == 1)
+    assert said not in adapt("--out", "catalog", metaprompt="other").stdout
+
+
 def test_too_few_records_after_leaving_out_test_records_name_that_cause(adapt, tmp_path):
     for train, count in ((range(4), 0), (range(5), 1)):
         write_own(tmp_path / "own", train=train, test=range(4))

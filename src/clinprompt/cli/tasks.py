@@ -54,7 +54,7 @@ def show(
     card = find_card(task)
     console.print(f"[bold]{card.name}[/bold]  {card.title}\n{card.type}, {card.metric}")
     console.print(f"source: {card.source.repository} ({card.source.license})", soft_wrap=True)
-    say(f"instruction: {instruction_of(card)}")
+    say(f"instruction (not read with the metaprompt in the package): {instruction_of(card)}")
     try:
         data = load_task(card, find_mirror(mirror))
     except SettingError as error:  # without a mirror there are no examples to show

@@ -130,7 +130,7 @@ def test_tasks_show_renders_examples():
     result = call("tasks", "show", "practice-nli-social", "--examples", "1")
     assert result.exit_code == 0
     assert "practice-nli-social" in result.stdout
-    assert "instruction: " in result.stdout
+    assert "instruction (" in result.stdout
 
 
 def long_task(folder):

@@ -158,7 +158,8 @@ version = 1 # raise it when the wording changes
 template = """
 {template}"""
 cut = {cut} # the middle of this is cut if the input is too long
-# Says what to do. Inputs show it, unless the metaprompt was learned without instructions.
+# Says what to do. The model does not read it with the metaprompt in the package, which was learned
+# without instructions. It reads it with a metaprompt that was learned with instructions.
 instruction = """
 {instruction}"""
 # The same in other words; training shows each record one of all. Change them together.

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from clinprompt.cli import app
 from clinprompt.errors import ClinpromptError, DataError, SettingError
+from clinprompt.methods.metaprompts import find_metaprompt
+from clinprompt.settings.defaults import SHIPPED
 from clinprompt.tasks.card import SPLITS, TaskCard, find_card
 from clinprompt.tasks.draft.card_text import CardContents, label_names, write_card
 from clinprompt.tasks.draft.columns import NamedColumns
@@ -591,6 +593,16 @@ class TestCard:
         shown = CliRunner().invoke(app, ["tasks", "show", out], catch_exceptions=False)
         assert shown.exit_code == 0, shown.output
         assert "stents" in shown.output
+
+    def test_card_and_show_say_whether_the_model_reads_the_instruction(self, tmp_path):
+        """The sentences hold as long as the shipped metaprompt has input form 1."""
+        assert find_metaprompt(SHIPPED).manifest.input_form == 1
+        draft, _ = make("ner", put(tmp_path / "a.jsonl", *map(note, range(20))), tmp_path / "task")
+        comment, _ = draft.card_text.split("\ninstruction = ")
+        said = " ".join(line.removeprefix("# ") for line in comment.splitlines()[-2:])
+        assert "The model does not read it with the metaprompt in the package" in said
+        shown = CliRunner().invoke(app, ["tasks", "show", str(tmp_path / "task")])
+        assert "instruction (not read with the metaprompt in the package): Write" in shown.output
 
     def test_an_unknown_type_is_named_with_the_known_types(self, tmp_path):
         arguments = ["tasks", "new", "--type", "ners", "--from", str(tmp_path)]
