@@ -38,7 +38,13 @@ def serve(
         int, typer.Option(help="Characters of one note.", min=1)
     ] = NOTE_CHARACTERS,
 ) -> None:
-    """Answer any task of a store over HTTP, from one copy of the model."""
+    r"""Answer any task of a store over HTTP, from one copy of the model.
+
+    POST /v1/predict answers a note: {"tasks": \["NAME"], "text": "..."}.
+    "tasks" may be left out if the store has only one. GET /v1/tasks lists
+    them with the fields that they read, and GET / lists all paths. Clients
+    send the header "Authorization: Bearer TOKEN". See docs/serving.md.
+    """
     try:
         from clinprompt.serving.server import listening
         from clinprompt.serving.server import serve as run

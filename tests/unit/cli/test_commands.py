@@ -17,6 +17,13 @@ def test_every_command_has_help():
         assert "Usage: clinprompt" in result.stdout
 
 
+def test_the_help_of_serve_names_the_main_paths_and_a_body():
+    words = " ".join(call("serve", "--help", columns=80).stdout.split())
+    assert 'POST /v1/predict answers a note: {"tasks": ["NAME"], "text": "..."}.' in words
+    for word in ("GET /v1/tasks", "GET / lists all paths", "Bearer TOKEN", "docs/serving.md"):
+        assert word in words
+
+
 def test_version_is_printed():
     assert call("--version").stdout.strip() == f"clinprompt {__version__}"
 
