@@ -65,7 +65,12 @@ def show(
 
 def new(
     type_: Annotated[
-        str, typer.Option("--type", help="Kind of task: ner, re, qa, nli or summarization.")
+        str,
+        typer.Option(
+            "--type",
+            help="Kind of task: ner (mentions), re (links), classification (a label for each "
+            "text), nli (a label for each pair of texts), qa or summarization.",
+        ),
     ],
     origin: Annotated[
         Path,
@@ -97,11 +102,11 @@ def new(
 ) -> None:
     """Make a task folder from your own data: a card that you can edit, and a copy of the data."""
     from clinprompt.tasks.draft.columns import NamedColumns
-    from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, task_type, write_task
+    from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, write_task
 
     named = NamedColumns(tuple(text or ()), label, question, tuple(options or ()))
     folder = choose_folder(origin, out=out, name=name)
-    draft = draft_task(task_type(type_), origin, name or folder.name, named)
+    draft = draft_task(type_, origin, name or folder.name, named)
     write_task(draft, folder)
     show_examples(draft.examples(3))
     console.rule()

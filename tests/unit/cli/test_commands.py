@@ -45,14 +45,13 @@ def test_an_unknown_task_is_one_sentence_and_exit_code_2():
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
-        ("classification", "use nli with one --text"),
-        ("text_classification", "use nli with one --text"),
+        ("text_classification", "use classification"),
         ("entailment", "use nli with two --text"),
         ("token-classification", "use ner"),
         ("relation-extraction", "use re"),
         ("question-answering", "use qa"),
         ("generation", "use summarization"),
-        ("other", "known: ner, re, qa, nli, summarization"),
+        ("other", "known: ner, re, qa, nli, summarization, classification"),
     ],
 )
 def test_an_unknown_kind_of_task_is_answered_with_the_one_to_use(tmp_path, word, hint):

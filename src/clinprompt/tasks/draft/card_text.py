@@ -99,7 +99,7 @@ def _head(contents: CardContents) -> list[_Setting]:
     metric = _metric(contents)
     settings: list[_Setting] = [
         ("name", contents.name, "letters, digits, '.', '_' and '-'"),
-        ("type", contents.type, "ner | re | qa | nli | summarization"),
+        ("type", contents.type, "ner | re | qa | nli (or a label for one text) | summarization"),
         ("answer", contents.answer, "spans | relations | label | choice | text"),
         ("title", contents.name, "one line for lists and reports: the question and the texts"),
         ("metric", metric, _metric_note(contents, metric)),

@@ -113,13 +113,16 @@ def test_choices_of_json_min_are_read(tmp_path):
     assert {record.id: record.answer for record in records}["3"] == LabelAnswer("good")
 
 
-@pytest.mark.parametrize(("type_", "metric"), [("nli", "accuracy"), ("re", "macro_f1")])
+@pytest.mark.parametrize(
+    ("type_", "metric"), [("nli", "accuracy"), ("classification", "accuracy"), ("re", "macro_f1")]
+)
 def test_plain_choices_of_json_min_are_found_if_only_one_column_can_be_them(
     tmp_path, type_, metric
 ):
     tasks = [minimal(i, mood="good" if i % 2 else "bad", ward="w") for i in range(20)]
     for task in tasks:
         del task["label"]
+        task["text"] = f"<< iron >> for [[ rash ]], {task['id']}"
     del tasks[7]["mood"]
     draft, data, records = make(tmp_path, type_, tasks)
     assert {record.id: record.answer for record in records}["3"] == LabelAnswer("good")

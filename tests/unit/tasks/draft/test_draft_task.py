@@ -94,8 +94,13 @@ class TestFormats:
         assert sum(map(len, groups)) == len(set.union(*groups)) == 10
 
     def test_numbers_for_yes_and_no_become_these_words(self, tmp_path):
-        origin = put(tmp_path / "pairs.csv", *pairs("0", "1"))
-        _, data = make("re", origin, tmp_path / "task", text=("premise",))
+        rows = pairs("0", "1")
+        marked = (row.replace("first", "<< first >> of [[ many ]]") for row in rows)
+        draft, data = make(
+            "re", put(tmp_path / "pairs.csv", *marked), tmp_path / "task", text=("premise",)
+        )
+        said = "marked pairs: in 20 of 20 texts, as << mention >> and [[ mention ]]"
+        assert said in draft.found
         assert data.card.labels == {"0": "no", "1": "yes"}
         assert (data.card.metric, data.card.positive) == ("positive_f1", ("1",))
         assert data.card.setting == "gold-entities"
@@ -294,6 +299,36 @@ class TestColumns:
         _, data = make("nli", origin, tmp_path / "task", text=("hypothesis",))
         assert data.splits["train"][0].fields == {"text": "second 0"}
 
+    def test_the_one_text_of_a_classification_is_found_next_to_another(self, tmp_path):
+        lines = [f"claim {i},note {i},{'yn'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "a.csv", "claim,note,label", *lines)
+        draft, data = make("classification", origin, tmp_path / "task")
+        assert (data.card.type, data.card.answer) == ("nli", "label")
+        assert data.splits["train"][0].fields == {"text": "note 0"}
+        assert "text: column note" in draft.found
+        _, named = make("classification", origin, tmp_path / "other", text=("0",), label="2")
+        assert named.splits["train"][0].fields == {"text": "claim 0"}
+        message = refusal("classification", origin, text=("claim", "note"))
+        assert "type classification takes at most one text" in message
+        assert "for the text (text, note, " in refusal(
+            "classification", put(tmp_path / "b.csv", "who,what", f"{SECRET},x")
+        )
+
+    @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+    def test_relations_of_texts_without_a_marked_pair_are_refused(self, tmp_path, name):
+        labels = [(f"<< {i} >> {SECRET}", "yn"[i % 2]) for i in range(20)]
+        lines = {
+            "a.csv": ["text,label", *map(",".join, labels)],
+            "a.jsonl": [{"text": text, "label": label} for text, label in labels],
+        }[name]
+        message = refusal("re", put(tmp_path / name, *lines))
+        for words in (
+            "no text of column text marks a pair of mentions as << mention >> and [[ mention ]]",
+            "brat files",
+            "--type classification (in Python: kind)",
+        ):
+            assert words in message
+
     @pytest.mark.parametrize(
         ("type_", "says"),
         [
@@ -368,7 +403,8 @@ class TestColumns:
         origin = put(
             tmp_path / "p.csv", "my sentence,text,label", *(f"x{i},{lines[i]}" for i in range(20))
         )
-        assert "for one text alone say --text text" in refusal("nli", origin)
+        hint = "for one text alone use --type classification (in Python: kind)"
+        assert hint in refusal("nli", origin)
 
     def test_a_split_without_labels_is_named(self, tmp_path):
         for name, label in (("train", "yn"), ("dev", "yn"), ("test", ["", ""])):
@@ -661,7 +697,8 @@ def test_a_tsv_is_divided_at_tabs_even_if_every_row_has_one_comma(tmp_path):
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
-        ("classification", r"nli with one --text \(in Python: text=\[COLUMN\]\)"),
+        ("text-classification", "use classification"),
+        ("entailment", r"nli with two --text \(in Python: text=\[FIRST, SECOND\]\)"),
         ("NER", "known: ner"),
         ("relations", "use re"),
     ],
