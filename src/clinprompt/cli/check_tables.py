@@ -93,23 +93,30 @@ def _amount(one: Row) -> str:
 
 
 def _show_survival(rows: Sequence[Row]) -> None:
+    listed = [row for row in rows if row["survive"]["annotations"] is not None]
+    has_links = any(row["tokens"]["links"] is not None for row in listed)
     cells = [
         [
             row["task"],
             _percent(row["survive"]["rows"]),
             _percent(row["survive"]["annotations"]),
-            _number(row["tokens"]["links"]),
-            _number(row["tokens"]["lost_links"]),
+            *(_links(row["tokens"]) if has_links else []),
         ]
-        for row in rows
-        if row["survive"]["annotations"] is not None
+        for row in listed
     ]
-    header = ["rows", "annotations", "train links", "lost to windows"]
-    note = (
-        "rows, annotations: share that is the same after it is written as text and read again. "
-        f"lost to windows: links whose ends no window of a long text has both ({_NONE}: no links)."
-    )
-    _show("Mentions and links that survive the conversion to text", header, [cells], note=note)
+    header = ["rows", "annotations", *(["train links", "lost to windows"] if has_links else [])]
+    note = "rows, annotations: share that is the same after it is written as text and read again."
+    if has_links:
+        note += (
+            " lost to windows: links whose ends no window of a long text has both "
+            f"({_NONE}: no links)."
+        )
+    what = "Mentions and links" if has_links else "Mentions"
+    _show(f"{what} that survive the conversion to text", header, [cells], note=note)
+
+
+def _links(tokens: Row) -> list[str]:
+    return [_number(tokens["links"]), _number(tokens["lost_links"])]
 
 
 def _show_lengths(sections: Sequence[Sequence[Row]]) -> None:

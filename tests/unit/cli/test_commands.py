@@ -139,6 +139,13 @@ def test_tasks_show_renders_examples():
     assert "instruction (" in result.stdout
 
 
+def test_an_answer_of_several_lines_is_indented_below_the_input():
+    words = ("tasks", "show", "practice-re-dose", "--examples", 3)
+    wide, narrow = (call(*words, columns=columns).stdout for columns in (100, 20))
+    assert "\nDoses:\n  dose: warfarin | 50 mg\n  dose: sertraline | 2.5 mg\n" in wide
+    assert "\nDoses:\n  dose: warfarin |\n  50 mg\n  dose: sertraline |\n  2.5 mg\n" in narrow
+
+
 def long_task(folder):
     texts = [f"begins {n} " + "and so on, " * 900 + f"ends {n}" for n in range(9)]
     rows = [{"text": text, "label": "yn"[n % 2]} for n, text in enumerate(texts)]
@@ -184,6 +191,18 @@ def test_tasks_check_explains_its_columns_and_ends_with_a_verdict():
     words = " ".join(result.stdout.split())
     for column in ("train, valid., test: ", "annotations: ", "lost to windows: ", "fit: "):
         assert column in words
+
+
+@pytest.mark.usefixtures("smollm2")
+def test_tasks_check_has_columns_for_links_only_if_a_task_has_links():
+    mentions = " ".join(call("tasks", "check", "practice-ner-drugs", columns=100).stdout.split())
+    assert "Mentions that survive the conversion to text" in mentions
+    for word in ("and links that survive", "train links", "lost to windows"):
+        assert word not in mentions
+    both = call("tasks", "check", "practice-ner-drugs", "practice-re-dose", columns=100).stdout
+    cells = ["practice-ner-drugs", "100.00%", "100.00%", "-", "-"]
+    assert cells in [line.split() for line in both.splitlines()]
+    assert "train links  lost to windows" in both
 
 
 @pytest.mark.usefixtures("smollm2")

@@ -624,11 +624,20 @@ class TestCard:
         arguments = ["tasks", "new", "--type", "ner", "--from", str(origin), "--out", out]
         made = CliRunner().invoke(app, [*arguments, "--name", "stents"], catch_exceptions=False)
         assert made.exit_code == 0, made.output
-        assert made.output.count("Entities (medical device): stent") == 3
+        assert made.output.count("Entities (medical device):\n  stent\n") == 3
         assert "train: 16 of 20 records, a[b].jsonl" in made.output
         shown = CliRunner().invoke(app, ["tasks", "show", out], catch_exceptions=False)
         assert shown.exit_code == 0, shown.output
         assert "stents" in shown.output
+
+    def test_comments_of_a_card_leave_room_for_a_title_and_explain_the_seed(self, tmp_path):
+        origin = put(tmp_path / "a.jsonl", *map(note, range(20)))
+        lines = draft_task("ner", origin, "stents").card_text.splitlines()
+        assert 'title = "stents"' in lines
+        assert "[labels]" in lines
+        assert "[resplit]" in lines
+        [seed] = [line for line in lines if line.startswith("seed = ")]
+        assert "# decides which groups move; this number comes near the shares" in seed
 
     def test_card_and_show_say_whether_the_model_reads_the_instruction(self, tmp_path):
         """The sentences hold as long as the shipped metaprompt has input form 1."""
