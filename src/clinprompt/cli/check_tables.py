@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from clinprompt.cli.screen import print_table, say
+from clinprompt.errors import number_of
 
 _NONE = "-"  # in a cell that does not apply to a task
 Row = dict[str, Any]
@@ -19,10 +20,8 @@ def show_check(rows: Sequence[Row], absent: Sequence[Row] = ()) -> None:
     _show_counts(_by_type([*rows, *absent]))
     for row in rows:
         if row["copies"]:
-            say(
-                f"{row['task']}: {row['copies']} training rows are left out, their text is that of "
-                "a test row.\n"
-            )
+            left = number_of(row["copies"], "training row is", "training rows are")
+            say(f"{row['task']}: {left} left out, with the text of a test row.\n")
     _show_published(rows)
     _show_survival(rows)
     _show_lengths(_by_type(rows))
@@ -73,7 +72,7 @@ def _show_published(rows: Sequence[Row]) -> None:
         for place, (split, amount, reason) in enumerate(_differences(row))
     ]
     even = sum(all(one["is_even"] for one in row["published"]) for row in stated)
-    say(f"Published numbers are accounted for in {even} of {len(stated)} tasks.\n")
+    say(f"Published numbers are accounted for in {even} of {number_of(len(stated), 'task')}.\n")
     header = ["split", "difference", "reason"]
     _show("Differences from the published numbers", header, [cells], num_texts=3)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clinprompt.cli.screen import Device, Free, say
-from clinprompt.errors import SettingError
+from clinprompt.errors import SettingError, number_of
 from clinprompt.settings.defaults import NOTE_CHARACTERS
 
 
@@ -61,7 +61,7 @@ def serve(
     state = ServerState(
         load_backbone_for(store, backbone, device=device), store, limits=limits, free=free
     )
-    say(f"{len(state.tasks.names)} tasks: {', '.join(state.tasks.names)}")
+    say(f"{number_of(len(state.tasks.names), 'task')}: {', '.join(state.tasks.names)}")
     say(f"listening on {place.url}")
     if token_file is None:
         say(f"token of this run: {place.token}")

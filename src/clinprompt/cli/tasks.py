@@ -17,7 +17,7 @@ from clinprompt.cli.screen import (
     say,
     show_examples,
 )
-from clinprompt.errors import DataError, SettingError
+from clinprompt.errors import DataError, SettingError, number_of
 
 
 def list_(as_json: Json = False) -> None:
@@ -135,8 +135,8 @@ def check(
         cards = [absent.card for absent in checked.absent.values()]
         show_check(checked.rows, [{"task": card.name, "type": card.type} for card in cards])
     if problems := checked.problems():
-        count = f"{len(problems)} problems:\n" if len(problems) > 1 else "1 problem: "
-        raise DataError(count + "\n".join(problems))
+        start = "\n" if len(problems) > 1 else " "
+        raise DataError(f"{number_of(len(problems), 'problem')}:{start}" + "\n".join(problems))
     if not as_json:
         has_remarks = any(row["notes"] for row in checked.rows)
         say(f"No problems found{', but read the remarks above' if has_remarks else ''}.")

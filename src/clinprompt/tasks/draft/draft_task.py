@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clinprompt.errors import DataError, SettingError, option
+from clinprompt.errors import DataError, SettingError, number_of, option
 from clinprompt.files import new_folder, write_text
 from clinprompt.settings.groups import NAME_PATTERN
 from clinprompt.tasks.audit.inside_words import inside_words
@@ -227,8 +227,9 @@ def _resplit(place: Path, own: OwnFiles, splits: Splits) -> Resplit | None:
     if all(move_groups(splits, best).values()):
         return best
     raise DataError(
-        f"{place}: {len(splits['train'])} records are too few, or form too few groups, to be split "
-        "into train, validation and test; add more, or give files named train, dev and test"
+        f"{place}: {number_of(len(splits['train']), 'record is', 'records are')} too few, or form "
+        "too few groups, to be split into train, validation and test; add more, or give files "
+        "named train, dev and test"
     )
 
 

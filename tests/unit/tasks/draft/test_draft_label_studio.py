@@ -79,7 +79,7 @@ def test_single_choices_become_labels(tmp_path):
     assert data.card.reader.row.fields == {"text": "text"}
     assert {record.id: record.answer for record in records}["3"] == LabelAnswer("good")
     assert len(records) == 20
-    assert "left out: 1 annotated tasks have no value for mood" in draft.found
+    assert "left out: 1 annotated task has no value for mood" in draft.found
 
 
 def test_the_first_annotation_that_is_not_cancelled_counts(tmp_path):
@@ -91,8 +91,8 @@ def test_the_first_annotation_that_is_not_cancelled_counts(tmp_path):
     assert [one.answer.spans[0].type for one in records if one.id == "3"] == ["DRUG"]
     assert "4" not in {record.id for record in records}
     found = "\n".join(draft.found)
-    assert "several annotations: 1 tasks have more than one" in found
-    assert "left out: 1 tasks have no annotation, or a cancelled one" in found
+    assert "several annotations: 1 task has more than one" in found
+    assert "left out: 1 task has no annotation, or a cancelled one" in found
 
 
 def minimal(number, **more):

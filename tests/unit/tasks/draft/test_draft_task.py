@@ -224,7 +224,7 @@ class TestFormats:
         for number in range(3):
             put(tmp_path / "in" / f"n{number}.txt", SECRET)
         message = refusal("ner", tmp_path / "in")
-        assert "in: holds 3 texts (.txt) without annotation; annotate them in brat" in message
+        assert "in: holds 3 texts (.txt) without annotation; annotate texts in brat" in message
 
 
 class TestColumns:
