@@ -13,13 +13,13 @@ SOURCES = ("practice-ner-labs", "practice-nli-history")
 ADAPT = {"steps": 3, "rows": 2, "warmup_steps": 0, "checkpoint_every": 25}
 
 
-def save_metaprompt(folder, model, *, seed=5, adapt=None):
+def save_metaprompt(folder, model, *, seed=5, adapt=None, input_form=2):
     """Save a metaprompt of two made-up sources for the model in a folder; return its folder."""
     values = {
         "name": "made",
         "backbone": str(model),
         "device": "cpu",
-        "data": {"max_input_tokens": 400, "max_target_tokens": 30},
+        "data": {"max_input_tokens": 400, "max_target_tokens": 30, "input_form": input_form},
         "prompt": {"length": LENGTH},
         "adapt": ADAPT if adapt is None else adapt,
     }

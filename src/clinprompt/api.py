@@ -24,7 +24,7 @@ from clinprompt.settings.defaults import SHIPPED, SHOTS, TEST_ROWS
 from clinprompt.settings.run import Changes, RunConfig, check_config, load_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.draft.columns import NamedColumns
-from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, task_type, write_task
+from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, write_task
 from clinprompt.tasks.kinds import make_example
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Answer, Record
@@ -189,9 +189,10 @@ def new_task(
     """Make a task folder from your own annotated data, and return it; the data is not changed.
 
     ``data`` is a JSON Lines, CSV, TSV or CoNLL file, or a folder, also of brat files. ``kind`` is
-    ner, re, qa, nli or summarization. ``text`` (two for a pair of texts), ``label``, ``question``
-    and ``options`` name columns of a table; without them they are guessed. Read the card.toml in
-    the folder: it holds the wording that the model sees.
+    ner, re, qa, nli, summarization or classification (one label for each text; its card has type
+    nli). ``text`` (two for a pair of texts), ``label``, ``question`` and ``options`` name columns
+    of a table; without them they are guessed. Read the card.toml in the folder: it holds the
+    wording that the model sees.
 
     Raises:
         SettingError: the kind, the name or a column cannot be used, or the folder exists.
@@ -200,7 +201,7 @@ def new_task(
     source = Path(data)
     named = NamedColumns(_names(text), label, question, _names(options))
     place = choose_folder(source, out=Path(folder) if folder else None, name=name)
-    write_task(draft_task(task_type(kind), source, name or place.name, named), place)
+    write_task(draft_task(kind, source, name or place.name, named), place)
     return place
 
 

@@ -54,3 +54,11 @@ def option(name: str, *, argument: str = "") -> str:
     name in Python if it is another one.
     """
     return f"--{name} (in Python: {argument or name.partition(' ')[0].replace('-', '_')})"
+
+
+def number_of(count: int, one: str, many: str = "") -> str:
+    """Return a count with its noun, "1 task" or "2 tasks"; ``many`` is the plural if it is not -s.
+
+    A verb may follow the noun: ``number_of(count, "task has", "tasks have")``.
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"

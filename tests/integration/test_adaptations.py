@@ -195,15 +195,28 @@ def test_training_records_that_are_test_records_are_counted(adapt, tmp_path):
     write_own(tmp_path / "own", train=range(6), test=(0, 1, 9))
     ended = adapt(task="own/")
     assert ended.exit_code == 0, ended.stderr
-    assert "own: 2 training records left out, their text is that of a test record" in ended.stdout
+    assert "own: 2 training records left out, with the text of a test record" in ended.stdout
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_adapt_says_if_the_instruction_of_the_users_card_is_not_read(
+    adapt, tmp_path, tiny_llama_folder, form
+):
+    save_metaprompt(tmp_path / "other", tiny_llama_folder, input_form=form)
+    write_own(tmp_path / "own", train=range(6), test=(7, 8, 9))
+    ended = adapt(task="own/", metaprompt="other")
+    assert ended.exit_code == 0, ended.stderr
+    said = "own: the model does not read the instruction of the card, because the metaprompt was"
+    assert (said in ended.stdout) == (form == 1)
+    assert said not in adapt("--out", "catalog", metaprompt="other").stdout
 
 
 def test_too_few_records_after_leaving_out_test_records_name_that_cause(adapt, tmp_path):
-    for train, count in ((range(4), 0), (range(5), 1)):
+    for train, count in ((range(4), "0 training rows"), (range(5), "1 training row")):
         write_own(tmp_path / "own", train=train, test=range(4))
         ended = adapt(task="own/")
         assert ended.exit_code == 2
-        assert f"4 examples wanted, but only {count} training rows can be used" in ended.stderr
+        assert f"4 examples wanted, but only {count} can be used" in ended.stderr
         assert "4 training records have the text of a test record" in ended.stderr
         assert "put equal texts into one split" in ended.stderr
         assert "max_target_tokens" not in ended.stderr
@@ -250,7 +263,7 @@ def test_a_suite_without_sources_needs_a_given_metaprompt(tmp_path):
 def test_the_check_of_a_task_counts_training_records_that_are_test_records(tmp_path):
     write_own(tmp_path / "own", train=range(6), test=(0, 1, 9))
     ended = call("tasks", "check", "own/", folder=tmp_path, columns=200)
-    assert "own: 2 training rows are left out, their text is that of a test row" in ended.stdout
+    assert "own: 2 training rows are left out, with the text of a test row" in ended.stdout
 
 
 def test_a_calibration_is_saved_and_used_and_older_prompts_have_none(adapt, on_tiny, tmp_path):

@@ -471,7 +471,7 @@ def test_the_command_answers_a_batch_and_names_its_errors(store, tiny_llama_fold
     result = call(*words, folder=tmp_path)
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "4 notes, 6 answers: out\n"
-    assert "1 rows have an error" in result.stderr
+    assert "1 row has an error" in result.stderr
     assert "note 3: notes.jsonl:3: not JSON" in result.stderr
     assert "answers, " in result.stderr
     assert " left" in result.stderr

@@ -420,7 +420,7 @@ def test_a_given_metaprompt_allows_settings_of_source_tasks(compared, tmp_path):
 def test_a_target_without_a_fitting_answer_is_named_before_anything_is_computed(compared, tmp_path):
     data = compared[1].data.model_copy(update={"target_tokens": {"practice-nli-social": 2}})
     own = from_saved(compared, ["metaprompt", "prompt-tuning"], data=data)
-    with pytest.raises(DataError, match="practice-nli-social: 1 examples wanted, but only 0"):
+    with pytest.raises(DataError, match="practice-nli-social: 1 example wanted, but only 0"):
         fill(tmp_path / "run", own)
     assert not (tmp_path / "run" / "cells.jsonl").exists()
 

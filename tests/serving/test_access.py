@@ -58,13 +58,28 @@ def test_all_but_the_probes_need_the_token(server):
         return server.client.request(method, path, headers=headers).status_code
 
     paths = server.client.get("/openapi.json").json()["paths"]
-    probes = {"/healthz", "/readyz"}
+    probes = {"/", "/healthz", "/readyz"}
     assert {path for path in paths if status("GET", path) == 200} == probes
     for path, methods in paths.items():
         for method in methods:
             assert status(method.upper(), path) == (200 if path in probes else 401)
     for path in ("/openapi.json", "/docs", "/nothing", "//healthz", "/healthz/", "/healthz/../v1"):
-        assert status("GET", path) == 401
+        # A whole URL: alone, "//healthz" would be read as the name of a server.
+        assert status("GET", f"{server.url}{path}") == 401
+
+
+def test_the_address_itself_lists_all_paths_and_no_secret(server):
+    given = server.client.get("/", headers={"Authorization": "", "Host": "any.example"})
+    assert given.status_code == 200
+    described = server.client.get("/openapi.json").json()["paths"]
+    words = {f"{method.upper()} {path}" for path, own in described.items() for method in own}
+    paths = given.json()["paths"]
+    assert set(paths) == words
+    assert paths["POST /v1/predict"] == "Answer one or many tasks on one note."
+    assert all(paths.values())
+    assert "docs/serving.md" in given.json()["documentation"]
+    for secret in (TOKEN, str(server.store), *TASKS):
+        assert secret not in given.text
 
 
 def test_other_servers_names_are_refused(server):

@@ -4,9 +4,12 @@ import json
 
 import openai
 import pytest
-from made_store import TASKS
+from made_server import running
+from made_store import TASKS, save_store
 
 from clinprompt.jobs.annotate import as_json, prompt_on
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.kinds import instruction_of
 from clinprompt.tasks.records import Record
 
 NOTES = (
@@ -73,6 +76,34 @@ def test_tasks_are_listed(server):
     assert (drugs["kind"], drugs["fields"], drugs["labels"]) == ("ner", ["text"], ["drug"])
     [history] = [row for row in rows if row["name"] == "practice-nli-history"]
     assert history["fields"] == ["statement", "text"]
+    for row in rows:
+        assert row["instruction"] == instruction_of(find_card(row["name"]))
+        assert "{" not in row["instruction"]
+    assert history["instruction"].endswith("yes or no.")
+
+
+def test_a_note_need_not_name_the_only_task(tmp_path, tiny_llama, tiny_llama_folder):
+    store = save_store(tmp_path / "store", tiny_llama_folder, tasks=TASKS[:1])
+    with running(tiny_llama, store) as server:
+        given = server.client.post("/v1/predict", json={"text": NOTES[0]})
+        assert given.status_code == 200, given.text
+        assert given.json()["answers"] == [offline(server, TASKS[0], NOTES[0])[0]]
+        line = server.client.post(
+            "/v1/predict/batch",
+            content=json.dumps({"text": NOTES[0]}),
+            headers={"Content-Type": "application/jsonl"},
+        )
+        assert line.json()["answers"] == given.json()["answers"]
+        assert server.client.post("/v1/predict", json={"tasks": []}).status_code == 422
+
+
+def test_of_several_tasks_a_note_must_name_some(server):
+    given = server.client.post("/v1/predict", json={"text": NOTES[0]})
+    assert given.status_code == 422
+    error = given.json()["error"]
+    assert error["param"] == "tasks"
+    assert error["message"].startswith("tasks: name one or more of the tasks of this server: ")
+    assert all(task in error["message"] for task in TASKS)
 
 
 @pytest.fixture

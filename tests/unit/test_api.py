@@ -100,7 +100,7 @@ TABLE = "who,note,claim,verdict\n" + "".join(f"p{i},n {i},c {i},{'ab'[i % 2]}\n"
         ),
         ("qa", {}, "--question COLUMN (in Python: question)"),
         ("re", {"text": ("note", "claim")}, "type re takes at most one text, and only qa takes a"),
-        ("classification", {}, "use nli with one --text (in Python: text=[COLUMN])"),
+        ("entailment", {}, "use nli with two --text (in Python: text=[FIRST, SECOND])"),
     ],
 )
 def test_a_task_that_cannot_be_made_names_the_argument_of_python(tmp_path, kind, named, words):
@@ -115,10 +115,12 @@ def test_a_task_that_cannot_be_made_names_the_argument_of_python(tmp_path, kind,
 def test_one_column_may_be_given_as_a_text(tmp_path):
     data = tmp_path / "notes.csv"
     data.write_text(TABLE)
-    folder = clinprompt.new_task(
-        data, "nli", text="note", label="verdict", folder=tmp_path / "made"
-    )
-    assert clinprompt.load_task(folder).card.reader.row.fields == {"text": "note"}
+    for kind in ("nli", "classification"):
+        folder = clinprompt.new_task(
+            data, kind, text="note", label="verdict", folder=tmp_path / kind
+        )
+        card = clinprompt.load_task(folder).card
+        assert (card.type, card.reader.row.fields) == ("nli", {"text": "note"})
 
 
 def test_a_folder_of_something_else_is_refused_with_the_argument_of_python(tmp_path):

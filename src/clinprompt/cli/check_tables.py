@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from clinprompt.cli.screen import print_table, say
+from clinprompt.errors import number_of
 
 _NONE = "-"  # in a cell that does not apply to a task
 Row = dict[str, Any]
@@ -19,10 +20,8 @@ def show_check(rows: Sequence[Row], absent: Sequence[Row] = ()) -> None:
     _show_counts(_by_type([*rows, *absent]))
     for row in rows:
         if row["copies"]:
-            say(
-                f"{row['task']}: {row['copies']} training rows are left out, their text is that of "
-                "a test row.\n"
-            )
+            left = number_of(row["copies"], "training row is", "training rows are")
+            say(f"{row['task']}: {left} left out, with the text of a test row.\n")
     _show_published(rows)
     _show_survival(rows)
     _show_lengths(_by_type(rows))
@@ -73,7 +72,7 @@ def _show_published(rows: Sequence[Row]) -> None:
         for place, (split, amount, reason) in enumerate(_differences(row))
     ]
     even = sum(all(one["is_even"] for one in row["published"]) for row in stated)
-    say(f"Published numbers are accounted for in {even} of {len(stated)} tasks.\n")
+    say(f"Published numbers are accounted for in {even} of {number_of(len(stated), 'task')}.\n")
     header = ["split", "difference", "reason"]
     _show("Differences from the published numbers", header, [cells], num_texts=3)
 
@@ -93,23 +92,30 @@ def _amount(one: Row) -> str:
 
 
 def _show_survival(rows: Sequence[Row]) -> None:
+    listed = [row for row in rows if row["survive"]["annotations"] is not None]
+    has_links = any(row["tokens"]["links"] is not None for row in listed)
     cells = [
         [
             row["task"],
             _percent(row["survive"]["rows"]),
             _percent(row["survive"]["annotations"]),
-            _number(row["tokens"]["links"]),
-            _number(row["tokens"]["lost_links"]),
+            *(_links(row["tokens"]) if has_links else []),
         ]
-        for row in rows
-        if row["survive"]["annotations"] is not None
+        for row in listed
     ]
-    header = ["rows", "annotations", "train links", "lost to windows"]
-    note = (
-        "rows, annotations: share that is the same after it is written as text and read again. "
-        f"lost to windows: links whose ends no window of a long text has both ({_NONE}: no links)."
-    )
-    _show("Mentions and links that survive the conversion to text", header, [cells], note=note)
+    header = ["rows", "annotations", *(["train links", "lost to windows"] if has_links else [])]
+    note = "rows, annotations: share that is the same after it is written as text and read again."
+    if has_links:
+        note += (
+            " lost to windows: links whose ends no window of a long text has both "
+            f"({_NONE}: no links)."
+        )
+    what = "Mentions and links" if has_links else "Mentions"
+    _show(f"{what} that survive the conversion to text", header, [cells], note=note)
+
+
+def _links(tokens: Row) -> list[str]:
+    return [_number(tokens["links"]), _number(tokens["lost_links"])]
 
 
 def _show_lengths(sections: Sequence[Sequence[Row]]) -> None:

@@ -19,7 +19,7 @@ from clinprompt.cli.screen import (
     duration,
     say,
 )
-from clinprompt.errors import SettingError
+from clinprompt.errors import SettingError, number_of
 from clinprompt.settings.defaults import NOTE_CHARACTERS, NOTES_PER_CHUNK
 
 if TYPE_CHECKING:
@@ -199,14 +199,16 @@ def _predict_one(
     )
     count = annotate_file(loaded, notes, output, form=known_form)
     method = how_trained(loaded, loaded.artifact.manifest.method)
-    say(f"{count} notes annotated for {loaded.card.name} ({method}): {output}")
+    say(f"{number_of(count, 'note')} annotated for {loaded.card.name} ({method}): {output}")
 
 
 def _show(summary: "Summary", folder: Path) -> None:
-    say(f"{summary.num_notes:,} notes, {summary.num_answers:,} answers: {folder}")
+    notes, answers = number_of(summary.num_notes, "note"), number_of(summary.num_answers, "answer")
+    say(f"{notes}, {answers}: {folder}")
     if not summary.num_errors:
         return
-    say(f"{summary.num_errors:,} rows have an error instead of an answer:", screen=complaints)
+    rows = number_of(summary.num_errors, "row has", "rows have")
+    say(f"{rows} an error instead of an answer:", screen=complaints)
     for row in summary.first_errors:
         task = f", {row['task']}" if "task" in row else ""
         say(f"  note {row['line']}{task}: {row['error']}", screen=complaints)

@@ -22,6 +22,7 @@ from clinprompt.cli.screen import (
     say,
     shown_progress,
 )
+from clinprompt.errors import number_of
 from clinprompt.settings.defaults import FEW_ROWS, SHIPPED, SHOTS, TEST_ROWS
 
 if TYPE_CHECKING:
@@ -222,7 +223,8 @@ def evaluate(
         console.print_json(cell.model_dump_json())
         return
     score = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
-    counted = f"{cell.num_rows} rows" + (", too few to tell" if cell.num_rows < FEW_ROWS else "")
+    too_few = ", too few to tell" if cell.num_rows < FEW_ROWS else ""
+    counted = f"{number_of(cell.num_rows, 'row')}{too_few}"
     method = how_trained(annotator.loaded, cell.method)
     say(f"{cell.target}: {score} on {counted} ({cell.scorer}; {method})")
 
@@ -265,7 +267,7 @@ def _next_commands(prompt: Path, task: str, mirror: Path | None) -> dict[str, st
 def how_trained(loaded: "LoadedPrompt", method: str) -> str:
     """Return how a prompt was trained: its method, and its number of examples if that was given."""
     shots = loaded.artifact.manifest.shots
-    return f"{method}, {shots} training examples" if shots else method
+    return f"{method}, {number_of(shots, 'training example')}" if shots else method
 
 
 def _print_plan(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clinprompt.cli.screen import print_table, say
+from clinprompt.errors import number_of
 
 if TYPE_CHECKING:
     from clinprompt.evaluation.report.score_tables import Table
@@ -14,7 +15,7 @@ def show_outcome(outcome: "Outcome", folder: Path) -> None:
     """Print the tables of a comparison, how much is computed, and where the report is."""
     for table in outcome.tables:
         show_scores(table)
-    done = f"{len(outcome.cells)} results"
+    done = number_of(len(outcome.cells), "result")
     if outcome.num_missing:
         done += f", {outcome.num_missing} still missing"
     if outcome.cells:

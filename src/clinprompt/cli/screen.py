@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import indent
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,7 @@ complaints = Console(stderr=True)
 _MINUTE = 60  # seconds
 _MAX_LINES = 40  # of an example's input
 _LINES_AT_EACH_END = 15  # kept of a longer input
+_INDENT = "  "
 
 Mirror = Annotated[
     Path | None,
@@ -176,16 +178,24 @@ def say(message: str, *, screen: Console = console, style: str = "", wraps: bool
 
 
 def show_examples(examples: Sequence["Example"], *, whole: bool = False) -> None:
-    """Print what the model reads and should write; without ``whole``, shorten long inputs."""
+    """Print what the model reads and, indented below, what it should write.
+
+    Without ``whole``, shorten long inputs.
+    """
     for example in examples:
         console.rule(escape(example.record.id))
-        lines = [line.plain.rstrip() for line in Text(example.input).wrap(console, console.width)]
+        lines = _wrapped(example.input, console.width)
         if not whole and len(lines) > _MAX_LINES:
             num_left_out = len(lines) - 2 * _LINES_AT_EACH_END
             left_out = f"... {num_left_out} lines left out; --whole shows them ..."
             lines = [*lines[:_LINES_AT_EACH_END], left_out, *lines[-_LINES_AT_EACH_END:]]
-        console.print("\n".join(lines), style="dim", end=" ", markup=False, highlight=False)
-        console.print(example.target, style="green", markup=False, highlight=False)
+        say("\n".join(lines), style="dim")
+        answer = _wrapped(example.target or "", console.width - len(_INDENT))
+        say(indent("\n".join(answer), _INDENT), style="green")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [line.plain.rstrip() for line in Text(text).wrap(console, width)]
 
 
 def print_table(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clinprompt.cli.screen import Device, Free, say
-from clinprompt.errors import SettingError
+from clinprompt.errors import SettingError, number_of
 from clinprompt.settings.defaults import NOTE_CHARACTERS
 
 
@@ -40,7 +40,13 @@ def serve(
         int, typer.Option(help="Characters of one note.", min=1)
     ] = NOTE_CHARACTERS,
 ) -> None:
-    """Answer any task of a store over HTTP, from one copy of the model."""
+    r"""Answer any task of a store over HTTP, from one copy of the model.
+
+    POST /v1/predict answers a note: {"tasks": \["NAME"], "text": "..."}.
+    "tasks" may be left out if the store has only one. GET /v1/tasks lists
+    them with the fields that they read, and GET / lists all paths. Clients
+    send the header "Authorization: Bearer TOKEN". See docs/serving.md.
+    """
     try:
         from clinprompt.serving.server import listening
         from clinprompt.serving.server import serve as run
@@ -57,7 +63,7 @@ def serve(
     state = ServerState(
         load_backbone_for(store, backbone, device=device), store, limits=limits, free=free
     )
-    say(f"{len(state.tasks.names)} tasks: {', '.join(state.tasks.names)}")
+    say(f"{number_of(len(state.tasks.names), 'task')}: {', '.join(state.tasks.names)}")
     say(f"listening on {place.url}")
     if token_file is None:
         say(f"token of this run: {place.token}")

@@ -17,7 +17,7 @@ from clinprompt.cli.screen import (
     say,
     show_examples,
 )
-from clinprompt.errors import DataError, SettingError
+from clinprompt.errors import DataError, SettingError, number_of
 
 
 def list_(as_json: Json = False) -> None:
@@ -54,7 +54,7 @@ def show(
     card = find_card(task)
     console.print(f"[bold]{card.name}[/bold]  {card.title}\n{card.type}, {card.metric}")
     console.print(f"source: {card.source.repository} ({card.source.license})", soft_wrap=True)
-    say(f"instruction: {instruction_of(card)}")
+    say(f"instruction (not read with the metaprompt in the package): {instruction_of(card)}")
     try:
         data = load_task(card, find_mirror(mirror))
     except SettingError as error:  # without a mirror there are no examples to show
@@ -65,7 +65,12 @@ def show(
 
 def new(
     type_: Annotated[
-        str, typer.Option("--type", help="Kind of task: ner, re, qa, nli or summarization.")
+        str,
+        typer.Option(
+            "--type",
+            help="Kind of task: ner (mentions), re (links), classification (a label for each "
+            "text), nli (a label for each pair of texts), qa or summarization.",
+        ),
     ],
     origin: Annotated[
         Path,
@@ -97,11 +102,11 @@ def new(
 ) -> None:
     """Make a task folder from your own data: a card that you can edit, and a copy of the data."""
     from clinprompt.tasks.draft.columns import NamedColumns
-    from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, task_type, write_task
+    from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, write_task
 
     named = NamedColumns(tuple(text or ()), label, question, tuple(options or ()))
     folder = choose_folder(origin, out=out, name=name)
-    draft = draft_task(task_type(type_), origin, name or folder.name, named)
+    draft = draft_task(type_, origin, name or folder.name, named)
     write_task(draft, folder)
     show_examples(draft.examples(3))
     console.rule()
@@ -130,8 +135,8 @@ def check(
         cards = [absent.card for absent in checked.absent.values()]
         show_check(checked.rows, [{"task": card.name, "type": card.type} for card in cards])
     if problems := checked.problems():
-        count = f"{len(problems)} problems:\n" if len(problems) > 1 else "1 problem: "
-        raise DataError(count + "\n".join(problems))
+        start = "\n" if len(problems) > 1 else " "
+        raise DataError(f"{number_of(len(problems), 'problem')}:{start}" + "\n".join(problems))
     if not as_json:
         has_remarks = any(row["notes"] for row in checked.rows)
         say(f"No problems found{', but read the remarks above' if has_remarks else ''}.")

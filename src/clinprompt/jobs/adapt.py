@@ -32,6 +32,7 @@ from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspa
 from clinprompt.settings.defaults import SHIPPED
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.card import catalog
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.checkpoint import Progress
 from clinprompt.training.fit import FitMember, FitSpec
@@ -107,6 +108,11 @@ def adapt_task(
         return saved
     if data.copies:
         reporter.say(f"{data.card.name}: {copies_left_out(data.copies)}")
+    if config.data.input_form == 1 and data.card.name not in catalog():
+        reporter.say(
+            f"{data.card.name}: the model does not read the instruction of the card, because the "
+            "metaprompt was learned without instructions (data.input_form = 1)"
+        )
     backbone = load_run_backbone(folder, config)
     workspace = open_workspace(folder, config, backbone, reporter=reporter)
     workspace.record_tasks([data])

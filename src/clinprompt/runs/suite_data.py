@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.errors import DataError, SettingError, did_you_mean, number_of
 from clinprompt.runs.packed_suite import has_packed, is_packed, load_packed
 from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.run import RunConfig
@@ -105,7 +105,7 @@ def load_suite(
 
 def copies_left_out(count: int) -> str:
     """Return words on training records that were left out because they are test records too."""
-    return f"{count} training records left out, their text is that of a test record"
+    return f"{number_of(count, 'training record')} left out, with the text of a test record"
 
 
 def _packed(
@@ -166,7 +166,7 @@ def _check_records(data: TaskData, splits: Sequence[Split]) -> None:
         records = data.splits[split]
         unanswered = sum(record.answer is None for record in records)
         if not records or unanswered:
-            what = f"{unanswered} rows without an answer" if unanswered else "no rows"
+            what = f"{number_of(unanswered, 'row')} without an answer" if unanswered else "no rows"
             why = f" ({copies_left_out(data.copies)})" if data.copies and split == "train" else ""
             raise DataError(
                 f"{data.card.name}: split {split} has {what}{why}; correct the card or its files"

@@ -15,7 +15,7 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder, Row, make_encoder
 from clinprompt.batches.mixture import SPLIT_SEEDS, draw_annotated, draw_shots, sample
 from clinprompt.batches.parts import parts_of
-from clinprompt.errors import DataError
+from clinprompt.errors import DataError, number_of
 from clinprompt.runs.encoded_rows import load_rows, rows_file, rows_hash, save_rows, tokenizer_hash
 from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.run import RunConfig
@@ -228,8 +228,8 @@ class Candidates:
     def _chosen(self, count: int, seed: int) -> tuple[int, ...]:
         if len(self.rows) < count:
             raise DataError(
-                f"{self.name}: {count} examples wanted, but only {len(self.rows)} training rows "
-                f"can be used; {_lost_rows(self)}"
+                f"{self.name}: {number_of(count, 'example')} wanted, but only "
+                f"{number_of(len(self.rows), 'training row')} can be used; {_lost_rows(self)}"
             )
         if self.types is not None:
             return draw_annotated(self.types, count, seed=seed)
@@ -271,13 +271,16 @@ def _lost_rows(found: Candidates) -> str:
     """Return why rows cannot be drawn, and what to do: for each cause, and for shots."""
     lost, remedies = [], ["ask for fewer" if found.rows else "add training records"]
     if found.copies:
-        lost.append(f"{found.copies} training records have the text of a test record")
+        copies = number_of(found.copies, "training record has", "training records have")
+        lost.append(f"{copies} the text of a test record")
         remedies.append("put equal texts into one split")
     if found.num_too_long:
-        lost.append(f"{found.num_too_long} answers are longer than {found.limit} tokens")
+        answers = number_of(found.num_too_long, "answer is", "answers are")
+        lost.append(f"{answers} longer than {found.limit} tokens")
         remedies.append("raise data.max_target_tokens (for this task: data.target_tokens)")
     if found.num_cut:
-        lost.append(f"{found.num_cut} inputs lose annotated text when they are cut")
+        inputs = number_of(found.num_cut, "input loses", "inputs lose")
+        lost.append(f"{inputs} annotated text by being cut")
         remedies.append("raise data.max_input_tokens")
     why = f"{' and '.join(lost)}: " if lost else ""
     return f"{why}{', or '.join(remedies)}"

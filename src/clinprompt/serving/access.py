@@ -22,7 +22,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger("clinprompt.serving")
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # for probes, which know neither name nor token
+# For probes, which know neither name nor token, and for people who open the address.
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
 JSON_TYPES = frozenset({"application/json", "application/x-ndjson", "application/jsonl"})
 
 

@@ -22,18 +22,25 @@ from clinprompt.serving.engine import Job, StoppedError
 from clinprompt.serving.failures import log_of_loop
 from clinprompt.serving.openai_api import openai_routes
 from clinprompt.serving.state import ServerState, answer_values, record_of
+from clinprompt.tasks.kinds import instruction_of
 from clinprompt.tasks.records import Record
 from clinprompt.version import __version__
 
+_ABOUT = {
+    "name": "clinprompt",
+    "documentation": "docs/serving.md of clinprompt, and GET /openapi.json",
+    "authorization": "All paths but /, /healthz and /readyz need the header Authorization: Bearer "
+    "TOKEN, with the token that the server printed at its start, or that of its --token-file.",
+}
 _IN_FLIGHT = 32  # notes of one batch request that are in the queue at a time
 
 
 class NoteRequest(BaseModel):
-    """A note and the tasks to answer on it."""
+    """A note and the tasks to answer on it; ``tasks`` may be absent if only one is served."""
 
     model_config = ConfigDict(extra="forbid")
 
-    tasks: list[str] = Field(min_length=1, max_length=100)
+    tasks: list[str] = Field(default_factory=list, min_length=1, max_length=100)
     text: str = ""
     fields: dict[str, str] = Field(default_factory=dict)
     options: list[str] = Field(default_factory=list)
@@ -58,7 +65,7 @@ class NoteAnswers(BaseModel):
 
 
 class TaskInfo(BaseModel):
-    """What one served task is."""
+    """What one served task is; ``instruction`` is in the words of its labels."""
 
     name: str
     task: str
@@ -89,6 +96,7 @@ def make_app(state: ServerState) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # a redirect repeats the query
     )
+    app.include_router(_overview(app))
     app.include_router(_health(state))
     app.include_router(_tasks(state))
     app.include_router(_answers(state))
@@ -98,6 +106,22 @@ def make_app(state: ServerState) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     return app
+
+
+def _overview(app: FastAPI) -> APIRouter:
+    router = APIRouter(tags=["overview"])
+
+    @router.get("/")
+    def overview() -> dict[str, Any]:
+        """List the paths of this server (no token needed)."""
+        paths = {
+            f"{method.upper()} {path}": one["description"].partition("\n")[0]
+            for path, methods in app.openapi()["paths"].items()
+            for method, one in methods.items()
+        }
+        return {**_ABOUT, "paths": paths}
+
+    return router
 
 
 def _health(state: ServerState) -> APIRouter:
@@ -175,7 +199,7 @@ async def _answer(
     state: ServerState, note: NoteRequest, is_gone: Callable[[], Awaitable[bool]]
 ) -> NoteAnswers:
     started = perf_counter()
-    tasks = [state.task(name) for name in note.tasks]
+    tasks = [state.task(name) for name in note.tasks] or [state.only_task()]
     with state.counted(tasks, started=started):
         record = note.record()
         jobs = [Job(await state.question(task, record)) for task in tasks]
@@ -239,7 +263,7 @@ def _info(task: ServedTask) -> TaskInfo:
         task=card.name,
         kind=card.type,
         labels=list(card.labels),
-        instruction=card.wording.instruction,
+        instruction=instruction_of(card),
         fields=list(made_up_record(card).fields),
         method=manifest.method,
         shots=manifest.shots,

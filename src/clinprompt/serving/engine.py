@@ -15,7 +15,7 @@ from typing import Any
 
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.scheduler import Scheduler
-from clinprompt.errors import ClinpromptError
+from clinprompt.errors import ClinpromptError, number_of
 from clinprompt.evaluation.questions import Prediction, Question
 from clinprompt.serving.failures import place_of
 
@@ -116,9 +116,10 @@ class Engine:
         with self._lock:
             self._check_runs()
             if self._num_rows + added > self._max_rows:
+                rows = number_of(self._num_rows, "row waits or is", "rows wait or are")
                 raise QueueFullError(
-                    f"{self._num_rows} rows wait or are being answered and this request has "
-                    f"{added}; the limit is {self._max_rows}: try again later"
+                    f"{rows} being answered and this request has {added}; the limit is "
+                    f"{self._max_rows}: try again later"
                 )
             self._num_rows += added
             for job in jobs:

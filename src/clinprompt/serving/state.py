@@ -95,6 +95,18 @@ class ServerState:
             raise Refused(404, "unknown_task", f"no task has this name; {hint}", param="model")
         return self.tasks[name]
 
+    def only_task(self) -> ServedTask:
+        """Return the task of this moment if only one is served.
+
+        Raises:
+            Refused: several are served, so that a request must name its tasks (422).
+        """
+        names = self.tasks.names
+        if len(names) > 1:
+            text = f"tasks: name one or more of the tasks of this server: {', '.join(names)}"
+            raise Refused(422, "invalid_request", text, param="tasks")
+        return self.tasks[names[0]]
+
     @contextmanager
     def counted(
         self, tasks: Sequence[ServedTask], *, started: float, counts_success: bool = True

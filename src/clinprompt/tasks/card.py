@@ -185,7 +185,9 @@ class TaskCard(Settings):
     def _fits_together(self) -> Self:
         if not answers_of(self.type):
             known = {type_ for type_, _ in KINDS}
-            raise ValueError(f"type = {self.type!r}; {did_you_mean(self.type, known)}")
+            is_classification = self.type == "classification"
+            hint = "use nli" if is_classification else did_you_mean(self.type, known)
+            raise ValueError(f"type = {self.type!r}; {hint}")
         if self.answer not in answers_of(self.type):
             taken = " or ".join(answers_of(self.type))
             raise ValueError(f"answer = {self.answer!r}, but type {self.type} takes {taken}")

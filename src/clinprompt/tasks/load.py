@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from clinprompt.errors import DataError, SettingError, did_you_mean
+from clinprompt.errors import DataError, SettingError, did_you_mean, number_of
 from clinprompt.tasks.card import SPLITS, Resplit, Split, TaskCard, catalog
 from clinprompt.tasks.fetch.checksums import checksum
 from clinprompt.tasks.kinds import kind_of
@@ -186,8 +186,8 @@ def _read_splits(card: TaskCard, folder: Path) -> Splits:
         pairs = chain.from_iterable(read.values())
         file = next(file for file, record in pairs if record.id == repeated[0])
         raise file.error(
-            f"{card.name}: {len(repeated)} record ids are not unique, the first in this file; "
-            "make them unique or leave out reader.row.id"
+            f"{card.name}: {number_of(len(repeated), 'record id is', 'record ids are')} not "
+            "unique, the first in this file; make them unique or leave out reader.row.id"
         )
     return {split: tuple(record for _, record in pairs) for split, pairs in read.items()}
 

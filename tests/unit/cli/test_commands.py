@@ -17,6 +17,13 @@ def test_every_command_has_help():
         assert "Usage: clinprompt" in result.stdout
 
 
+def test_the_help_of_serve_names_the_main_paths_and_a_body():
+    words = " ".join(call("serve", "--help", columns=80).stdout.split())
+    assert 'POST /v1/predict answers a note: {"tasks": ["NAME"], "text": "..."}.' in words
+    for word in ("GET /v1/tasks", "GET / lists all paths", "Bearer TOKEN", "docs/serving.md"):
+        assert word in words
+
+
 def test_version_is_printed():
     assert call("--version").stdout.strip() == f"clinprompt {__version__}"
 
@@ -38,14 +45,13 @@ def test_an_unknown_task_is_one_sentence_and_exit_code_2():
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
-        ("classification", "use nli with one --text"),
-        ("text_classification", "use nli with one --text"),
+        ("text_classification", "use classification"),
         ("entailment", "use nli with two --text"),
         ("token-classification", "use ner"),
         ("relation-extraction", "use re"),
         ("question-answering", "use qa"),
         ("generation", "use summarization"),
-        ("other", "known: ner, re, qa, nli, summarization"),
+        ("other", "known: ner, re, qa, nli, summarization, classification"),
     ],
 )
 def test_an_unknown_kind_of_task_is_answered_with_the_one_to_use(tmp_path, word, hint):
@@ -130,7 +136,14 @@ def test_tasks_show_renders_examples():
     result = call("tasks", "show", "practice-nli-social", "--examples", "1")
     assert result.exit_code == 0
     assert "practice-nli-social" in result.stdout
-    assert "instruction: " in result.stdout
+    assert "instruction (" in result.stdout
+
+
+def test_an_answer_of_several_lines_is_indented_below_the_input():
+    words = ("tasks", "show", "practice-re-dose", "--examples", 3)
+    wide, narrow = (call(*words, columns=columns).stdout for columns in (100, 20))
+    assert "\nDoses:\n  dose: warfarin | 50 mg\n  dose: sertraline | 2.5 mg\n" in wide
+    assert "\nDoses:\n  dose: warfarin |\n  50 mg\n  dose: sertraline |\n  2.5 mg\n" in narrow
 
 
 def long_task(folder):
@@ -178,6 +191,18 @@ def test_tasks_check_explains_its_columns_and_ends_with_a_verdict():
     words = " ".join(result.stdout.split())
     for column in ("train, valid., test: ", "annotations: ", "lost to windows: ", "fit: "):
         assert column in words
+
+
+@pytest.mark.usefixtures("smollm2")
+def test_tasks_check_has_columns_for_links_only_if_a_task_has_links():
+    mentions = " ".join(call("tasks", "check", "practice-ner-drugs", columns=100).stdout.split())
+    assert "Mentions that survive the conversion to text" in mentions
+    for word in ("and links that survive", "train links", "lost to windows"):
+        assert word not in mentions
+    both = call("tasks", "check", "practice-ner-drugs", "practice-re-dose", columns=100).stdout
+    cells = ["practice-ner-drugs", "100.00%", "100.00%", "-", "-"]
+    assert cells in [line.split() for line in both.splitlines()]
+    assert "train links  lost to windows" in both
 
 
 @pytest.mark.usefixtures("smollm2")

@@ -74,6 +74,7 @@ def test_folder_without_card_is_refused(tmp_path):
     [
         ("name", "= name", "not readable as TOML"),
         ("title", "titel", "titel: no such setting; did you mean title?"),
+        ('"nli"', '"classification"', "type = 'classification'; use nli"),
         ('"label"', '"spans"', "but type nli takes label"),
         ('"accuracy"', '"bleu"', "but answer label takes accuracy or "),
         ("version = 1", 'version = "a"', "wording.version: must be a whole number"),

@@ -105,7 +105,7 @@ def test_answer_of_another_kind_is_refused(tmp_path):
 
 
 def test_repeated_ids_are_refused(tmp_path):
-    with pytest.raises(DataError, match="1 record ids are not unique"):
+    with pytest.raises(DataError, match="1 record id is not unique"):
         load(tmp_path, "n,t,l\n1,a,1\n1,b,0\n")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clinprompt.errors import number_of
 from clinprompt.evaluation.cells import Cell, cell_name
 from clinprompt.evaluation.metrics import chance, majority
 from clinprompt.evaluation.report.score_tables import Baseline
@@ -40,7 +41,7 @@ def report_contents(
     config = plain.config
     targets = [data.card.name for data in suite.targets]
     return ReportContents(
-        title=f"{config.name}: one metaprompt, {len(targets)} unseen tasks",
+        title=f"{config.name}: one metaprompt, {number_of(len(targets), 'unseen task')}",
         suite=suite.name,
         cells=cells,
         baselines={data.card.name: _baseline(config, data) for data in suite.targets},

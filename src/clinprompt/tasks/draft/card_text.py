@@ -24,8 +24,8 @@ _INTRODUCTION = """\
 # `clinprompt tasks show FOLDER`.
 """
 _FILES_NOTE = 'paths from this folder, or patterns such as "notes/*.ann"'
-_RESPLIT = "[resplit] # makes the splits that have no file; a group stays together"
-_LABELS = "[labels] # label in the data = the word that the model reads and writes"
+_RESPLIT = "# Makes the splits that have no file; a group stays together.\n[resplit]"
+_LABELS = "# Label in the data = the word that the model reads and writes.\n[labels]"
 _READER_NOTES = {
     "name": "the format of the files; each reader has its own settings",
     "row": "which column becomes what: fields, id, group, label, text, options",
@@ -99,9 +99,9 @@ def _head(contents: CardContents) -> list[_Setting]:
     metric = _metric(contents)
     settings: list[_Setting] = [
         ("name", contents.name, "letters, digits, '.', '_' and '-'"),
-        ("type", contents.type, "ner | re | qa | nli | summarization"),
+        ("type", contents.type, "ner | re | qa | nli (or a label for one text) | summarization"),
         ("answer", contents.answer, "spans | relations | label | choice | text"),
-        ("title", contents.name, "one line for lists and reports: the question and the texts"),
+        ("title", contents.name, "one line for lists and reports: what is asked of which texts"),
         ("metric", metric, _metric_note(contents, metric)),
     ]
     if contents.type == "re":
@@ -141,7 +141,8 @@ def _resplit(resplit: Resplit) -> list[_Setting]:
     shares = {"validation": resplit.validation, "test": resplit.test}
     note = "the share of groups to move there"
     settings: list[_Setting] = [(split, share, note) for split, share in shares.items() if share]
-    return [*settings, ("seed", resplit.seed, "another number gives another split")]
+    seed_note = "decides which groups move; this number comes near the shares, others move others"
+    return [*settings, ("seed", resplit.seed, seed_note)]
 
 
 def _wording(contents: CardContents, names: Mapping[str, str]) -> str:
@@ -158,7 +159,8 @@ version = 1 # raise it when the wording changes
 template = """
 {template}"""
 cut = {cut} # the middle of this is cut if the input is too long
-# Says what to do. Inputs show it, unless the metaprompt was learned without instructions.
+# Says what to do. The model does not read it with the metaprompt in the package, which was learned
+# without instructions. It reads it with a metaprompt that was learned with instructions.
 instruction = """
 {instruction}"""
 # The same in other words; training shows each record one of all. Change them together.
@@ -192,11 +194,14 @@ def _words(label: str) -> str:
 
 
 def _section(head: str, settings: Sequence[_Setting]) -> str:
-    """Return ``key = value # note`` lines; a note goes above its line if that would be too long."""
+    """Return ``key = value # note`` lines; a note goes above its line if that would be too long.
+
+    It always goes above the title, which users replace by a longer one.
+    """
     lines = [head]
     for key, value, note in settings:
         setting = f"{_key(key)} = {toml_value(value)}"
-        is_long = len(setting) + len(note) > _WIDTH
+        is_long = key == "title" or len(setting) + len(note) > _WIDTH
         lines += (
             [f"# {note}", setting] if note and is_long else [f"{setting} # {note}".rstrip(" #")]
         )

@@ -5,7 +5,6 @@ names the option with which the user names the column.
 """
 
 import re
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,6 +12,7 @@ from typing import Any
 
 from clinprompt.errors import DataError, SettingError, did_you_mean, option
 from clinprompt.tasks.card import AnswerKind, Split, TaskType
+from clinprompt.tasks.readers.generic.documents import HEAD, TAIL, marked_places
 from clinprompt.tasks.readers.generic.jsonl import parse_span
 from clinprompt.tasks.readers.generic.rows import LETTERS
 from clinprompt.tasks.records import one_line
@@ -55,12 +55,16 @@ _LONGEST_LABEL = 40
 
 @dataclass(frozen=True, slots=True)
 class NamedColumns:
-    """The columns that a user names; ``label`` is the column of the answer, whatever its kind."""
+    """The columns that a user names; ``label`` is the column of the answer, whatever its kind.
+
+    With ``is_one_text``, a task of type nli reads one text, whose column need not be named.
+    """
 
     text: tuple[str, ...] = ()
     label: str = ""
     question: str = ""
     options: tuple[str, ...] = ()
+    is_one_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +101,17 @@ def assign_columns(
             target = search.find("summary", named.label)
             return ColumnRoles({"fields": fields, "text": target, **search.keys()}, "text")
         case "re":
-            fields = {"text": search.find("text", *named.text[:1])}
-            label = search.label("label", named.label)
-            return ColumnRoles({"fields": fields, "label": label, **search.keys()}, "label")
+            return _marked_pair(search, named)
     raise SettingError(f"{place}: no card of type {type_} can be drafted; write it by hand")
 
 
 def _check_parts(type_: TaskType, named: NamedColumns, place: str) -> None:
-    most = 2 if type_ == "nli" else 1
+    most, shown = 2 if type_ == "nli" else 1, type_
+    if named.is_one_text:
+        most, shown = 1, "classification"
     if len(named.text) > most or ((named.question or named.options) and type_ != "qa"):
         raise SettingError(
-            f"{place}: type {type_} takes at most {'two texts' if most == 2 else 'one text'}, and "
+            f"{place}: type {shown} takes at most {'two texts' if most == 2 else 'one text'}, and "
             "only qa takes a question and options; name no columns for the others"
         )
 
@@ -154,14 +158,32 @@ def repeated(num_repeated: int, num_mentions: int) -> tuple[str, ...]:
     )
 
 
+def _marked_pair(search: "_Search", named: NamedColumns) -> ColumnRoles:
+    text = search.find("text", *named.text[:1])
+    label = search.label("label", named.label)
+    pairs = sum(len(marked_places(str(row.get(text, "")))) > 1 for row in search.rows)
+    marks = f"{' mention '.join(HEAD)} and {' mention '.join(TAIL)}"
+    if not pairs:
+        raise DataError(
+            f"{search.place}: type re reads the relation of a marked pair from a column, but no "
+            f"text of column {text} marks a pair of mentions as {marks}; mark the pairs, give "
+            "links as brat files or as an export of Label Studio, or use "
+            f"{option('type classification', argument='kind')} for one label a text"
+        )
+    notes = (f"marked pairs: in {pairs} of {len(search.rows)} texts, as {marks}",)
+    row = {"fields": {"text": text}, "label": label, **search.keys()}
+    return ColumnRoles(row, "label", notes=notes)
+
+
 def _nli(search: "_Search", named: NamedColumns) -> ColumnRoles:
-    first = search.find("first", *named.text[:1])
+    is_pair = len(named.text) != 1 and not named.is_one_text
+    first = search.find("first" if is_pair else "text", *named.text[:1])
     fields = {"text": first}
-    if len(named.text) != 1:  # one text alone is a plain classification
+    if is_pair:
         remedy = (
             "for a pair name both texts with --text FIRST --text SECOND (in Python: "
-            f"text=['FIRST', 'SECOND']), for one text alone say --text {shlex.quote(first)} "
-            f"(in Python: text=[{first!r}])"
+            "text=['FIRST', 'SECOND']), for one text alone use "
+            f"{option('type classification', argument='kind')}"
         )
         fields["statement"] = search.find("second", *named.text[1:2], remedy=remedy)
     label = search.label("label", named.label)

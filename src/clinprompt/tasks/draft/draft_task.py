@@ -9,13 +9,13 @@ import shutil
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clinprompt.errors import DataError, SettingError, option
+from clinprompt.errors import DataError, SettingError, number_of, option
 from clinprompt.files import new_folder, write_text
 from clinprompt.settings.groups import NAME_PATTERN
 from clinprompt.tasks.audit.inside_words import inside_words
@@ -36,10 +36,11 @@ _LARGE_TEST = 0.4  # of the groups, where a tenth gives few records
 _LEAST_TO_MOVE = 30  # records in all; with fewer, training needs them
 _NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
 _SMALL = 1000  # records
-_ONE_TEXT = "nli with one --text (in Python: text=[COLUMN])"
+_CLASSIFICATION = "classification"  # of single texts; cards call it nli
+_KINDS = (*TASK_TYPES, _CLASSIFICATION)
 _TWO_TEXTS = "nli with two --text (in Python: text=[FIRST, SECOND])"
 _OTHER_WORDS = {
-    ("classification", "text-classification", "labels"): _ONE_TEXT,
+    ("text-classification", "labels", "label"): _CLASSIFICATION,
     ("pair-classification", "entailment", "similarity"): _TWO_TEXTS,
     ("entities", "spans", "token-classification", "extraction"): "ner",
     ("relations", "relation-extraction"): "re",
@@ -65,51 +66,49 @@ class Draft:
 
 
 def task_type(word: str) -> TaskType:
-    """Return the task type with that name.
+    """Return the task type with that name; classification is a name for nli.
 
     Raises:
         SettingError: there is none.
     """
-    for known in TASK_TYPES:
-        if word == known:
-            return known
-    raise SettingError(f"no task type {word!r}; {_use_instead(word)}")
+    if word not in _KINDS:
+        raise SettingError(f"no task type {word!r}; {_use_instead(word)}")
+    return "nli" if word == _CLASSIFICATION else word
 
 
 def _use_instead(word: str) -> str:
     """Return which type to use for a word that other tools use, or the known types."""
     for words, hint in _OTHER_WORDS.items():
         if word.lower().replace("_", "-") in words:
-            return f"use {hint}; all types: {', '.join(TASK_TYPES)}"
-    return f"known: {', '.join(TASK_TYPES)}"
+            return f"use {hint}; all types: {', '.join(_KINDS)}"
+    return f"known: {', '.join(_KINDS)}"
 
 
-def draft_task(
-    type_: TaskType, path: Path, name: str = "", named: NamedColumns | None = None
-) -> Draft:
+def draft_task(kind: str, path: Path, name: str = "", named: NamedColumns | None = None) -> Draft:
     """Make a task of the file or folder at ``path``, with a card that was checked by loading it.
 
     Args:
-        type_: the type of task.
+        kind: the type of task, or classification, which is type nli with one text.
         path: the user's data.
         name: the task's name; by default it is made from ``path``.
         named: the columns that the user names; others are guessed.
 
     Raises:
-        SettingError: the name or a column cannot be used.
+        SettingError: the kind, the name or a column cannot be used.
         DataError: the data cannot be read, or the meaning of its columns cannot be guessed.
     """
-    name = task_name(path, name)
+    type_, name = task_type(kind), task_name(path, name)
+    named = replace(named or NamedColumns(), is_one_text=kind == _CLASSIFICATION)
     own = find_own_files(path, type_)
-    detected = detect_reader(path, own, type_, named or NamedColumns())
+    detected = detect_reader(path, own, type_, named)
     reader: FileReader = TypeAdapter(FileReader).validate_python(detected.reader)
-    splits, kind = _read(own, reader), KINDS[type_, detected.answer]
+    splits, labels_in = _read(own, reader), KINDS[type_, detected.answer].labels_in
     labels = sorted(
         {
             label
             for record in chain.from_iterable(splits.values())
             if record.answer is not None
-            for label in kind.labels_in(record.answer)
+            for label in labels_in(record.answer)
         }
     )
     _check_labels(path, detected.answer, labels)
@@ -228,8 +227,9 @@ def _resplit(place: Path, own: OwnFiles, splits: Splits) -> Resplit | None:
     if all(move_groups(splits, best).values()):
         return best
     raise DataError(
-        f"{place}: {len(splits['train'])} records are too few, or form too few groups, to be split "
-        "into train, validation and test; add more, or give files named train, dev and test"
+        f"{place}: {number_of(len(splits['train']), 'record is', 'records are')} too few, or form "
+        "too few groups, to be split into train, validation and test; add more, or give files "
+        "named train, dev and test"
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from clinprompt.errors import DataError
+from clinprompt.errors import DataError, number_of
 from clinprompt.tasks.card import SPLITS, Split, TaskType
 from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
 
@@ -132,8 +132,8 @@ def find_own_files(path: Path, type_: TaskType) -> OwnFiles:
     kind: Kind | None = "brat" if "brat" in kinds else min(kinds, default=None)
     if kind is None and (texts := [name for name in names if name.lower().endswith(".txt")]):
         raise DataError(
-            f"{path}: holds {len(texts)} texts (.txt) without annotation; annotate them in brat, "
-            "which writes an .ann file for each, or give JSON Lines"
+            f"{path}: holds {number_of(len(texts), 'text')} (.txt) without annotation; annotate "
+            "texts in brat, which writes an .ann file for each, or give JSON Lines"
         )
     if kind is None:
         known = ", ".join([*_KINDS, ".txt (CoNLL)"])

@@ -5,7 +5,7 @@ Does not know what the columns mean.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -143,9 +143,10 @@ def _by_name(named: NamedColumns, header: Sequence[str]) -> NamedColumns:
         is_there = number and int(number) < len(header)
         return header[int(number)] if is_there else number
 
-    return NamedColumns(
-        tuple(map(name, named.text)),
-        name(named.label),
-        name(named.question),
-        tuple(map(name, named.options)),
+    return replace(
+        named,
+        text=tuple(map(name, named.text)),
+        label=name(named.label),
+        question=name(named.question),
+        options=tuple(map(name, named.options)),
     )

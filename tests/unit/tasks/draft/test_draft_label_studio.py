@@ -79,7 +79,7 @@ def test_single_choices_become_labels(tmp_path):
     assert data.card.reader.row.fields == {"text": "text"}
     assert {record.id: record.answer for record in records}["3"] == LabelAnswer("good")
     assert len(records) == 20
-    assert "left out: 1 annotated tasks have no value for mood" in draft.found
+    assert "left out: 1 annotated task has no value for mood" in draft.found
 
 
 def test_the_first_annotation_that_is_not_cancelled_counts(tmp_path):
@@ -91,8 +91,8 @@ def test_the_first_annotation_that_is_not_cancelled_counts(tmp_path):
     assert [one.answer.spans[0].type for one in records if one.id == "3"] == ["DRUG"]
     assert "4" not in {record.id for record in records}
     found = "\n".join(draft.found)
-    assert "several annotations: 1 tasks have more than one" in found
-    assert "left out: 1 tasks have no annotation, or a cancelled one" in found
+    assert "several annotations: 1 task has more than one" in found
+    assert "left out: 1 task has no annotation, or a cancelled one" in found
 
 
 def minimal(number, **more):
@@ -113,13 +113,16 @@ def test_choices_of_json_min_are_read(tmp_path):
     assert {record.id: record.answer for record in records}["3"] == LabelAnswer("good")
 
 
-@pytest.mark.parametrize(("type_", "metric"), [("nli", "accuracy"), ("re", "macro_f1")])
+@pytest.mark.parametrize(
+    ("type_", "metric"), [("nli", "accuracy"), ("classification", "accuracy"), ("re", "macro_f1")]
+)
 def test_plain_choices_of_json_min_are_found_if_only_one_column_can_be_them(
     tmp_path, type_, metric
 ):
     tasks = [minimal(i, mood="good" if i % 2 else "bad", ward="w") for i in range(20)]
     for task in tasks:
         del task["label"]
+        task["text"] = f"<< iron >> for [[ rash ]], {task['id']}"
     del tasks[7]["mood"]
     draft, data, records = make(tmp_path, type_, tasks)
     assert {record.id: record.answer for record in records}["3"] == LabelAnswer("good")

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from clinprompt.cli import app
 from clinprompt.errors import ClinpromptError, DataError, SettingError
+from clinprompt.methods.metaprompts import find_metaprompt
+from clinprompt.settings.defaults import SHIPPED
 from clinprompt.tasks.card import SPLITS, TaskCard, find_card
 from clinprompt.tasks.draft.card_text import CardContents, label_names, write_card
 from clinprompt.tasks.draft.columns import NamedColumns
@@ -92,8 +94,13 @@ class TestFormats:
         assert sum(map(len, groups)) == len(set.union(*groups)) == 10
 
     def test_numbers_for_yes_and_no_become_these_words(self, tmp_path):
-        origin = put(tmp_path / "pairs.csv", *pairs("0", "1"))
-        _, data = make("re", origin, tmp_path / "task", text=("premise",))
+        rows = pairs("0", "1")
+        marked = (row.replace("first", "<< first >> of [[ many ]]") for row in rows)
+        draft, data = make(
+            "re", put(tmp_path / "pairs.csv", *marked), tmp_path / "task", text=("premise",)
+        )
+        said = "marked pairs: in 20 of 20 texts, as << mention >> and [[ mention ]]"
+        assert said in draft.found
         assert data.card.labels == {"0": "no", "1": "yes"}
         assert (data.card.metric, data.card.positive) == ("positive_f1", ("1",))
         assert data.card.setting == "gold-entities"
@@ -217,7 +224,7 @@ class TestFormats:
         for number in range(3):
             put(tmp_path / "in" / f"n{number}.txt", SECRET)
         message = refusal("ner", tmp_path / "in")
-        assert "in: holds 3 texts (.txt) without annotation; annotate them in brat" in message
+        assert "in: holds 3 texts (.txt) without annotation; annotate texts in brat" in message
 
 
 class TestColumns:
@@ -291,6 +298,36 @@ class TestColumns:
         origin = put(tmp_path / "pairs.csv", *pairs("a", "b"))
         _, data = make("nli", origin, tmp_path / "task", text=("hypothesis",))
         assert data.splits["train"][0].fields == {"text": "second 0"}
+
+    def test_the_one_text_of_a_classification_is_found_next_to_another(self, tmp_path):
+        lines = [f"claim {i},note {i},{'yn'[i % 2]}" for i in range(20)]
+        origin = put(tmp_path / "a.csv", "claim,note,label", *lines)
+        draft, data = make("classification", origin, tmp_path / "task")
+        assert (data.card.type, data.card.answer) == ("nli", "label")
+        assert data.splits["train"][0].fields == {"text": "note 0"}
+        assert "text: column note" in draft.found
+        _, named = make("classification", origin, tmp_path / "other", text=("0",), label="2")
+        assert named.splits["train"][0].fields == {"text": "claim 0"}
+        message = refusal("classification", origin, text=("claim", "note"))
+        assert "type classification takes at most one text" in message
+        assert "for the text (text, note, " in refusal(
+            "classification", put(tmp_path / "b.csv", "who,what", f"{SECRET},x")
+        )
+
+    @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+    def test_relations_of_texts_without_a_marked_pair_are_refused(self, tmp_path, name):
+        labels = [(f"<< {i} >> {SECRET}", "yn"[i % 2]) for i in range(20)]
+        lines = {
+            "a.csv": ["text,label", *map(",".join, labels)],
+            "a.jsonl": [{"text": text, "label": label} for text, label in labels],
+        }[name]
+        message = refusal("re", put(tmp_path / name, *lines))
+        for words in (
+            "no text of column text marks a pair of mentions as << mention >> and [[ mention ]]",
+            "brat files",
+            "--type classification (in Python: kind)",
+        ):
+            assert words in message
 
     @pytest.mark.parametrize(
         ("type_", "says"),
@@ -366,7 +403,8 @@ class TestColumns:
         origin = put(
             tmp_path / "p.csv", "my sentence,text,label", *(f"x{i},{lines[i]}" for i in range(20))
         )
-        assert "for one text alone say --text text" in refusal("nli", origin)
+        hint = "for one text alone use --type classification (in Python: kind)"
+        assert hint in refusal("nli", origin)
 
     def test_a_split_without_labels_is_named(self, tmp_path):
         for name, label in (("train", "yn"), ("dev", "yn"), ("test", ["", ""])):
@@ -586,11 +624,30 @@ class TestCard:
         arguments = ["tasks", "new", "--type", "ner", "--from", str(origin), "--out", out]
         made = CliRunner().invoke(app, [*arguments, "--name", "stents"], catch_exceptions=False)
         assert made.exit_code == 0, made.output
-        assert made.output.count("Entities (medical device): stent") == 3
+        assert made.output.count("Entities (medical device):\n  stent\n") == 3
         assert "train: 16 of 20 records, a[b].jsonl" in made.output
         shown = CliRunner().invoke(app, ["tasks", "show", out], catch_exceptions=False)
         assert shown.exit_code == 0, shown.output
         assert "stents" in shown.output
+
+    def test_comments_of_a_card_leave_room_for_a_title_and_explain_the_seed(self, tmp_path):
+        origin = put(tmp_path / "a.jsonl", *map(note, range(20)))
+        lines = draft_task("ner", origin, "stents").card_text.splitlines()
+        assert 'title = "stents"' in lines
+        assert "[labels]" in lines
+        assert "[resplit]" in lines
+        [seed] = [line for line in lines if line.startswith("seed = ")]
+        assert "# decides which groups move; this number comes near the shares" in seed
+
+    def test_card_and_show_say_whether_the_model_reads_the_instruction(self, tmp_path):
+        """The sentences hold as long as the shipped metaprompt has input form 1."""
+        assert find_metaprompt(SHIPPED).manifest.input_form == 1
+        draft, _ = make("ner", put(tmp_path / "a.jsonl", *map(note, range(20))), tmp_path / "task")
+        comment, _ = draft.card_text.split("\ninstruction = ")
+        said = " ".join(line.removeprefix("# ") for line in comment.splitlines()[-2:])
+        assert "The model does not read it with the metaprompt in the package" in said
+        shown = CliRunner().invoke(app, ["tasks", "show", str(tmp_path / "task")])
+        assert "instruction (not read with the metaprompt in the package): Write" in shown.output
 
     def test_an_unknown_type_is_named_with_the_known_types(self, tmp_path):
         arguments = ["tasks", "new", "--type", "ners", "--from", str(tmp_path)]
@@ -649,7 +706,8 @@ def test_a_tsv_is_divided_at_tabs_even_if_every_row_has_one_comma(tmp_path):
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
-        ("classification", r"nli with one --text \(in Python: text=\[COLUMN\]\)"),
+        ("text-classification", "use classification"),
+        ("entailment", r"nli with two --text \(in Python: text=\[FIRST, SECOND\]\)"),
         ("NER", "known: ner"),
         ("relations", "use re"),
     ],

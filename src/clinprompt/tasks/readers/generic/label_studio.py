@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from clinprompt.errors import DataError
+from clinprompt.errors import DataError, number_of
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic import documents
 from clinprompt.tasks.readers.generic.data_files import DataFile
@@ -68,14 +68,17 @@ class LabelStudioReader(Settings):
         if self.view and (note := find_counting([one for _, one in self._written(found)]).note):
             yield note
         if export.num_several:
+            tasks = number_of(export.num_several, "task has", "tasks have")
             yield (
-                f"several annotations: {export.num_several} tasks have more than one; the first "
-                "that is not cancelled is read"
+                f"several annotations: {tasks} more than one; the first that is not cancelled is "
+                "read"
             )
         if export.num_unannotated:
-            yield f"left out: {export.num_unannotated} tasks have no annotation, or a cancelled one"
+            tasks = number_of(export.num_unannotated, "task has", "tasks have")
+            yield f"left out: {tasks} no annotation, or a cancelled one"
         if left := len(export.tasks) - len(found):
-            yield f"left out: {left} annotated tasks have no value for {self._answer}"
+            tasks = number_of(left, "annotated task has", "annotated tasks have")
+            yield f"left out: {tasks} no value for {self._answer}"
         unread = sum((task.unread for task in export.tasks), Counter[str]())
         if unread:
             shown = " and ".join(f"{number} of type {kind}" for kind, number in unread.items())
