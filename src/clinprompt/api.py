@@ -185,22 +185,27 @@ def new_task(
     label: str = "",
     question: str = "",
     options: str | Sequence[str] = (),
+    test_share: float | None = None,
 ) -> Path:
     """Make a task folder from your own annotated data, and return it; the data is not changed.
 
     ``data`` is a JSON Lines, CSV, TSV or CoNLL file, or a folder, also of brat files. ``kind`` is
     ner, re, qa, nli or summarization. ``text`` (two for a pair of texts), ``label``, ``question``
-    and ``options`` name columns of a table; without them they are guessed. Read the card.toml in
-    the folder: it holds the wording that the model sees.
+    and ``options`` name columns of a table; without them they are guessed. ``test_share`` is the
+    share of the records to move to the test split if no file is one; without it, 0.1 to 0.3: more
+    where there are few records. Read the card.toml in the folder: it holds the wording that the
+    model sees.
 
     Raises:
-        SettingError: the kind, the name or a column cannot be used, or the folder exists.
+        SettingError: the kind, the name, a column or the share cannot be used, or the folder
+            exists.
         DataError: the data cannot be read.
     """
     source = Path(data)
     named = NamedColumns(_names(text), label, question, _names(options))
     place = choose_folder(source, out=Path(folder) if folder else None, name=name)
-    write_task(draft_task(task_type(kind), source, name or place.name, named), place)
+    draft = draft_task(task_type(kind), source, name or place.name, named, test_share=test_share)
+    write_task(draft, place)
     return place
 
 
