@@ -14,7 +14,7 @@ from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adaptation, adapt_task, settings_of
 from clinprompt.jobs.annotate import LoadedPrompt, as_json, load_prompt
 from clinprompt.jobs.distill import distill_suite
-from clinprompt.jobs.evaluate import evaluate_prompt, task_of
+from clinprompt.jobs.evaluate import evaluate_prompt, keep_score, task_of
 from clinprompt.jobs.note_files import read_notes
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
@@ -160,6 +160,9 @@ class Annotator:
         is as in ``load_task``. ``allow_other_task`` scores the prompt on a task with other labels
         or another kind of answer too.
 
+        A score on the prompt's own task is saved with the prompt, unless it is on fewer rows than
+        by default, on another model or of free answers, or the folder cannot be written.
+
         Raises:
             SettingError: the task is unknown, or is the user's own and its folder is not given, or
                 has other answers than the prompt's own task, or ``num_rows`` is less than 1.
@@ -170,9 +173,11 @@ class Annotator:
             data = self._data or task_of(self.loaded, Path(mirror) if mirror else None)
         else:
             data = task if isinstance(task, TaskData) else load_task(task, mirror=mirror)
-        return evaluate_prompt(
+        cell = evaluate_prompt(
             self.loaded, data, num_rows=num_rows, allow_other_task=allow_other_task
         )
+        self.loaded = keep_score(self.folder, self.loaded, data, cell)
+        return cell
 
 
 def new_task(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +14,7 @@ from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import peak_bytes
 from clinprompt.batches.encode import Encoder
-from clinprompt.errors import SettingError, option
+from clinprompt.errors import ArtifactError, RunError, SettingError, option
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import rates, score
@@ -22,9 +22,11 @@ from clinprompt.evaluation.predict import predict
 from clinprompt.evaluation.questions import Prediction, PromptUse
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
 from clinprompt.jobs.annotate import LoadedPrompt, of_other_version
+from clinprompt.prompts.artifact import load_artifact, save_manifest
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.runs.task_rows import examples_of
-from clinprompt.settings.groups import Shots
+from clinprompt.settings.defaults import TEST_ROWS
+from clinprompt.settings.groups import DataSettings, Shots
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard, catalog
@@ -114,6 +116,35 @@ def evaluate_prompt(
         ),
         loaded.bank(),
     )
+
+
+def keep_score(folder: Path, loaded: LoadedPrompt, data: TaskData, cell: Cell) -> LoadedPrompt:
+    """Save a score in the manifest of the prompt's folder; return the prompt with this manifest.
+
+    Only the score of the prompt as it was trained is saved: on its own task and backbone, with its
+    own rules for answers, and on at least as many test rows as are evaluated by default. If the
+    folder cannot be written or has another prompt by now, nothing is saved.
+    """
+    manifest = loaded.artifact.manifest
+    is_own = data.card.name == loaded.card.name and not loaded.is_foreign
+    is_constrained = loaded.data == DataSettings.model_validate(manifest.settings["data"])
+    is_whole = cell.num_rows >= min(TEST_ROWS, len(data.splits["test"]))
+    if not (is_own and is_constrained and is_whole):
+        return loaded
+    try:
+        saved = load_artifact(folder).manifest
+        if saved.content_hash != manifest.content_hash:
+            return loaded
+        scored = saved.model_copy(update={"scores": scores_of(cell)})
+        save_manifest(folder, scored)
+    except (ArtifactError, RunError):
+        return loaded
+    return replace(loaded, artifact=loaded.artifact.model_copy(update={"manifest": scored}))
+
+
+def scores_of(cell: Cell) -> dict[str, float]:
+    """Return a cell's score and its interval, as a manifest has them."""
+    return {cell.metric: cell.value, "low": cell.low, "high": cell.high}
 
 
 def _check_same_answers(own: TaskCard, other: TaskCard) -> None:
