@@ -153,6 +153,7 @@ class Annotator:
         num_rows: int = TEST_ROWS,
         mirror: str | Path | None = None,
         allow_other_task: bool = False,
+        reporter: Reporter | None = None,
     ) -> Cell:
         """Score the prompt on at most ``num_rows`` test rows, with a 95 % interval.
 
@@ -174,7 +175,11 @@ class Annotator:
         else:
             data = task if isinstance(task, TaskData) else load_task(task, mirror=mirror)
         cell = evaluate_prompt(
-            self.loaded, data, num_rows=num_rows, allow_other_task=allow_other_task
+            self.loaded,
+            data,
+            num_rows=num_rows,
+            allow_other_task=allow_other_task,
+            reporter=reporter,
         )
         self.loaded = keep_score(self.folder, self.loaded, data, cell)
         return cell

@@ -151,6 +151,25 @@ def test_prompts_are_listed_by_method_examples_and_score(adapt, tmp_path):
     assert [one["shots"] for one in listed if one["name"] == TASK] == [4]
 
 
+def test_adapt_says_what_it_does_after_the_last_step(adapt):
+    lines = [line for line in adapt().stdout.splitlines() if line]
+    last_step = max(number for number, line in enumerate(lines) if ": step " in line)
+    after = lines[last_step + 1 :]
+    assert after[:2] == [
+        f"{TASK}: calibration: read 64 training records, without their answers",
+        f"{TASK}: calibration: answer 32 validation records with and without it",
+    ]
+    assert after[2] in (f"{TASK}: calibration: used", f"{TASK}: calibration: not used")
+    assert after[3].startswith("prompt: ")
+
+
+def test_evaluate_says_what_it_does_but_not_on_standard_output(adapt, on_tiny, tmp_path):
+    adapt()
+    ended = call("evaluate", f"run/store/{TASK}", "--rows", 2, *on_tiny, folder=tmp_path)
+    assert f"{TASK}: answer 2 test records\n" in ended.stderr
+    assert "test records" not in ended.stdout
+
+
 def test_evaluate_saves_the_score_that_prompts_list_shows(adapt, on_tiny, tmp_path):
     adapt("--factors-only")
     folder = tmp_path / "run" / "store" / f"{TASK}-factors"

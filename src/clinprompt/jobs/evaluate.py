@@ -18,8 +18,8 @@ from clinprompt.errors import ArtifactError, RunError, SettingError, option
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import rates, score
-from clinprompt.evaluation.predict import predict
-from clinprompt.evaluation.questions import Prediction, PromptUse
+from clinprompt.evaluation.predict import AnswerCount, answer_questions
+from clinprompt.evaluation.questions import Prediction, PromptUse, questions
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
 from clinprompt.jobs.annotate import LoadedPrompt, of_other_version
 from clinprompt.prompts.artifact import load_artifact, save_manifest
@@ -34,6 +34,7 @@ from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.baselines import gold_answers
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example
+from clinprompt.training.progress import Reporter, Silent, counting_answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,12 @@ def task_of(loaded: LoadedPrompt, mirror: Path | None) -> TaskData:
 
 
 def evaluate_prompt(
-    loaded: LoadedPrompt, data: TaskData, *, num_rows: int, allow_other_task: bool = False
+    loaded: LoadedPrompt,
+    data: TaskData,
+    *,
+    num_rows: int,
+    allow_other_task: bool = False,
+    reporter: Reporter | None = None,
 ) -> Cell:
     """Score a saved prompt on at most ``num_rows`` test rows of a task.
 
@@ -101,12 +107,15 @@ def evaluate_prompt(
         config = RunConfig.model_validate(manifest.settings)
     except ValidationError as error:
         raise of_other_version(manifest, error) from error
+    examples = examples_of(data, "test", limit=num_rows, seed=config.seed)
+    reporter = reporter or Silent()
+    reporter.say(f"{data.card.name}: answer {len(examples)} test records")
     return evaluate(
         loaded.backbone,
         CellInput(
             backbone_name=plain_name(config.backbone),
             card=data.card,
-            examples=examples_of(data, "test", limit=num_rows, seed=config.seed),
+            examples=examples,
             encoder=loaded.encoder(),
             method=manifest.method + (" (other backbone)" if loaded.is_foreign else ""),
             shots=manifest.shots,
@@ -115,6 +124,7 @@ def evaluate_prompt(
             calibration=loaded.calibration,
         ),
         loaded.bank(),
+        counting_answers(reporter, data.card.name),
     )
 
 
@@ -163,14 +173,19 @@ def _check_same_answers(own: TaskCard, other: TaskCard) -> None:
         )
 
 
-def evaluate(backbone: Backbone, given: CellInput, bank: Bank) -> Cell:
+def evaluate(
+    backbone: Backbone, given: CellInput, bank: Bank, progress: AnswerCount | None = None
+) -> Cell:
     """Answer the examples of one task with one method, and return the scored cell."""
-    [cell] = evaluate_together(backbone, [given], bank)
+    [cell] = evaluate_together(backbone, [given], bank, progress)
     return cell
 
 
 def evaluate_together(
-    backbone: Backbone, inputs: Sequence[CellInput], bank: Bank
+    backbone: Backbone,
+    inputs: Sequence[CellInput],
+    bank: Bank,
+    progress: AnswerCount | None = None,
 ) -> Iterator[Cell]:
     """Answer the examples of several cells in the same batches; yield the scored cells in order.
 
@@ -178,7 +193,7 @@ def evaluate_together(
     """
     started = perf_counter()
     examples = [example for given in inputs for example in given.examples]
-    predictions = predict(
+    asked = questions(
         backbone,
         inputs[0].encoder,
         examples,
@@ -190,6 +205,8 @@ def evaluate_together(
             for use in [PromptUse(number, given.calibration)] * len(given.examples)
         ],
     )
+    answer_questions(backbone, asked, progress)
+    predictions = [question.prediction() for question in asked]
     seconds, answered = (perf_counter() - started) / len(examples), iter(predictions)
     for given in inputs:
         own = list(islice(answered, len(given.examples)))
