@@ -37,7 +37,7 @@ class Lines:
         """Say which phase starts."""
         self.say(f"{what}: step {done} of {total}")
 
-    def advance(self, *, loss: float, tokens_per_second: float) -> None:
+    def advance(self, *, loss: float | None = None, tokens_per_second: float = 0.0) -> None:
         """Say nothing: each step is in the log."""
 
     def say(self, message: str) -> None:

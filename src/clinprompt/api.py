@@ -14,7 +14,7 @@ from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adaptation, adapt_task, settings_of
 from clinprompt.jobs.annotate import LoadedPrompt, as_json, load_prompt
 from clinprompt.jobs.distill import distill_suite
-from clinprompt.jobs.evaluate import evaluate_prompt, task_of
+from clinprompt.jobs.evaluate import evaluate_prompt, keep_score, task_of
 from clinprompt.jobs.note_files import read_notes
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
@@ -153,12 +153,16 @@ class Annotator:
         num_rows: int = TEST_ROWS,
         mirror: str | Path | None = None,
         allow_other_task: bool = False,
+        reporter: Reporter | None = None,
     ) -> Cell:
         """Score the prompt on at most ``num_rows`` test rows, with a 95 % interval.
 
         ``task`` is a name, a folder or loaded data; without it, the prompt's own task. ``mirror``
         is as in ``load_task``. ``allow_other_task`` scores the prompt on a task with other labels
         or another kind of answer too.
+
+        A score on the prompt's own task is saved with the prompt, unless it is on fewer rows than
+        by default, on another model or of free answers, or the folder cannot be written.
 
         Raises:
             SettingError: the task is unknown, or is the user's own and its folder is not given, or
@@ -170,9 +174,15 @@ class Annotator:
             data = self._data or task_of(self.loaded, Path(mirror) if mirror else None)
         else:
             data = task if isinstance(task, TaskData) else load_task(task, mirror=mirror)
-        return evaluate_prompt(
-            self.loaded, data, num_rows=num_rows, allow_other_task=allow_other_task
+        cell = evaluate_prompt(
+            self.loaded,
+            data,
+            num_rows=num_rows,
+            allow_other_task=allow_other_task,
+            reporter=reporter,
         )
+        self.loaded = keep_score(self.folder, self.loaded, data, cell)
+        return cell
 
 
 def new_task(
@@ -185,23 +195,27 @@ def new_task(
     label: str = "",
     question: str = "",
     options: str | Sequence[str] = (),
+    test_share: float | None = None,
 ) -> Path:
     """Make a task folder from your own annotated data, and return it; the data is not changed.
 
     ``data`` is a JSON Lines, CSV, TSV or CoNLL file, or a folder, also of brat files. ``kind`` is
     ner, re, qa, nli, summarization or classification (one label for each text; its card has type
     nli). ``text`` (two for a pair of texts), ``label``, ``question`` and ``options`` name columns
-    of a table; without them they are guessed. Read the card.toml in the folder: it holds the
-    wording that the model sees.
+    of a table; without them they are guessed. ``test_share`` is the share of the records to move to
+    the test split if no file is one; without it, 0.1 to 0.3: more where there are few records. Read
+    the card.toml in the folder: it holds the wording that the model sees.
 
     Raises:
-        SettingError: the kind, the name or a column cannot be used, or the folder exists.
+        SettingError: the kind, the name, a column or the share cannot be used, or the folder
+            exists.
         DataError: the data cannot be read.
     """
     source = Path(data)
     named = NamedColumns(_names(text), label, question, _names(options))
     place = choose_folder(source, out=Path(folder) if folder else None, name=name)
-    write_task(draft_task(kind, source, name or place.name, named), place)
+    draft = draft_task(kind, source, name or place.name, named, test_share=test_share)
+    write_task(draft, place)
     return place
 
 

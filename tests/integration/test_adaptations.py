@@ -10,9 +10,10 @@ from command_line import call
 from made_metaprompt import save_metaprompt
 from tiny import change_json
 
+from clinprompt.api import Annotator
 from clinprompt.errors import SettingError
 from clinprompt.methods.resolve import resolve
-from clinprompt.prompts.artifact import load_artifact
+from clinprompt.prompts.artifact import load_artifact, make_artifact, save_artifact
 from clinprompt.prompts.decomposed import compose
 from clinprompt.prompts.store import open_prompt
 from clinprompt.runs.suite_data import load_suite
@@ -148,6 +149,78 @@ def test_prompts_are_listed_by_method_examples_and_score(adapt, tmp_path):
     assert lines[-1] == f"metaprompt: run/store/metaprompts/{metaprompt}"
     listed = json.loads(call("prompts", "list", "run/store", "--json", folder=tmp_path).stdout)
     assert [one["shots"] for one in listed if one["name"] == TASK] == [4]
+
+
+def test_adapt_says_what_it_does_after_the_last_step(adapt):
+    lines = [line for line in adapt().stdout.splitlines() if line]
+    last_step = max(number for number, line in enumerate(lines) if ": step " in line)
+    after = lines[last_step + 1 :]
+    assert after[:2] == [
+        f"{TASK}: calibration: read 64 training records, without their answers",
+        f"{TASK}: calibration: answer 32 validation records with and without it",
+    ]
+    assert after[2] in (f"{TASK}: calibration: used", f"{TASK}: calibration: not used")
+    assert after[3].startswith("prompt: ")
+
+
+def test_evaluate_says_what_it_does_but_not_on_standard_output(adapt, on_tiny, tmp_path):
+    adapt()
+    ended = call("evaluate", f"run/store/{TASK}", "--rows", 2, *on_tiny, folder=tmp_path)
+    assert f"{TASK}: answer 2 test records\n" in ended.stderr
+    assert "test records" not in ended.stdout
+
+
+def test_evaluate_saves_the_score_that_prompts_list_shows(adapt, on_tiny, tmp_path):
+    adapt("--factors-only")
+    folder = tmp_path / "run" / "store" / f"{TASK}-factors"
+    before = load_artifact(folder)
+
+    def scores(*words):
+        ended = call("evaluate", folder, *on_tiny, *words, "--json", folder=tmp_path)
+        assert ended.exit_code == 0, ended.stderr
+        return json.loads(ended.stdout), load_artifact(folder).manifest.scores
+
+    assert scores("--rows", 2)[1] == {}  # fewer than evaluate takes by default
+    cell, saved = scores()
+    assert saved == {cell["metric"]: cell["value"], "low": cell["low"], "high": cell["high"]}
+    assert load_artifact(folder).manifest == before.manifest.model_copy(update={"scores": saved})
+    listed = call("prompts", "list", "run/store", folder=tmp_path, columns=120).stdout
+    assert f"{cell['metric']} {cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]" in listed
+    change_json(folder / "manifest.json", scores={"kept": 0.5})
+    assert scores("--rows", 2)[1] == {"kept": 0.5}
+    assert scores("--task", "practice-nli-history", "--allow-other-task")[1] == {"kept": 0.5}
+
+
+def test_a_prompt_in_a_folder_that_cannot_be_written_is_evaluated(
+    adapt, on_tiny, tmp_path, monkeypatch
+):
+    adapt()
+    folder = tmp_path / "run" / "store" / TASK
+    manifest = (folder / "manifest.json").read_bytes()
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.replace", refuse)
+        ended = call("evaluate", folder, *on_tiny, folder=tmp_path, columns=200)
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.stdout.startswith(f"{TASK}: 0.")
+    assert (folder / "manifest.json").read_bytes() == manifest
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "prompt.safetensors"]
+
+
+def test_a_score_is_not_saved_with_a_prompt_that_was_replaced_meanwhile(
+    adapt, tmp_path, tiny_llama_folder
+):
+    adapt()
+    folder = tmp_path / "run" / "store" / TASK
+    annotator = Annotator.load(folder, backbone=str(tiny_llama_folder), device="cpu")
+    old = load_artifact(folder)
+    other = make_artifact(old.manifest, {"vectors": old.tensors["vectors"] + 1})
+    save_artifact(folder, other)
+    annotator.evaluate()
+    assert load_artifact(folder).manifest == other.manifest
 
 
 @pytest.mark.parametrize(("words", "kind"), [((), "prompt"), (("--factors-only",), "factors")])

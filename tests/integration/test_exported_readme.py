@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from command_line import call
@@ -47,6 +50,11 @@ def saved(tmp_path, tiny_llama, tiny_llama_folder):
     return save
 
 
+def _code_of(adapter):
+    [code] = re.findall(r"```python\n(.*?)```", (adapter / "README.md").read_text(), re.DOTALL)
+    return code
+
+
 @pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")  # of PEFT
 @pytest.mark.parametrize("placement", ["prefix", "layers"])
 @pytest.mark.parametrize(
@@ -67,9 +75,8 @@ def test_the_code_of_the_readme_answers_as_predict_does(
     adapter = tmp_path / "adapter"
     ended = call("prompts", "export", prompt, adapter, "--base", "some/model")
     assert ended.exit_code == 0, ended.stderr
-    [code] = re.findall(r"```python\n(.*?)```", (adapter / "README.md").read_text(), re.DOTALL)
-    assert "BASE = 'some/model'" in code
-    code = code.replace("'some/model'", repr(str(tiny_llama_folder)))
+    code = _code_of(adapter)
+    assert f"LOCAL = os.path.expanduser({str(tiny_llama_folder)!r})" in code
     loaded = load_prompt(prompt, device="cpu", free=True)
     record = made_up_record(loaded.card)
     [expected] = loaded.annotate([record])
@@ -82,17 +89,61 @@ def test_the_code_of_the_readme_answers_as_predict_does(
     assert tuple(names["ids"][0].tolist()) == row.input_ids
 
 
+_WITHOUT_NETWORK = """\
+import socket
+
+def refuse(*_, **__):
+    raise AssertionError("the code needs the network")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+"""
+
+
+def test_the_code_of_the_readme_needs_no_network_where_it_was_written(saved, tmp_path):
+    prompt, adapter = saved("practice-nli-social"), tmp_path / "adapter"
+    assert call("prompts", "export", prompt, adapter, "--base", "some/model").exit_code == 0
+    code = _code_of(adapter)
+    (tmp_path / "run.py").write_text(_WITHOUT_NETWORK + code)
+    online = {name: value for name, value in os.environ.items() if "OFFLINE" not in name}
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "run.py"],
+        cwd=adapter,
+        env=online,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    loaded = load_prompt(prompt, device="cpu")
+    [expected] = loaded.annotate([made_up_record(loaded.card)])
+    assert ended.stdout == f"{expected.text}\n"
+
+
+def test_the_code_of_the_readme_loads_the_model_by_its_name_elsewhere(
+    saved, tmp_path, tiny_llama_folder, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tiny_llama_folder.parent))
+    export_prompt(saved(), tmp_path / "adapter", base="some/model")
+    start = _code_of(tmp_path / "adapter").partition("tokenizer =")[0]
+    assert f"os.path.expanduser('~/{tiny_llama_folder.name}')" in start
+    names = {}
+    exec(compile(start, "README.md", "exec"), names)
+    assert names["BASE"] == str(tiny_llama_folder)
+    monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))
+    exec(compile(start, "README.md", "exec"), names)
+    assert names["BASE"] == "some/model"
+
+
 def test_the_readme_says_how_to_work_without_a_network(saved, tmp_path, tiny_llama_folder):
     prompt = saved()
     change_json(prompt / "manifest.json", name="my-task/adapted-metaprompt-k16-9a8a13b036cd3a3a")
     ended = call("prompts", "export", prompt, tmp_path / "adapter", "--base", "some/model")
     text = (tmp_path / "adapter" / "README.md").read_text()
     assert text.startswith("# my-task/adapted-metaprompt-k16\n")
-    assert "HF_HUB_OFFLINE=1" in text
+    assert "If that folder exists, the code\nneeds no network" in text
     assert "hf download some/model --local-dir" in text
-    assert str(tiny_llama_folder) not in text
     shown = "".join(ended.stdout.split("\n"))
-    assert f"Local copy of its model, for BASE in the README: {tiny_llama_folder}" in shown
+    assert f"Folder of its model, LOCAL in the README: {tiny_llama_folder}" in shown
 
 
 def test_every_task_of_the_catalog_has_a_made_up_record():
@@ -115,8 +166,8 @@ def test_an_adapter_on_the_default_backbone_names_the_model_on_the_hub(
     path.write_text(path.read_text().replace(str(tiny_llama_folder), "smollm2-135m"))
     export_prompt(prompt, tmp_path / "adapter", backbone=str(tiny_llama_folder))
     readme = (tmp_path / "adapter" / "README.md").read_text()
-    assert "BASE = 'HuggingFaceTB/SmolLM2-135M-Instruct'\n" in readme
+    assert "else 'HuggingFaceTB/SmolLM2-135M-Instruct'\n" in readme
     config = (tmp_path / "adapter" / "adapter_config.json").read_text()
     assert '"HuggingFaceTB/SmolLM2-135M-Instruct"' in config
-    assert str(tiny_llama_folder) not in readme + config
+    assert str(tiny_llama_folder) not in config
     assert "Q4_1" in readme

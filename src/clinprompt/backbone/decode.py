@@ -56,14 +56,16 @@ def score_choices(
     rows: Sequence[Row],
     choices: Sequence[Sequence[tuple[int, ...]]],
     bank: Bank,
+    on_answer: Callable[[Ask], object] | None = None,
 ) -> list[list[float]]:
     """Return the log-likelihood of each choice of each row, in nats.
 
     The model runs once on each input. The number of rows is not limited. Choices are token ids
     without end token, unless one would be the start of another (see ``distinct_choices``).
+    ``on_answer`` is as in ``answer_all``.
     """
     asks = [Ask(row, bank, choices=own) for row, own in zip(rows, choices, strict=True)]
-    answer_all(backbone, asks)
+    answer_all(backbone, asks, on_answer)
     return [ask.scores for ask in asks]
 
 

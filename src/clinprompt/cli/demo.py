@@ -140,7 +140,7 @@ class ProcessLine:
         if not self._bars.screen.is_terminal:
             self.say(f"{shown}, {total} steps")
 
-    def advance(self, *, loss: float, tokens_per_second: float) -> None:  # noqa: ARG002
+    def advance(self, *, loss: float | None = None, tokens_per_second: float = 0.0) -> None:  # noqa: ARG002
         """Count one more step of this process, and of all."""
         self._bars.display.advance(self._task)
         self._bars.display.advance(self._bars.overall)

@@ -84,8 +84,8 @@ def export(
     base: Annotated[
         str,
         typer.Option(
-            help="Name or path of the model that adapter and README give. By default the name of "
-            "the backbone on the hub."
+            help="Name of the model that adapter and README give, for machines without its folder. "
+            "By default the name of the backbone on the hub."
         ),
     ] = "",
     backbone: Annotated[
@@ -98,4 +98,4 @@ def export(
     weights = export_prompt(prompt, folder, base=base, backbone=backbone)
     say(f"PEFT adapter: {folder}")
     say(f"How to use it: {folder / 'README.md'}")
-    say(f"Local copy of its model, for BASE in the README: {weights}")
+    say(f"Folder of its model, LOCAL in the README: {weights}")

@@ -20,6 +20,7 @@ from clinprompt.cli.screen import (
     Task,
     console,
     say,
+    score_bar,
     shown_progress,
 )
 from clinprompt.errors import number_of
@@ -218,7 +219,10 @@ def evaluate(
         prompt, backbone=backbone, device=device, allow_backbone=allow_backbone, free=free
     )
     data = api.load_task(task, mirror=mirror) if task else None
-    cell = annotator.evaluate(data, num_rows=rows, mirror=mirror, allow_other_task=allow_other_task)
+    with score_bar() as bar:
+        cell = annotator.evaluate(
+            data, num_rows=rows, mirror=mirror, allow_other_task=allow_other_task, reporter=bar
+        )
     if as_json:
         console.print_json(cell.model_dump_json())
         return

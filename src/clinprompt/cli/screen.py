@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 console = Console()
 complaints = Console(stderr=True)
 _MINUTE = 60  # seconds
+_SECONDS_BETWEEN_LINES = 5
 _MAX_LINES = 40  # of an example's input
 _LINES_AT_EACH_END = 15  # kept of a longer input
 _INDENT = "  "
@@ -87,7 +88,12 @@ def continued_after_stop(folder: Path, option: str = "--out") -> Iterator[None]:
 def training_bar() -> "Bar":
     """Return a bar that shows steps, loss, tokens per second and the time left."""
     columns = MofNCompleteColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn()
-    return Bar(console, *columns)
+    return Bar(console, *columns, prints_lines=True)
+
+
+def score_bar() -> "Bar":
+    """Return a bar that shows the answers to test records and the time left."""
+    return Bar(complaints, MofNCompleteColumn(), TimeRemainingColumn(), prints_lines=True)
 
 
 def download_bar(screen: Console = complaints) -> "Bar":
@@ -101,9 +107,14 @@ def answer_bar() -> "Bar":
 
 
 class Bar:
-    """One line that shows the progress of the current phase or file; see the ``columns``."""
+    """One line that shows the progress of the current phase or file; see the ``columns``.
 
-    def __init__(self, screen: Console, *columns: ProgressColumn) -> None:
+    With ``prints_lines``, lines show the progress if the output is not a terminal.
+    """
+
+    def __init__(
+        self, screen: Console, *columns: ProgressColumn, prints_lines: bool = False
+    ) -> None:
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<44}", markup=False),
@@ -115,6 +126,7 @@ class Bar:
         self._current: TaskID | None = None
         self._phase, self._total, self._done = "", 0, 0
         self._begun, self._done_before = 0.0, 0
+        self._prints_lines, self._last_line = prints_lines, 0.0
 
     @property
     def is_on_terminal(self) -> bool:
@@ -137,6 +149,7 @@ class Bar:
         self._current = self._bar.add_task(what, total=total, completed=done, state="")
         self._phase, self._total, self._done = what, total or 0, done
         self._begun, self._done_before = monotonic(), done
+        self._last_line = self._begun
 
     def advance(
         self, count: int = 1, *, loss: float | None = None, tokens_per_second: float = 0.0
@@ -146,8 +159,16 @@ class Bar:
         state = "" if loss is None else f"loss {loss:.3f}  {tokens_per_second:.0f} tok/s"
         self._bar.update(self._current, advance=count, state=state)
         self._done += count
-        if state and not self.is_on_terminal and self._is_tenth():
+        if self._prints_lines and not self.is_on_terminal and self._is_tenth():
+            self._print_line(state)
+
+    def _print_line(self, state: str) -> None:
+        """Print a line with the progress of a step, or of answers that take long."""
+        if state:
             self.say(f"{self._phase}: step {self._done} of {self._total}, {state}{self._left()}")
+        elif monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            self.say(f"{self._phase}: {self._done} of {self._total} done{self._left()}")
+            self._last_line = monotonic()
 
     def _left(self) -> str:
         """Return about how long the remaining steps take, from the speed of those so far."""

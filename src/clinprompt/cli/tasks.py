@@ -99,6 +99,13 @@ def new(
             help="Column of all answer options; or repeat it, one column for each option."
         ),
     ] = None,
+    test_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the records to move to a test split, if no file is one. By default 0.1 "
+            "to 0.3: more where there are few records."
+        ),
+    ] = None,
 ) -> None:
     """Make a task folder from your own data: a card that you can edit, and a copy of the data."""
     from clinprompt.tasks.draft.columns import NamedColumns
@@ -106,7 +113,7 @@ def new(
 
     named = NamedColumns(tuple(text or ()), label, question, tuple(options or ()))
     folder = choose_folder(origin, out=out, name=name)
-    draft = draft_task(type_, origin, name or folder.name, named)
+    draft = draft_task(type_, origin, name or folder.name, named, test_share=test_share)
     write_task(draft, folder)
     show_examples(draft.examples(3))
     console.rule()

@@ -129,21 +129,24 @@ def adapt_task(
 
 def _made(fit: Fit, workspace: Workspace, data: TaskData) -> Artifact:
     """Return what a method makes of the rows of a task; without rows, its untrained start."""
+    reporter = workspace.reporter
     if fit.start.rows:
         with adapt(fit, workspace) as fitted:
-            return _calibrated(fitted.artifact, fit.start, fitted.tuner, data)
+            return _calibrated(fitted.artifact, fit.start, fitted.tuner, data, reporter)
     with fit.method.started(fit.start) as (tuner, _):
-        artifact = _calibrated(_artifact(fit, tuner), fit.start, tuner, data)
+        artifact = _calibrated(_artifact(fit, tuner), fit.start, tuner, data, reporter)
     manifest = artifact.manifest.model_copy(update={"method": ZERO_SHOT})
     return artifact.model_copy(update={"manifest": manifest})
 
 
-def _calibrated(artifact: Artifact | None, start: Start, tuner: Tuner, data: TaskData) -> Artifact:
+def _calibrated(
+    artifact: Artifact | None, start: Start, tuner: Tuner, data: TaskData, reporter: Reporter
+) -> Artifact:
     """Return an artifact with the calibration of its labels, if that is used."""
     assert artifact is not None
     encoder = task_rows_of(start.config, start.backbone).encoder()
     found = calibrate(
-        Answering(start.backbone, encoder, bank_of(start.backbone, [tuner])),
+        Answering(start.backbone, encoder, bank_of(start.backbone, [tuner]), reporter=reporter),
         data,
         start.config.data,
         seed=start.config.seed,

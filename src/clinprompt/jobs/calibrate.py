@@ -1,16 +1,16 @@
 """Compute the calibration of a fitted prompt for a task, and decide whether it is used."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Encoder
 from clinprompt.evaluation.calibration import Calibration, calibration_of, offset_of
 from clinprompt.evaluation.metrics import score
-from clinprompt.evaluation.predict import answered, label_scores, nothing_margins
-from clinprompt.evaluation.questions import PromptUse, Question
+from clinprompt.evaluation.predict import answer_questions, nothing_margins
+from clinprompt.evaluation.questions import PromptUse, Question, questions
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.groups import DataSettings
@@ -19,18 +19,20 @@ from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.baselines import gold_answers
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Answer, Example, LabelAnswer
+from clinprompt.training.progress import Reporter, Silent, counting_answers
 
 NUM_INPUTS = 64  # of training records, without their answers
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """A model with one prompt of a bank, and the encoder of its inputs."""
+    """A model with one prompt of a bank, the encoder of its inputs, and who hears of progress."""
 
     backbone: Backbone
     encoder: Encoder
     bank: Bank
     prompt: int = 0
+    reporter: Reporter = field(default_factory=Silent)
 
     def answers(
         self, card: TaskCard, examples: Sequence[Example], calibration: Calibration | None
@@ -55,19 +57,20 @@ class Answering:
 
     def margins(self, card: TaskCard, examples: Sequence[Example]) -> list[float]:
         """Return by how much listing nothing is preferred, in nats; see ``nothing_margins``."""
-        return nothing_margins(
-            self.backbone,
-            self.encoder,
-            examples,
-            cards={card.name: card},
-            bank=self.bank,
-            prompt=self.prompt,
-        )
+        asked = self._questions(card, examples, None)
+        return nothing_margins(self.backbone, asked, self.bank, self._progress(card))
 
     def _answered(
         self, card: TaskCard, examples: Sequence[Example], calibration: Calibration | None
     ) -> list[Question]:
-        return answered(
+        asked = self._questions(card, examples, calibration)
+        answer_questions(self.backbone, asked, self._progress(card))
+        return asked
+
+    def _questions(
+        self, card: TaskCard, examples: Sequence[Example], calibration: Calibration | None
+    ) -> list[Question]:
+        return questions(
             self.backbone,
             self.encoder,
             examples,
@@ -76,16 +79,13 @@ class Answering:
             prompts=[PromptUse(self.prompt, calibration)] * len(examples),
         )
 
+    def _progress(self, card: TaskCard) -> Callable[[int, int], None]:
+        return counting_answers(self.reporter, f"{card.name}: calibration")
+
     def scores(self, card: TaskCard, examples: Sequence[Example]) -> list[list[float]]:
         """Return the log-likelihood of each label of each example, in nats."""
-        return label_scores(
-            self.backbone,
-            self.encoder,
-            examples,
-            cards={card.name: card},
-            bank=self.bank,
-            prompt=self.prompt,
-        )
+        asked = self._answered(card, examples, None)
+        return [ask.scores for question in asked for ask in question.asks]
 
 
 def calibrate(
@@ -111,7 +111,15 @@ def calibrate(
     limit = settings.validation_rows if may_validate else 0
     validation = examples_of(data, "validation", limit=limit, seed=seed)
     found = _computed(answering, data, settings, seed=seed) if validation else None
-    return found if found and _is_better(answering, data.card, validation, found) else None
+    if found is None:
+        return None
+    answering.reporter.say(
+        f"{data.card.name}: calibration: answer {len(validation)} validation records with and "
+        "without it"
+    )
+    is_better = _is_better(answering, data.card, validation, found)
+    answering.reporter.say(f"{data.card.name}: calibration: {'' if is_better else 'not '}used")
+    return found if is_better else None
 
 
 def _computed(
@@ -120,6 +128,10 @@ def _computed(
     """Return the calibration that the training inputs give, if they give one."""
     card, kind = data.card, kind_of(data.card)
     inputs = examples_of(data, "train", limit=NUM_INPUTS, seed=seed)
+    if kind.allowed or kind.answer is LabelAnswer:
+        answering.reporter.say(
+            f"{card.name}: calibration: read {len(inputs)} training records, without their answers"
+        )
     if kind.allowed:
         margins = answering.margins(card, inputs)
         offset = offset_of(margins, share=settings.nothing_share) if margins else 0.0

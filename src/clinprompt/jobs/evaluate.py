@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -14,17 +14,19 @@ from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import peak_bytes
 from clinprompt.batches.encode import Encoder
-from clinprompt.errors import SettingError, option
+from clinprompt.errors import ArtifactError, RunError, SettingError, option
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import rates, score
-from clinprompt.evaluation.predict import predict
-from clinprompt.evaluation.questions import Prediction, PromptUse
+from clinprompt.evaluation.predict import AnswerCount, answer_questions
+from clinprompt.evaluation.questions import Prediction, PromptUse, questions
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
 from clinprompt.jobs.annotate import LoadedPrompt, of_other_version
+from clinprompt.prompts.artifact import load_artifact, save_manifest
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.runs.task_rows import examples_of
-from clinprompt.settings.groups import Shots
+from clinprompt.settings.defaults import TEST_ROWS
+from clinprompt.settings.groups import DataSettings, Shots
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard, catalog
@@ -32,6 +34,7 @@ from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.baselines import gold_answers
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example
+from clinprompt.training.progress import Reporter, Silent, counting_answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,12 @@ def task_of(loaded: LoadedPrompt, mirror: Path | None) -> TaskData:
 
 
 def evaluate_prompt(
-    loaded: LoadedPrompt, data: TaskData, *, num_rows: int, allow_other_task: bool = False
+    loaded: LoadedPrompt,
+    data: TaskData,
+    *,
+    num_rows: int,
+    allow_other_task: bool = False,
+    reporter: Reporter | None = None,
 ) -> Cell:
     """Score a saved prompt on at most ``num_rows`` test rows of a task.
 
@@ -99,12 +107,15 @@ def evaluate_prompt(
         config = RunConfig.model_validate(manifest.settings)
     except ValidationError as error:
         raise of_other_version(manifest, error) from error
+    examples = examples_of(data, "test", limit=num_rows, seed=config.seed)
+    reporter = reporter or Silent()
+    reporter.say(f"{data.card.name}: answer {len(examples)} test records")
     return evaluate(
         loaded.backbone,
         CellInput(
             backbone_name=plain_name(config.backbone),
             card=data.card,
-            examples=examples_of(data, "test", limit=num_rows, seed=config.seed),
+            examples=examples,
             encoder=loaded.encoder(),
             method=manifest.method + (" (other backbone)" if loaded.is_foreign else ""),
             shots=manifest.shots,
@@ -113,7 +124,37 @@ def evaluate_prompt(
             calibration=loaded.calibration,
         ),
         loaded.bank(),
+        counting_answers(reporter, data.card.name),
     )
+
+
+def keep_score(folder: Path, loaded: LoadedPrompt, data: TaskData, cell: Cell) -> LoadedPrompt:
+    """Save a score in the manifest of the prompt's folder; return the prompt with this manifest.
+
+    Only the score of the prompt as it was trained is saved: on its own task and backbone, with its
+    own rules for answers, and on at least as many test rows as are evaluated by default. If the
+    folder cannot be written or has another prompt by now, nothing is saved.
+    """
+    manifest = loaded.artifact.manifest
+    is_own = data.card.name == loaded.card.name and not loaded.is_foreign
+    is_constrained = loaded.data == DataSettings.model_validate(manifest.settings["data"])
+    is_whole = cell.num_rows >= min(TEST_ROWS, len(data.splits["test"]))
+    if not (is_own and is_constrained and is_whole):
+        return loaded
+    try:
+        saved = load_artifact(folder).manifest
+        if saved.content_hash != manifest.content_hash:
+            return loaded
+        scored = saved.model_copy(update={"scores": scores_of(cell)})
+        save_manifest(folder, scored)
+    except (ArtifactError, RunError):
+        return loaded
+    return replace(loaded, artifact=loaded.artifact.model_copy(update={"manifest": scored}))
+
+
+def scores_of(cell: Cell) -> dict[str, float]:
+    """Return a cell's score and its interval, as a manifest has them."""
+    return {cell.metric: cell.value, "low": cell.low, "high": cell.high}
 
 
 def _check_same_answers(own: TaskCard, other: TaskCard) -> None:
@@ -132,14 +173,19 @@ def _check_same_answers(own: TaskCard, other: TaskCard) -> None:
         )
 
 
-def evaluate(backbone: Backbone, given: CellInput, bank: Bank) -> Cell:
+def evaluate(
+    backbone: Backbone, given: CellInput, bank: Bank, progress: AnswerCount | None = None
+) -> Cell:
     """Answer the examples of one task with one method, and return the scored cell."""
-    [cell] = evaluate_together(backbone, [given], bank)
+    [cell] = evaluate_together(backbone, [given], bank, progress)
     return cell
 
 
 def evaluate_together(
-    backbone: Backbone, inputs: Sequence[CellInput], bank: Bank
+    backbone: Backbone,
+    inputs: Sequence[CellInput],
+    bank: Bank,
+    progress: AnswerCount | None = None,
 ) -> Iterator[Cell]:
     """Answer the examples of several cells in the same batches; yield the scored cells in order.
 
@@ -147,7 +193,7 @@ def evaluate_together(
     """
     started = perf_counter()
     examples = [example for given in inputs for example in given.examples]
-    predictions = predict(
+    asked = questions(
         backbone,
         inputs[0].encoder,
         examples,
@@ -159,6 +205,8 @@ def evaluate_together(
             for use in [PromptUse(number, given.calibration)] * len(given.examples)
         ],
     )
+    answer_questions(backbone, asked, progress)
+    predictions = [question.prediction() for question in asked]
     seconds, answered = (perf_counter() - started) / len(examples), iter(predictions)
     for given in inputs:
         own = list(islice(answered, len(given.examples)))

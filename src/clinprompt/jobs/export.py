@@ -47,6 +47,7 @@ class _Contents:
     manifest: Manifest
     card: TaskCard
     base: str
+    folder: Path
     encoder: Encoder
     end_ids: tuple[int, ...]
 
@@ -59,7 +60,8 @@ def export_prompt(path: Path, folder: Path, *, base: str = "", backbone: str = "
     """Write a saved prompt as a PEFT adapter with a README; return the folder of its backbone.
 
     ``base`` is the name of the model that adapter and README give; ``backbone`` is the folder of
-    the prompt's backbone, if it was moved. Only its tokenizer is loaded.
+    the prompt's backbone, if it was moved. Only its tokenizer is loaded. The README's code reads
+    the model from the returned folder where that exists, so that it needs no network here.
 
     Raises:
         ArtifactError: the prompt is damaged, PEFT does not support it, its backbone has no name
@@ -69,9 +71,9 @@ def export_prompt(path: Path, folder: Path, *, base: str = "", backbone: str = "
     artifact, vectors = open_prompt(path)
     manifest = artifact.manifest
     base = base or _public_name(manifest)
-    readme = _readme(_contents(path, manifest, base, backbone or manifest.backbone))
-    export_peft(folder, manifest, vectors, base=base, readme=readme)
-    return locate(backbone or manifest.backbone)[0]
+    contents = _contents(path, manifest, base, backbone or manifest.backbone)
+    export_peft(folder, manifest, vectors, base=base, readme=_readme(contents))
+    return contents.folder
 
 
 def made_up_record(card: TaskCard) -> Record:
@@ -96,13 +98,13 @@ def _public_name(manifest: Manifest) -> str:
 
 
 def _contents(path: Path, manifest: Manifest, base: str, backbone: str) -> _Contents:
-    _, fingerprint = locate(backbone)
+    folder, fingerprint = locate(backbone)
     width = manifest.hidden_size
     check_backbone(manifest, name=backbone, fingerprint=fingerprint, hidden_size=width)
     card, data = task_of(path, manifest)
     encoder = make_encoder(load_tokenizer(backbone), data)
     ends = tuple(sorted(load_end_ids(backbone) | {encoder.end_id}))
-    return _Contents(manifest, card, base, encoder, ends)
+    return _Contents(manifest, card, base, folder.absolute(), encoder, ends)
 
 
 def _readme(shown: _Contents) -> str:
@@ -117,11 +119,12 @@ def _readme(shown: _Contents) -> str:
         "nothing here.",
         f"```python\n{_code(shown)}```",
         f"The answer is {_HOW_TO_READ[card.answer]}.\n{_rule(shown)}",
-        "Without a network, put the folder of a copy of the model into `BASE`, and set "
-        "`HF_HUB_OFFLINE=1`. A copy is\nmade by `hf download "
-        f"{shown.base} --local-dir FOLDER` on another machine. Where clinprompt is\ninstalled, "
-        "`clinprompt prompts export` prints the folder of the weights that this prompt was "
-        "trained on.",
+        "`LOCAL` is where the weights of the training were when this file was written. If that "
+        "folder exists, the code\nneeds no network. Otherwise it loads the model by its name on "
+        "the hub. To use a copy in another folder, put\nthat folder into `LOCAL`. "
+        f"`hf download {shown.base} --local-dir FOLDER` makes one;\nwhere clinprompt is "
+        "installed, `clinprompt prompts export` prints the folder of the weights of the training.\n"
+        "If you pass this file on, you may want to remove your folder from `LOCAL`.",
         f"To answer another note, put it into `text` and keep the words around it. In training, "
         f"texts of more\nthan {shown.encoder.max_input_tokens} tokens were split or shortened.",
     )
@@ -160,11 +163,14 @@ def _code(shown: _Contents) -> str:
     lines = encoder.form.shown(example).input.splitlines(keepends=True)
     text = "\n".join(f"    {line!r}" for line in lines)
     return f"""\
+import os
+
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-BASE = {shown.base!r}
+LOCAL = os.path.expanduser({_below_home(shown.folder)!r})
+BASE = LOCAL if os.path.isdir(LOCAL) else {shown.base!r}
 ADAPTER = "."
 
 tokenizer = AutoTokenizer.from_pretrained(BASE)
@@ -178,6 +184,12 @@ encoded = tokenizer(text, add_special_tokens={with_special}, return_tensors="pt"
 ids = encoded["input_ids"]  # {num_tokens} tokens
 {_choosing(shown) if example.choices else _writing(shown)}print(answer)
 """
+
+
+def _below_home(folder: Path) -> str:
+    """Return a folder's path, which begins with ``~`` if it is in the user's home."""
+    home = Path.home()
+    return str(Path("~") / folder.relative_to(home) if folder.is_relative_to(home) else folder)
 
 
 def _writing(shown: _Contents) -> str:

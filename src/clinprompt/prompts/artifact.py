@@ -164,7 +164,16 @@ def save_artifact(folder: Path, artifact: Artifact) -> None:
     """
     with new_folder(folder) as draft:
         write_bytes(draft / "prompt.safetensors", save(_to_stored(artifact.tensors)))
-        write_text(draft / MANIFEST, artifact.manifest.model_dump_json(indent=2) + "\n")
+        save_manifest(draft, artifact.manifest)
+
+
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of an artifact completely or not at all.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
 def load_artifact(folder: Path) -> Artifact:

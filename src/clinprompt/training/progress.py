@@ -1,5 +1,6 @@
 """What a long job reports while it runs. Knows nothing of terminals."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -7,10 +8,10 @@ class Reporter(Protocol):
     """Where a long job reports its progress."""
 
     def begin(self, what: str, *, total: int, done: int = 0) -> None:
-        """Start a phase of ``total`` steps, of which ``done`` are finished."""
+        """Start a phase of ``total`` steps or answers, of which ``done`` are finished."""
 
-    def advance(self, *, loss: float, tokens_per_second: float) -> None:
-        """Count one more step."""
+    def advance(self, *, loss: float | None = None, tokens_per_second: float = 0.0) -> None:
+        """Count one more step, or without a loss one more answer."""
 
     def say(self, message: str) -> None:
         """Report a message of one line."""
@@ -22,8 +23,20 @@ class Silent:
     def begin(self, what: str, *, total: int, done: int = 0) -> None:
         """Do nothing."""
 
-    def advance(self, *, loss: float, tokens_per_second: float) -> None:
+    def advance(self, *, loss: float | None = None, tokens_per_second: float = 0.0) -> None:
         """Do nothing."""
 
     def say(self, message: str) -> None:
         """Do nothing."""
+
+
+def counting_answers(reporter: Reporter, what: str) -> Callable[[int, int], None]:
+    """Return a function that reports a phase: how many answers there are, and of how many."""
+
+    def count(done: int, total: int) -> None:
+        if done:
+            reporter.advance()
+        else:
+            reporter.begin(what, total=total)
+
+    return count

@@ -12,7 +12,8 @@ from clinprompt.backbone.grammar import LineConstraint, answer_tokens
 from clinprompt.batches.encode import make_encoder
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.confidence import option_probabilities
-from clinprompt.evaluation.predict import label_scores, predict
+from clinprompt.evaluation.predict import answered as questions_answered
+from clinprompt.evaluation.predict import predict
 from clinprompt.evaluation.questions import PromptUse
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.kinds import kind_of, make_example
@@ -167,5 +168,7 @@ def test_a_calibration_changes_labels_only_and_only_those_of_its_prompt(tiny_lla
     assert changed[first].probabilities[0] > 0.999
     for number, (one, other) in enumerate(zip(plain, changed, strict=True)):
         assert number == first or (one.text, one.answer) == (other.text, other.answer)
-    scores = label_scores(tiny_llama, encoder, [examples[first]], cards=BY_NAME, bank=Bank())
-    assert max(option_probabilities(scores[0])) == pytest.approx(plain[first].probabilities[0])
+    one = [examples[first]]
+    [question] = questions_answered(tiny_llama, encoder, one, cards=BY_NAME, bank=Bank())
+    [ask] = question.asks
+    assert max(option_probabilities(ask.scores)) == pytest.approx(plain[first].probabilities[0])

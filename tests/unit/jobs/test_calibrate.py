@@ -1,5 +1,7 @@
 """A calibration is used if it was asked for, or if it helps on answers that may be looked at."""
 
+from dataclasses import replace
+
 import pytest
 from made_cards import card_of
 
@@ -141,3 +143,34 @@ def test_the_stated_share_of_inputs_lists_nothing(answering):
             may_validate=False,
         )
         assert sum(nothing_said(answering, calibration)) == number
+
+
+class Heard:
+    """A reporter that keeps what it hears: messages, and the answers of each phase."""
+
+    def __init__(self):
+        self.messages, self.phases = [], []
+
+    def begin(self, what, *, total, done=0):
+        self.phases.append([what, total, done])
+
+    def advance(self, **_):
+        self.phases[-1][2] += 1
+
+    def say(self, message):
+        self.messages.append(message)
+
+
+@pytest.mark.parametrize(("card", "num_phases"), [(CARD, 2), (DRUGS, 3)])
+def test_each_phase_is_reported_until_its_last_answer(answering, card, num_phases):
+    """Labels are scored once for both, listings are answered with and without the calibration."""
+    empty = LabelAnswer("1") if card is CARD else SpansAnswer(())
+    splits = {split: records([empty] * len(NOTES)) for split in ("train", "validation")}
+    heard = Heard()
+    found(replace(answering, reporter=heard), splits, card=card)
+    assert heard.phases == [[f"{card.name}: calibration", len(NOTES), len(NOTES)]] * num_phases
+    assert [message.split(": ")[2].split()[0] for message in heard.messages[:2]] == [
+        "read",
+        "answer",
+    ]
+    assert heard.messages[2].endswith("used")

@@ -11,7 +11,7 @@ from clinprompt.jobs.adapt import Adapted, Fit, adapt, adapt_together, bank_of
 from clinprompt.jobs.calibrate import Answering, calibrate, with_calibration
 from clinprompt.jobs.comparison.grid import CellSpec
 from clinprompt.jobs.comparison.variants import OpenVariant
-from clinprompt.jobs.evaluate import CellInput, Cost, evaluate, evaluate_together
+from clinprompt.jobs.evaluate import CellInput, Cost, evaluate, evaluate_together, scores_of
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.settings.local_names import plain_name
@@ -157,6 +157,5 @@ def _cost(fitted: Adapted, num_examples: int) -> Cost:
 
 def _with_results(artifact: Artifact, given: CellInput, cell: Cell) -> Artifact:
     """Return an artifact with the score of its cell and the calibration that it was scored with."""
-    scores = {cell.metric: cell.value, "low": cell.low, "high": cell.high}
-    manifest = artifact.manifest.model_copy(update={"scores": scores})
+    manifest = artifact.manifest.model_copy(update={"scores": scores_of(cell)})
     return with_calibration(artifact.model_copy(update={"manifest": manifest}), given.calibration)

@@ -50,7 +50,7 @@ class _Sender:
         """Start a phase."""
         self._send(methodcaller("begin", what, total=total, done=done))
 
-    def advance(self, *, loss: float, tokens_per_second: float) -> None:
+    def advance(self, *, loss: float | None = None, tokens_per_second: float = 0.0) -> None:
         """Count one more step."""
         self._send(methodcaller("advance", loss=loss, tokens_per_second=tokens_per_second))
 

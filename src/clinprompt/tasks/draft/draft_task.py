@@ -15,27 +15,27 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clinprompt.errors import DataError, SettingError, number_of, option
+from clinprompt.errors import DataError, SettingError, option
 from clinprompt.files import new_folder, write_text
 from clinprompt.settings.groups import NAME_PATTERN
 from clinprompt.tasks.audit.inside_words import inside_words
-from clinprompt.tasks.card import SPLITS, AnswerKind, Resplit, Split, TaskCard, TaskType, catalog
+from clinprompt.tasks.card import SPLITS, AnswerKind, Split, TaskCard, TaskType, catalog
 from clinprompt.tasks.draft.card_text import CardContents, label_names, toml_value, write_card
 from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.detect_reader import detect_reader
+from clinprompt.tasks.draft.made_splits import (
+    FEW_TEST,
+    how_to_change,
+    make_splits,
+    more_test_records,
+)
 from clinprompt.tasks.draft.own_files import OwnFiles, find_own_files, open_own_files
 from clinprompt.tasks.kinds import KINDS, TASK_TYPES, kind_of, make_example
-from clinprompt.tasks.load import Splits, TaskData, load_task, move_groups, whole_text
+from clinprompt.tasks.load import Splits, TaskData, load_task, whole_text
 from clinprompt.tasks.readers import FileReader
 from clinprompt.tasks.readers.notes import reading_notes
 from clinprompt.tasks.records import Example, Record
 
-_SHARE = 0.1  # of the groups, for each split that has no file
-_FEW_TEST = 20  # records
-_LARGE_TEST = 0.4  # of the groups, where a tenth gives few records
-_LEAST_TO_MOVE = 30  # records in all; with fewer, training needs them
-_NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
-_SMALL = 1000  # records
 _CLASSIFICATION = "classification"  # of single texts; cards call it nli
 _KINDS = (*TASK_TYPES, _CLASSIFICATION)
 _TWO_TEXTS = "nli with two --text (in Python: text=[FIRST, SECOND])"
@@ -84,7 +84,14 @@ def _use_instead(word: str) -> str:
     return f"known: {', '.join(_KINDS)}"
 
 
-def draft_task(kind: str, path: Path, name: str = "", named: NamedColumns | None = None) -> Draft:
+def draft_task(
+    kind: str,
+    path: Path,
+    name: str = "",
+    named: NamedColumns | None = None,
+    *,
+    test_share: float | None = None,
+) -> Draft:
     """Make a task of the file or folder at ``path``, with a card that was checked by loading it.
 
     Args:
@@ -92,9 +99,11 @@ def draft_task(kind: str, path: Path, name: str = "", named: NamedColumns | None
         path: the user's data.
         name: the task's name; by default it is made from ``path``.
         named: the columns that the user names; others are guessed.
+        test_share: the share of the records to move to a test split that has no file; None: it
+            depends on their number.
 
     Raises:
-        SettingError: the kind, the name or a column cannot be used.
+        SettingError: the kind, the name, a column or the share cannot be used.
         DataError: the data cannot be read, or the meaning of its columns cannot be guessed.
     """
     type_, name = task_type(kind), task_name(path, name)
@@ -120,7 +129,7 @@ def draft_task(kind: str, path: Path, name: str = "", named: NamedColumns | None
         fields=detected.fields,
         files={split: own.addresses(split) for split in SPLITS if own.files.get(split)},
         labels=() if detected.answer == "choice" else tuple(labels),
-        resplit=_resplit(path, own, splits),
+        resplit=make_splits(path, own, splits, test_share),
     )
     text = write_card(contents)
     card = TaskCard.model_validate({**tomllib.loads(text), "path": own.root / "card.toml"})
@@ -214,33 +223,6 @@ def _check_labels(place: Path, answer: AnswerKind, labels: Sequence[str]) -> Non
         raise DataError(f"{place}: every record has the same label; add records with another one")
 
 
-def _resplit(place: Path, own: OwnFiles, splits: Splits) -> Resplit | None:
-    """Return how to make the missing splits so that none is empty, or None if none is missing."""
-    missing = tuple(split for split in SPLITS if not own.files.get(split))
-    if not missing:
-        return None
-    tries = [
-        Resplit.model_validate(dict.fromkeys(missing, _SHARE) | {"seed": seed})
-        for seed in range(_NUM_SEEDS if len(splits["train"]) < _SMALL else 1)
-    ]
-    best = min(tries, key=lambda resplit: _unevenness(move_groups(splits, resplit), missing))
-    if all(move_groups(splits, best).values()):
-        return best
-    raise DataError(
-        f"{place}: {number_of(len(splits['train']), 'record is', 'records are')} too few, or form "
-        "too few groups, to be split into train, validation and test; add more, or give files "
-        "named train, dev and test"
-    )
-
-
-def _unevenness(splits: Splits, made: Sequence[Split]) -> float:
-    """Return the largest difference, in records, of a made split from its share."""
-    share = _SHARE * sum(map(len, splits.values()))
-    if not all(splits.values()):
-        return float("inf")
-    return max(abs(len(splits[split]) - share) for split in made)
-
-
 def _findings(contents: CardContents, data: TaskData, own: OwnFiles) -> Iterator[str]:
     reader = {key: value for key, value in contents.reader.items() if key not in ("name", "row")}
     settings = (f", {key} = {toml_value(value)}" for key, value in reader.items())
@@ -254,6 +236,8 @@ def _findings(contents: CardContents, data: TaskData, own: OwnFiles) -> Iterator
         is_made = made is not None and not contents.files.get(split)
         files = "moved out of train" if is_made else own.shown(split)
         yield f"{split}: {len(data.splits[split])} of {total} records, {files}"
+    if made:
+        yield how_to_change(made)
     for label, word in label_names(contents.labels).items():
         yield f"label {label}: {word}"
 
@@ -283,8 +267,8 @@ def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:
         empty = sum(_is_empty(data.card, record) for record in records)
         if split == "test" and len(records) == 1:
             yield "test: only one record; a score on it has no meaning, so add more"
-        elif split == "test" and len(records) < _FEW_TEST:
-            yield from _more_test_records(contents, data)
+        elif split == "test" and len(records) < FEW_TEST:
+            yield from more_test_records(contents.resplit, data)
         if empty == len(records):
             yield (
                 f"{split}: none of its {len(records)} records has an answer; if it was not "
@@ -299,19 +283,6 @@ def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:
                 f"{name}: blank in {blank} of {len(every)} records, which are kept; remove them "
                 "from the data if nothing can be learned from them"
             )
-
-
-def _more_test_records(contents: CardContents, data: TaskData) -> Iterator[str]:
-    """Yield how to move more records into a small test split, if the card makes it."""
-    made, total = contents.resplit, sum(map(len, data.splits.values()))
-    if made is None or "test" not in made.made or total < _LEAST_TO_MOVE:
-        return
-    left = round(total * (1 - _LARGE_TEST - made.validation))
-    yield (
-        f"test: only {len(data.splits['test'])} records, too few to compare scores; set test = "
-        f"{_LARGE_TEST} under [resplit] in the card for about {round(total * _LARGE_TEST)}, which "
-        f"leaves about {left} for training"
-    )
 
 
 def _is_empty(card: TaskCard, record: Record) -> bool:

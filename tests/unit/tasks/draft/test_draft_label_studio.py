@@ -59,6 +59,14 @@ def test_spans_are_read_in_the_utf16_offsets_of_the_tool(tmp_path):
     assert any(line.startswith("offsets: count UTF-16") for line in draft.found)
 
 
+def test_white_space_at_the_ends_of_a_span_is_left_out_and_said(tmp_path):
+    wide = [annotated(i, span("i", 5, 11, "iron", "DRUG"), RASH) for i in range(20)]
+    draft, _, records = make(tmp_path, "ner", wide)
+    assert records[0].answer.spans == (Span(5, 9, "DRUG"), Span(14, 18, "SIGN"))
+    [line] = [line for line in draft.found if line.startswith("white space:")]
+    assert line == "white space: left out at the ends of mentions and of the texts that they bring"
+
+
 @pytest.mark.parametrize(
     ("direction", "head", "tail"), [("right", 5, 14), ("left", 14, 5), ("bi", 5, 14)]
 )

@@ -252,7 +252,7 @@ class TestColumns:
         origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(60)))
         draft, data = make("ner", origin, tmp_path / "task")
         num_test = len(data.splits["test"])
-        assert num_test in (5, 6, 7)  # a tenth of 60
+        assert num_test in (17, 18, 19)  # 0.3 of 60
         # 0.4 of 60 are 24; a half, without the tenth for validation as well, are 30.
         assert (
             f"test: only {num_test} records, too few to compare scores; set test = 0.4 under "
@@ -260,12 +260,50 @@ class TestColumns:
         )
         path = tmp_path / "task" / "card.toml"
         text = path.read_text()
-        assert text.count("test = 0.1") == 1
-        path.write_text(text.replace("test = 0.1", "test = 0.4"))
+        assert text.count("test = 0.3") == 1
+        path.write_text(text.replace("test = 0.3", "test = 0.4"))
         larger = load_task(find_card(str(tmp_path / "task")), None)
         assert 16 <= len(larger.splits["test"]) <= 32
         few = put(tmp_path / "b.jsonl", *(note(i) for i in range(20)))
         assert not [line for line in draft_task("ner", few).found if "too few to compare" in line]
+
+    @pytest.mark.parametrize(
+        ("num_records", "share"),
+        # 50 records if they are at most three in ten; with fewer than 30 records a tenth
+        [(20, 0.1), (29, 0.1), (30, 0.3), (60, 0.3), (160, 0.3), (200, 0.25), (600, 0.1)],
+    )
+    def test_the_test_split_has_a_larger_share_of_few_records(self, tmp_path, num_records, share):
+        origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(num_records)))
+        made = draft_task("ner", origin).data.card.resplit
+        assert (made.validation, made.test) == (0.1, share)
+
+    def test_the_share_of_test_records_can_be_given(self, tmp_path):
+        origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(60)))
+        draft = draft_task("ner", origin, test_share=0.5)
+        num_train, num_validation, num_test = num_rows(draft.data)
+        assert draft.data.card.resplit.test == 0.5
+        assert 28 <= num_test <= 32  # half of 60
+        assert f"train: {num_train} of 60 records, a.jsonl" in draft.found
+        assert f"validation: {num_validation} of 60 records, moved out of train" in draft.found
+        assert f"test: {num_test} of 60 records, moved out of train" in draft.found
+        assert (
+            "other numbers of records: give --test-share (in Python: test_share), or change "
+            "validation and test under [resplit] in the card" in draft.found
+        )
+
+    @pytest.mark.parametrize("share", [0, -0.1, 0.9, 3])
+    def test_a_share_that_leaves_nothing_is_refused(self, tmp_path, share):
+        origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(60)))
+        with pytest.raises(SettingError, match=r"test-share .* is .*; give a number between 0 and"):
+            draft_task("ner", origin, test_share=share)
+
+    def test_a_share_without_effect_is_refused(self, tmp_path):
+        for name in ("train", "test"):
+            put(tmp_path / "in" / f"{name}.jsonl", *(note(i) for i in range(20)))
+        with pytest.raises(SettingError, match="has no effect, because the data has files of"):
+            draft_task("ner", tmp_path / "in", test_share=0.3)
+        [line] = [one for one in draft_task("ner", tmp_path / "in").found if "other numb" in one]
+        assert line == "other numbers of records: change validation under [resplit] in the card"
 
     def test_offsets_that_cut_words_are_reported(self, tmp_path):
         rows = [note(i) for i in range(60)]

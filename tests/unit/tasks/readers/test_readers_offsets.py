@@ -98,6 +98,32 @@ class TestJsonLines:
         with pytest.raises(DataError, match=r"a\.jsonl:1: .* is outside"):
             list(JSONL.read(*put(tmp_path, row)))
 
+    @pytest.mark.parametrize(
+        ("start", "end", "shown", "is_noted"),
+        [
+            (4, 8, "iron", False),
+            (3, 8, "iron", True),  # the blank before it, which its text does not have
+            (4, 9, "iron", True),
+            (4, 8, " iron", True),  # the other way round
+            (3, 9, " iron ", True),
+            (3, 9, None, True),
+        ],
+    )
+    def test_white_space_at_the_ends_of_a_mention_is_left_out_and_said(
+        self, tmp_path, start, end, shown, is_noted
+    ):
+        row = {"text": "Got iron daily.", "spans": [at(start, end, shown), at(4, 8)]}
+        files = put(tmp_path, row)
+        [record] = JSONL.read(*files)
+        assert record.answer.spans == (Span(4, 8, "DRUG"),)
+        note = "white space: left out at the ends of mentions and of the texts that they bring"
+        assert reading_notes(JSONL, files) == ((note,) if is_noted else ())
+
+    def test_a_mention_of_white_space_is_refused(self, tmp_path):
+        row = {"text": "Got iron daily.", "spans": [at(3, 4)]}
+        with pytest.raises(DataError, match=r"a\.jsonl:1: the span 3-4 covers only white space"):
+            list(JSONL.read(*put(tmp_path, row)))
+
 
 class TestBrat:
     def read(self, folder, text, *lines):
@@ -121,6 +147,11 @@ class TestBrat:
         found, notes = self.read(tmp_path, PILL, "T1\tX 13 22\tmetformin")
         assert found == [["metformin"]]
         assert "UTF-16" in notes[0]
+
+    def test_white_space_at_the_ends_of_a_mention_is_said(self, tmp_path):
+        found, notes = self.read(tmp_path, "Got iron daily.", "T1\tX 3 8\tiron")
+        assert found == [["iron"]]
+        assert notes[0].startswith("white space: left out")
 
     def test_offsets_that_fit_only_in_part_are_refused(self, tmp_path):
         text = "a\r\nb\r\nfever"
@@ -174,6 +205,25 @@ class TestOtherReaders:
     def test_offsets_in_characters_are_read_without_a_note(self, tmp_path, reader, content):
         records, notes = self.read(tmp_path, reader, content)
         assert (words(records), notes) == ([["metformin"]], ())
+
+    @pytest.mark.parametrize(
+        ("reader", "content"),
+        [
+            (PUBTATOR, pubtator(11, 21).replace("\tmetformin", "\t metformin")),
+            (DDI, ddi(11, 20).replace('"metformin"', '" metformin"')),
+        ],
+    )
+    def test_white_space_that_text_and_offsets_have_is_left_out(self, tmp_path, reader, content):
+        records, [note] = self.read(tmp_path, reader, content)
+        assert words(records) == [["metformin"]]
+        assert note.startswith("white space: left out")
+
+    def test_white_space_at_the_ends_of_an_argument_in_phee_is_left_out(self, tmp_path):
+        # one pill and a blank, "metformin " with its blank, ", then ": nausea is at 19
+        [record], [note] = self.read(tmp_path, PHEE, phee(2, 19, "metformin "))
+        [link] = record.answer.relations
+        assert record.text[link.head.start : link.head.end] == "metformin"
+        assert note.startswith("white space: left out")
 
     @pytest.mark.parametrize(("starts", "num_notes"), [((2, 23), 0), ((3, 25), 1)])
     def test_starts_in_phee_are_read_in_characters_or_utf16(self, tmp_path, starts, num_notes):

@@ -14,7 +14,13 @@ from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
-from clinprompt.tasks.readers.generic.offsets import Counting, Written, find_counting
+from clinprompt.tasks.readers.generic.offsets import (
+    Counting,
+    Written,
+    find_counting,
+    offset_notes,
+    trimmed,
+)
 from clinprompt.tasks.readers.generic.xml_pairs import line_of, parse_xml
 from clinprompt.tasks.records import Record, Span
 
@@ -46,8 +52,7 @@ class DdiReader(Settings):
 
     def notes(self, file: DataFile) -> Iterator[str]:
         """Yield what is read differently from how it is written, one line each."""
-        if note := _counting(file, parse_xml(file)).note:
-            yield note
+        yield from offset_notes(_every_mention(file, parse_xml(file)))
 
     def _document(self, sentence: etree._Element, group: str, counting: Counting) -> Document:
         name = _get(sentence, "id")
@@ -91,12 +96,16 @@ def _is_interaction(pair: etree._Element) -> bool:
 
 def _counting(file: DataFile, root: etree._Element) -> Counting:
     """Return how the offsets of a file are counted."""
+    return find_counting(_every_mention(file, root))
+
+
+def _every_mention(file: DataFile, root: etree._Element) -> list[Written]:
     mentions = []
     for sentence in root.iter("sentence"):
         with file.errors_at(line_of(sentence)):
             text = _get(sentence, "text")
             mentions += [_written(entity, text) for entity in sentence.iter("entity")]
-    return find_counting(mentions)
+    return mentions
 
 
 def _written(entity: etree._Element, text: str) -> Written:
@@ -121,4 +130,4 @@ def _span(entity: etree._Element, text: str, counting: Counting) -> Span:
     mention = text[start:end]
     if not mention.strip() or written.shown not in (None, mention):
         raise DataError(f"{_get(entity, 'id')}: charOffset does not point to the mention")
-    return Span(start, end, _get(entity, "type"))
+    return trimmed(text, Span(start, end, _get(entity, "type")))

@@ -18,10 +18,16 @@ from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import listed
 from clinprompt.tasks.readers.generic.json_tables import identity, items, load_lines, table
-from clinprompt.tasks.readers.generic.offsets import Counting, Written, find_counting
+from clinprompt.tasks.readers.generic.offsets import (
+    Counting,
+    Written,
+    find_counting,
+    offset_notes,
+    trimmed,
+)
 from clinprompt.tasks.records import Record, Relation, RelationsAnswer, Span
 
-_COUNTED_IN_WAYS = re.compile(r"[\r\n\U00010000-\U0010ffff]")
+_COUNTED_IN_WAYS = re.compile(r"\s*[\r\n\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class _Argument:
             raise DataError(
                 f"{self.kind}: start {self.start} does not point to the argument's text"
             )
-        return Span(start, start + len(self.shown), self.kind)
+        return trimmed(context, Span(start, start + len(self.shown), self.kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +90,7 @@ class PheeReader(Settings):
 
     def notes(self, file: DataFile) -> Iterator[str]:
         """Yield what is read differently from how it is written, one line each."""
-        if note := _counting(tuple(_sentences(file))).note:
-            yield note
+        yield from offset_notes(_written(tuple(_sentences(file))))
 
 
 def _sentences(file: DataFile) -> Iterator[_Sentence]:
@@ -104,14 +109,16 @@ def _sentences(file: DataFile) -> Iterator[_Sentence]:
 
 def _counting(sentences: Sequence[_Sentence]) -> Counting:
     """Return how the starts of a file are counted."""
-    return find_counting(
-        [
-            argument.written(sentence.context)
-            for sentence in sentences
-            for event in sentence.events
-            for argument in event
-        ]
-    )
+    return find_counting(_written(sentences))
+
+
+def _written(sentences: Sequence[_Sentence]) -> list[Written]:
+    return [
+        argument.written(sentence.context)
+        for sentence in sentences
+        for event in sentence.events
+        for argument in event
+    ]
 
 
 def _record(sentence: _Sentence, counting: Counting, *, given: bool) -> Record:

@@ -31,6 +31,7 @@ from clinprompt.tasks.readers.generic.offsets import (
     Fragments,
     Written,
     find_counting,
+    offset_notes,
 )
 from clinprompt.tasks.records import Record, Span
 
@@ -77,8 +78,7 @@ class BratReader(Settings):
     def notes(self, file: DataFile) -> Iterator[str]:
         """Yield what is read differently from how it is written, one line each."""
         text, name = _text_beside(file), _document_name(file)
-        if note := self._counting(tuple(_parsed(file)), name, text).note:
-            yield note
+        yield from offset_notes(self._written(tuple(_parsed(file)), name, text))
 
     def _document(self, file: DataFile) -> Document:
         name = _document_name(file)
@@ -123,13 +123,15 @@ class BratReader(Settings):
 
     def _counting(self, lines: _Lines, name: str, text: str) -> Counting:
         """Return how the offsets of the mentions that are not corrected are counted."""
-        return find_counting(
-            [
-                Written(text, line.fragments, line.shown)
-                for _, line in lines
-                if isinstance(line, Mention) and f"{name}:{line.id}" not in self.corrected
-            ]
-        )
+        return find_counting(self._written(lines, name, text))
+
+    def _written(self, lines: _Lines, name: str, text: str) -> list[Written]:
+        """Return the mentions that are not corrected, as they are in the file."""
+        return [
+            Written(text, line.fragments, line.shown)
+            for _, line in lines
+            if isinstance(line, Mention) and f"{name}:{line.id}" not in self.corrected
+        ]
 
     def _links(self, file: DataFile, lines: _Lines, spans: Mapping[str, Span]) -> Iterator[Link]:
         """Yield the links of relations and events; of mentions with equal spans, link the first."""

@@ -10,7 +10,7 @@ from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import load_lines
-from clinprompt.tasks.readers.generic.offsets import WrittenSpan, counting_of, find_counting
+from clinprompt.tasks.readers.generic.offsets import WrittenSpan, counting_of, offset_notes
 from clinprompt.tasks.readers.generic.rows import RowShape
 from clinprompt.tasks.records import Record, Span, SpansAnswer
 
@@ -23,6 +23,7 @@ class JsonlReader(Settings):
     ``spans`` is the key of a list of mentions in the field ``text``, in a form that ``parse_span``
     reads; a line without it has no mentions. A mention that is repeated is kept once. If mentions
     bring their texts, the file's way to count offsets is found from them (see ``offsets.py``).
+    White space at the ends of a mention is left out.
     """
 
     name: Literal["jsonl"]
@@ -53,10 +54,7 @@ class JsonlReader(Settings):
         """Yield what is read differently from how it is written, one line each."""
         if self.spans:
             lines = [(record.text, spans) for _, record, spans in self._lines(file)]
-            if note := find_counting(
-                [span.written(text) for text, own in lines for span in own]
-            ).note:
-                yield note
+            yield from offset_notes([span.written(text) for text, own in lines for span in own])
 
     def _with_spans(self, file: DataFile) -> Iterator[Record]:
         lines = tuple(self._lines(file))

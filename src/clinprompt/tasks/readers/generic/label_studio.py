@@ -17,6 +17,7 @@ from clinprompt.tasks.readers.generic.offsets import (
     Written,
     find_counting,
     first_misfit,
+    offset_notes,
 )
 from clinprompt.tasks.readers.generic.rows import RowShape
 from clinprompt.tasks.records import Record
@@ -29,8 +30,9 @@ class LabelStudioReader(Settings):
 
     With ``view``, the answer is made of the marked spans and their relations; otherwise it is
     ``row.label``, the name of a control with single choices, and tasks without a choice are left
-    out. ``controls`` names the controls whose spans are read; empty: all. Of several annotations
-    of a task, the first that is not cancelled counts; tasks without one are left out.
+    out. ``controls`` names the controls whose spans are read; empty: all. White space at the ends
+    of a span is left out. Of several annotations of a task, the first that is not cancelled counts;
+    tasks without one are left out.
     """
 
     name: Literal["label_studio"]
@@ -65,8 +67,8 @@ class LabelStudioReader(Settings):
     def notes(self, file: DataFile) -> Iterator[str]:
         """Yield what is read differently from how it is written, one line each."""
         export, found = load_export(file), self._read(file)
-        if self.view and (note := find_counting([one for _, one in self._written(found)]).note):
-            yield note
+        if self.view:
+            yield from offset_notes([one for _, one in self._written(found)])
         if export.num_several:
             tasks = number_of(export.num_several, "task has", "tasks have")
             yield (

@@ -3,6 +3,7 @@
 A mention may bring the text that its offsets should cover. Tools written in Java or JavaScript
 count UTF-16 code units, in which many symbols take two places; other tools count a line end of
 CR LF as one character. If all texts of a file fit one of these ways to count, the file is read so.
+White space at the ends of a mention is left out of it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,13 +121,50 @@ class WrittenSpan:
         return Written(text, ((self.span.start, self.span.end),), self.shown)
 
     def counted(self, text: str, counting: Counting) -> Span:
-        """Return the span with offsets in characters.
+        """Return the span with offsets in characters, without white space at its ends.
 
         Raises:
-            DataError: an offset is inside a character.
+            DataError: an offset is inside a character, or the span covers only white space.
         """
         [(start, end)] = counting.fragments(text, ((self.span.start, self.span.end),))
-        return Span(start, end, self.span.type)
+        return trimmed(text, Span(start, end, self.span.type))
+
+
+def trimmed(text: str, span: Span) -> Span:
+    """Return a span without the white space at its ends; one outside the text stays as it is.
+
+    Raises:
+        DataError: the span covers only white space.
+    """
+    covered = text[span.start : span.end]
+    if not covered or not 0 <= span.start < span.end <= len(text):
+        return span
+    if not covered.strip():
+        raise DataError(
+            f"the span {span.start}-{span.end} covers only white space; correct its offsets, or "
+            "remove it"
+        )
+    start = span.start + len(covered) - len(covered.lstrip())
+    return Span(start, start + len(covered.strip()), span.type)
+
+
+def offset_notes(mentions: Sequence[Written]) -> Iterator[str]:
+    """Yield what is read differently from the offsets and texts that mentions are written with."""
+    counting = find_counting(mentions)
+    if counting.note:
+        yield counting.note
+    if any(_has_white_ends(mention, counting) for mention in mentions):
+        yield "white space: left out at the ends of mentions and of the texts that they bring"
+
+
+def _has_white_ends(mention: Written, counting: Counting) -> bool:
+    try:
+        fragments = counting.fragments(mention.text, mention.fragments)
+    except DataError:  # raised again when the mention is read
+        return False
+    start, end = min(fragments)[0], max(end for _, end in fragments)
+    texts = (mention.text[start:end], mention.shown or "")
+    return any(text != text.strip() for text in texts)
 
 
 def find_counting(mentions: Sequence[Written]) -> Counting:

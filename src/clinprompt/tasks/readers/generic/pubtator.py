@@ -21,7 +21,13 @@ from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.documents import Document, Link, View
-from clinprompt.tasks.readers.generic.offsets import Counting, Written, find_counting
+from clinprompt.tasks.readers.generic.offsets import (
+    Counting,
+    Written,
+    find_counting,
+    offset_notes,
+    trimmed,
+)
 from clinprompt.tasks.records import Record, Span
 
 _HEADER = re.compile(r"([^|\t]+)\|([ta])\|(.*)")
@@ -66,8 +72,7 @@ class PubtatorReader(Settings):
 
     def notes(self, file: DataFile) -> Iterator[str]:
         """Yield what is read differently from how it is written, one line each."""
-        if note := _counting(file).note:
-            yield note
+        yield from offset_notes(_written(file))
 
     def _document(self, block: _Block, file: DataFile, counting: Counting) -> Document:
         name, text = _header(block, file)
@@ -103,6 +108,11 @@ class PubtatorReader(Settings):
 
 def _counting(file: DataFile) -> Counting:
     """Return how the offsets of a file are counted."""
+    return find_counting(_written(file))
+
+
+def _written(file: DataFile) -> list[Written]:
+    """Return the mentions of a file as they are written there."""
     mentions = []
     for block in _blocks(file):
         _, text = _header(block, file)
@@ -110,7 +120,7 @@ def _counting(file: DataFile) -> Counting:
             match line.split("\t"):
                 case [_, start, end, mention, _, *_] if _are_offsets(start, end):
                     mentions.append(Written(text, ((int(start), int(end)),), mention))
-    return find_counting(mentions)
+    return mentions
 
 
 def _span(mention: Written, kind: str, counting: Counting) -> Span:
@@ -123,7 +133,7 @@ def _span(mention: Written, kind: str, counting: Counting) -> Span:
     [(start, end)] = counting.fragments(mention.text, mention.fragments)
     if not mention.shown or mention.text[start:end] != mention.shown:
         raise DataError(f"{first}-{last} does not point to the mention; correct the offsets")
-    return Span(start, end, kind)
+    return trimmed(mention.text, Span(start, end, kind))
 
 
 def _blocks(file: DataFile) -> Iterator[_Block]:
