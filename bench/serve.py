@@ -46,6 +46,7 @@ from clinprompt.jobs.export import export_prompt
 from clinprompt.jobs.task_table import TaskTable, load_backbone_for, load_tasks
 
 BLOCK = 250  # requests
+MANY_CLIENTS = 64  # enough to fill the batch of rows being written, as an offline call does
 LEVELS = (1, 4, 16, 64)  # clients at a time
 TIE = 1e-3  # logits this close may be ordered either way by rounding
 PARTS = {
@@ -147,7 +148,7 @@ def measure(store: Path, *, requests: int, clients: int, model: str = "") -> dic
         "cores": os.cpu_count(),
         "load of the machine before": other_load,
         "peak memory of the server, MB": peak,
-        **_checked(backbone, table, asked, blocks),
+        **_checked(backbone, table, blocks),
         "ways to answer": blocks.rows(),
         "rising load": levels,
     }
@@ -162,22 +163,28 @@ class _Blocks:
         self._backbone, self._table = backbone, table
         self._own, self._peft, self._clients = own, peft, clients
         self.offline: dict[str, Answered] = {}
-        self.loads: list[Load] = []
+        self.answered: list[tuple[Asked, int, dict[str, Any]]] = []
         self._turns: dict[str, list[Turn]] = {}
 
     def run(self, asked: Sequence[Asked]) -> None:
         """Answer a block in every way; PEFT answers a fifth of it."""
-        if not self.loads:
+        if not self._turns:
             self._warm_up(asked[: len(self._table.names)])
         cpu, started = process_time(), perf_counter()
         self.offline |= answer_offline(self._backbone, self._table, asked)
         offline = Turn(len(asked), perf_counter() - started, process_time() - cpu)
-        self.loads.append(self._own.load([one.body() for one in asked], self._clients))
+        bodies = [one.body() for one in asked]
+        loads = {
+            f"server, {clients} clients": self._own.load(bodies, clients)
+            for clients in (self._clients, MANY_CLIENTS)
+        }
+        for load in loads.values():
+            self.answered += zip(asked, load.statuses, load.responses, strict=True)
         few = asked[: max(len(asked) // 5, self._clients)]
         peft = self._peft.load([self._counted(one) for one in few], self._clients)
         assert set(peft.statuses) == {200}
         turns = {
-            f"server, {self._clients} clients": self.loads[-1].turn,
+            **{name: load.turn for name, load in loads.items()},
             "offline predict": offline,
             f"PEFT generate behind HTTP, one at a time, {self._clients} clients": peft.turn,
         }
@@ -220,21 +227,18 @@ def _ratio(turns: Sequence[Turn], own: Sequence[Turn], what: str) -> float:
     return statistics.median(_each([one], what) / _each([base], what) for one, base in pairs)
 
 
-def _checked(
-    backbone: Backbone, table: TaskTable, asked: Sequence[Asked], blocks: _Blocks
-) -> dict[str, Any]:
+def _checked(backbone: Backbone, table: TaskTable, blocks: _Blocks) -> dict[str, Any]:
     """Count errors, swapped answers, and answers that differ from the offline ones."""
-    statuses = [status for load in blocks.loads for status in load.statuses]
-    responses = [body for load in blocks.loads for body in load.responses]
     answered = [
         (one, body, blocks.offline[one.marker])
-        for one, status, body in zip(asked, statuses, responses, strict=True)
+        for one, status, body in blocks.answered
         if status == 200
     ]
     other = [one for one, body, known in answered if not is_same(body["answers"][0], known)]
     num_ties = sum(smallest_gap(backbone, table, one) <= TIE for one in other)
     return {
-        "errors": len(asked) - len(answered),
+        "answers": len(blocks.answered),
+        "errors": len(blocks.answered) - len(answered),
         "swapped answers": sum(is_swapped(*one) for one in answered),
         "answers that name their marker": sum(
             one.marker in json.dumps(body["answers"]) for one, body, _ in answered
@@ -247,7 +251,7 @@ def _checked(
 
 def _level(server: Server, asked: Sequence[Asked], clients: int) -> dict[str, Any]:
     """Measure the server with a number of clients, on some of the requests."""
-    few = asked[: max(len(asked) // 5, 2 * clients)]
+    few = asked[: max(len(asked) // 10, 2 * clients)]
     load = server.load([one.body() for one in few], clients)
     quantiles = np.percentile(load.latencies, [50, 95, 99])
     return {

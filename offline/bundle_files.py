@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def _sha256(path: Path) -> str:
 
 def _readme(folder: Path, about: About, num_bytes: int) -> str:
     values = asdict(about) | {"gigabytes": f"{num_bytes / 1e9:.1f}"}
-    values["project"] = about.project.replace("==", " ")
+    values["project"] = re.sub(r"\[.*\]==", " ", about.project)
     parts = ["README.txt"]
     parts += ["README-left-out.txt"] if about.left_out else []
     parts += [] if about.backbone else ["README-no-model.txt"]

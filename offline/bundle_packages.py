@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 MACHINES = ("x86_64", "aarch64")
 GLIBC = "2.31"  # of the oldest Linux that wheels of llguidance 1.9 run on
+EXTRAS = "[serve,parquet]"  # of the project, as nothing can be installed later
 SOURCE_ONLY = ("rouge-score",)  # pure Python, but its releases have no wheel
 
 
@@ -145,11 +146,12 @@ def _versions(
     own: Path, limits: Sequence[str | Path], platform: Platform, *, skip: Collection[str]
 ) -> dict[str, str]:
     """Return the version of each package to download."""
-    root, environment = own.name.partition("-")[0], platform.environment()
-    chosen = _choose([own], limits, platform)
+    root, environment = f"{own.name.partition('-')[0]}{EXTRAS}", platform.environment()
+    project = f"{own}{EXTRAS}"
+    chosen = _choose([project], limits, platform)
     every, lacking = needed_packages(root, chosen, environment, ())
     if lacking:  # pip evaluated a condition for another Python
-        chosen = _choose([own, *lacking.values()], limits, platform)
+        chosen = _choose([project, *lacking.values()], limits, platform)
         every, lacking = needed_packages(root, chosen, environment, ())
     if lacking:
         raise BundleError(f"pip did not choose a version of {', '.join(lacking.values())}")

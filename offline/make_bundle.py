@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from bundle_files import About, write_bundle
-from bundle_packages import GLIBC, MACHINES, BundleError, Platform, download_packages
+from bundle_packages import EXTRAS, GLIBC, MACHINES, BundleError, Platform, download_packages
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -63,7 +63,7 @@ def _make(folder: Path, given: argparse.Namespace) -> None:
     download_packages(ROOT, backbone, folder / "wheels", platform=platform, skip=sorted(skip))
     if given.tasks:
         _pack_tasks(folder / "tasks", given.tasks.split())
-    project = f"clinprompt=={__version__}"
+    project = f"clinprompt{EXTRAS}=={__version__}"
     about = About(given.python, given.machine, GLIBC, project, backbone, tuple(sorted(skip)))
     write_bundle(folder, about)
 

@@ -43,7 +43,7 @@ def _make(bundle_files, folder, **changes):
     _wheel(folder / "wheels", "made_library", padding=3 * PIECE)
     _wheel(folder / "wheels", "made_model", requires=["not_in_the_bundle"], padding=2 * PIECE)
     given = {"python": VERSION, "machine": platform.machine(), "glibc": "2.5", "left_out": ()}
-    given |= {"project": "clinprompt==0.1.0", "backbone": "made_model==0.1.0", **changes}
+    given |= {"project": "clinprompt[serve]==0.1.0", "backbone": "made_model==0.1.0", **changes}
     bundle_files.write_bundle(folder, bundle_files.About(**given), max_bytes=PIECE)
     return folder
 
