@@ -60,15 +60,17 @@ def check_equal_alone(backbone, asks):
             assert ask.written.ids == expected
 
 
-@pytest.mark.parametrize("max_positions", [1, 200, 500, 4000])
+@pytest.mark.parametrize(
+    ("max_positions", "patience"), [(1, 0), (200, 3), (500, 0), (4000, 0), (4000, 3)]
+)
 @pytest.mark.parametrize("placement", ["prefix", "suffix", "layers"])
-def test_answers_are_those_of_each_row_alone(precise, placement, max_positions):
+def test_answers_are_those_of_each_row_alone(precise, placement, max_positions, patience):
     """Rows arrive at random, of tasks whose prompts are replaced by others between the steps."""
     draw = random.Random(max_positions)
     banks = [bank_of(precise, placement, seed=seed, length=3 + seed) for seed in range(2)]
     banks.append(Bank())
     asks = random_asks(banks[:2], num=10, seed=1) + random_asks(banks[1:], num=10, seed=2)
-    scheduler = Scheduler(precise, max_positions=max_positions)
+    scheduler = Scheduler(precise, max_positions=max_positions, patience=patience)
     coming = list(asks)
     while coming or not scheduler.is_idle:
         for _ in range(draw.randint(0, 4)):
@@ -150,3 +152,25 @@ def test_rows_on_one_note_read_it_once(precise):
     finally:
         hook.remove()
     assert sum(read) == 58
+
+
+def test_a_row_waits_for_others_to_be_read_with_it_but_not_for_long(tiny_llama):
+    """Of 1,600 positions, 200 tokens are read in a step; 100 of them are worth a pass."""
+    rows = [random_rows([(40, 0)], seed=number)[0] for number in range(5)]
+    asks = [Ask(row, Bank(), limit=50, end_ids=()) for row in rows]
+    scheduler = Scheduler(tiny_llama, max_positions=1600, patience=2)
+    num_active = []
+
+    def step():
+        scheduler.step()
+        num_active.append(scheduler.num_active)
+
+    scheduler.submit(asks[0])
+    step()  # nothing else is being written
+    scheduler.submit(asks[1])
+    for _ in range(3):
+        step()
+    for ask in asks[2:]:
+        scheduler.submit(ask)
+    step()  # together they have 120 tokens
+    assert num_active == [1, 1, 1, 2, 5]

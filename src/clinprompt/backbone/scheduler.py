@@ -84,14 +84,19 @@ class Ask:
 class Scheduler:
     """Rows that wait, first come first served, and the running batch of those being written."""
 
-    def __init__(self, backbone: Backbone, *, max_positions: int | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, *, max_positions: int | None = None, patience: int = 0
+    ) -> None:
         """Start without rows.
 
-        ``max_positions`` limits the positions that rows being written reserve together.
+        ``max_positions`` limits the positions that rows being written reserve together. While other
+        rows are being written, a row waits at most ``patience`` steps for more rows to be read with
+        it, because reading several inputs together is faster. Use it if rows come one by one.
         """
         self._backbone, self._model = backbone, backbone.model
         self._limit = max_positions or max_cached_positions(backbone)
         self._head = float32_head(self._model)
+        self._patience, self._num_held = patience, 0  # steps
         self._waiting: deque[Ask] = deque()
         self._active: list[Ask] = []
         self._arena = Arena(self._model, max_positions=self._limit)
@@ -147,6 +152,8 @@ class Scheduler:
         left = max(self._limit // SHARE, 1)
         if self._active and self._arena.num_free < self._limit // SHARE:
             return []
+        if self._waits_for_more():
+            return []
         while self._waiting:
             ask = self._waiting[0]
             left -= _num_new_tokens(ask, admitted[-1] if admitted else None)
@@ -158,6 +165,14 @@ class Scheduler:
                 needs.append(ask.need)
             admitted.append(self._waiting.popleft())
         return admitted
+
+    def _waits_for_more(self) -> bool:
+        """Return whether the waiting rows are too few to be read now; count the steps they wait."""
+        num_tokens = sum(len(ask.row.input_ids) for ask in self._waiting)
+        is_few = 0 < num_tokens < self._limit // SHARE // 2
+        waits = bool(self._active) and is_few and self._num_held < self._patience
+        self._num_held = self._num_held + 1 if waits else 0
+        return waits
 
     def _groups(self, asks: Sequence[Ask]) -> list[list[Ask]]:
         """Group rows that are read in one pass: those of one bank and, after suffixes, one note."""
