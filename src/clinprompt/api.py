@@ -12,7 +12,7 @@ from typing import Any, overload
 from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adaptation, adapt_task, settings_of
-from clinprompt.jobs.annotate import LoadedPrompt, as_json, load_prompt
+from clinprompt.jobs.annotate import LoadedPrompt, as_json, check_minimum, likely, load_prompt
 from clinprompt.jobs.distill import distill_suite
 from clinprompt.jobs.evaluate import evaluate_prompt, keep_score, task_of
 from clinprompt.jobs.note_files import read_notes
@@ -117,33 +117,40 @@ class Annotator:
         return Path(folder)
 
     @overload
-    def predict(self, notes: str | Record) -> Annotation: ...
+    def predict(self, notes: str | Record, *, min_probability: float = ...) -> Annotation: ...
     @overload
-    def predict(self, notes: Notes | Path) -> list[Annotation]: ...
-    def predict(self, notes: str | Record | Notes | Path) -> Annotation | list[Annotation]:
+    def predict(self, notes: Notes | Path, *, min_probability: float = ...) -> list[Annotation]: ...
+    def predict(
+        self, notes: str | Record | Notes | Path, *, min_probability: float = 0.0
+    ) -> Annotation | list[Annotation]:
         """Answer one note, or several in the order given. A note is its text, or a record.
 
         A ``Path`` names a ``.txt`` file, a folder of them or a JSON Lines file, and gives a list.
+        Mentions and links of less than ``min_probability`` are left out.
 
         Raises:
+            SettingError: ``min_probability`` is not between 0 and 1, or the answers list nothing.
             DataError: a note is of another type, or lacks a field that the task reads, or a file is
                 missing or damaged.
         """
         if isinstance(notes, str | Record):
-            return self.predict([notes])[0]
+            return self.predict([notes], min_probability=min_probability)[0]
         if isinstance(notes, Path):
             records = list(read_notes(notes, partial(make_example, self.loaded.card)))
         else:
             records = _as_records(notes)
+        card = self.loaded.card
+        check_minimum(min_probability, card)
+        answers = [likely(one, min_probability, card) for one in self.loaded.annotate(records)]
         return [
             Annotation(
                 one.example.record,
                 one.answer,
                 one.input_was_cut,
                 one.probabilities,
-                as_json(self.loaded.card, one),
+                as_json(card, one),
             )
-            for one in self.loaded.annotate(records)
+            for one in answers
         ]
 
     def evaluate(
@@ -166,7 +173,8 @@ class Annotator:
 
         Raises:
             SettingError: the task is unknown, or is the user's own and its folder is not given, or
-                has other answers than the prompt's own task, or ``num_rows`` is less than 1.
+                has other answers than the prompt's own task, or other splits than when the prompt
+                was trained, or ``num_rows`` is less than 1.
             DataError: the task's data is missing or damaged.
         """
         _check_number("num_rows", num_rows)

@@ -359,3 +359,23 @@ def test_a_calibration_is_saved_and_used_and_older_prompts_have_none(adapt, on_t
     shift = manifest["calibration"]["no"] - manifest["calibration"]["yes"]
     assert abs(shift) > 0.01
     assert odds["calibrated"] - odds["plain"] == pytest.approx(shift, abs=0.02)
+
+
+def test_a_prompt_is_not_scored_on_its_task_with_other_splits(adapt, on_tiny, tmp_path):
+    lines = [
+        {"text": f"Takes iron {number} times.", "entities": [{"start": 6, "end": 10, "label": "D"}]}
+        for number in range(30)
+    ]
+    (tmp_path / "notes.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    ended = call("tasks", "new", "--type", "ner", "--from", "notes.jsonl", folder=tmp_path)
+    assert "adapt notes --shots 18" in ended.stdout
+    assert adapt(task="notes").exit_code == 0
+    words = ("evaluate", "run/store/notes", *on_tiny, "--task", "notes")
+    ended = call(*words, "--json", folder=tmp_path)
+    assert ended.exit_code == 0, ended.stderr
+    assert "trained_numbers" not in json.loads(ended.stdout)
+    card = tmp_path / "notes" / "card.toml"
+    card.write_text(re.sub(r"(?m)^test = .*$", "test = 0.7", card.read_text()))
+    ended = call(*words, folder=tmp_path, columns=300)
+    assert ended.exit_code == 2
+    assert "notes: resplit of its card changed since the prompt was trained" in ended.stderr

@@ -36,7 +36,10 @@ def predict(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Argument(help="JSON Lines file or brat folder to write.")
+        Path | None,
+        typer.Argument(
+            help="JSON Lines file to write (replaced if it exists), or new brat folder."
+        ),
     ] = None,
     store: Annotated[
         Path | None,
@@ -79,6 +82,14 @@ def predict(
             help=f"With --store: notes that are written at a time ({NOTES_PER_CHUNK}).", min=1
         ),
     ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            help="Without --store: leave out mentions and links that are less likely.",
+            min=0,
+            max=1,
+        ),
+    ] = None,
     backbone: Backbone = "",
     device: Device = "auto",
     allow_backbone: AllowBackbone = False,
@@ -96,12 +107,15 @@ def predict(
         _predict_one(
             *_positional(prompt, notes, output, of_batch),
             form=form,
+            min_probability=min_probability or 0.0,
             backbone=backbone,
             device=device,
             allow_backbone=allow_backbone,
             free=free,
         )
         return
+    if min_probability is not None:
+        raise SettingError("--min-probability has no effect with --store; leave it out")
     if prompt is not None:
         raise SettingError(
             "PROMPT NOTES OUTPUT and --store exclude each other; with --store give --input and "
@@ -185,6 +199,7 @@ def _predict_one(
     output: Path,
     *,
     form: str,
+    min_probability: float,
     backbone: str,
     device: str,
     allow_backbone: bool,
@@ -197,7 +212,7 @@ def _predict_one(
     loaded = load_prompt(
         prompt, backbone=backbone, device=device, allow_backbone=allow_backbone, free=free
     )
-    count = annotate_file(loaded, notes, output, form=known_form)
+    count = annotate_file(loaded, notes, output, form=known_form, min_probability=min_probability)
     method = how_trained(loaded, loaded.artifact.manifest.method)
     say(f"{number_of(count, 'note')} annotated for {loaded.card.name} ({method}): {output}")
 

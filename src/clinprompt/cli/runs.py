@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from clinprompt.jobs.annotate import LoadedPrompt
     from clinprompt.settings.run import RunConfig
 
+_OF_TRAINING = {"num_examples", "steps", "trained_numbers", "artifact_bytes", "train_seconds"}
+_OF_TRAINING |= {"tokens_per_second"}  # parts of a result that a saved prompt does not tell
 SavedPrompt = Annotated[Path, typer.Argument(help="Folder of a saved prompt.")]
 Backbone = Annotated[
     str,
@@ -195,7 +197,10 @@ def adapt(
 def evaluate(
     prompt: SavedPrompt,
     task: Annotated[
-        str, typer.Option(help="Name or folder of a task, if not the one that the prompt is for.")
+        str,
+        typer.Option(
+            help="Folder of the task, if it is your own, or another task than the prompt's."
+        ),
     ] = "",
     rows: Annotated[int, typer.Option(min=1, help="Maximal number of test records.")] = TEST_ROWS,
     mirror: Mirror = None,
@@ -224,7 +229,7 @@ def evaluate(
             data, num_rows=rows, mirror=mirror, allow_other_task=allow_other_task, reporter=bar
         )
     if as_json:
-        console.print_json(cell.model_dump_json())
+        console.print_json(cell.model_dump_json(exclude=_OF_TRAINING))
         return
     score = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
     too_few = ", too few to tell" if cell.num_rows < FEW_ROWS else ""

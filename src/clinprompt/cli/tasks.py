@@ -18,6 +18,7 @@ from clinprompt.cli.screen import (
     show_examples,
 )
 from clinprompt.errors import DataError, SettingError, number_of
+from clinprompt.settings.defaults import SHOTS
 
 
 def list_(as_json: Json = False) -> None:
@@ -120,6 +121,8 @@ def new(
     for line in (*draft.found, f"task: {folder} ({origin} is not changed)"):
         say(line)
     say("Correct mistakes in its card.toml.")
+    shots = min(SHOTS, len(draft.data.splits["train"]))
+    say(f"train a prompt for it: clinprompt adapt {folder} --shots {shots}")
 
 
 def check(

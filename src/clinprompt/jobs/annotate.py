@@ -15,7 +15,7 @@ from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.load import Backbone, check_fits, load_backbone_of
 from clinprompt.batches.encode import Encoder, make_encoder
-from clinprompt.errors import ArtifactError, SettingError
+from clinprompt.errors import ArtifactError, SettingError, option
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.predict import predict
 from clinprompt.evaluation.questions import Prediction, PromptUse
@@ -77,6 +77,36 @@ class LoadedPrompt:
             bank=bank,
             prompts=[PromptUse(calibration=self.calibration)] * len(examples),
         )
+
+
+def check_minimum(probability: float, card: TaskCard) -> None:
+    """Check that annotations of a task can be left out because of their probability.
+
+    Raises:
+        SettingError: it is not between 0 and 1, or answers of the task list nothing.
+    """
+    if not 0 <= probability <= 1:
+        raise SettingError(
+            f"{option('min-probability')} is {probability}; give a number from 0 to 1"
+        )
+    if probability and kind_of(card).listing is None:
+        raise SettingError(
+            f"{option('min-probability')} has no effect for {card.name}, whose answer is "
+            f"{card.answer}: it leaves out mentions and links; remove it"
+        )
+
+
+def likely(prediction: Prediction, probability: float, card: TaskCard) -> Prediction:
+    """Return a prediction without the mentions and links of less than a probability."""
+    listing = kind_of(card).listing
+    if listing is None or not probability:
+        return prediction
+    chosen = [one >= probability for one in prediction.probabilities]
+    return replace(
+        prediction,
+        answer=listing.select(prediction.answer, chosen),
+        probabilities=tuple(one for one in prediction.probabilities if one >= probability),
+    )
 
 
 def load_prompt(
@@ -144,7 +174,12 @@ def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactErro
 
 
 def annotate_file(
-    loaded: LoadedPrompt, notes: Path, output: Path, *, form: OutputForm = "jsonl"
+    loaded: LoadedPrompt,
+    notes: Path,
+    output: Path,
+    *,
+    form: OutputForm = "jsonl",
+    min_probability: float = 0.0,
 ) -> int:
     """Annotate notes from files; return the number of notes.
 
@@ -155,23 +190,28 @@ def annotate_file(
     ``annotation.conf``, and ``predictions.jsonl``, which names each note's files in ``file`` and
     adds what brat cannot hold.
 
+    An existing JSON Lines file is replaced. Mentions and links of less than ``min_probability``
+    are left out.
+
     Raises:
         SettingError: the output is the file of notes or an existing folder, or brat cannot show
-            the answers of the task.
+            the answers of the task, or ``min_probability`` cannot be used.
         DataError: the file is missing, or a line is not such an object.
         RunError: the output cannot be written.
     """
     _check_output(loaded.card, notes, output, form)
+    check_minimum(min_probability, loaded.card)
     records = list(read_notes(notes, partial(make_example, loaded.card)))
-    predictions = loaded.annotate(records)
+    answered = loaded.annotate(records)
+    predictions = [likely(one, min_probability, loaded.card) for one in answered]
     if form == "brat":
         with new_folder(output) as folder:
-            answered = [replace(p.example.record, answer=p.answer) for p in predictions]
-            names = write_brat(folder, answered, [one.probabilities for one in predictions])
+            shown = [replace(p.example.record, answer=p.answer) for p in predictions]
+            names = write_brat(folder, shown, [one.probabilities for one in predictions])
             are_links = kind_of(loaded.card).answer is RelationsAnswer
             write_annotation_conf(
                 folder,
-                answered,
+                shown,
                 loaded.card.labels,
                 are_links=are_links,
                 ends=loaded.card.ends,

@@ -14,7 +14,7 @@ from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import peak_bytes
 from clinprompt.batches.encode import Encoder
-from clinprompt.errors import ArtifactError, RunError, SettingError, option
+from clinprompt.errors import ArtifactError, RunError, SettingError
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.metrics import rates, score
@@ -79,7 +79,8 @@ def task_of(loaded: LoadedPrompt, mirror: Path | None) -> TaskData:
     card = loaded.card
     if card.name not in catalog():
         raise SettingError(
-            f"{card.name}: a task of your own; name its folder with {option('task FOLDER')}"
+            f"{card.name}: a task of your own; name its folder: --task FOLDER, in Python "
+            'evaluate("FOLDER")'
         )
     known = card.model_copy(update={"path": catalog()[card.name]})
     return load_apart(known, mirror)
@@ -98,10 +99,11 @@ def evaluate_prompt(
     Raises:
         ArtifactError: the prompt was saved with settings that this version does not know.
         SettingError: the task has other labels or another kind of answer than that of the prompt,
-            and ``allow_other_task`` is not set.
+            and ``allow_other_task`` is not set; or it is the prompt's own with other splits.
     """
     if not allow_other_task:
         _check_same_answers(loaded.card, data.card)
+    _check_same_splits(loaded.card, data.card)
     manifest = loaded.artifact.manifest
     try:
         config = RunConfig.model_validate(manifest.settings)
@@ -170,6 +172,18 @@ def _check_same_answers(own: TaskCard, other: TaskCard) -> None:
             f"the prompt was trained for {own.name} ({kind}), but task {other.name} is another "
             f"({others}), so its score would mean little; name a task with the same answers, or "
             "allow it: --allow-other-task, in Python allow_other_task=True"
+        )
+
+
+def _check_same_splits(trained: TaskCard, given: TaskCard) -> None:
+    """Check that the test records of a task were test records when a prompt was trained for it."""
+    names = ("files", "resplit", "reader", "readers") if trained.name == given.name else ()
+    changed = [name for name in names if getattr(trained, name) != getattr(given, name)]
+    if changed:
+        raise SettingError(
+            f"{given.name}: {', '.join(changed)} of its card changed since the prompt was trained, "
+            "so its test records may have been training records; undo the change, or adapt the "
+            "changed task in a new folder and evaluate that prompt"
         )
 
 

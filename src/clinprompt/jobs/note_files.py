@@ -135,19 +135,28 @@ def read_notes(path: Path, check: Callable[[Record], object] = lambda _: None) -
     A ``.txt`` file is one note, and its id is the file's name without ``.txt``. A folder gives its
     ``.txt`` files in order of name; folders inside it are not read, nor are hidden files. Line ends
     stay as they are in the file, so offsets count CR LF as two characters. A byte order mark at the
-    beginning of a file is dropped and not counted. Blank lines of JSON Lines are skipped. ``check``
-    may raise a DataError for a note; the error then also names the note's file and line.
+    beginning of a file is dropped and not counted. Blank lines of JSON Lines are skipped. The id of
+    a note without one is its number, which must not be the id of another note. ``check`` may raise
+    a DataError for a note; the error then also names the note's file and line.
 
     Raises:
-        DataError: a file is missing or not UTF-8, there are no notes, or a line of a JSON Lines
-            file is not an object of texts.
+        DataError: a file is missing or not UTF-8, there are no notes, a line of a JSON Lines file
+            is not an object of texts, or a note without an id has the id of another.
         SettingError: pyarrow, which reads Parquet, is not installed.
     """
     check_notes_exist(path)
+    is_number: dict[str, bool] = {}  # by id, whether it is the number of its note
     for raw in raw_notes(path):
         if raw.is_blank:
             continue
         note = raw.read()
+        own = note.id == str(raw.number)
+        if note.id in is_number and (own or is_number[note.id]):
+            raise DataError(
+                f"{raw.place}: two notes have the id {note.id!r}; a note without an id gets its "
+                "number as id, so give every note an id"
+            )
+        is_number[note.id] = own
         try:
             check(note)
         except DataError as error:

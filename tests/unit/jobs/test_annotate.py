@@ -1,14 +1,14 @@
 """Notes are read line by line; an error names the line. Answers are written as JSON or for brat."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from clinprompt.api import Annotator
 from clinprompt.errors import DataError, SettingError
 from clinprompt.evaluation.questions import Prediction
-from clinprompt.jobs.annotate import annotate_file, as_json, output_form
+from clinprompt.jobs.annotate import annotate_file, as_json, likely, output_form
 from clinprompt.jobs.note_files import read_notes
 from clinprompt.tasks.card import TaskCard, find_card
 from clinprompt.tasks.kinds import make_example
@@ -83,6 +83,46 @@ def test_notes_have_fields_options_and_an_id_or_a_line_number(tmp_path):
 def test_a_bad_line_is_named(content, words, tmp_path):
     with pytest.raises(DataError, match=words):
         read(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "lines", ['{"id": "2", "text": "a"}\n{"text": "b"}', '{"text": "a"}\n{"id": 1, "text": "b"}']
+)
+def test_a_note_without_an_id_is_not_mixed_up_with_another(lines, tmp_path):
+    with pytest.raises(DataError, match=r"notes.jsonl:2: two notes have the id '[12]'; .* every"):
+        read(tmp_path, lines)
+    twice = '{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}'
+    assert [note.id for note in read(tmp_path, twice)] == ["x", "x"]
+
+
+def test_unlikely_mentions_are_left_out_if_that_is_asked_for(tmp_path):
+    card = find_card("practice-ner-drugs")
+    iron, zinc = Span(0, 4, "drug"), Span(5, 9, "drug")
+    example = make_example(card, Record("1", {"text": "iron zinc"}))
+    answer = SpansAnswer((iron, zinc), ungrounded_lines=("gold",))
+    given = Prediction(example, answer, "", input_was_cut=False, probabilities=(0.3, 0.2))
+    assert likely(given, 0.0, card) == given
+    kept = likely(given, 0.3, card)
+    assert kept.answer == SpansAnswer((iron,), ungrounded_lines=("gold",))
+    assert kept.probabilities == (0.3,)
+    assert likely(given, 0.31, card).answer == SpansAnswer((), ungrounded_lines=("gold",))
+    unreadable = replace(given, answer=Unparseable("?"), probabilities=())
+    assert likely(unreadable, 0.5, card) == unreadable
+
+
+@pytest.mark.parametrize(
+    ("probability", "name", "words"),
+    [(1.5, "practice-ner-drugs", "give a number from"), (0.5, "practice-nli-social", "no effect")],
+)
+def test_a_limit_without_effect_is_refused(probability, name, words, tmp_path):
+    with pytest.raises(SettingError, match=words):
+        annotate_file(
+            Echo(find_card(name), ()),
+            write_notes(tmp_path),
+            tmp_path / "out.jsonl",
+            min_probability=probability,
+        )
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_a_missing_file_is_named(tmp_path):

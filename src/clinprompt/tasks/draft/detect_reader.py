@@ -6,7 +6,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from clinprompt.errors import SettingError
+from clinprompt.errors import SettingError, number_of
 from clinprompt.tasks.card import SPLITS, AnswerKind, Split, TaskType
 from clinprompt.tasks.draft.columns import (
     NamedColumns,
@@ -104,6 +104,9 @@ def _brat(files: Sequence[DataFile], own: OwnFiles, answer: AnswerKind) -> Detec
     if unread := sum((count.unread for count in counts), Counter[str]()):
         shown = " and ".join(f"{number} {what}" for what, number in sorted(unread.items()))
         notes.append(f"not read: {shown}")
+    if answer == "spans" and (links := sum(count.links for count in counts)):
+        number = number_of(links, "relation or event", "relations and events")
+        notes.append(f"not read: {number}, which are for a task of type re")
     if left := own.unannotated:
         notes.append(
             f"left out: {len(left)} of {len(left) + len(files)} texts, such as {left[0]}, because "

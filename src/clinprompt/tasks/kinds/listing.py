@@ -97,6 +97,15 @@ class Listing(Generic[Item]):
         )
         return self._make(tuple(inside), ())
 
+    def select(self, answer: Answer, chosen: Sequence[bool]) -> Answer:
+        """Return an answer with those of its annotations that are chosen."""
+        if not isinstance(answer, self.answer):
+            return answer
+        pairs = zip(self.items(answer), chosen, strict=True)
+        return self._make(
+            tuple(item for item, is_chosen in pairs if is_chosen), answer.ungrounded_lines
+        )
+
     def join(self, windows: Sequence[Window], answers: Sequence[Answer]) -> Answer:
         """Return the answer for the whole text, from one answer for each window.
 

@@ -211,6 +211,16 @@ class TestFormats:
         assert "not read: 24 attributes and 12 remarks" in found
         assert all(len(record.answer.spans) == 1 for record in data.splits["train"])
 
+    def test_relations_that_a_task_of_mentions_does_not_read_are_counted(self, tmp_path):
+        for number in range(12):
+            put(tmp_path / "in" / f"n{number}.txt", f"Low red cell, {number}.")
+            lines = ["T1\tSign 0 3\tLow", "T2\tCell 4 12\tred cell", "R1\tof Arg1:T1 Arg2:T2"]
+            put(tmp_path / "in" / f"n{number}.ann", *(lines if number else lines[:2]))
+        draft, _ = make("ner", tmp_path / "in", tmp_path / "task")
+        assert "not read: 11 relations and events, which are for a task of type re" in draft.found
+        draft, _ = make("re", tmp_path / "in", tmp_path / "other")
+        assert "not read" not in "\n".join(draft.found)
+
     def test_repeated_mentions_of_json_lines_are_kept_once(self, tmp_path):
         twice = {"entities": 2 * note(3)["entities"]}
         rows = [note(i, **(twice if i == 3 else {})) for i in range(20)]

@@ -172,13 +172,14 @@ class BratCounts:
     """How many mentions a file has, and how many of them are read in another form.
 
     ``fragmented`` mentions have words between their fragments. ``repeated`` mentions have the type
-    and the span of another one after their fragments are joined. ``unread`` counts the lines that
-    are not read, by kind.
+    and the span of another one after their fragments are joined. ``links`` are relations and
+    events. ``unread`` counts the lines that are not read for any task, by kind.
     """
 
     mentions: int
     fragmented: int
     repeated: int
+    links: int
     unread: Counter[str]
 
 
@@ -200,6 +201,7 @@ def count_mentions(file: DataFile) -> BratCounts:
         mentions=len(mentions),
         fragmented=sum(_has_gap(sorted(own), text) for own in fragments),
         repeated=len(mentions) - len(kept),
+        links=sum(line[:1] in ("R", "E") for _, line in file.lines()),
         unread=Counter(_UNREAD[line[0]] for _, line in file.lines() if line[:1] in _UNREAD),
     )
 
