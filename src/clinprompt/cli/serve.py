@@ -67,4 +67,7 @@ def serve(
     say(f"listening on {place.url}")
     if token_file is None:
         say(f"token of this run: {place.token}")
+        say(f"open {place.page_url}")
+    else:
+        say(f"open {place.url}/workbench/ and give the token there")
     run(state, place)

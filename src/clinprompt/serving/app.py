@@ -21,6 +21,7 @@ from clinprompt.serving.access import Refused, failed, internal_error
 from clinprompt.serving.engine import Job, StoppedError
 from clinprompt.serving.failures import log_of_loop
 from clinprompt.serving.openai_api import openai_routes
+from clinprompt.serving.page import page_routes
 from clinprompt.serving.state import ServerState, answer_values, record_of
 from clinprompt.tasks.kinds import instruction_of
 from clinprompt.tasks.records import Record
@@ -29,8 +30,9 @@ from clinprompt.version import __version__
 _ABOUT = {
     "name": "clinprompt",
     "documentation": "docs/serving.md of clinprompt, and GET /openapi.json",
-    "authorization": "All paths but /, /healthz and /readyz need the header Authorization: Bearer "
-    "TOKEN, with the token that the server printed at its start, or that of its --token-file.",
+    "authorization": "All paths but /, /workbench/, /healthz and /readyz need the header "
+    "Authorization: Bearer TOKEN, with the token that the server printed at its start, or that of "
+    "its --token-file.",
 }
 _IN_FLIGHT = 32  # notes of one batch request that are in the queue at a time
 
@@ -65,11 +67,16 @@ class NoteAnswers(BaseModel):
 
 
 class TaskInfo(BaseModel):
-    """What one served task is; ``instruction`` is in the words of its labels."""
+    """What one served task is; ``instruction`` is in the words of its labels.
+
+    ``answer`` is the form of its answers: spans, relations, label, choice (which needs options) or
+    text.
+    """
 
     name: str
     task: str
     kind: str
+    answer: str
     labels: list[str]
     instruction: str
     fields: list[str]
@@ -97,6 +104,7 @@ def make_app(state: ServerState) -> FastAPI:
         redirect_slashes=False,  # a redirect repeats the query
     )
     app.include_router(_overview(app))
+    app.include_router(page_routes())
     app.include_router(_health(state))
     app.include_router(_tasks(state))
     app.include_router(_answers(state))
@@ -262,6 +270,7 @@ def _info(task: ServedTask) -> TaskInfo:
         name=task.name,
         task=card.name,
         kind=card.type,
+        answer=card.answer,
         labels=list(card.labels),
         instruction=instruction_of(card),
         fields=list(made_up_record(card).fields),

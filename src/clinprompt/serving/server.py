@@ -4,11 +4,12 @@ import secrets
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
 from clinprompt.errors import SettingError
-from clinprompt.serving.access import Guard, name_of
+from clinprompt.serving.access import PAGE, Guard, name_of
 from clinprompt.serving.app import make_app
 from clinprompt.serving.state import ServerState
 
@@ -29,6 +30,11 @@ class Listening:
     def url(self) -> str:
         """Return the address for clients on this machine."""
         return f"http://{_in_url(self.host)}:{self.port}"
+
+    @property
+    def page_url(self) -> str:
+        """Return the address of the page with the token, which browsers keep from the server."""
+        return f"{self.url}{PAGE}/#token={quote(self.token, safe='')}"
 
 
 def listening(
