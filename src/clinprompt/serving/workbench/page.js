@@ -89,7 +89,7 @@ function runCurrent() {
   const note = current;
   return running(
     (signal) => runNote(note, signal),
-    () => (note.error ? "The note was not answered." : `Answered in ${note.seconds?.toFixed(2) ?? "?"} s.`),
+    () => (note.error ? "The note was not answered." : note.state === "done" ? "Answered." : "The note was changed meanwhile: run it again."),
   );
 }
 

@@ -64,13 +64,13 @@ function mentionTable(marks, threshold) {
 }
 
 function beside(note, threshold) {
-  const cards = note.answers.map((answer) => cardOf(answer, threshold));
+  const cards = note.answers.map((answer) => cardOf(answer, note, threshold));
   return element("div", { class: "side-column" }, ...cards);
 }
 
 /** Return the card of one task's answer; of mentions and links it only counts them. */
-function cardOf(answer, threshold) {
-  const parts = [element("h3", {}, answer.task), ...contentOf(answer, threshold)];
+function cardOf(answer, note, threshold) {
+  const parts = [element("h3", {}, answer.task), ...contentOf(answer, note, threshold)];
   if (answer.ungrounded?.length) {
     parts.push(element("p", { class: "notice" }, `Not found in the note: ${answer.ungrounded.join("; ")}`));
   }
@@ -80,27 +80,33 @@ function cardOf(answer, threshold) {
   return element("section", { class: "card" }, ...parts);
 }
 
-function contentOf(answer, threshold) {
+function contentOf(answer, note, threshold) {
   if (answer.unparseable !== undefined) {
     return [element("p", { class: "notice" }, `? The model's answer has no valid form: ${answer.unparseable}`)];
   }
   if (answer.entities) return [counted(answer.entities, "mention", threshold)];
   if (answer.relations) return [counted(answer.relations, "link", threshold)];
-  if (answer.label !== undefined) return [labelOf(answer, threshold)];
+  if (answer.label !== undefined) return [labelOf(answer, note, threshold)];
   return [element("p", { class: "summary" }, answer.text || "(an empty text)")];
 }
 
-function labelOf(answer, threshold) {
+function labelOf(answer, note, threshold) {
   const meter = element("meter", { min: 0, max: 1, value: answer.probability ?? 0, "aria-hidden": "true" });
   const has = answer.probability !== undefined;
   return element(
     "p",
     { class: "label" },
-    element("strong", {}, answer.label),
+    element("strong", {}, nameOf(answer.label, note)),
     has ? element("span", {}, ` probability ${shown(answer.probability)} `) : null,
     has ? meter : null,
     isUnsure(answer, threshold) ? unsureMark() : null,
   );
+}
+
+/** Return a label; the letter of an option is followed by the option. */
+function nameOf(label, note) {
+  const option = /^[A-Z]$/.test(label) ? note.options[label.charCodeAt(0) - 65] : undefined;
+  return option === undefined ? label : `${label}: ${option}`;
 }
 
 function counted(items, word, threshold) {

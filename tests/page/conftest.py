@@ -1,0 +1,88 @@
+"""A browser that shows the page of a server with the random prompts of a tiny model."""
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+from made_server import TOKEN, running
+from made_store import save_store
+
+CHROMIUM = shutil.which("chromium") or ""
+WORDS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+class Shown:
+    """A page that is open in a tab of its own, with all that went wrong in it."""
+
+    def __init__(self, page, url):
+        self.page, self.url = page, url
+        self.faults, self.requested = [], []
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("request", lambda request: self.requested.append(request.url))
+
+    def _note(self, message):
+        if message.type in ("error", "warning"):
+            self.faults.append(message.text)
+
+    def open(self, *, token=TOKEN):
+        self.page.goto(f"{self.url}/workbench/" + (f"#token={token}" if token else ""))
+        if token:
+            self.page.get_by_label("Text of the note").wait_for()
+        return self
+
+    def choose(self, *tasks):
+        for task in tasks:
+            self.page.get_by_label(task, exact=True).check()
+
+    def run(self, text, *tasks):
+        """Run tasks on a note and wait for the answers."""
+        self.choose(*tasks)
+        self.page.get_by_label("Text of the note").fill(text)
+        self.page.get_by_role("button", name="Run Ctrl").click()
+        self.page.get_by_text("Answered.", exact=True).wait_for()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM:
+        pytest.skip("chromium is not installed")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*WORDS, "--no-first-run"]
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def server(browser, tmp_path_factory, tiny_llama, tiny_llama_folder):
+    store = save_store(tmp_path_factory.mktemp("served") / "store", tiny_llama_folder)
+    with running(tiny_llama, store) as found:
+        yield found
+
+
+@pytest.fixture
+def shown_as(browser, server):
+    """Return a page in a browser of a given size and look; the page must be free of faults."""
+
+    @contextmanager
+    def show(**options):
+        context = browser.new_context(**options)
+        context.set_default_timeout(30_000)
+        shown = Shown(context.new_page(), server.url)
+        yield shown
+        context.close()
+        assert shown.faults == []
+        assert {url for url in shown.requested if not url.startswith(f"{server.url}/")} <= {
+            url for url in shown.requested if url.startswith("blob:")
+        }
+
+    return show
+
+
+@pytest.fixture
+def shown(shown_as):
+    with shown_as() as one:
+        yield one
