@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-quick check bench bench-full fix clean readme tasks bundle
+.PHONY: setup demo test test-quick test-page screenshots check bench bench-full fix clean readme tasks bundle
 
 setup: $(STAMP)
 
@@ -23,6 +23,20 @@ test: setup
 
 test-quick: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow'
+
+# The page in a browser. Debian's chromium: `apt-get install chromium`.
+PAGE_STAMP := .venv/.installed-page
+
+$(PAGE_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[page]'
+	touch $(PAGE_STAMP)
+
+test-page: $(PAGE_STAMP)
+	@command -v chromium > /dev/null || { echo 'chromium is missing: apt-get install chromium'; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/page tests/serving/test_page_files.py
+
+screenshots: $(PAGE_STAMP)
+	$(BIN)/python docs/take_screenshots.py $(STORE)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from made_server import TOKEN
+from made_server import TOKEN, held, wait_until
 from made_store import TASKS
 
 pytestmark = pytest.mark.slow
@@ -176,6 +176,46 @@ def test_notes_of_files_are_run_and_sorted_by_the_lowest_probability(server, sho
     page.get_by_label("Order").select_option("unsure")
     assert names(page) == sorted(by_name, key=by_name.get)
     assert names(page) != list(by_name)
+
+
+def test_stop_ends_a_run_and_frees_the_server(server, shown):
+    page = shown.open().page
+    page.locator("#files").set_input_files([files(*TEXTS)])
+    shown.choose(NER)
+    with held(server):
+        page.get_by_role("button", name="Run all").click()
+        wait_until(lambda: server.state.engine.num_rows == 4)  # so many at a time
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("Stopped.", exact=True).wait_for()
+        assert page.locator(".note-state").all_inner_texts() == ["not run"] * 5
+    wait_until(lambda: server.state.engine.num_rows == 0)
+
+
+def test_dropped_files_are_opened_and_a_bad_one_is_named(shown):
+    page = shown.open().page
+    page.evaluate(
+        """() => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File(["Takes iron."], "one.txt"));
+            dataTransfer.items.add(new File(["{"], "two.jsonl"));
+            dataTransfer.items.add(new File([new Uint8Array([255])], "three.txt"));
+            const options = { dataTransfer, bubbles: true, cancelable: true };
+            document.body.dispatchEvent(new DragEvent("drop", options));
+        }"""
+    )
+    page.get_by_text("1 note opened.", exact=True).wait_for()
+    assert names(page) == ["one.txt"]
+    assert page.get_by_label("Text of the note").input_value() == "Takes iron."
+    errors = page.locator("#file-errors").inner_text()
+    assert "two.jsonl, line 1 is not JSON" in errors
+    assert "three.txt is not UTF-8 text" in errors
+
+
+def test_a_changed_note_forgets_its_answers(shown):
+    shown.open().run(NOTE, NER)
+    shown.page.get_by_label("Text of the note").press_sequentially("x")
+    assert shown.page.locator("#annotated").count() == 0
+    assert shown.page.locator(".note-state").inner_text() == "not run"
 
 
 def test_the_threshold_marks_answers_with_words(shown):

@@ -52,17 +52,17 @@ def test_a_wrong_token_is_refused(server, given):
     assert refused.headers["www-authenticate"] == "Bearer"
 
 
-def test_all_but_the_probes_need_the_token(server):
+def test_all_but_the_probes_and_the_page_need_the_token(server):
     def status(method, path):
         headers = {"Authorization": "", "Content-Type": "application/json"}
         return server.client.request(method, path, headers=headers).status_code
 
     paths = server.client.get("/openapi.json").json()["paths"]
-    probes = {"/", "/healthz", "/readyz"}
-    assert {path for path in paths if status("GET", path) == 200} == probes
+    open_paths = {"/", "/workbench/", "/healthz", "/readyz"}
+    assert {path for path in paths if status("GET", path) == 200} == open_paths
     for path, methods in paths.items():
         for method in methods:
-            assert status(method.upper(), path) == (200 if path in probes else 401)
+            assert status(method.upper(), path) == (200 if path in open_paths else 401)
     for path in ("/openapi.json", "/docs", "/nothing", "//healthz", "/healthz/", "/healthz/../v1"):
         # A whole URL: alone, "//healthz" would be read as the name of a server.
         assert status("GET", f"{server.url}{path}") == 401
