@@ -7,6 +7,8 @@ import pytest
 from made_server import TOKEN, held, wait_until
 from made_store import TASKS
 
+from clinprompt.jobs.batch.tables import COLUMNS
+
 pytestmark = pytest.mark.slow
 
 NER, LINKS, LABEL, SUMMARY = TASKS
@@ -239,6 +241,7 @@ def test_answers_are_taken_out_as_the_server_gave_them(server, shown, tmp_path):
     assert lines[2]["answers"] == answers(server, NOTE, NER)
     with (tmp_path / "CSV").open(newline="") as stream:
         table = list(csv.DictReader(stream))
+    assert list(table[0]) == list(COLUMNS)  # as `clinprompt predict` writes them
     [found] = [row for row in table if row["id"] == "n3"]
     [entity] = lines[2]["answers"][0]["entities"]
     assert (found["label"], found["text"]) == (entity["type"], entity["text"])

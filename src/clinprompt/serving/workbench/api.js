@@ -1,4 +1,4 @@
-// Ask the server. Knows the token and what to tell people when the server refuses.
+// Ask the server, whose paths are beside the page's own. Knows the token and what to tell people when the server refuses.
 
 const KEPT = "clinprompt-token";
 
@@ -71,12 +71,12 @@ async function detailOf(given) {
 
 /** Return the tasks of the server. */
 export function fetchTasks() {
-  return ask("/v1/tasks");
+  return ask("../v1/tasks");
 }
 
 /** Return the answers of tasks on one note. */
 export function predict(request, signal) {
-  return ask("/v1/predict", {
+  return ask("../v1/predict", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(request),
