@@ -36,7 +36,7 @@ NOTES = {
     "ward-3": "Apixaban 2.5 mg every 12 hours. Still smoking. Denies high cholesterol.",
     "ward-4": "Presents with a cough. Takes meloxicam 15 mg PO as needed. Plan: discharge home.",
 }
-SHOTS = (("light", 1200, 940), ("dark", 1200, 940), ("narrow", 390, 1400))
+SHOTS = (("light", 1200, 1300), ("dark", 1200, 1300), ("narrow", 390, 1400))
 
 
 def main(store: Path) -> None:

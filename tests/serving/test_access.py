@@ -209,6 +209,8 @@ def test_other_machines_need_a_token_file_and_a_name(tmp_path):
     assert there.hosts == {"0.0.0.0", "notes.example"}
     assert listening("fe80::1", 1, token_file=secret).hosts == {"[fe80::1]"}
     assert listening("::1", 1, token_file=None).url == "http://[::1]:1"
+    local = listening("127.0.0.1", 1, token_file=None)
+    assert local.page_url == f"http://127.0.0.1:1/workbench/#token={local.token}"
     for text in ("short", "0123456789 abcdef", "é" * 20, ""):
         secret.write_text(text)
         with pytest.raises(SettingError, match="at least 16 ASCII"):

@@ -116,6 +116,8 @@ def test_sigterm_ends_a_server_after_the_answers_that_it_has_accepted(process):
         process.client.get("/healthz")
     printed = process.printed.read_text()
     assert MARK not in printed
+    token = process.client.headers["Authorization"].removeprefix("Bearer ")
+    assert f"open http://127.0.0.1:{process.port}/workbench/#token={token}\n" in printed
     assert "Traceback" not in printed
     assert process.events.read_text().splitlines() == [
         f"socket.bind (('127.0.0.1', {process.port}),)"
