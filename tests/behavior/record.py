@@ -443,7 +443,7 @@ def _predictions() -> Iterator[tuple[str, list[Any]]]:
 
 
 def _picked(values: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    return {name: values[key] for name, key in fields.items()}
+    return {name: values[key] for name, key in fields.items() if key in values}
 
 
 def _name(values: Mapping[str, Any], keys: Sequence[str]) -> str:

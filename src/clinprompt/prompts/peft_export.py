@@ -11,6 +11,8 @@ from clinprompt.errors import ArtifactError
 from clinprompt.files import new_folder, write_bytes, write_text
 from clinprompt.prompts.artifact import Manifest
 
+_FILES = {"adapter_model.safetensors", "adapter_config.json", "README.md"}
+
 
 def export_peft(
     folder: Path, manifest: Manifest, vectors: Float[Tensor, "P W"], *, base: str, readme: str
@@ -21,8 +23,8 @@ def export_peft(
     (see ``backbone.layers``; PEFT has the same layout) a ``PREFIX_TUNING`` adapter.
 
     Raises:
-        ArtifactError: the folder exists and is not an adapter, or the prompt has the placement
-            ``suffix``, which PEFT does not support.
+        ArtifactError: the folder exists and is not an adapter or has other files, or the prompt
+            has the placement ``suffix``, which PEFT does not support.
         RunError: the disk is full or the folder cannot be written.
     """
     config = {
@@ -36,6 +38,10 @@ def export_peft(
     tensors = {"prompt_embeddings": vectors.detach().float().cpu().contiguous()}
     if folder.exists() and not (folder / "adapter_config.json").is_file():
         raise ArtifactError(f"{folder}: exists and is not a PEFT adapter; choose a new folder")
+    if folder.exists() and (others := {one.name for one in folder.iterdir()} - _FILES):
+        raise ArtifactError(
+            f"{folder}: holds other files, such as {min(others)}; choose a new folder"
+        )
     with new_folder(folder.resolve()) as draft:
         write_bytes(draft / "adapter_model.safetensors", save(tensors))
         write_text(draft / "adapter_config.json", json.dumps(config, indent=2) + "\n")

@@ -29,6 +29,15 @@ def test_export_into_a_folder_without_an_adapter_is_refused(tmp_path):
     assert (folder / "thesis.txt").read_text() == "years of work"
 
 
+def test_export_does_not_remove_what_others_put_beside_an_adapter(tmp_path):
+    words = (tmp_path / "adapter", manifest(), torch.zeros(2, 3))
+    export_peft(*words, base="tiny", readme="# mine\n")
+    (tmp_path / "adapter" / "run.py").write_text("mine")
+    with pytest.raises(ArtifactError, match=r"holds other files, such as run.py; choose a new"):
+        export_peft(*words, base="tiny", readme="# mine\n")
+    assert (tmp_path / "adapter" / "run.py").read_text() == "mine"
+
+
 def test_export_replaces_an_earlier_adapter(tmp_path):
     for _ in range(2):
         export_peft(

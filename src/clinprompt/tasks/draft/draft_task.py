@@ -137,7 +137,13 @@ def draft_task(
     every = [file for split in SPLITS for file in open_own_files(own, split)]
     records = chain.from_iterable(data.splits.values())
     notes = (*detected.notes, *reading_notes(reader, every), *inside_words(records))
-    found = (*_findings(contents, data, own), *notes, *_equal_texts(data), *_gaps(contents, data))
+    found = (
+        *_findings(contents, data, own),
+        *notes,
+        *_equal_texts(data),
+        *_gaps(contents, data),
+        *_nothing_to_list(data),
+    )
     return Draft(text, data, own, found)
 
 
@@ -283,6 +289,18 @@ def _gaps(contents: CardContents, data: TaskData) -> Iterator[str]:
                 f"{name}: blank in {blank} of {len(every)} records, which are kept; remove them "
                 "from the data if nothing can be learned from them"
             )
+
+
+def _nothing_to_list(data: TaskData) -> Iterator[str]:
+    """Yield a line on the records whose answer lists nothing, if there are some."""
+    every = list(chain.from_iterable(data.splits.values()))
+    empty = sum(_is_empty(data.card, record) for record in every)
+    if 0 < empty < len(every) and kind_of(data.card).listing is not None:
+        share = f"data.nothing_share={empty / len(every):.2g}"
+        yield (
+            f"nothing to list: in {empty} of {len(every)} records; if new texts are like them, "
+            f"adapt with {share}, and as many answers list nothing"
+        )
 
 
 def _is_empty(card: TaskCard, record: Record) -> bool:

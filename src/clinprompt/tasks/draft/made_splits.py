@@ -7,12 +7,13 @@ from clinprompt.errors import DataError, SettingError, number_of, option
 from clinprompt.tasks.card import SPLITS, Resplit, Split
 from clinprompt.tasks.draft.own_files import OwnFiles
 from clinprompt.tasks.load import Splits, TaskData, move_groups
+from clinprompt.tasks.records import Record, RelationsAnswer, SpansAnswer
 
 FEW_TEST = 20  # records
 _SHARE = 0.1  # of the groups, for validation and for large data
 _ENOUGH_TEST = 50  # records, if that is at most the following share
 _LARGE_SHARE = 0.3
-_LARGEST_SHARE = 0.4  # that messages propose
+_LARGEST_SHARE = 0.4  # if less gives few test records, and as messages propose
 _LEAST_TO_MOVE = 30  # records in all; with fewer, training needs them
 _NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
 _SMALL = 1000  # records
@@ -25,6 +26,7 @@ def make_splits(
 
     A tenth of the groups moves to validation. ``test_share`` moves to the test split; without it, a
     tenth too, but more of fewer than 500 records, because few test records give no useful score.
+    Records whose answer lists nothing are spread evenly.
 
     Raises:
         SettingError: ``test_share`` is no share, or the data has a file for the test split.
@@ -43,8 +45,7 @@ def make_splits(
         Resplit.model_validate(shares | {"seed": seed})
         for seed in range(_NUM_SEEDS if num_records < _SMALL else 1)
     ]
-    wanted = {split: share * num_records for split, share in shares.items()}
-    best = min(tries, key=lambda resplit: _unevenness(move_groups(splits, resplit), wanted))
+    best = min(tries, key=lambda resplit: _unevenness(move_groups(splits, resplit), shares))
     if all(move_groups(splits, best).values()):
         return best
     raise DataError(
@@ -71,14 +72,34 @@ def _check_share(test_share: float, missing: tuple[Split, ...]) -> None:
 def _usual_test_share(num_records: int) -> float:
     if num_records < _LEAST_TO_MOVE:
         return _SHARE
-    return round(max(_SHARE, min(_LARGE_SHARE, _ENOUGH_TEST / num_records)), 2)
+    enough = max(_SHARE, min(_LARGE_SHARE, _ENOUGH_TEST / num_records))
+    least = min(_LARGEST_SHARE, 1.1 * FEW_TEST / num_records)  # shares come out a little uneven
+    return round(max(enough, least), 2)
 
 
-def _unevenness(splits: Splits, wanted: Mapping[Split, float]) -> float:
-    """Return the largest difference, in records, of a made split from what is wanted."""
+def _unevenness(splits: Splits, shares: Mapping[Split, float]) -> float:
+    """Return the largest difference, in records, of a made split from its share.
+
+    Records whose answer lists nothing are also counted by themselves.
+    """
     if not all(splits.values()):
         return float("inf")
-    return max(abs(len(splits[split]) - count) for split, count in wanted.items())
+    sizes = {split: len(records) for split, records in splits.items()}
+    nothing = {split: sum(map(_lists_nothing, records)) for split, records in splits.items()}
+    return max(
+        abs(counts[split] - share * sum(counts.values()))
+        for counts in (sizes, nothing)
+        for split, share in shares.items()
+    )
+
+
+def _lists_nothing(record: Record) -> bool:
+    match record.answer:
+        case SpansAnswer(spans):
+            return not spans
+        case RelationsAnswer(relations):
+            return not relations
+    return False
 
 
 def how_to_change(made: Resplit) -> str:

@@ -260,9 +260,10 @@ class TestColumns:
 
     def test_a_small_test_split_is_reported_with_the_setting_that_makes_it_larger(self, tmp_path):
         origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(60)))
-        draft, data = make("ner", origin, tmp_path / "task")
-        num_test = len(data.splits["test"])
-        assert num_test in (17, 18, 19)  # 0.3 of 60
+        draft = draft_task("ner", origin, test_share=0.2)
+        write_task(draft, tmp_path / "task")
+        num_test = len(draft.data.splits["test"])
+        assert num_test in (11, 12, 13)  # 0.2 of 60
         # 0.4 of 60 are 24; a half, without the tenth for validation as well, are 30.
         assert (
             f"test: only {num_test} records, too few to compare scores; set test = 0.4 under "
@@ -270,8 +271,8 @@ class TestColumns:
         )
         path = tmp_path / "task" / "card.toml"
         text = path.read_text()
-        assert text.count("test = 0.3") == 1
-        path.write_text(text.replace("test = 0.3", "test = 0.4"))
+        assert text.count("test = 0.2") == 1
+        path.write_text(text.replace("test = 0.2", "test = 0.4"))
         larger = load_task(find_card(str(tmp_path / "task")), None)
         assert 16 <= len(larger.splits["test"]) <= 32
         few = put(tmp_path / "b.jsonl", *(note(i) for i in range(20)))
@@ -279,8 +280,17 @@ class TestColumns:
 
     @pytest.mark.parametrize(
         ("num_records", "share"),
-        # 50 records if they are at most three in ten; with fewer than 30 records a tenth
-        [(20, 0.1), (29, 0.1), (30, 0.3), (60, 0.3), (160, 0.3), (200, 0.25), (600, 0.1)],
+        # 50 records if they are at most three in ten, or 22 (a tenth more than 20) if they are at
+        # most four in ten; with fewer than 30 records a tenth
+        [
+            (20, 0.1),
+            (29, 0.1),
+            (30, 0.4),
+            (60, 0.37),
+            (160, 0.3),
+            (200, 0.25),
+            (600, 0.1),
+        ],
     )
     def test_the_test_split_has_a_larger_share_of_few_records(self, tmp_path, num_records, share):
         origin = put(tmp_path / "a.jsonl", *(note(i) for i in range(num_records)))
