@@ -49,8 +49,9 @@ def test_bench_of_the_server_finds_every_answer_as_offline(benches, tmp_path, ti
     )
     found = serve.measure(store, requests=12, clients=4, model=str(tiny_llama_folder))
     assert (found["errors"], found["swapped answers"]) == (0, 0)
-    assert found["same as offline"] + found["different, with a tie of logits"] == 12
-    assert [row["requests"] for row in found["ways to answer"]] == [12, 12, 4]
+    assert found["answers"] == 24  # of 4 and of 64 clients
+    assert found["same as offline"] + found["different, with a tie of logits"] == 24
+    assert [row["requests"] for row in found["ways to answer"]] == [12, 12, 12, 4]
     assert all(row["errors"] == 0 for row in found["rising load"])
 
 

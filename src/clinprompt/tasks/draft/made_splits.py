@@ -14,6 +14,7 @@ _SHARE = 0.1  # of the groups, for validation and for large data
 _ENOUGH_TEST = 50  # records, if that is at most the following share
 _LARGE_SHARE = 0.3
 _LARGEST_SHARE = 0.4  # if less gives few test records, and as messages propose
+_MANY_TO_MOVE = 50  # records in all; with fewer, the largest share leaves too few for training
 _LEAST_TO_MOVE = 30  # records in all; with fewer, training needs them
 _NUM_SEEDS = 100  # tried for small data, where splits vary much with the seed
 _SMALL = 1000  # records
@@ -72,9 +73,11 @@ def _check_share(test_share: float, missing: tuple[Split, ...]) -> None:
 def _usual_test_share(num_records: int) -> float:
     if num_records < _LEAST_TO_MOVE:
         return _SHARE
-    enough = max(_SHARE, min(_LARGE_SHARE, _ENOUGH_TEST / num_records))
-    least = min(_LARGEST_SHARE, 1.1 * FEW_TEST / num_records)  # shares come out a little uneven
-    return round(max(enough, least), 2)
+    share = max(_SHARE, min(_LARGE_SHARE, _ENOUGH_TEST / num_records))
+    if num_records >= _MANY_TO_MOVE:
+        least = 1.1 * FEW_TEST / num_records  # shares come out a little uneven
+        share = max(share, min(_LARGEST_SHARE, least))
+    return round(share, 2)
 
 
 def _unevenness(splits: Splits, shares: Mapping[Split, float]) -> float:

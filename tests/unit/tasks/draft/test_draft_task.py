@@ -280,12 +280,14 @@ class TestColumns:
 
     @pytest.mark.parametrize(
         ("num_records", "share"),
-        # 50 records if they are at most three in ten, or 22 (a tenth more than 20) if they are at
-        # most four in ten; with fewer than 30 records a tenth
+        # 50 records if they are at most three in ten; of 50 or more at least 22 (a tenth more than
+        # 20) if they are at most four in ten; with fewer than 30 records a tenth
         [
             (20, 0.1),
             (29, 0.1),
-            (30, 0.4),
+            (30, 0.3),
+            (49, 0.3),
+            (50, 0.4),
             (60, 0.37),
             (160, 0.3),
             (200, 0.25),
