@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from command_line import call
+from made_store import save_prompt
 from tiny import change_json, random_prompts
 
 from clinprompt.backbone.layers import to_layer_prompts
@@ -171,3 +172,14 @@ def test_an_adapter_on_the_default_backbone_names_the_model_on_the_hub(
     assert '"HuggingFaceTB/SmolLM2-135M-Instruct"' in config
     assert str(tiny_llama_folder) not in config
     assert "Q4_1" in readme
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.827])
+def test_the_readme_says_if_clinprompt_corrects_the_answer_none(
+    tmp_path, tiny_llama_folder, offset
+):
+    path = save_prompt(tmp_path / "store", tiny_llama_folder, "practice-ner-drugs")
+    change_json(path / "manifest.json", nothing_offset=offset)
+    export_prompt(path, tmp_path / "adapter", base="the/base", backbone=str(tiny_llama_folder))
+    text = (tmp_path / "adapter" / "README.md").read_text()
+    assert ("begins with `none` by 3.83, so" in text) == bool(offset)

@@ -148,9 +148,14 @@ def _rule(shown: _Contents) -> str:
     if shown.example.choices:
         return "As in clinprompt, it is the one that the model finds most likely."
     if shown.card.answer in ("spans", "relations"):
+        offset = shown.manifest.nothing_offset
+        corrected = (
+            f" It also\nlowers the logit of an answer that begins with `none` by {offset:.2f}, so "
+            "it lists something more often."
+        )
         return (
             "It is decoded greedily and without constraint, as by `clinprompt predict --free`. By "
-            "default, clinprompt\nallows only words of the text."
+            f"default, clinprompt\nallows only words of the text.{corrected if offset else ''}"
         )
     return "It is decoded greedily, as in clinprompt."
 

@@ -296,7 +296,7 @@ def _nothing_to_list(data: TaskData) -> Iterator[str]:
     every = list(chain.from_iterable(data.splits.values()))
     empty = sum(_is_empty(data.card, record) for record in every)
     if 0 < empty < len(every) and kind_of(data.card).listing is not None:
-        share = f"data.nothing_share={empty / len(every):.2g}"
+        share = f"--set data.nothing_share={empty / len(every):.2g}"
         yield (
             f"nothing to list: in {empty} of {len(every)} records; if new texts are like them, "
             f"adapt with {share}, and as many answers list nothing"

@@ -38,5 +38,5 @@ def test_records_that_list_nothing_are_spread_over_the_splits(tmp_path):
     assert 4 <= counts["train"] <= 6
     assert (
         "nothing to list: in 10 of 60 records; if new texts are like them, adapt with "
-        "data.nothing_share=0.17, and as many answers list nothing"
+        "--set data.nothing_share=0.17, and as many answers list nothing"
     ) in made.found
