@@ -115,8 +115,8 @@ def _readme(shown: _Contents) -> str:
         f"the task `{card.name}`.\nIt was trained by clinprompt {manifest.code_version} on "
         f"`{shown.base}`, whose weights are frozen.\n{_weights(manifest)}",
         "Run this code in the folder of this file. It needs `pip install torch transformers "
-        "peft`.\nThe example is made up. PEFT and transformers may warn, for instance that position "
-        "ids are ignored; that\nchanges nothing here.",
+        "peft`.\nThe example is made up. PEFT and transformers may warn, for instance that "
+        "position ids are ignored;\nthat changes nothing here.",
         f"```python\n{_code(shown)}```",
         f"The answer is {_HOW_TO_READ[card.answer]}.\n{_rule(shown)}",
         "`LOCAL` is where the weights of the training were when this file was written. If that "
