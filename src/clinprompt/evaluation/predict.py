@@ -14,7 +14,7 @@ from clinprompt.evaluation.questions import Prediction, PromptUse, Question, que
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.records import Example
 
-AnswerCount = Callable[[int, int], object]  # is told how many rows are answered, and of how many
+AnswerCount = Callable[[int, int], object]  # called with the number of answered rows and that of all rows
 
 
 def predict(
