@@ -14,9 +14,7 @@ from clinprompt.evaluation.questions import Prediction, PromptUse, Question, que
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.records import Example
 
-AnswerCount = Callable[
-    [int, int], object
-]  # called with the number of answered rows and that of all rows
+AnswerCount = Callable[[int, int], object]  # called with the numbers of answered and of all rows
 
 
 def predict(
