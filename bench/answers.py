@@ -15,6 +15,7 @@ Run, from the root of the repository:
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -145,44 +146,66 @@ def _cells(
     data: TaskData,
 ) -> Iterator[Cell]:
     """Fit a method to a draw and yield the cells that the result answers."""
-    card, method = training.card, training.method
+    with fitted_to(data, training.method, config, training.seed, backbone, workspace) as fitted:
+        for name in training.answered:
+            yield answered_by(fitted, data, resolve(config, variant=split_method(name)[1]), name)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a method learned from a draw: its prompt or changed weights, and what it cost."""
+
+    backbone: Backbone
+    bank: Bank
+    seed: int
+    shots: int
+    cost: Cost
+
+
+@contextmanager
+def fitted_to(
+    data: TaskData,
+    method: str,
+    config: RunConfig,
+    seed: int,
+    backbone: Backbone,
+    workspace: Workspace,
+) -> Iterator[Fitted]:
+    """Fit a method to a draw of examples; changed weights stay in the backbone in the block."""
     own = resolve(config, variant=split_method(method)[1])
     [shots] = config.compare.shots
     assert isinstance(shots, int)
-    rows = task_rows_of(own, backbone).shots(data, shots, seed=training.seed)
+    rows = task_rows_of(own, backbone).shots(data, shots, seed=seed)
     found = find_metaprompt(own.metaprompt, own.backbone) if own.metaprompt else None
-    start = Start(own, backbone, card, rows, training.seed, found)
-    fit = Fit(method_of(method), start, f"{card.name}/{method}-seed{training.seed}")
+    start = Start(own, backbone, data.card, rows, seed, found)
+    fit = Fit(method_of(method), start, f"{data.card.name}/{method}-seed{seed}")
     with adapt(fit, workspace) as fitted:
         bank, progress = bank_of(backbone, [fitted.tuner]), fitted.progress
         cost = Cost(
             fitted.trained_numbers, fitted.num_bytes, len(rows), progress.step, progress.seconds
         )
-        for name in training.answered:
-            answering = resolve(config, variant=split_method(name)[1])
-            given = _input(answering, backbone, replace(training, method=name), data, bank)
-            yield evaluate(backbone, replace(given, cost=cost, shots=shots), bank)
+        yield Fitted(backbone, bank, seed, shots, cost)
     workspace.forget(fit.name)
 
 
-def _input(
-    own: RunConfig, backbone: Backbone, training: Training, data: TaskData, bank: Bank
-) -> CellInput:
-    """Return what a cell is made from under the settings that it answers with."""
-    task_rows = task_rows_of(own, backbone)
+def answered_by(fitted: Fitted, data: TaskData, own: RunConfig, name: str) -> Cell:
+    """Answer the test rows of a task under settings; the cell's method is ``name``."""
+    task_rows = task_rows_of(own, fitted.backbone)
     encoder = task_rows.encoder()
-    answering = Answering(backbone, encoder, bank)
-    return CellInput(
+    answering = Answering(fitted.backbone, encoder, fitted.bank)
+    given = CellInput(
         backbone_name=own.backbone,
-        card=training.card,
+        card=data.card,
         examples=task_rows.test_examples(data),
         encoder=encoder,
-        method=training.method,
-        shots=0,
-        seed=training.seed,
+        method=name,
+        shots=fitted.shots,
+        seed=fitted.seed,
         interval_seed=own.seed,
+        cost=fitted.cost,
         calibration=calibrate(answering, data, own.data, seed=own.seed, may_validate=False),
     )
+    return evaluate(fitted.backbone, given, fitted.bank)
 
 
 if __name__ == "__main__":
