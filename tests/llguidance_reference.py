@@ -70,13 +70,8 @@ def _sequence(option, rules, forms):
         if isinstance(piece, str):
             parts.append(json.dumps(piece))
             continue
-        passage = piece.passage
-        bounds = sorted({*passage.starts, *passage.ends, len(passage.text)})
-        chunks = [
-            passage.text[one:other].decode()
-            for one, other in pairwise(bounds)
-            if one >= piece.start
-        ]
+        bounds = sorted({*piece.starts, *piece.ends, len(piece.text)})
+        chunks = [piece.text[one:other].decode() for one, other in pairwise(bounds)]
         name = f"WORDS{len(rules)}"
         rules.append(f"{name}: {' & '.join([f'{name}_CHUNKS', *forms])}")
         rules.append(f"{name}_CHUNKS: %regex {json.dumps({'substring_chunks': chunks})}")

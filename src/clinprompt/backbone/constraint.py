@@ -1,5 +1,9 @@
 """Keep the rows of a batch to the tokens that they may write next. Knows no grammars.
 
+A model that wants to write what is not allowed, such as a mention for the second time, would go on
+with the least unlikely of the allowed words. So an answer ends where little of the probability is
+on allowed tokens; the line that is being written is dropped.
+
 Axes: B rows, V vocabulary.
 """
 
@@ -11,6 +15,8 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
+
+MIN_SHARE = 0.3  # of the probability of all tokens that must be on allowed ones
 
 
 @runtime_checkable
@@ -25,6 +31,10 @@ class Constraint(Protocol):
         """Return ids whose logits are lowered, and by how much, in nats."""
         ...
 
+    def ends(self) -> Sequence[int]:
+        """Return the ids with which the answer may end now although its last line is not whole."""
+        ...
+
     def accept(self, token: int) -> None:
         """Continue after a token that was allowed and does not end the answer."""
         ...
@@ -34,6 +44,8 @@ def constrain(
     logits: Float[Tensor, "B V"], constraints: Sequence[Constraint | None]
 ) -> Float[Tensor, "B V"]:
     """Return logits with -inf at tokens that may not come next, and some tokens lowered.
+
+    If less than ``MIN_SHARE`` of the probability is on allowed tokens, only the end is allowed.
 
     There is one constraint for each row; None leaves a row as it is.
     """
@@ -48,7 +60,11 @@ def constrain(
     constrained = logits.clone()
     constrained[[place for place, _ in own]] = -torch.inf
     constrained[row, column] = logits[row, column]
+    shares = (constrained.logsumexp(dim=-1) - logits.logsumexp(dim=-1)).exp().tolist()
     for place, one in own:
+        if shares[place] < MIN_SHARE and (ends := list(one.ends())):
+            constrained[place] = -torch.inf
+            constrained[place, ends] = logits[place, ends]
         lowered, by = one.lowered()
         if lowered.size:
             constrained[place, torch.from_numpy(lowered).to(logits.device)] -= by

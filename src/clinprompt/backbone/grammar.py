@@ -8,11 +8,10 @@ the line, after the last piece with a line end. The ids that continue a text are
 of each beginning of what follows, so a token costs about as many look-ups as it has places.
 """
 
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import chain
 
 import numpy as np
 from llguidance import LLTokenizer
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from clinprompt.backbone.load import Backbone
-from clinprompt.tasks.kinds.allowed import AllowedLines, Passage, Piece, Words
+from clinprompt.tasks.kinds.allowed import AllowedLines, Passage, Piece
 
 _LINE_END = "\n"
 _AT_LINE_END: tuple[tuple[Piece, ...], ...] = ((), (_LINE_END,))  # what may follow a whole line
@@ -66,19 +65,6 @@ class _Place:
         return may_end and self.rest in _AT_LINE_END
 
 
-class _Starts:
-    """The ids that may come next at each start of a passage."""
-
-    def __init__(self, starts: Sequence[int], ids: Sequence[Sequence[int]]) -> None:
-        self._starts = starts
-        self._ids = tuple(chain.from_iterable(ids))
-        self._before = (0, *accumulate(map(len, ids)))
-
-    def onward(self, start: int) -> Sequence[int]:
-        """Return the ids of the starts at ``start`` or later."""
-        return self._ids[self._before[bisect_left(self._starts, start)] :]
-
-
 class LineConstraint:
     """The tokens that an answer may continue with; see ``backbone.constraint.Constraint``.
 
@@ -95,7 +81,7 @@ class LineConstraint:
         self._current = b""
         self._places: tuple[_Place, ...] = ()
         self._without: frozenset[bytes] = frozenset()
-        self._known: dict[tuple[bytes, Passage, tuple[Piece, ...]], _Starts] = {}
+        self._known: dict[tuple[bytes, Passage, tuple[Piece, ...]], tuple[int, ...]] = {}
         self._begin_line()
 
     def allowed(self) -> NDArray[np.int64]:
@@ -111,6 +97,10 @@ class LineConstraint:
         """Return the ids whose logits are lowered, and by how much, in nats."""
         ids = self.only_nothing() if self._nothing_offset else np.array([], dtype=np.int64)
         return ids, self._nothing_offset
+
+    def ends(self) -> tuple[int, ...]:
+        """Return the ids that end the answer, unless nothing of it is written."""
+        return self._tokens.end_ids if self._finished or self._current else ()
 
     def only_nothing(self) -> NDArray[np.int64]:
         """Return the ids with which an answer starts that can only list nothing."""
@@ -192,20 +182,22 @@ class LineConstraint:
         if not rest:
             return ends
         piece, rest = rest[0], rest[1:]
-        if isinstance(piece, Words):
-            return self._starts(before, piece.passage, rest).onward(piece.start)
+        if isinstance(piece, Passage):
+            return self._at_starts(before, piece, rest)
         fixed = _fixed(piece)
         return (*ends, *self._continuing(before, fixed, 0, rest, fixed.first_end(0)))
 
-    def _starts(self, before: bytes, passage: Passage, rest: tuple[Piece, ...]) -> _Starts:
-        """Return the ids that may follow ``before`` at each start of a passage."""
+    def _at_starts(
+        self, before: bytes, passage: Passage, rest: tuple[Piece, ...]
+    ) -> tuple[int, ...]:
+        """Return the ids whose bytes are ``before`` and then start a run of words."""
         key = (before, passage, rest)
         if key not in self._known:
-            by_start = [
-                tuple(self._continuing(before, passage, start, rest, passage.first_end(start)))
+            ids = chain.from_iterable(
+                self._continuing(before, passage, start, rest, passage.first_end(start))
                 for start in passage.starts
-            ]
-            self._known[key] = _Starts(passage.starts, by_start)
+            )
+            self._known[key] = tuple(dict.fromkeys(ids))
         return self._known[key]
 
     def _leading_nowhere(self) -> Iterator[int]:
@@ -272,9 +264,8 @@ def _lines_from(
 
 def _starting_with(piece: Piece, byte: int | None = None) -> Iterator[tuple[Passage, int]]:
     """Yield each start of a piece as a text and a place; with a byte, only starts before it."""
-    words = piece if isinstance(piece, Words) else Words(_fixed(piece), 0)
-    passage, first = words.passage, words.start
-    for start in passage.starts[bisect_left(passage.starts, first) :]:
+    passage = piece if isinstance(piece, Passage) else _fixed(piece)
+    for start in passage.starts:
         if byte is None or passage.text[start] == byte:
             yield passage, start
 

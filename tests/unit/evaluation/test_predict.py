@@ -19,6 +19,7 @@ from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.kinds import kind_of, make_example
 from clinprompt.tasks.records import LabelAnswer, Unparseable
 
+pytestmark = pytest.mark.usefixtures("random_models_list_mentions")
 NOTES = (
     "Aspirin 81 mg daily,\r\n\r\n then  aspirin [as needed].",
     'He said "pain\\ache | none" {x}: no <b>fever</b>.',

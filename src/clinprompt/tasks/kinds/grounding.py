@@ -9,7 +9,8 @@ meant (the rules below choose one), discontinuous mentions, and whitespace at th
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import chain, product
+from functools import lru_cache
+from itertools import product
 
 from clinprompt.tasks.records import Relation, Span
 
@@ -25,7 +26,7 @@ class FlatText:
         ]
         self._offsets = kept
         self._flat = "".join(" " if text[at].isspace() else text[at] for at in kept)
-        self._folded = _fold(self._flat)
+        self._folded = folded(self._flat)
         self._is_inside = [
             0 < at < len(kept) and self._flat[at - 1].isalnum() and self._flat[at].isalnum()
             for at in range(len(kept) + 1)
@@ -35,12 +36,12 @@ class FlatText:
     def tiers(self, mention: str) -> tuple[tuple[Place, ...], ...]:
         """Return all occurrences of a mention, best kind first, each kind in order of the text.
 
-        The kinds: exact between word boundaries, exact inside a word, then both ignoring case.
+        The kinds: exact between word boundaries, the same ignoring case, then both inside a word.
         """
         if mention not in self._known:
             exact = self._by_boundary(_occurrences(self._flat, mention))
-            folded = self._by_boundary(_occurrences(self._folded, _fold(mention)))
-            self._known[mention] = (*exact, *folded)
+            anyhow = self._by_boundary(_occurrences(self._folded, folded(mention)))
+            self._known[mention] = (exact[0], anyhow[0], exact[1], anyhow[1])
         return self._known[mention]
 
     def _by_boundary(self, places: Iterator[Place]) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
@@ -54,14 +55,14 @@ class FlatText:
 class SpanGrounder:
     """Ground mentions one after another; holds the last span and the spans already returned.
 
-    A mention is searched after the end of the last one, then from its start (mentions may be
-    nested), then from the beginning of the text, each time with the best kind of occurrence first.
-    Mentions rarely nest, so the next place is the better guess. No (start, end, type) is returned
-    twice.
+    Whole words are searched first, then occurrences inside a word: each after the end of the last
+    mention, then from its start (mentions may be nested), then from the beginning of the text, with
+    the best kind of occurrence first. Mentions rarely nest, so the next place is the better guess.
+    No (start, end, type) is returned twice; with ``apart``, no span that overlaps one before it.
     """
 
-    def __init__(self, text: str) -> None:
-        self._text = FlatText(text)
+    def __init__(self, text: str, *, apart: bool = False) -> None:
+        self._text, self._apart = _flat_text(text), apart
         self._last = Span(0, 0, "")
         self._given: set[Span] = set()
         self._open: dict[tuple[str, str], tuple[list[Place], ...]] = {}
@@ -71,23 +72,32 @@ class SpanGrounder:
         key = (mention, kind)
         if key not in self._open:
             self._open[key] = tuple(map(list, self._text.tiers(mention)))
-        onward = product(self._open[key], (self._last.end, self._last.start))
-        for places, start in chain(onward, product(self._open[key], (0,))):
+        for places, start in self._searches(self._open[key]):
             span = self._take(places, start, kind)
             if span is not None:
                 self._last = span
                 return span
         return None
 
+    def _searches(self, tiers: tuple[list[Place], ...]) -> Iterator[tuple[list[Place], int]]:
+        for kinds in (tiers[:2], tiers[2:]):  # whole words, then inside words
+            yield from product(kinds, (self._last.end, self._last.start))
+            yield from product(kinds, (0,))
+
     def _take(self, places: list[Place], start: int, kind: str) -> Span | None:
         # A place leaves the list once it is looked at, so that repeated lines need no new scan.
         at = bisect_left(places, (start, 0))
         while at < len(places):
             span = Span(*places.pop(at), kind)
-            if span not in self._given:
+            if not self._is_taken(span):
                 self._given.add(span)
                 return span
         return None
+
+    def _is_taken(self, span: Span) -> bool:
+        if not self._apart:
+            return span in self._given
+        return any(span.start < one.end and one.start < span.end for one in self._given)
 
 
 class RelationGrounder:
@@ -117,8 +127,13 @@ class RelationGrounder:
         return None
 
 
-def _fold(text: str) -> str:
-    # Replace single characters only, so that offsets stay the same.
+@lru_cache(maxsize=64)
+def _flat_text(text: str) -> FlatText:
+    return FlatText(text)
+
+
+def folded(text: str) -> str:
+    """Return a text in lower case, as long as before: no character becomes two."""
     return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 

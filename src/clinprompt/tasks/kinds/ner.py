@@ -6,21 +6,23 @@
     drug: aspirin              a card with several types: the type's word and the mention
     none                       no mentions
 
-Mentions are in order of appearance; of two that begin together, the longer comes first. A list mark
-at the beginning of a line is accepted and dropped if it is not part of the mention. What
-``grounding`` cannot find again is lost, and so is a single mention whose text is "none".
+Examples list mentions in order of appearance, of two that begin together the longer first. Answers
+may list them in any order. A list mark at the beginning of a line is accepted and dropped if it is
+not part of the mention. What ``grounding`` cannot find again is lost, and so is a single mention
+whose text is "none".
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.kinds.allowed import Line, NoteWords, Piece, each_of
-from clinprompt.tasks.kinds.grounding import SpanGrounder
+from clinprompt.tasks.kinds.allowed import Line, Passage, Piece, each_of, words_of
+from clinprompt.tasks.kinds.grounding import SpanGrounder, folded
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import word_of
 from clinprompt.tasks.kinds.listing import Listing, chance_of_nothing
@@ -61,7 +63,7 @@ def mentions_by_line(card: Card, record: Record, text: str) -> tuple[Span | None
     lines = text.split("\n")
     if says_none(text):
         return (None,) * len(lines)
-    grounder = SpanGrounder(record.text)
+    grounder = SpanGrounder(record.text, apart=card.overlap is False)
     return tuple(_grounded(grounder, _typed_mention(card, one_line(line))) for line in lines)
 
 
@@ -73,56 +75,55 @@ def _grounded(grounder: SpanGrounder, found: tuple[str, str] | None) -> Span | N
 
 
 class SpanLines:
-    """What an answer with mentions may be: mentions in order of appearance, each once.
+    """What an answer with mentions may be: mentions of the note, none more often than it occurs.
 
-    A line means the next place of its mention. After it, mentions begin later in the note, or at
-    the same place and are shorter or of a type that comes later. If the task's mentions do not
-    overlap, they begin after its end.
+    If the task's mentions do not overlap, a line is of words that no line before it means. It may
+    then be in lower case, as models often write the first word of a sentence.
     """
 
     nothing = NONE
 
     def __init__(self, card: Card, record: Record) -> None:
         self._card = card
-        self._words = NoteWords(record.text, symbols=bool(card.symbols))
-        self._may_overlap = card.overlap is not False
+        self._flat = one_line(record.text)
+        self._known: dict[str, tuple[Passage, ...]] = {}
 
     def next_line(self, finished: Sequence[str]) -> Line:
         """Return what the next line may be; nothing if the note has no mention left."""
-        last = self._last_of(finished)
-        if last is None:
-            return Line(self._typed(self._card.labels, self._words.onward(0)))
-        start, mention, kind = last
-        if not self._may_overlap:
-            return Line(self._typed(self._card.labels, self._words.onward(start + len(mention))))
-        later = [label for label in self._card.labels if label > kind]
-        return Line(
-            (
-                *self._typed(later, (mention,)),
-                *self._typed(self._card.labels, self._words.shorter(mention, start)),
-                *self._typed(self._card.labels, self._words.onward(self._words.after_first(start))),
-            )
+        if self._card.overlap is not False:
+            spent = frozenset(line for line in finished if self._is_spent(line, finished))
+            return Line(self._typed(self._words_of(self._flat)), spent)
+        pieces = chain.from_iterable(
+            (*self._words_of(text), *self._words_of(folded(text)))
+            for text in dict.fromkeys(self._left(finished))
         )
+        return Line(self._typed(dict.fromkeys(pieces)))
 
-    def _last_of(self, finished: Sequence[str]) -> tuple[int, str, str] | None:
-        """Return start, text and type of the mention that the last line means."""
-        last: Span | None = None
-        for kind, mention in filter(None, (_typed_mention(self._card, line) for line in finished)):
-            first = (last.start if self._may_overlap else last.end) if last else 0
-            spans = (
-                Span(start, start + len(mention), kind)
-                for start in self._words.places(mention, first)
-            )
-            last = next(
-                (one for one in spans if last is None or _appearance(one) > _appearance(last)), last
-            )
-        return (last.start, self._words.flat[last.start : last.end], last.type) if last else None
+    def _left(self, finished: Sequence[str]) -> Iterator[str]:
+        """Yield the parts of the note that no finished line means."""
+        grounder, at = SpanGrounder(self._flat, apart=True), 0
+        found = (_grounded(grounder, _typed_mention(self._card, line)) for line in finished)
+        for span in sorted(filter(None, found)):
+            yield self._flat[at : span.start]
+            at = span.end
+        yield self._flat[at:]
 
-    def _typed(
-        self, labels: Iterable[str], mentions: Iterable[Piece]
-    ) -> tuple[tuple[Piece, ...], ...]:
+    def _is_spent(self, line: str, finished: Sequence[str]) -> bool:
+        """Return whether the note has no further mention like that of a line."""
+        grounder = SpanGrounder(self._flat)
+        return not [
+            _grounded(grounder, _typed_mention(self._card, one)) for one in (*finished, line)
+        ][-1]
+
+    def _words_of(self, text: str) -> tuple[Passage, ...]:
+        if text not in self._known:
+            self._known[text] = words_of(text, symbols=bool(self._card.symbols))
+        return self._known[text]
+
+    def _typed(self, mentions: Iterable[Piece]) -> tuple[tuple[Piece, ...], ...]:
         """Return each mention after each type's word, which a card with one type does not have."""
         has_types = len(self._card.labels) > 1
+        labels = self._card.labels
         words = [f"{word_of(self._card, label)}: " if has_types else "" for label in labels]
         return tuple(option for mention in mentions for option in each_of(words, mention))
 

@@ -5,10 +5,10 @@ Links are written one per line::
     dose: aspirin | 81 mg      the type's word, the head, the tail
     none                       no links
 
-Lines are in order of head, then tail. Inside a mention ``|`` and ``\`` are written ``\|`` and
-``\\``. The types of head and tail are not written; after reading, they are those that the card
-gives for the type of the link (``ends``), or "". If a string occurs several times, the nearest
-occurrences are linked, whichever were linked before.
+Examples list links in order of head, then tail; answers may list them in any order. In a mention,
+``|`` and ``\`` are written ``\|`` and ``\\``. The types of head and tail are not written; after
+reading, they are those that the card gives for the type of the link (``ends``), or "". If a string
+occurs several times, the nearest occurrences are linked, whichever were linked before.
 
 A marked pair is answered with a label, as in ``labels``. If its text is too long, the sentences of
 both mentions stay.
@@ -21,7 +21,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-from clinprompt.tasks.kinds.allowed import Line, NoteWords, each_of
+from clinprompt.tasks.kinds.allowed import Line, each_of, words_of
 from clinprompt.tasks.kinds.grounding import RelationGrounder
 from clinprompt.tasks.kinds.kind import Card, Kind
 from clinprompt.tasks.kinds.labels import CLOSED_LABELS, word_of
@@ -91,39 +91,29 @@ def _grounded(
 
 
 class LinkLines:
-    """What an answer with links may be: links in order of their heads, none twice.
-
-    A line means the next place of its head.
-    """
+    """What an answer with links may be: none more often than the note has places for it."""
 
     nothing = NONE
 
     def __init__(self, card: Card, record: Record) -> None:
         self._card, self._text = card, record.text
-        self._words = NoteWords(record.text, symbols=bool(card.symbols), escape=_ESCAPED)
-        self._types = [f"{word_of(card, label)}: " for label in card.labels]
+        words = words_of(record.text, symbols=bool(card.symbols), escape=_ESCAPED)
+        types = [f"{word_of(card, label)}: " for label in card.labels]
+        self._options = tuple(
+            option for words in words for option in each_of(types, words, " | ", words)
+        )
 
     def next_line(self, finished: Sequence[str]) -> Line:
         """Return what the next line may be; nothing if the note has no words."""
-        pairs = [found for line in finished if (found := _typed_pair(self._card, line))]
-        start = 0
-        for _, head, _ in pairs:
-            start = next(self._words.places(head, start), start)
-        counts = Counter(zip(pairs, finished, strict=True))
-        spent = (line for (pair, line), count in counts.items() if self._is_spent(pair, count))
-        heads, tails = self._words.onward(start), self._words.onward(0)
-        options = (
-            option
-            for head in heads
-            for tail in tails
-            for option in each_of(self._types, head, " | ", tail)
-        )
-        return Line(tuple(options), frozenset(spent))
+        spent = (line for line, count in Counter(finished).items() if self._is_spent(line, count))
+        return Line(self._options, frozenset(spent))
 
-    def _is_spent(self, pair: tuple[str, str, str], count: int) -> bool:
+    def _is_spent(self, line: str, count: int) -> bool:
         """Return whether the note has no further link like one that was listed so often."""
+        pair, grounder = _typed_pair(self._card, line), RelationGrounder(self._text)
+        if pair is None:
+            return True
         kind, head, tail = pair
-        grounder = RelationGrounder(self._text)
         return not all(grounder.ground(head, tail, kind) for _ in range(count + 1))
 
 

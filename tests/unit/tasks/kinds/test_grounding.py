@@ -4,8 +4,8 @@ from clinprompt.tasks.kinds.grounding import RelationGrounder, SpanGrounder
 from clinprompt.tasks.records import Relation, Span
 
 
-def found(text, *mentions, kind="x"):
-    grounder = SpanGrounder(text)
+def found(text, *mentions, kind="x", apart=False):
+    grounder = SpanGrounder(text, apart=apart)
     spans = [grounder.ground(mention, kind) for mention in mentions]
     return [(span.start, span.end) if span else None for span in spans]
 
@@ -16,6 +16,19 @@ def test_repeated_words_take_one_occurrence_each_and_then_none():
 
 def test_whole_word_is_preferred_over_part_of_a_word():
     assert found("hypertension and tension", "tension") == [(17, 24)]
+
+
+def test_earlier_whole_word_is_preferred_over_part_of_a_later_word():
+    assert found("tension, fever, hypertension", "fever", "tension") == [(9, 14), (0, 7)]
+    assert found("Tension, fever, hypertension", "fever", "tension") == [(9, 14), (0, 7)]
+
+
+def test_mentions_that_are_apart_take_places_of_their_own():
+    assert found("chest pain, pain", "chest pain", "pain", "pain", apart=True) == [
+        (0, 10),
+        (12, 16),
+        None,
+    ]
 
 
 def test_part_of_a_word_is_found_where_there_is_no_whole_word():
