@@ -157,6 +157,19 @@ def test_a_failed_step_fails_its_batch_and_the_server_goes_on(small, monkeypatch
     assert "clinprompt_rows 0.0" in metrics
 
 
+def test_parts_of_a_note_that_end_in_one_step_give_one_answer(small):
+    """Every window has the same lines: all are read in one step and end in one step."""
+    long = {"tasks": [TASKS[1]], "text": "Takes aspirin.\n" * 50}
+    with ThreadPoolExecutor(2) as pool:
+        with held(small):
+            waiting = [pool.submit(small.client.post, "/v1/predict", json=long)]
+            wait_until(lambda: small.state.engine.num_rows == 3)
+            waiting.append(pool.submit(small.client.post, "/v1/predict", json=NOTE))
+            wait_until(lambda: small.state.engine.num_rows == 4)
+        assert [one.result().status_code for one in waiting] == [200, 200]
+    assert small.state.engine.num_failures == 0
+
+
 def test_an_answer_that_cannot_be_read_fails_alone(small, monkeypatch):
     def broken(_):
         raise RuntimeError("of this answer")

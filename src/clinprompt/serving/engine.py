@@ -194,9 +194,10 @@ class Engine:
     def _step(self) -> None:
         finished = self._scheduler.step()
         self.num_tokens_written += self._scheduler.num_active
-        for ask in finished:
-            job = self._jobs.pop(id(ask))
-            self._free(1)
+        # Several rows of a question may be finished in one step, but it has one answer.
+        jobs = dict.fromkeys(self._jobs.pop(id(ask)) for ask in finished)
+        self._free(len(finished))
+        for job in jobs:
             if all(one.is_done for one in job.question.asks):
                 self._answer(job)
         for job in {id(job): job for job in self._jobs.values() if job.on_token}.values():
