@@ -6,7 +6,8 @@ Each check is a process of its own with its own limit, and what it finds is OUT/
 2. gradients: one step with prompts of each placement;
 3. decoding: a step of 64 rows with and without a CUDA graph;
 4. tests: tests/promises/test_gpu_reads_as_the_cpu.py, if pytest is installed;
-5. llama-8b and gpt-oss-20b: time and peak memory of a step at their shapes.
+5. serving: answers of the server's queue, and its speed at the shape of Llama 3.1 8B;
+6. llama-8b and gpt-oss-20b: time and peak memory of a training step at their shapes.
 
 A finished check is not repeated. README.md says what the script needs.
 
@@ -24,6 +25,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from choice import SEARCH
@@ -38,9 +40,12 @@ LIMITS = {
     "gradients": 90.0,
     "decoding": 60.0,
     "tests": 90.0,
+    "serving": 100.0,
     "llama-8b": 120.0,
     "gpt-oss-20b": 150.0,
 }
+LOAD = "load at the shape of Llama 3.1 8B"
+UNFINISHED = "unfinished"  # in what a check has found so far
 START_SECONDS = 25.0  # of a process: imports, weights, the first kernel
 
 
@@ -57,7 +62,7 @@ def main() -> None:
     session.resume(given.resume)
     with session.returning():
         for name in given.only or LIMITS:
-            if (given.work / f"check-{name}.json").is_file():
+            if (found := _found(given, name)) and UNFINISHED not in found:
                 session.say(f"{name}: done before")
                 continue
             words = [__file__, *sys.argv[1:], "--work", str(given.work), "--worker", name]
@@ -75,9 +80,18 @@ def check(given: argparse.Namespace) -> None:
 
     torch.set_num_threads(int(os.environ.get("CHECK_THREADS", "0")) or os.cpu_count() or 1)
     given.device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    found = CHECKS[given.worker](given)
+    _save(given, CHECKS[given.worker](given))
+
+
+def _save(given: argparse.Namespace, found: dict[str, Any]) -> None:
     text = json.dumps(found, indent=2, ensure_ascii=False)
     write(given.work / f"check-{given.worker}.json", text.encode() + b"\n")
+
+
+def _found(given: argparse.Namespace, name: str) -> dict[str, Any] | None:
+    """Return what a check has found, also if it was stopped; None if that is nothing."""
+    path = given.work / f"check-{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _answers(given: argparse.Namespace) -> dict[str, Any]:
@@ -97,6 +111,25 @@ def _decoding(given: argparse.Namespace) -> dict[str, Any]:
     from shapes import time_decoding  # noqa: PLC0415
 
     return time_decoding(load(_case(given), given.device, "bfloat16"), is_tiny=bool(given.tiny))
+
+
+def _serving(given: argparse.Namespace) -> dict[str, Any]:
+    """Compare the queue's answers and time it; save what is known after each part."""
+    from devices import load  # noqa: PLC0415
+    from queue_answers import compare_queues  # noqa: PLC0415
+    from queue_load import time_queue  # noqa: PLC0415
+
+    ends, case = monotonic() + LIMITS["serving"] - START_SECONDS, _case(given)
+    sides = [load(case, place, "float32") for place in ("cpu", given.device)]
+    answers = compare_queues(case, *sides, pause_seconds=0.005 if given.tiny else 0.05)
+    del sides
+    found = {"checks": answers.pop("checks"), "answers of the queue": answers}
+
+    def save(so_far: dict[str, Any]) -> None:
+        _save(given, {UNFINISHED: True} | found | {LOAD: so_far})
+
+    save({})
+    return found | {LOAD: time_queue(given.device, ends, save, is_tiny=bool(given.tiny))}
 
 
 def _steps(given: argparse.Namespace) -> dict[str, Any]:
@@ -121,6 +154,7 @@ CHECKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "gradients": _gradients,
     "decoding": _decoding,
     "tests": _tests,
+    "serving": _serving,
     "llama-8b": _steps,
     "gpt-oss-20b": _steps,
 }
@@ -137,10 +171,9 @@ def _report(given: argparse.Namespace) -> bool:
     """Print the result of each check; return whether all are there and right."""
     is_right = True
     for name in given.only or LIMITS:
-        path = given.work / f"check-{name}.json"
-        found = json.loads(path.read_text()) if path.is_file() else None
+        found = _found(given, name)
         wrong = [what for what, holds in (found or {}).get("checks", {}).items() if not holds]
-        is_right = is_right and found is not None and not wrong
+        is_right = is_right and found is not None and UNFINISHED not in found and not wrong
         print(f"\n{name}: {_in_words(found, wrong)}")
     return is_right
 
@@ -148,6 +181,8 @@ def _report(given: argparse.Namespace) -> bool:
 def _in_words(found: dict[str, Any] | None, wrong: list[str]) -> str:
     if found is None:
         return "not finished"
+    if UNFINISHED in found:
+        return f"not finished; so far {json.dumps(found, indent=2, ensure_ascii=False)}"
     if "sides" in found:  # answers: the rest is long
         first = found["sides"] if wrong else {}
         shown = {side: values["first steps"] for side, values in first.items()}

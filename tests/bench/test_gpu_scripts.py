@@ -4,10 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from clinprompt.backbone.bank import Bank
+from clinprompt.backbone.decode import answer_all
+from clinprompt.backbone.scheduler import Ask
+from clinprompt.batches.encode import Row
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.settings.run import load_config
 from clinprompt.tasks.suite import find_suite
@@ -20,6 +26,7 @@ SCRIPTS = sorted(path.name for path in FOLDER.glob("[0-9]_*.py"))
 @pytest.fixture(scope="module")
 def scripts():
     """Return what the scripts share, as modules of their own folder."""
+    before = list(sys.path)
     sys.path.insert(0, str(FOLDER))
     try:
         import choice  # noqa: PLC0415
@@ -27,7 +34,7 @@ def scripts():
 
         yield choice, grids
     finally:
-        sys.path.remove(str(FOLDER))
+        sys.path[:] = before  # the scripts add the folder of the other benches
 
 
 def _cells(out, grid):
@@ -101,6 +108,98 @@ def test_checks_name_the_first_fault(scripts):
     assert cause_of(masks, "cuda").startswith("cuda float32: masks are changed")
     choice = sides | {"cpu float32": right | {"first steps": [{"choice is allowed": False}]}}
     assert cause_of(choice, "cuda").startswith("cpu float32: argmax gives a forbidden token")
+
+
+@pytest.mark.slow
+def test_queue_answers_as_on_the_cpu_and_is_timed_under_rising_load(tmp_path, tiny_llama_folder):
+    """The peer reads the same prompts and rows: in float32 it writes the same tokens."""
+    out, only = tmp_path / "out", ("--device", "cpu", "--only", "serving")
+    ended = _run_script("1_checks.py", out, tmp_path / "work", tiny_llama_folder, *only)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = json.loads((out / "check-serving.json").read_text())
+    assert "unfinished" not in found
+    answers, load = found["answers of the queue"], found["load at the shape of Llama 3.1 8B"]
+    assert answers["rows"] >= 4 * 6 * 3  # tasks, notes of each, placements; long notes have parts
+    assert answers["differing rows"] == 0
+    assert 0 < answers["largest difference of log-probabilities of equal answers"] < 1e-3
+    assert 1 < answers["rows written at a time, at most"]["device"] < answers["rows"]
+    for clients, requests in ((1, 6), (4, 12)):
+        own = load[f"queue, {clients} clients"]
+        assert own["requests"] == requests
+        assert own["share of answers equal to those of generate"] == 1.0
+        assert own["tokens written a second"] == pytest.approx(4 * own["requests a second"])
+        assert own["rows written at a time, at most"] <= clients
+        assert own["median latency, seconds"] <= own["95th percentile of latency, seconds"]
+
+
+def test_levels_are_saved_as_they_finish_and_none_starts_too_late(scripts):
+    from queue_load import time_queue  # noqa: PLC0415 - from the folder of the scripts
+
+    saved = []
+    time_queue("cpu", float("inf"), lambda found: saved.append(list(found)), is_tiny=True)
+    assert [len(names) - len(saved[0]) for names in saved] == [0, 1, 2]
+    assert [names[-1] for names in saved[1:]] == ["queue, 1 clients", "queue, 4 clients"]
+    late = time_queue("cpu", 0.0, lambda _: None, is_tiny=True)
+    assert late["generate, one row at a time"]["requests"] == 1
+    assert late["stopped"] == "before 1 clients: the time was over"
+    assert not [name for name in late if name.startswith("queue")]
+
+
+def test_what_a_stopped_check_has_found_is_shown_and_the_check_is_repeated(
+    tmp_path, tiny_llama_folder
+):
+    """The worker is stopped after one second, before it has found anything itself."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "check-serving.json").write_text('{"unfinished": true, "checks": {}, "a level": 7}')
+    options = ("--device", "cpu", "--only", "serving", "--seconds", "9")
+    ended = _run_script("1_checks.py", tmp_path / "out", work, tiny_llama_folder, *options)
+    assert ended.returncode == 1
+    assert "serving: not finished" in ended.stdout
+    assert "done before" not in ended.stdout
+    assert '"a level": 7' in ended.stdout
+    assert (tmp_path / "out" / "check-serving.json").is_file()
+
+
+def test_rows_that_differ_on_another_model_are_named_and_are_no_ties(scripts, tiny_llama_folder):
+    from devices import load, make_case  # noqa: PLC0415 - from the folder of the scripts
+    from queue_answers import CHECK, compare_queues  # noqa: PLC0415
+
+    settings = ('metaprompt=""', "prompt.length=4", 'prompt.placement="suffix"')
+    case = make_case(scripts[0].SEARCH, [f'backbone="{tiny_llama_folder}"', *settings])
+    case = replace(case, examples=case.examples[::6])
+    cpu, other = (load(case, "cpu", "float32") for _ in range(2))
+    with torch.no_grad():  # each token is taken for the next
+        weight = other.model.get_output_embeddings().weight
+        weight.copy_(weight.roll(1, dims=0))
+    found = compare_queues(case, cpu, other, pause_seconds=0.001)
+    assert found["checks"] == {CHECK: False}
+    assert found["differing rows"] == len(found["differences"]) > found["of these ties"]
+    assert {one["row"] for one in found["differences"]} <= {
+        f"{task}, {placement}" for task in case.cards for placement in found["placements"]
+    }
+
+
+def test_gap_of_two_answers_is_that_of_the_logits_where_they_first_differ(scripts, tiny_llama):
+    """Against a pass of the whole model over the input and what both have written."""
+    from queue_answers import _gap  # noqa: PLC0415 - from the folder of the scripts
+
+    row, ends = Row(0, (5, 9, 30, 31)), (2, 3)
+    expected, longer, ended = (Ask(row, Bank(), limit=6, end_ids=ends) for _ in range(3))
+    answer_all(tiny_llama, [expected])
+    ids = expected.written.ids
+    assert len(ids) == 6
+    token = (ids[3] + 1) % 200 + 10
+    longer.written.ids, ended.written.ids = [*ids[:3], token, 7, 7], ids[:3]
+    with torch.inference_mode():
+        logits = tiny_llama.model(torch.tensor([[*row.input_ids, *ids[:3]]])).logits[0, -1]
+    own = float(logits[ids[3]])
+    assert _gap(tiny_llama, expected, longer) == pytest.approx(own - float(logits[token]), abs=1e-4)
+    best_end = float(logits[list(ends)].max())
+    assert _gap(tiny_llama, expected, ended) == pytest.approx(own - best_end, abs=1e-4)
+    one, two = (Ask(row, Bank(), choices=((5,), (6,), (7,))) for _ in range(2))
+    one.scores, two.scores = [-1.0, -3.0, -1.5], [-1.5, -3.0, -1.0]
+    assert _gap(tiny_llama, one, two) == 0.5
 
 
 @pytest.mark.slow
