@@ -48,6 +48,10 @@ class _Forced:
         """Lower no token."""
         return self._own.lowered()
 
+    def ends(self) -> tuple[int, ...]:
+        """Never end the answer, however unlikely the given tokens are."""
+        return ()
+
     def accept(self, token: int) -> None:
         """Continue after a token."""
         self._own.accept(token)

@@ -78,6 +78,9 @@ def check(given: argparse.Namespace) -> None:
     """Run one check and write what it finds."""
     import torch  # noqa: PLC0415 - --help needs no package
 
+    from clinprompt.backbone import constraint  # noqa: PLC0415 - as above
+
+    constraint.MIN_SHARE = 0.0  # prompts that are not trained would end their answers at once
     torch.set_num_threads(int(os.environ.get("CHECK_THREADS", "0")) or os.cpu_count() or 1)
     given.device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
     _save(given, CHECKS[given.worker](given))

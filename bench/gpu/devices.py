@@ -265,6 +265,10 @@ class Forced:
         """Lower no token."""
         return np.array([], dtype=np.int64), 0.0
 
+    def ends(self) -> tuple[int, ...]:
+        """Never end the answer."""
+        return ()
+
     def accept(self, _: int) -> None:
         """Continue."""
         self._count += 1
@@ -302,6 +306,10 @@ class Spy:
     def lowered(self) -> tuple[NDArray[np.int64], float]:
         """Return what the constraint lowers."""
         return self._own.lowered()
+
+    def ends(self) -> tuple[int, ...]:
+        """Return how the constraint ends the answer."""
+        return self._own.ends()
 
     def accept(self, token: int) -> None:
         """Continue after a token, and note whether it was allowed."""

@@ -165,6 +165,7 @@ def test_of_1000_notes_three_bad_ones_are_named_and_997_answered(request_of, tmp
     assert [row["line"] for row in rows_of(request) if "error" in row] == [101, 501, 701]
 
 
+@pytest.mark.usefixtures("random_models_list_mentions")
 def test_a_note_longer_than_the_model_reads_is_windowed_for_mentions_and_cut_for_labels(
     request_of, tmp_path
 ):

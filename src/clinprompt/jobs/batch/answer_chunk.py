@@ -122,10 +122,14 @@ def _asked(line: int, record: Record, task: ServedTask) -> _Asked:
 def _answer(asked: Sequence[_Asked], on_answers: Callable[[int], object]) -> None:
     """Answer the rows of all questions in one running batch."""
     questions = [one.question for one in asked if one.question is not None]
-    question_of = {id(ask): question for question in questions for ask in question.asks}
+    # Rows of a question may be finished in one step: all are done when the first is reported.
+    number_of = {id(ask): n for n, question in enumerate(questions) for ask in question.asks}
+    left = [len(question.asks) for question in questions]
 
     def finished(ask: Ask) -> None:
-        if all(one.is_done for one in question_of[id(ask)].asks):
+        number = number_of[id(ask)]
+        left[number] -= 1
+        if not left[number]:
             on_answers(1)
 
     on_answers(len(asked) - len(questions))
