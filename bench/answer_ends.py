@@ -36,7 +36,7 @@ from clinprompt.tasks.card import find_card
 TASKS = ("practice-ner-drugs", "practice-re-frequency", "ner-vaers", "ie-pgxcorpus")
 METHODS = ("adapted-metaprompt", "lora")
 SHARES = (0.0, 0.1, 0.3, 0.5)
-WEIGHTED_SHARE = 0.3  # what the fit with weighted rows answers with
+WEIGHTED_SHARE = 0.1  # what the fit with weighted rows answers with
 
 
 @dataclass(frozen=True, slots=True)

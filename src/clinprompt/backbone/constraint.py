@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-MIN_SHARE = 0.3  # of the probability of all tokens that must be on allowed ones
+MIN_SHARE = 0.1  # of the probability of all tokens that must be on allowed ones
 
 
 @runtime_checkable
