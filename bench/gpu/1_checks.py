@@ -166,6 +166,8 @@ CHECKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 def _case(given: argparse.Namespace) -> Any:  # noqa: ANN401 - of a module that imports torch
     from devices import make_case  # noqa: PLC0415
 
+    # Notes are made up: a folder of packed tasks, meant for other scripts, does not have them.
+    os.environ.pop("CLINPROMPT_MIRROR", None)
     fixed = {**TINY, "backbone": str(given.tiny)} if given.tiny else {}
     return make_case(SEARCH, [*overrides(list(fixed.items())), *given.set])
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic
@@ -151,7 +152,7 @@ class Learning:
 def _encoded(config: Any, sources: Sequence[Any]) -> tuple[Any, int]:  # noqa: ANN401
     """Return the rows of all sources, and of how many they were encoded beforehand.
 
-    Many processes encode the others.
+    Many processes encode the others, and the validation rows of all.
     """
     from clinprompt.backbone.load import load_tokenizer  # noqa: PLC0415
     from clinprompt.backbone.stored import locate, read_config  # noqa: PLC0415
@@ -163,12 +164,24 @@ def _encoded(config: Any, sources: Sequence[Any]) -> tuple[Any, int]:  # noqa: A
     context, packed = positions - config.prompt.length, find_packed(None)
     rows = TaskRows(tokenizer, context, config.data, config.seed, packed)
     missing = [data for data in sources if not packed or not rows.is_packed(data, is_source=True)]
-    if missing:
-        with get_context("fork").Pool(min(16, os.cpu_count() or 1)) as pool:
-            found = pool.map(rows.training, missing, chunksize=1)
-        names = [data.card.name for data in missing]
-        rows.take_training(dict(zip(names, found, strict=True)))
+    for data in missing:
+        _JOBS.append(partial(rows.training, data))
+    for data in sources:
+        _JOBS.append(partial(rows.validation, data))
+    with get_context("fork").Pool(min(16, os.cpu_count() or 1)) as pool:
+        found = pool.map(_run_job, range(len(_JOBS)), chunksize=1)
+    training, validation = found[: len(missing)], found[len(missing) :]
+    rows.take_training(dict(zip((one.card.name for one in missing), training, strict=True)))
+    rows.take_validation(dict(zip((one.card.name for one in sources), validation, strict=True)))
     return rows, len(sources) - len(missing)
+
+
+# Forked processes find their jobs here: to send each of them the tokenizer would take seconds.
+_JOBS: list[Callable[[], Any]] = []
+
+
+def _run_job(number: int) -> Any:  # noqa: ANN401 - rows of a task
+    return _JOBS[number]()
 
 
 def _seconds_each(log: Path) -> float:

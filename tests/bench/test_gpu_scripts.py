@@ -67,8 +67,11 @@ def test_each_script_says_its_budget_and_stops_in_time(tmp_path, tiny_llama_fold
 
 @pytest.mark.slow
 def test_checks_find_equal_answers_and_gradients_where_the_device_is_the_cpu(
-    tmp_path, tiny_llama_folder
+    tmp_path, tiny_llama_folder, monkeypatch
 ):
+    """Also if the packed tasks of the other scripts, which lack the made-up notes, are named."""
+    (tmp_path / "ner-packed.json.xz").touch()
+    monkeypatch.setenv("CLINPROMPT_MIRROR", str(tmp_path))
     out, work = tmp_path / "out", tmp_path / "work"
     only = ("--device", "cpu", "--only", "answers", "gradients", "decoding", "llama-8b")
     ended = _run_script("1_checks.py", out, work, tiny_llama_folder, *only, "gpt-oss-20b")

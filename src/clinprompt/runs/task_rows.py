@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -42,6 +42,7 @@ class TaskRows:
     seed: int
     packed: Path | None = None
     _training: dict[str, tuple[Row, ...]] = field(default_factory=dict)
+    _validation: dict[str, tuple[Row, ...]] = field(default_factory=dict)
     _candidates: dict[str, "Candidates"] = field(default_factory=dict)
     _tests: dict[str, tuple[Example, ...]] = field(default_factory=dict)
 
@@ -67,10 +68,16 @@ class TaskRows:
 
     def validation(self, data: TaskData, task: int = 0) -> tuple[Row, ...]:
         """Return the validation rows of a task, which carry the number ``task``."""
-        limit = self.settings.validation_rows
-        examples = examples_of(data, "validation", limit=limit, seed=self.seed)
-        rows = encode_all(self.encoder(), data.card, examples, task)
-        return tuple(row for row in rows if _shows_its_answer(data.card, row))
+        name, limit = data.card.name, self.settings.validation_rows
+        if name not in self._validation:
+            examples = examples_of(data, "validation", limit=limit, seed=self.seed)
+            rows = encode_all(self.encoder(), data.card, examples)
+            self._validation[name] = tuple(row for row in rows if _shows_its_answer(data.card, row))
+        return tuple(replace(row, task=task) for row in self._validation[name])
+
+    def take_validation(self, rows: Mapping[str, tuple[Row, ...]]) -> None:
+        """Take validation rows, by task, that other processes encoded with the same settings."""
+        self._validation.update(rows)
 
     def test_examples(self, data: TaskData) -> tuple[Example, ...]:
         """Return the test examples of a task, not encoded; see ``data.test_rows`` for how many.
