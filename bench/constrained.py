@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinprompt.backbone.answer_tokens import AnswerTokens, answer_tokens
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.constraint import Constraint
 from clinprompt.backbone.decode import write
-from clinprompt.backbone.grammar import AnswerTokens, LineConstraint, answer_tokens
+from clinprompt.backbone.grammar import LineConstraint
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.batches.encode import Encoder, Row, make_encoder
 from clinprompt.runs.suite_data import load_suite

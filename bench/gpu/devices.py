@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clinprompt.backbone.answer_tokens import answer_tokens
 from clinprompt.backbone.bank import Bank, make_bank, read_inputs
 from clinprompt.backbone.decode import write
 from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
-from clinprompt.backbone.grammar import LineConstraint, answer_tokens
+from clinprompt.backbone.grammar import LineConstraint
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.backbone.shared_prefix import float32_head
 from clinprompt.backbone.start_vectors import start_vectors
@@ -127,6 +128,7 @@ def compare_answers(case: Case, device: str) -> dict[str, Any]:
     for name, side in sides.items():
         checks[f"{name}: masks arrive unchanged"] = all(side["masks"].values())
         checks[f"{name}: no forbidden token was taken"] = not side["faults"]
+        checks[f"{name}: an answer may begin in several ways"] = _may_begin(side)
         for mode in ("constrained", "free"):
             share = _equal_share(side[mode], expected[mode])
             side[f"{mode}, equal to the CPU in float32"] = share
@@ -175,6 +177,7 @@ def _least_share(sides: Mapping[str, Mapping[str, Any]], name: str, mode: str) -
 def _fault_of(side: Mapping[str, Any]) -> str:
     """Return what is wrong with the constraints of one side, whatever the others do, or ""."""
     faults = {
+        "the tokens of an answer are not found in the vocabulary": not _may_begin(side),
         "masks are changed on their way to the device; see masks": not all(side["masks"].values()),
         "a forbidden token was taken; see faults": bool(side["faults"]),
         "argmax gives a forbidden token; see first steps": not all(
@@ -182,6 +185,14 @@ def _fault_of(side: Mapping[str, Any]) -> str:
         ),
     }
     return next((what for what, is_so in faults.items() if is_so), "")
+
+
+def _may_begin(side: Mapping[str, Any]) -> bool:
+    """Return whether constrained answers may begin with one of several tokens, as notes have words.
+
+    If the bytes of tokens are misread, the end token alone is left, on every device.
+    """
+    return all(step["allowed tokens"] > 1 for step in side["first steps"])
 
 
 def _side(case: Case, backbone: Backbone, place: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_checks_name_the_first_fault(scripts):
     """Masks that were changed on the way to the device, then answers that differ."""
     from devices import cause_of  # noqa: PLC0415 - from the folder of the scripts
 
-    step = {"choice is allowed": True}
+    step = {"choice is allowed": True, "allowed tokens": 9}
     right = {
         "masks": {"16 rows": True},
         "faults": [],
@@ -109,8 +109,10 @@ def test_checks_name_the_first_fault(scripts):
     assert cause_of(none, "cuda").startswith("cuda bfloat16: only constrained answers differ")
     masks = none | {"cuda float32": right | {"masks": {"16 rows": False}}}
     assert cause_of(masks, "cuda").startswith("cuda float32: masks are changed")
-    choice = sides | {"cpu float32": right | {"first steps": [{"choice is allowed": False}]}}
+    choice = sides | {"cpu float32": right | {"first steps": [step | {"choice is allowed": False}]}}
     assert cause_of(choice, "cuda").startswith("cpu float32: argmax gives a forbidden token")
+    end = dict.fromkeys(names, right | {"first steps": [step | {"allowed tokens": 1}]})
+    assert cause_of(end, "cuda").startswith("cpu float32: the tokens of an answer are not found")
 
 
 @pytest.mark.slow

@@ -8,42 +8,20 @@ the line, after the last piece with a line end. The ids that continue a text are
 of each beginning of what follows, so a token costs about as many look-ups as it has places.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
 import numpy as np
-from llguidance import LLTokenizer
-from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
-from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.answer_tokens import AnswerTokens
 from clinprompt.tasks.kinds.allowed import AllowedLines, Passage, Piece
 
 _LINE_END = "\n"
 _AT_LINE_END: tuple[tuple[Piece, ...], ...] = ((), (_LINE_END,))  # what may follow a whole line
 _NO_TEXT = Passage(b"", (), frozenset([0]))
-
-
-class AnswerTokens:
-    """The tokens of a vocabulary as bytes, those that end an answer, and ids by bytes."""
-
-    def __init__(self, tokenizer: LLTokenizer) -> None:
-        size = int(tokenizer.vocab_size)
-        special = {token for token in range(size) if tokenizer.is_special_token(token)}
-        self.end_ids = tuple(sorted(tokenizer.eos_tokens))
-        self.bytes = [tokenizer.decode_bytes([token]) for token in range(size)]
-        # Every beginning of a token is a key, so a look-up says when to stop. Several tokens may
-        # have the same bytes: a letter and its byte.
-        self.ids: dict[bytes, tuple[int, ...]] = {}
-        for token, written in enumerate(self.bytes):
-            if token in special or not written:
-                continue
-            for length in range(1, len(written)):
-                self.ids.setdefault(written[:length], ())
-            self.ids[written] = (*self.ids.get(written, ()), token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,17 +252,3 @@ def _starting_with(piece: Piece, byte: int | None = None) -> Iterator[tuple[Pass
 def _fixed(text: str) -> Passage:
     written = text.encode()
     return Passage(written, (0,), frozenset([len(written)]))
-
-
-def answer_tokens(backbone: Backbone, end_ids: Collection[int]) -> AnswerTokens:
-    """Return the tokens of a backbone; reading them takes half a second, so they are kept."""
-    size = max(backbone.vocabulary_size, len(backbone.tokenizer))
-    return _read(backbone.tokenizer, size, tuple(sorted(end_ids)))
-
-
-@lru_cache(maxsize=4)
-def _read(
-    tokenizer: PreTrainedTokenizerBase, vocabulary_size: int, end_ids: tuple[int, ...]
-) -> AnswerTokens:
-    read = from_tokenizer(tokenizer, n_vocab=vocabulary_size, eos_token=list(end_ids), slices=[])
-    return AnswerTokens(read)

@@ -6,9 +6,10 @@ A question is one example with the rows that answer it: one for each part of a l
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from clinprompt.backbone.answer_tokens import answer_tokens
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.decode import distinct_choices
-from clinprompt.backbone.grammar import LineConstraint, answer_tokens
+from clinprompt.backbone.grammar import LineConstraint
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.scheduler import Ask
 from clinprompt.batches.encode import Encoder, Row

@@ -15,8 +15,9 @@ from llguidance_reference import Reference, llguidance_tokenizer
 from made_cards import card_of
 from tiny import byte_tokenizer
 
+from clinprompt.backbone.answer_tokens import AnswerTokens, answer_tokens
 from clinprompt.backbone.constraint import MIN_SHARE, constrain
-from clinprompt.backbone.grammar import AnswerTokens, LineConstraint, answer_tokens
+from clinprompt.backbone.grammar import LineConstraint
 from clinprompt.batches.encode import make_encoder
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.settings.groups import DataSettings

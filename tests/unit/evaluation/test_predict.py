@@ -7,8 +7,9 @@ import pytest
 import torch
 from made_cards import card_of, record_of
 
+from clinprompt.backbone.answer_tokens import answer_tokens
 from clinprompt.backbone.bank import Bank
-from clinprompt.backbone.grammar import LineConstraint, answer_tokens
+from clinprompt.backbone.grammar import LineConstraint
 from clinprompt.batches.encode import make_encoder
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.confidence import option_probabilities
