@@ -63,6 +63,11 @@ class Page:
     def get(self, path, status=200, **query):
         return self._checked(self.client.get(f"/v1/workspace{path}", params=query), status)
 
+    def file(self, path, **query):
+        given = self.client.get(f"/v1/workspace{path}", params=query)
+        assert given.status_code == 200, given.text
+        return given
+
     def post(self, path, body, status=200):
         return self._checked(self.client.post(f"/v1/workspace{path}", json=body), status)
 
@@ -71,8 +76,6 @@ class Page:
 
     def _checked(self, given, status):
         assert given.status_code == status, given.text
-        if not given.headers["content-type"].startswith("application/json"):
-            return given
         values = given.json()
         return values["error"] if status >= 400 else values
 

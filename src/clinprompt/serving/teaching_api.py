@@ -9,10 +9,11 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from clinprompt.errors import DataError, SettingError
+from clinprompt.errors import SettingError
 from clinprompt.serving.access import Limits, Refused
 from clinprompt.serving.state import hint_for
 from clinprompt.serving.teaching.new_card import KINDS, FieldError
+from clinprompt.serving.teaching.notes import NewNote
 from clinprompt.serving.teaching.task import TaughtTask
 from clinprompt.serving.teaching.teacher import Teacher
 from clinprompt.serving.teaching.workspace import NameTakenError
@@ -22,7 +23,6 @@ from clinprompt.serving.teaching_requests import (
     TaskBody,
 )
 from clinprompt.tasks.kinds import instruction_of
-from clinprompt.tasks.records import Record
 
 PREFIX = "/v1/workspace"
 ENOUGH = 16  # corrections that the metaprompt in the package was tuned with
@@ -117,11 +117,11 @@ def _add_notes(router: APIRouter, door: Door, limits: Limits) -> None:
     async def add(task: str, body: NotesBody) -> Values:
         """Keep notes to be corrected."""
         found = door.task(task)
-        records = [
-            _record(found, one, f"notes.{number}", limits) for number, one in enumerate(body.notes)
+        coming = [
+            _note(found, one, f"notes.{number}", limits) for number, one in enumerate(body.notes)
         ]
         try:
-            kept = found.notes.add(records)
+            kept = found.notes.add(coming)
         except SettingError as error:
             raise Refused(409, "too_many_notes", str(error), param="notes") from error
         rows = [{"note": note.number, "id": note.id, "is_new": is_new} for note, is_new in kept]
@@ -211,8 +211,8 @@ def check_known(task: TaughtTask, note: int) -> None:
         raise Refused(404, "unknown_note", "the task has no note of this number", param="note")
 
 
-def _record(task: TaughtTask, body: NoteBody, place: str, limits: Limits) -> Record:
-    """Return a note of a request as a record with the fields that the task reads.
+def _note(task: TaughtTask, body: NoteBody, place: str, limits: Limits) -> NewNote:
+    """Return a note of a request with the fields that the task reads.
 
     Raises:
         Refused: a field is missing (422), or the note is too long (413).
@@ -228,8 +228,4 @@ def _record(task: TaughtTask, body: NoteBody, place: str, limits: Limits) -> Rec
     if size > limits.text_characters:
         message = f"{place}: has {size} characters; the limit is {limits.text_characters}"
         raise Refused(413, "text_too_long", message, param=place)
-    try:
-        return Record(body.id.strip() or "of this request", fields)
-    except DataError as error:
-        message = f"{place}: a text has half a character; send it whole, as UTF-8"
-        raise Refused(422, "invalid_note", message, param=place) from error
+    return NewNote(body.id, fields)

@@ -20,6 +20,15 @@ _SHARE_FOR_CHANCE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class NewNote:
+    """A note that comes; without an ``id`` it gets one."""
+
+    id: str
+    fields: dict[str, str]
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A note; ``posting`` counts the requests that brought notes."""
 
@@ -86,7 +95,7 @@ class Notes:
     def __getitem__(self, number: int) -> Note:
         return self._notes[number]
 
-    def add(self, records: Sequence[Record]) -> list[tuple[Note, bool]]:
+    def add(self, coming: Sequence[NewNote]) -> list[tuple[Note, bool]]:
         """Keep notes; return each, and whether it is new. A note that is known keeps its number.
 
         Raises:
@@ -96,12 +105,12 @@ class Notes:
         known = {note.content: note for note in self._notes.values()}
         used = {note.id for note in self._notes.values()}
         found: list[tuple[Note, bool]] = []
-        for record in records:
-            content = _content(record.fields, record.options)
+        for new in coming:
+            content = _content(new.fields, new.options)
             is_new = content not in known
             if is_new:
                 number = self._last + 1 + sum(was_new for _, was_new in found)
-                known[content] = self._made(record, number, used)
+                known[content] = self._made(new, number, used)
             found.append((known[content], is_new))
         added = [note for note, is_new in found if is_new]
         if len(self._notes) + len(added) > MOST_NOTES:
@@ -115,13 +124,13 @@ class Notes:
         self._posting += bool(added)
         return found
 
-    def _made(self, record: Record, number: int, used: set[str]) -> Note:
-        wanted = record.id.strip() or f"note-{number}"
+    def _made(self, new: NewNote, number: int, used: set[str]) -> Note:
+        wanted = new.id.strip() or f"note-{number}"
         id_, count = wanted, 2
         while id_ in used:
             id_, count = f"{wanted}-{count}", count + 1
         used.add(id_)
-        return Note(number, id_, dict(record.fields), record.options, self._posting + 1)
+        return Note(number, id_, dict(new.fields), new.options, self._posting + 1)
 
     def remove(self, numbers: Iterable[int]) -> None:
         """Remove notes; only their numbers stay in the file.
