@@ -3,7 +3,8 @@
 Knows no files and runs no model.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,7 @@ def honest_scores(task: TaughtTask) -> dict[str, Any]:
     for digest in dict.fromkeys(digests):
         own = [one for one in corrected if one.made.offer.prompt == digest]
         num_skipped = sum(one.offer.prompt == digest for one in skipped)
-        rows.append({**_about(task, digest), **_honest(task.card, own), "skipped": num_skipped})
+        rows.append({**_about(task, digest), **_honest(task, digest, own), "skipped": num_skipped})
     return {
         "metric": task.card.metric,
         "scorer": _scorer(task.card),
@@ -72,13 +73,23 @@ def _about(task: TaughtTask, digest: str) -> dict[str, Any]:
     }
 
 
-def _honest(card: TaskCard, own: Sequence[Corrected]) -> dict[str, Any]:
+def _honest(task: TaughtTask, digest: str, own: Sequence[Corrected]) -> dict[str, Any]:
     """Return the score of a prompt on the corrections that count, and how many do not and why."""
     counted = [one for one in own if one.made.offer.counts]
-    least_sure = sum(one.made.offer.order == "least_sure" for one in own)
-    score_of = _score(card, [one.said for one in counted], [one.answer for one in counted])
-    left_out = {"least_sure": least_sure, "taken_from": len(own) - len(counted) - least_sure}
+    others = [one for one in own if not one.made.offer.counts]
+    prompt = task.prompts.named(digest)
+    trained = set(prompt.notes) if prompt else set[int]()
+    reasons = Counter(_reason(one, trained) for one in others)
+    score_of = _score(task.card, [one.said for one in counted], [one.answer for one in counted])
+    left_out = {reason: reasons[reason] for reason in ("least_sure", "taken_from", "trained")}
     return {"num": len(counted), **score_of.values(), "left_out": left_out}
+
+
+def _reason(one: Corrected, trained: Collection[int]) -> str:
+    """Return why a correction does not count for the test of the prompt that was served."""
+    if one.note.number in trained:
+        return "trained"
+    return "least_sure" if one.made.offer.order == "least_sure" else "taken_from"
 
 
 @dataclass(frozen=True, slots=True)
