@@ -228,4 +228,7 @@ def _note(task: TaughtTask, body: NoteBody, place: str, limits: Limits) -> NewNo
     if size > limits.text_characters:
         message = f"{place}: has {size} characters; the limit is {limits.text_characters}"
         raise Refused(413, "text_too_long", message, param=place)
+    if any("\ud800" <= one <= "\udfff" for text in (body.id, *fields.values()) for one in text):
+        message = f"{place}: a text has half a character; send it whole, as UTF-8"
+        raise Refused(422, "invalid_note", message, param=place)
     return NewNote(body.id, fields)
