@@ -45,9 +45,9 @@ def untrained_prompt(backbone: Backbone, card: TaskCard, config: RunConfig) -> A
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """What an adaptation can train on: rows, and how many records have none.
+    """The rows that an adaptation can train on, and those that it cannot.
 
-    A long record has several rows. A record has none if its answer is too long.
+    A long record has several rows. Rows are left out if their answers are too long.
     """
 
     rows: int
@@ -55,16 +55,15 @@ class Usable:
 
 
 def usable_rows(backbone: Backbone, card: TaskCard, config: RunConfig) -> Usable:
-    """Return how many rows the training records of a task give.
+    """Return how many rows the training records of a task give, and how many are left out.
 
     Raises:
         DataError: there is no training record, or one does not fit the card.
     """
     metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
-    data = load_apart(card, None)
-    found = task_rows_of(with_shape(config, metaprompt), backbone).candidates(data)
-    used = {example.record.id for example in found.examples}
-    return Usable(len(found.rows), len(data.splits["train"]) - len(used))
+    rows = task_rows_of(with_shape(config, metaprompt), backbone)
+    found = rows.candidates(load_apart(card, None))
+    return Usable(len(found.rows), found.num_too_long + found.num_cut)
 
 
 def adaptation_bytes(config: RunConfig) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from clinprompt.errors import RunError
 from clinprompt.files import cache_folder, locked, write_text
+from clinprompt.jobs.before_adapting import Usable
 from clinprompt.methods.table import ADAPT_ALL
 from clinprompt.prompts.artifact import Artifact, load_artifact
 from clinprompt.serving.teaching.child import ANOTHER, Order, Outcome
@@ -35,15 +36,15 @@ _SECONDS_TO_END = 30  # in which a stopped process writes its checkpoint
 class About:
     """What a run trains on: the notes, and how many rows these give.
 
-    ``left_out`` notes have no row: their answers are too long. ``seconds`` are those that it has
+    ``left_out`` rows have too long an answer. ``seconds`` are those that it has
     taken; ``steps`` is the number of all steps.
     """
 
     number: int
     notes: tuple[int, ...]
-    rows: int
-    left_out: int
     steps: int
+    rows: int = 0
+    left_out: int = 0
     state: State = "stopped"
     seconds: float = 0.0
     message: str = ""
@@ -90,11 +91,10 @@ class Run:
         """
         make_private(folder.parent)
         make_private(folder)
-        copy = Places(folder / _TASK)
-        make_private(copy.folder)
-        for source, target in ((places.card, copy.card), (places.train, copy.train)):
-            write_text(target, source.read_text(encoding="utf-8"), is_private=True)
         run = cls(folder, about)
+        make_private(run.copy.folder)
+        for source, target in ((places.card, run.copy.card), (places.train, run.copy.train)):
+            write_text(target, source.read_text(encoding="utf-8"), is_private=True)
         run._save()
         return run
 
@@ -115,22 +115,42 @@ class Run:
         return cls(folder, about)
 
     @property
+    def copy(self) -> Places:
+        """Return where the copy of the task is."""
+        return Places(self._folder / _TASK)
+
+    @property
     def about(self) -> About:
         """Return what the run trains on, and what became of it."""
         return self._about
 
     @property
     def is_running(self) -> bool:
-        """Return whether its process works."""
-        return self._process is not None and self._process.poll() is None
+        """Return whether its process works, or what came of it is not noted yet."""
+        return self._process is not None
 
     def has_copy_of(self, places: Places) -> bool:
         """Return whether the run goes on if it is started: the task is as it was."""
-        copy = Places(self._folder / _TASK)
-        pairs = ((copy.card, places.card), (copy.train, places.train))
-        return self._about.state != "done" and all(
-            one.is_file() and one.read_bytes() == other.read_bytes() for one, other in pairs
+        pairs = ((self.copy.card, places.card), (self.copy.train, places.train))
+        return (
+            bool(self._about.rows)
+            and self._about.state != "done"
+            and all(
+                one.is_file() and one.read_bytes() == other.read_bytes() for one, other in pairs
+            )
         )
+
+    def will_use(self, usable: Usable) -> None:
+        """Note what the copy gives to train on.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        self._change(rows=usable.rows, left_out=usable.left_out)
+
+    def remove(self) -> None:
+        """Remove a run that was never started."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self, recipe: Recipe) -> None:
         """Start the process, or let it go on where it was stopped.
@@ -165,7 +185,7 @@ class Run:
 
     def ask_to_stop(self) -> None:
         """Let the process keep what it has trained, and end; ``end`` waits for it."""
-        if self._process and self.is_running:
+        if self._process is not None:
             self._change(state="stopped")
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -211,7 +231,7 @@ class Run:
 
     def forget_copy(self) -> None:
         """Remove the copy of the task, so that the run cannot go on."""
-        shutil.rmtree(self._folder / _TASK, ignore_errors=True)
+        shutil.rmtree(self.copy.folder, ignore_errors=True)
 
     def values(self) -> dict[str, Any]:
         """Return the state of the run for a client."""

@@ -13,6 +13,7 @@
 """
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ STORE = "store"
 _RESERVED = frozenset({STORE, "metaprompts"})  # folders of a workspace and of a store
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PRIVATE = 0o700
+_REMOVED = ".removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,13 @@ def open_folder(root: Path) -> None:
             "folder"
         )
     make_private(root)
+    for path in root.glob(f".*{_REMOVED}"):  # a server was killed while it removed a task
+        shutil.rmtree(path)
+
+
+def removed_folder(root: Path, name: str) -> Path:
+    """Return the folder that a task is moved to before it is removed; it is no task any more."""
+    return root / f".{name}{_REMOVED}"
 
 
 def make_private(folder: Path) -> None:

@@ -64,13 +64,18 @@ class KeptPrompts:
         return [version for version in listed if version in self._kept]
 
     def _take_from_store(self) -> None:
-        """Believe the store: a server that was killed may have written it and not the list."""
+        """Believe the store: a server that was killed may have written it and not the list.
+
+        A prompt that somebody else put there becomes a version of its own.
+        """
         if not (self._stored / "manifest.json").is_file():
             return
-        stored = digest_of(load_artifact(self._stored))
-        known = [one.version for one in self if one.digest == stored]
-        if known and (not self._history or self._kept[self._history[-1]].digest != stored):
-            self._history.append(known[-1])
+        artifact = load_artifact(self._stored)
+        known = self.named(digest_of(artifact))
+        if known is None:
+            known = self.keep(1 + max(self._kept, default=0), artifact, ())
+        if self.served is None or self.served.digest != known.digest:
+            self._history.append(known.version)
 
     def __iter__(self) -> Iterator[KeptPrompt]:
         return iter(self._kept.values())

@@ -7,13 +7,14 @@ background: answers to notes that may be offered next, and the run that adapts a
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from time import time
 from typing import Any
 
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import free_bytes
-from clinprompt.errors import ClinpromptError, DataError
-from clinprompt.jobs.before_adapting import adaptation_bytes, usable_rows
+from clinprompt.errors import ClinpromptError, DataError, RunError
+from clinprompt.jobs.before_adapting import Usable, adaptation_bytes, usable_rows
 from clinprompt.serving.access import Refused
 from clinprompt.serving.failures import place_of
 from clinprompt.serving.state import ServerState
@@ -44,6 +45,8 @@ class Teacher:
         self.comparisons = Comparisons(self.answers)
         self._background: set[asyncio.Task[None]] = set()
         self._asked: tuple[str, float] = ("", 0.0)  # the task that was last asked for a note
+        self._is_beginning = False  # a run is prepared
+        self._finishing: asyncio.Task[None] | None = None  # waits for the run
 
     @property
     def adapting(self) -> tuple[TaughtTask, Run] | None:
@@ -67,10 +70,11 @@ class Teacher:
         for one in self._background:
             one.cancel()
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     async def offer(self, task: TaughtTask, order: Order, is_gone: IsGone) -> Offer | None:
         """Offer the next note, or the last one again if it is open; None if none waits.
@@ -135,22 +139,26 @@ class Teacher:
         Raises:
             Refused: another one is running, memory lacks, or nothing can be trained on (409).
         """
-        if self.adapting:
+        if self.adapting or self._is_beginning:
             raise Refused(409, "is_adapting", "a task is being adapted; wait, or stop that run")
         self._check_memory()
-        last = task.runs[-1] if task.runs else None
-        run = last if last and last.has_copy_of(task.places) else await self._new_run(task)
+        self._is_beginning = True
         try:
+            last = task.runs[-1] if task.runs else None
+            run = last if last and last.has_copy_of(task.places) else await self._new_run(task)
             run.start(self.recipe)
-        except ClinpromptError as error:
+        except RunError as error:
             raise Refused(409, "is_adapting", str(error)) from error
-        self._keep(self._finish(task, run))
+        finally:
+            self._is_beginning = False
+        self._finishing = self._keep(self._finish(task, run))
         return run
 
     async def stop_run(self, run: Run) -> None:
         """Stop a run, which keeps what it has trained."""
         run.ask_to_stop()
-        await asyncio.to_thread(run.end)
+        if run.is_running and self._finishing:
+            await asyncio.shield(self._finishing)
 
     def _check_memory(self) -> None:
         free, needed = free_bytes(self._backbone.device), adaptation_bytes(self.recipe.config)
@@ -163,28 +171,33 @@ class Teacher:
             )
 
     async def _new_run(self, task: TaughtTask) -> Run:
-        card, config = read_card(task.places.card), self.recipe.config
         notes = tuple(one.note.number for one in task.corrected())
         if not notes:
             raise Refused(409, "nothing_to_train", "no note is corrected yet; correct some first")
+        number = task.next_run()
+        about = About(number, notes, self.recipe.steps)
+        run = Run.made(task.places.runs / str(number), about, task.places)
         try:
-            usable = await self._state.tokenizing(lambda: usable_rows(self._backbone, card, config))
+            usable = await self._state.tokenizing(partial(self._usable, run))
         except DataError as error:
+            run.remove()
             raise Refused(409, "nothing_to_train", str(error)) from error
         if not usable.rows:
+            run.remove()
             raise Refused(
                 409,
                 "nothing_to_train",
                 "no correction can be trained on, because the answers have more than "
-                f"{config.data.max_target_tokens} tokens; correct shorter notes",
+                f"{self.recipe.config.data.max_target_tokens} tokens; correct shorter notes",
             )
-        number = task.next_run()
-        about = About(number, notes, usable.rows, usable.left_out, self.recipe.steps)
-        run = Run.made(task.places.runs / str(number), about, task.places)
+        run.will_use(usable)
         for old in task.runs:
             old.forget_copy()
         task.runs.append(run)
         return run
+
+    def _usable(self, run: Run) -> Usable:
+        return usable_rows(self._backbone, read_card(run.copy.card), self.recipe.config)
 
     async def _finish(self, task: TaughtTask, run: Run) -> None:
         """Wait until a run ends, and keep its prompt."""

@@ -8,7 +8,7 @@ from clinprompt.errors import SettingError
 from clinprompt.files import new_folder, write_text
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.serving.teaching.new_card import FieldError, NewTask, card_text, parse_card
-from clinprompt.serving.teaching.places import Places, open_folder, task_folders
+from clinprompt.serving.teaching.places import Places, open_folder, removed_folder, task_folders
 from clinprompt.serving.teaching.task import TaughtTask
 from clinprompt.tasks.card import TaskCard
 
@@ -90,4 +90,4 @@ class TaughtTasks:
         """
         task = self._tasks.pop(name)
         task.prompts.remove_from_store()
-        shutil.rmtree(task.places.folder)
+        shutil.rmtree(task.places.folder.rename(removed_folder(self.root, name)))
