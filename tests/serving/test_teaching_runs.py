@@ -1,5 +1,6 @@
 """Adaptations are stopped, continued, killed and refused; prompts come and go with their store."""
 
+import os
 import shutil
 import time
 
@@ -59,7 +60,10 @@ def test_a_stopped_run_goes_on_and_one_of_other_corrections_is_new(page):
 @pytest.mark.slow
 def test_a_run_that_is_killed_says_so_and_goes_on(page):
     trained(page)
-    page.teacher.tasks["drugs"].running._process.kill()
+    process = page.teacher.tasks["drugs"].running._process
+    nice = os.getpriority(os.PRIO_PROCESS, process.pid)
+    assert nice == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+    process.kill()
     failed = page.wait({"run": 1, "state": "running"})
     assert failed["state"] == "failed"
     assert "was killed (signal 9)" in failed["message"]

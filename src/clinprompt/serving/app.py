@@ -24,7 +24,7 @@ from clinprompt.serving.openai_api import openai_routes
 from clinprompt.serving.page import page_routes
 from clinprompt.serving.state import ServerState, answer_values, record_of
 from clinprompt.serving.teaching.teacher import Teacher
-from clinprompt.serving.teaching_api import Door, teaching_routes
+from clinprompt.serving.teaching_api import OptionalWorkspace, teaching_routes
 from clinprompt.serving.teaching_corrections_api import corrections_routes
 from clinprompt.serving.teaching_requests import NAMES
 from clinprompt.serving.teaching_results_api import export_routes, results_routes
@@ -121,10 +121,10 @@ def make_app(state: ServerState, teacher: Teacher | None = None) -> FastAPI:
     app.include_router(_tasks(state))
     app.include_router(_answers(state))
     app.include_router(openai_routes(state))
-    door = Door(teacher)
-    app.include_router(teaching_routes(door, state.limits))
-    app.include_router(corrections_routes(door))
-    app.include_router(results_routes(door))
+    workspace = OptionalWorkspace(teacher)
+    app.include_router(teaching_routes(workspace, state.limits))
+    app.include_router(corrections_routes(workspace))
+    app.include_router(results_routes(workspace))
     app.include_router(export_routes(state))
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RunError, _not_written)

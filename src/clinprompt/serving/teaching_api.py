@@ -29,7 +29,7 @@ ENOUGH = 16  # corrections that the metaprompt in the package was tuned with
 Values = dict[str, Any]
 
 
-class Door:
+class OptionalWorkspace:
     """The workspace of a server, if it has one, and its tasks by name."""
 
     def __init__(self, teacher: Teacher | None) -> None:
@@ -64,24 +64,24 @@ class Door:
         return tasks[name]
 
 
-def teaching_routes(door: Door, limits: Limits) -> APIRouter:
+def teaching_routes(workspace: OptionalWorkspace, limits: Limits) -> APIRouter:
     """Return the routes of tasks and their notes."""
     router = APIRouter(tags=["workspace"])
-    _add_tasks(router, door)
-    _add_notes(router, door, limits)
+    _add_tasks(router, workspace)
+    _add_notes(router, workspace, limits)
     return router
 
 
-def _add_tasks(router: APIRouter, door: Door) -> None:
+def _add_tasks(router: APIRouter, workspace: OptionalWorkspace) -> None:
     @router.get(PREFIX)
-    async def workspace() -> Values:
+    async def describe() -> Values:
         """Describe the workspace: its tasks, the kinds of new ones, and what is being adapted."""
-        return workspace_values(door.teacher)
+        return workspace_values(workspace.teacher)
 
     @router.post(f"{PREFIX}/tasks")
     async def make(body: TaskBody) -> Values:
         """Make a task, which is answered at once by the prompt that it starts from."""
-        teacher = door.teacher
+        teacher = workspace.teacher
         try:
             task = teacher.tasks.make(body.new_task(), taken=teacher.served_names)
         except NameTakenError as error:
@@ -95,12 +95,12 @@ def _add_tasks(router: APIRouter, door: Door) -> None:
     @router.get(f"{PREFIX}/tasks/{{task}}")
     async def show(task: str) -> Values:
         """Describe a task of the workspace."""
-        return task_values(door.task(task))
+        return task_values(workspace.task(task))
 
     @router.delete(f"{PREFIX}/tasks/{{task}}")
     async def remove(task: str) -> Values:
         """Remove a task with its notes, corrections and prompts."""
-        found, teacher = door.task(task), door.teacher
+        found, teacher = workspace.task(task), workspace.teacher
         teacher.check_not_adapting(found)
         numbers = {note.number for note in found.notes}
         teacher.tasks.remove(found.name)
@@ -110,13 +110,13 @@ def _add_tasks(router: APIRouter, door: Door) -> None:
         return {"tasks": [task_values(one) for one in teacher.tasks]}
 
 
-def _add_notes(router: APIRouter, door: Door, limits: Limits) -> None:
+def _add_notes(router: APIRouter, workspace: OptionalWorkspace, limits: Limits) -> None:
     path = f"{PREFIX}/tasks/{{task}}/notes"
 
     @router.post(path)
     async def add(task: str, body: NotesBody) -> Values:
         """Keep notes to be corrected."""
-        found = door.task(task)
+        found = workspace.task(task)
         coming = [
             _note(found, one, f"notes.{number}", limits) for number, one in enumerate(body.notes)
         ]
@@ -131,25 +131,25 @@ def _add_notes(router: APIRouter, door: Door, limits: Limits) -> None:
     @router.get(path)
     async def list_(task: str) -> Values:
         """List the notes of a task, and what became of each."""
-        found = door.task(task)
+        found = workspace.task(task)
         state: Callable[[int], str] = found.corrections.state
         return {"notes": [{**one.values(), "state": state(one.number)} for one in found.notes]}
 
     @router.delete(f"{path}/{{note}}")
     async def remove(task: str, note: int) -> Values:
         """Remove a note and its correction."""
-        found = door.task(task)
+        found = workspace.task(task)
         check_known(found, note)
-        await door.teacher.remove_notes(found, {note})
+        await workspace.teacher.remove_notes(found, {note})
         return found.counts()
 
     @router.delete(path)
     async def remove_open(task: str) -> Values:
         """Remove all notes that wait or were skipped."""
-        found = door.task(task)
+        found = workspace.task(task)
         state = found.corrections.state
         gone = {one.number for one in found.notes if state(one.number) != "corrected"}
-        await door.teacher.remove_notes(found, gone)
+        await workspace.teacher.remove_notes(found, gone)
         return found.counts()
 
 

@@ -14,21 +14,21 @@ from clinprompt.errors import DataError, SettingError
 from clinprompt.serving.access import Refused
 from clinprompt.serving.teaching.corrections import Offer
 from clinprompt.serving.teaching.task import Corrected, TaughtTask
-from clinprompt.serving.teaching_api import PREFIX, Door, check_known, counted_values
+from clinprompt.serving.teaching_api import PREFIX, OptionalWorkspace, check_known, counted_values
 from clinprompt.serving.teaching_requests import CorrectionBody, Nothing, NumberBody, OrderBody
 
 Values = dict[str, Any]
 
 
-def corrections_routes(door: Door) -> APIRouter:
+def corrections_routes(workspace: OptionalWorkspace) -> APIRouter:
     """Return the routes that offer notes, and take corrections of them."""
     router = APIRouter(prefix=f"{PREFIX}/tasks/{{task}}", tags=["workspace"])
 
     @router.post("/offers")
     async def offer(task: str, body: OrderBody, request: Request) -> Values:
         """Offer the next note to be corrected, with the answer of the served prompt."""
-        found = door.task(task)
-        offered = await door.teacher.offer(found, body.order, request.is_disconnected)
+        found = workspace.task(task)
+        offered = await workspace.teacher.offer(found, body.order, request.is_disconnected)
         if offered is None:
             return {"note": None, "waiting": 0}
         return _offer_values(found, offered)
@@ -36,7 +36,7 @@ def corrections_routes(door: Door) -> APIRouter:
     @router.post("/corrections")
     async def correct(task: str, body: CorrectionBody) -> Values:
         """Keep the right answer to a note that was offered."""
-        found = door.task(task)
+        found = workspace.task(task)
         check_known(found, body.note)
         with _refusing():
             made = found.correct(body.note, body.answer, time=time())
@@ -46,7 +46,7 @@ def corrections_routes(door: Door) -> APIRouter:
     @router.post("/skips")
     async def skip(task: str, body: NumberBody) -> Values:
         """Keep that a note is not to be offered again."""
-        found = door.task(task)
+        found = workspace.task(task)
         check_known(found, body.note)
         with _refusing():
             found.skip(body.note, time=time())
@@ -55,7 +55,7 @@ def corrections_routes(door: Door) -> APIRouter:
     @router.post("/undo")
     async def undo(task: str, _: Nothing) -> Values:
         """Take back the last correction or skip."""
-        found = door.task(task)
+        found = workspace.task(task)
         if not found.corrections.can_undo:
             raise Refused(409, "nothing_to_undo", "nothing was corrected or skipped yet")
         made = found.undo(time=time())
@@ -69,7 +69,7 @@ def corrections_routes(door: Door) -> APIRouter:
     @router.get("/corrections")
     async def corrections(task: str) -> Values:
         """List the corrections of a task."""
-        found = door.task(task)
+        found = workspace.task(task)
         rows = [_correction_values(found, one) for one in found.corrected()]
         return {"corrections": rows}
 

@@ -22,7 +22,7 @@ from clinprompt.serving.teaching.take_out import (
     task_folder_file,
 )
 from clinprompt.serving.teaching.task import TaughtTask
-from clinprompt.serving.teaching_api import PREFIX, Door, task_values
+from clinprompt.serving.teaching_api import PREFIX, OptionalWorkspace, task_values
 from clinprompt.serving.teaching_requests import AnswerBody, ExportBody, Nothing, VersionBody
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds.answer_values import read_answer
@@ -32,12 +32,12 @@ Values = dict[str, Any]
 _OF_TASK = f"{PREFIX}/tasks/{{task}}"
 
 
-def results_routes(door: Door) -> APIRouter:
+def results_routes(workspace: OptionalWorkspace) -> APIRouter:
     """Return the routes of scores, runs, prompts and files of tasks."""
     router = APIRouter(tags=["workspace"])
-    _add_runs(router, door)
-    _add_prompts(router, door)
-    _add_files(router, door)
+    _add_runs(router, workspace)
+    _add_prompts(router, workspace)
+    _add_files(router, workspace)
     return router
 
 
@@ -55,80 +55,80 @@ def export_routes(state: ServerState) -> APIRouter:
     return router
 
 
-def _add_runs(router: APIRouter, door: Door) -> None:
+def _add_runs(router: APIRouter, workspace: OptionalWorkspace) -> None:
     @router.post(f"{_OF_TASK}/runs")
     async def begin(task: str, _: Nothing) -> Values:
         """Adapt the task to its corrections, or go on with the run that was stopped."""
-        return (await door.teacher.begin_run(door.task(task))).values()
+        return (await workspace.teacher.begin_run(workspace.task(task))).values()
 
     @router.get(f"{_OF_TASK}/runs")
     async def list_(task: str) -> Values:
         """List the adaptations of a task."""
-        return {"runs": [run.values() for run in door.task(task).runs]}
+        return {"runs": [run.values() for run in workspace.task(task).runs]}
 
     @router.get(f"{_OF_TASK}/runs/{{run}}")
     async def show(task: str, run: int) -> Values:
         """Say how far an adaptation is."""
-        return _run(door.task(task), run).values()
+        return _run(workspace.task(task), run).values()
 
     @router.post(f"{_OF_TASK}/runs/{{run}}/stop")
     async def stop(task: str, run: int, _: Nothing) -> Values:
         """Stop an adaptation, which keeps what it has trained."""
-        found = _run(door.task(task), run)
-        await door.teacher.stop_run(found)
+        found = _run(workspace.task(task), run)
+        await workspace.teacher.stop_run(found)
         return found.values()
 
     @router.get(f"{_OF_TASK}/runs/{{run}}/comparison")
     async def compare(task: str, run: int) -> Values:
         """Show the answers of the old and the new prompt to the corrected notes."""
-        found = door.task(task)
-        return await door.teacher.comparisons.of(found, _run(found, run))
+        found = workspace.task(task)
+        return await workspace.teacher.comparisons.of(found, _run(found, run))
 
 
-def _add_prompts(router: APIRouter, door: Door) -> None:
+def _add_prompts(router: APIRouter, workspace: OptionalWorkspace) -> None:
     @router.get(f"{_OF_TASK}/scores")
     async def scores(task: str) -> Values:
         """Score each prompt on the notes that were corrected while it was served."""
-        return await asyncio.to_thread(honest_scores, door.task(task))
+        return await asyncio.to_thread(honest_scores, workspace.task(task))
 
     @router.get(f"{_OF_TASK}/prompts")
     async def prompts(task: str) -> Values:
         """List the prompts of a task."""
-        found = door.task(task).prompts
+        found = workspace.task(task).prompts
         return {"prompts": [{**one.values(), "is_served": one == found.served} for one in found]}
 
     @router.post(f"{_OF_TASK}/prompt")
     async def use(task: str, body: VersionBody) -> Values:
         """Serve another prompt of the task."""
-        found = door.task(task)
-        await door.teacher.use(found, body.version)
+        found = workspace.task(task)
+        await workspace.teacher.use(found, body.version)
         return task_values(found)
 
     @router.post(f"{_OF_TASK}/prompt/undo")
     async def undo(task: str, _: Nothing) -> Values:
         """Serve the prompt that was served before."""
-        found = door.task(task)
-        await door.teacher.undo_use(found)
+        found = workspace.task(task)
+        await workspace.teacher.undo_use(found)
         return task_values(found)
 
 
-def _add_files(router: APIRouter, door: Door) -> None:
+def _add_files(router: APIRouter, workspace: OptionalWorkspace) -> None:
     @router.get(f"{_OF_TASK}/corrections/file")
     async def corrections(task: str, form: Form) -> Response:
         """Return the corrections as JSON Lines, CSV, brat or Label Studio."""
-        found = door.task(task)
+        found = workspace.task(task)
         records = [one.record for one in found.corrected()]
         return _file(await asyncio.to_thread(_written, found.card, records, form))
 
     @router.get(f"{_OF_TASK}/folder")
     async def folder(task: str) -> Response:
         """Return the task as a folder that clinprompt reads, with the log of corrections."""
-        return _file(task_folder_file(door.task(task)))
+        return _file(task_folder_file(workspace.task(task)))
 
     @router.get(f"{_OF_TASK}/artifact")
     async def artifact(task: str, version: int | None = None) -> Response:
         """Return a prompt of the task, by default the one that is served."""
-        found = door.task(task)
+        found = workspace.task(task)
         served = found.prompts.served
         kept = served if version is None else found.prompts.get(version)
         if kept is None:
