@@ -263,7 +263,7 @@ def test_another_adaptation_on_this_machine_is_waited_for(page, monkeypatch, tmp
 def test_a_removed_note_is_in_no_file(page):
     page.make("gone")
     page.post("/tasks/gone/notes", {"notes": [{"text": f"{MARK} {n}"} for n in range(4)]})
-    page.correct(2, task="gone", answer=lambda _: {"entities": [{**SPAN, "type": "DRUG"}]})
+    page.correct(2, task="gone", answer=lambda _: {"entities": [{**SPAN, "end": 9}]})
     folder = page.folder / "gone"
     holding = [path for path in folder.rglob("*") if path.is_file() and MARK in text_of(path)]
     assert len(holding) == 3

@@ -6,6 +6,7 @@ stopped, whatever was corrected since. The copy is removed when the run is done.
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from clinprompt.training.runlog import RunLog
 State = Literal["running", "stopped", "failed", "done"]
 _ABOUT, _OUTCOME, _TASK, _RUN = "about.json", "outcome.json", "task", "run"
 _CHILD = "clinprompt.serving.teaching.child"
+_ASKED_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM)  # codes of a process, by whomever
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_END = 30  # in which a stopped process writes its checkpoint
 
@@ -36,8 +38,8 @@ _SECONDS_TO_END = 30  # in which a stopped process writes its checkpoint
 class About:
     """What a run trains on: the notes, and how many rows these give.
 
-    ``left_out`` rows have too long an answer. ``seconds`` are those that it has
-    taken; ``steps`` is the number of all steps.
+    ``left_out`` rows have too long an answer. ``seconds`` are those that it has taken; ``steps`` is
+    the number of all steps.
     """
 
     number: int
@@ -67,6 +69,10 @@ class Recipe:
         """Return the number of training steps."""
         own = self.config.adapt
         return own.method_steps.get(ADAPT_ALL, own.steps)
+
+
+class AnotherRunError(RunError):
+    """Signal that another adaptation is running on this machine."""
 
 
 def lock_file() -> Path:
@@ -156,12 +162,13 @@ class Run:
         """Start the process, or let it go on where it was stopped.
 
         Raises:
-            RunError: another adaptation is running on this machine.
+            AnotherRunError: another adaptation is running on this machine.
+            RunError: a file cannot be written.
         """
         lock_file().parent.mkdir(parents=True, exist_ok=True)
         with locked(lock_file(), wait=False) as is_free:
             if not is_free:
-                raise RunError(ANOTHER)
+                raise AnotherRunError(ANOTHER)
         outcome = self._folder / _OUTCOME
         outcome.unlink(missing_ok=True)
         order = Order(
@@ -215,6 +222,8 @@ class Run:
         outcome = self._outcome()
         if outcome.prompt:
             return load_artifact(Path(outcome.prompt))
+        if process.returncode in _ASKED_TO_END:
+            self._change(state="stopped")
         if self._about.state != "stopped":
             self.has_failed(outcome.error or _how_it_ended(process.returncode))
         return None
@@ -222,16 +231,16 @@ class Run:
     def is_kept(self) -> None:
         """Note that the run is done, and remove what it needed to go on."""
         self._change(state="done")
-        for name in (_TASK, f"{_RUN}/store", f"{_RUN}/checkpoints"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
+        self.forget_copy()
 
     def has_failed(self, message: str) -> None:
         """Note why the run has failed."""
         self._change(state="failed", message=message)
 
     def forget_copy(self) -> None:
-        """Remove the copy of the task, so that the run cannot go on."""
-        shutil.rmtree(self.copy.folder, ignore_errors=True)
+        """Remove what the run needs to go on: the copy of the task, and what it has trained."""
+        for name in (_TASK, f"{_RUN}/store", f"{_RUN}/checkpoints"):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def values(self) -> dict[str, Any]:
         """Return the state of the run for a client."""

@@ -19,6 +19,10 @@ _AT_A_TIME = 8  # notes that are in the queue
 _SECONDS_TO_WAIT = 0.2  # before a request is told to ask again
 
 
+# The task, the new and the old prompt, and the notes with the times of their corrections.
+_Key = tuple[str, str, str, tuple[tuple[int, float], ...]]
+
+
 @dataclass(slots=True)
 class _Progress:
     """How many answers there are, and of how many."""
@@ -38,11 +42,15 @@ class Comparisons:
 
     def __init__(self, answers: NoteAnswers) -> None:
         self._answers = answers
-        self._found: dict[object, _Comparison] = {}
+        self._found: dict[_Key, _Comparison] = {}
 
     def forget(self) -> None:
         """Forget all comparisons: a note was removed."""
         self._found.clear()
+
+    def _forget_of(self, task: str) -> None:
+        for key in [one for one in self._found if one[0] == task]:
+            del self._found[key]
 
     async def of(self, task: TaughtTask, run: Run) -> dict[str, Any]:
         """Return the comparison of a run's prompt with the one before, or how far it is.
@@ -59,6 +67,7 @@ class Comparisons:
         moment = tuple((one.note.number, one.made.time) for one in corrected)
         key = (task.name, new.digest, old.digest, moment)
         if key not in self._found:
+            self._forget_of(task.name)
             progress = _Progress(2 * len(corrected))
             work = asyncio.create_task(self._compare(task, (old, new), corrected, progress))
             self._found[key] = _Comparison(work, progress)

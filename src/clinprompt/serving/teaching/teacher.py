@@ -13,12 +13,12 @@ from typing import Any
 
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import free_bytes
-from clinprompt.errors import ClinpromptError, DataError, RunError
+from clinprompt.errors import ClinpromptError, DataError
 from clinprompt.jobs.before_adapting import Usable, adaptation_bytes, usable_rows
 from clinprompt.serving.access import Refused
 from clinprompt.serving.failures import place_of
 from clinprompt.serving.state import ServerState
-from clinprompt.serving.teaching.adapting import About, Recipe, Run
+from clinprompt.serving.teaching.adapting import About, AnotherRunError, Recipe, Run
 from clinprompt.serving.teaching.choosing import candidates
 from clinprompt.serving.teaching.comparing import Comparisons
 from clinprompt.serving.teaching.corrections import Offer, Order
@@ -86,11 +86,11 @@ class Teacher:
         prompt, digest = self.answers.served(task.name), self.answers.digest(task.name)
         if found := task.open_offer(order, digest):
             return found
-        choice = task.choose(order, self.answers.known(task.name, digest))
-        if choice is None:
-            return None
-        said = await self.answers.ask(task.name, choice.note, prompt, is_gone)
-        return task.offer(choice, order, said.values, digest=digest, time=time())
+        while choice := task.choose(order, self.answers.known(task.name, digest)):
+            said = await self.answers.ask(task.name, choice.note, prompt, is_gone)
+            if choice.note in task.waiting():  # nobody has corrected or removed it meanwhile
+                return task.offer(choice, order, said.values, digest=digest, time=time())
+        return None
 
     async def _look_ahead(self) -> None:
         """Answer notes that may be offered next, one at a time, while nobody waits."""
@@ -147,7 +147,7 @@ class Teacher:
             last = task.runs[-1] if task.runs else None
             run = last if last and last.has_copy_of(task.places) else await self._new_run(task)
             run.start(self.recipe)
-        except RunError as error:
+        except AnotherRunError as error:
             raise Refused(409, "is_adapting", str(error)) from error
         finally:
             self._is_beginning = False
