@@ -39,9 +39,14 @@ def free_port():
 
 @contextmanager
 def running(backbone, store, **limits):
-    state = ServerState(backbone, store, limits=Limits(**limits))
+    with serving(ServerState(backbone, store, limits=Limits(**limits)), store) as found:
+        yield found
+
+
+@contextmanager
+def serving(state, store, teacher=None):
     place = Listening("127.0.0.1", free_port(), TOKEN, frozenset({"127.0.0.1", "localhost"}))
-    server = make_server(state, place)
+    server = make_server(state, place, teacher)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

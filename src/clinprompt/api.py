@@ -11,7 +11,8 @@ from typing import Any, overload
 
 from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.cells import Cell
-from clinprompt.jobs.adapt import Adaptation, adapt_task, settings_of
+from clinprompt.jobs.adapt import Adaptation, adapt_task
+from clinprompt.jobs.adapt_settings import adapt_config
 from clinprompt.jobs.annotate import LoadedPrompt, as_json, check_minimum, likely, load_prompt
 from clinprompt.jobs.distill import distill_suite
 from clinprompt.jobs.evaluate import evaluate_prompt, keep_score, task_of
@@ -21,7 +22,7 @@ from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
 from clinprompt.prompts.artifact import load_artifact, make_artifact, save_artifact
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.settings.defaults import SHIPPED, SHOTS, TEST_ROWS
-from clinprompt.settings.run import Changes, RunConfig, check_config, load_config
+from clinprompt.settings.run import Changes, RunConfig, load_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.draft_task import choose_folder, draft_task, write_task
@@ -265,7 +266,7 @@ def adapt(
     """
     _check_number("shots", shots, least=0)
     data = task if isinstance(task, TaskData) else load_task(task)
-    config = _adapt_config(str(metaprompt), settings)
+    config = adapt_config(str(metaprompt), settings)
     saved = adapt_task(
         Path(folder) if folder else Path("runs") / f"adapt-{data.card.name}",
         data,
@@ -340,13 +341,3 @@ def _check_replaceable(folder: Path) -> None:
     is_saved = (folder / "manifest.json").is_file()
     if not is_saved or load_artifact(folder).manifest.kind == "metaprompt":
         raise ArtifactError(f"{folder}: exists and is not a saved prompt; choose a new folder")
-
-
-def _adapt_config(metaprompt: str, settings: Changes | RunConfig) -> RunConfig:
-    """Return the settings of an adaptation: the metaprompt's own, with changes on top."""
-    if isinstance(settings, RunConfig):
-        config = settings
-    else:
-        values = settings_of(metaprompt) | {"name": "adapt"}
-        config = check_config(values, source="settings", overrides=settings)
-    return check_methods(config).model_copy(update={"metaprompt": metaprompt})

@@ -40,8 +40,10 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, is_private: bool = False) -> None:
     """Write a file completely or not at all; an earlier file is kept until then.
+
+    Only its owner may read a file that ``is_private``.
 
     Raises:
         RunError: the disk is full or the folder is not writable.
@@ -50,6 +52,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if is_private:
+                _make_private(draft)
             with draft.open("wb") as stream:
                 stream.write(content)
                 stream.flush()
@@ -60,9 +64,14 @@ def write_bytes(path: Path, content: bytes) -> None:
             draft.unlink(missing_ok=True)
 
 
-def write_text(path: Path, content: str) -> None:
+def _make_private(path: Path) -> None:
+    """Make an empty file that only its owner may read, if there is no file yet."""
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+
+
+def write_text(path: Path, content: str, *, is_private: bool = False) -> None:
     """Write UTF-8 text completely or not at all; see ``write_bytes``."""
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(), is_private=is_private)
 
 
 @contextmanager
@@ -88,18 +97,22 @@ def new_file(path: Path) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
-def append_line(path: Path, line: str) -> None:
+def append_line(path: Path, line: str, *, is_private: bool = False) -> None:
     """Append one line and wait until it is on the disk.
 
     An incomplete last line, which a killed process may leave, is removed first. Several processes
-    may append to one file.
+    may append to one file. Only its owner may read a new file that ``is_private``.
 
     Raises:
         RunError: the disk is full or the folder is not writable.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_name(f".{path.name}.lock"), wait=True), path.open("a+b") as stream:
+        lock = path.with_name(f".{path.name}.lock")
+        if is_private:
+            _make_private(path)
+            _make_private(lock)
+        with locked(lock, wait=True), path.open("a+b") as stream:
             _remove_incomplete_line(path)
             stream.write(line.encode() + b"\n")
             stream.flush()

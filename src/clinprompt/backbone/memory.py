@@ -1,4 +1,4 @@
-"""Measure peak memory. Knows nothing of the work that is measured."""
+"""Measure peak memory, and what is free. Knows nothing of the work that is measured."""
 
 from pathlib import Path
 
@@ -28,3 +28,38 @@ def peak_bytes(device: torch.device) -> int:
     lines = _STATUS.read_text(encoding="ascii").splitlines()
     peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
     return 1024 * peaks[0] if peaks else 0
+
+
+_FREE = Path("/proc/meminfo")
+_LIMIT, _USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.stat")
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Return the bytes of memory that a new process can use; None if the system does not say.
+
+    On a GPU these are bytes of its memory. Limits of a container count.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = [one for one in (_free_of_machine(), _free_of_container()) if one is not None]
+    return min(free, default=None)
+
+
+def _free_of_machine() -> int | None:
+    if not _FREE.exists():
+        return None
+    lines = _FREE.read_text(encoding="ascii").splitlines()
+    found = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * found[0] if found else None
+
+
+def _free_of_container() -> int | None:
+    """Return the limit of a control group (version 2) less the memory that cannot be freed."""
+    if not (_LIMIT.exists() and _USED.exists()):
+        return None
+    limit = _LIMIT.read_text(encoding="ascii").strip()
+    if not limit.isdigit():
+        return None
+    pairs = map(str.split, _USED.read_text(encoding="ascii").splitlines())
+    used = {name: int(value) for name, value in pairs}
+    return int(limit) - used.get("anon", 0) - used.get("unevictable", 0)

@@ -1,20 +1,42 @@
 """The command that serves the tasks of a store."""
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clinprompt.cli.screen import Device, Free, say
 from clinprompt.errors import SettingError, number_of
-from clinprompt.settings.defaults import NOTE_CHARACTERS
+from clinprompt.settings.defaults import NOTE_CHARACTERS, SHIPPED
+
+if TYPE_CHECKING:
+    from clinprompt.serving.access import Limits
+    from clinprompt.serving.state import ServerState
+    from clinprompt.serving.teaching.teacher import Teacher
 
 
 def serve(
     store: Annotated[
-        Path,
+        Path | None,
         typer.Argument(help="Folder of a store, such as runs/NAME/store, or of one saved prompt."),
-    ],
+    ] = None,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which the page keeps notes and corrections, to make and adapt tasks. "
+            "Without STORE, its prompts are served."
+        ),
+    ] = None,
+    metaprompt: Annotated[
+        str,
+        typer.Option(help="With --workspace: what tasks start from, as for 'adapt'."),
+    ] = SHIPPED,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="With --workspace: a setting of adaptations. Repeatable."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
     token_file: Annotated[
@@ -54,20 +76,66 @@ def serve(
         raise SettingError(
             f"serve needs the package {error.name}: pip install 'clinprompt[serve]'"
         ) from error
-    from clinprompt.jobs.task_table import load_backbone_for
     from clinprompt.serving.access import Limits
-    from clinprompt.serving.state import ServerState
 
     place = listening(host, port, token_file=token_file, allowed_hosts=tuple(allowed_host or ()))
     limits = Limits(rows=max_rows, seconds=max_seconds, text_characters=max_characters)
-    state = ServerState(
-        load_backbone_for(store, backbone, device=device), store, limits=limits, free=free
-    )
-    say(f"{number_of(len(state.tasks.names), 'task')}: {', '.join(state.tasks.names)}")
+    choice = _Choice(store, workspace, metaprompt, tuple(overrides or ()), backbone, device, free)
+    state, teacher = _opened(choice, limits)
+    names = state.tasks.names
+    say(f"{number_of(len(names), 'task')}: {', '.join(names)}" if names else "no task yet")
     say(f"listening on {place.url}")
     if token_file is None:
         say(f"token of this run: {place.token}")
         say(f"open {place.page_url}")
     else:
         say(f"open {place.url}/workbench/ and give the token there")
-    run(state, place)
+    run(state, place, teacher)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What is served, and how it is adapted."""
+
+    store: Path | None
+    workspace: Path | None
+    metaprompt: str
+    changes: tuple[str, ...]
+    backbone: str
+    device: str
+    free: bool
+
+
+def _opened(choice: _Choice, limits: "Limits") -> "tuple[ServerState, Teacher | None]":
+    """Return the tasks to serve, and what teaches them if there is a workspace."""
+    from clinprompt.jobs.task_table import load_backbone_for
+    from clinprompt.serving.state import ServerState
+
+    if choice.workspace is None:
+        if choice.store is None:
+            raise SettingError(
+                "serve needs a STORE, such as runs/NAME/store, or --workspace FOLDER to make tasks "
+                "on the page"
+            )
+        if choice.metaprompt != SHIPPED or choice.changes:
+            raise SettingError("--metaprompt and --set have no effect without --workspace")
+        model = load_backbone_for(choice.store, choice.backbone, device=choice.device)
+        return ServerState(model, choice.store, limits=limits, free=choice.free), None
+    return _opened_workspace(choice, choice.workspace, limits)
+
+
+def _opened_workspace(
+    choice: _Choice, workspace: Path, limits: "Limits"
+) -> "tuple[ServerState, Teacher]":
+    from clinprompt.serving.state import ServerState
+    from clinprompt.serving.teaching.opening import backbone_for, open_tasks, recipe_of
+    from clinprompt.serving.teaching.teacher import Teacher
+
+    os.umask(0o077)  # notes and corrections are for the user of the server alone
+    store = choice.store or workspace / "store"
+    named = [f"backbone={choice.backbone}"] if choice.backbone else []
+    recipe = recipe_of(choice.metaprompt, [*choice.changes, *named, f"device={choice.device}"])
+    model = backbone_for(recipe, store, choice.backbone, device=choice.device)
+    tasks = open_tasks(workspace, store, model, recipe)
+    state = ServerState(model, store, limits=limits, free=choice.free, may_be_empty=True)
+    return state, Teacher(state, model, tasks, recipe)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +28,6 @@ from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.suite_data import copies_left_out
 from clinprompt.runs.task_rows import task_rows_of
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
-from clinprompt.settings.defaults import SHIPPED
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import catalog
@@ -134,7 +132,7 @@ def _made(fit: Fit, workspace: Workspace, data: TaskData) -> Artifact:
         with adapt(fit, workspace) as fitted:
             return _calibrated(fitted.artifact, fit.start, fitted.tuner, data, reporter)
     with fit.method.started(fit.start) as (tuner, _):
-        artifact = _calibrated(_artifact(fit, tuner), fit.start, tuner, data, reporter)
+        artifact = _calibrated(artifact_of(fit, tuner), fit.start, tuner, data, reporter)
     manifest = artifact.manifest.model_copy(update={"method": ZERO_SHOT})
     return artifact.model_copy(update={"manifest": manifest})
 
@@ -163,20 +161,6 @@ def bank_of(backbone: Backbone, tuners: Sequence[Tuner]) -> Bank:
     with torch.inference_mode():
         joined = torch.cat(prompts) if prompts else None
         return make_bank(backbone.model, joined, tuners[0].placement)
-
-
-def settings_of(metaprompt: str) -> dict[str, Any]:
-    """Return the settings of the run that made a metaprompt, as plain values, to adapt it with.
-
-    For the metaprompt in the package, return only the settings that do not depend on its data.
-
-    Raises:
-        ArtifactError: the folder does not hold a metaprompt.
-    """
-    settings = find_metaprompt(metaprompt).manifest.settings
-    if metaprompt != SHIPPED:
-        return settings
-    return {name: settings[name] for name in ("backbone", "prompt", "adapt")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,10 +235,10 @@ def _divided(start: Start, steps: int) -> tuple[Sequence[Row], Sequence[Row]]:
 
 
 def _adapted(fit: Fit, tuner: Tuner, progress: Progress) -> Adapted:
-    return Adapted(tuner, progress, trained_numbers(tuner), _artifact(fit, tuner))
+    return Adapted(tuner, progress, trained_numbers(tuner), artifact_of(fit, tuner))
 
 
-def _artifact(fit: Fit, tuner: Tuner) -> Artifact | None:
+def artifact_of(fit: Fit, tuner: Tuner) -> Artifact | None:
     """Return what is saved: nothing, the factors if the shared prompt is unchanged, or a prompt."""
     start, saves = fit.start, fit.method.saves
     if saves == "nothing":

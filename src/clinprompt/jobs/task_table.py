@@ -87,17 +87,20 @@ def load_tasks(
     *,
     allow_backbone: bool = False,
     free: bool = False,
+    may_be_empty: bool = False,
 ) -> TaskTable:
     """Return the tasks of a store, or of the folder of one saved prompt.
 
     ``names`` are the tasks to load, in order; without them, all. With ``allow_backbone``, prompts
     may be of another backbone of the same size. With ``free``, mentions and links in answers need
-    not be words of the text.
+    not be words of the text. A store that ``may_be_empty`` may also be missing.
 
     Raises:
         ArtifactError: there is no prompt, or one is damaged or was trained on another backbone.
         SettingError: no task has one of the names.
     """
+    if may_be_empty and not _prompts_in(folder):
+        return TaskTable(())
     loaded = {
         name: prompt_on(backbone, path, allow_backbone=allow_backbone, free=free)
         for name, path in prompt_folders(folder, names).items()
@@ -143,14 +146,19 @@ def _all_prompt_folders(folder: Path) -> dict[str, Path]:
         return {folder.resolve().name: folder}
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder; name a store, such as runs/NAME/store")
-    store = Store(folder)
-    kinds = {name: store.load(name).manifest.kind for name in store.names()}
-    found = {name: folder / name for name, kind in kinds.items() if kind != "metaprompt"}
+    found = _prompts_in(folder)
     if not found:
         raise ArtifactError(
             f"{folder}: holds no prompt of a task; name a store with adapted prompts"
         )
     return found
+
+
+def _prompts_in(folder: Path) -> dict[str, Path]:
+    """Return the folder of each task's prompt in a store; none if it is missing."""
+    store = Store(folder)
+    kinds = {name: store.load(name).manifest.kind for name in store.names()}
+    return {name: folder / name for name, kind in kinds.items() if kind != "metaprompt"}
 
 
 _Group = tuple[Placement, int]

@@ -14,15 +14,20 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from clinprompt.errors import ClinpromptError
+from clinprompt.errors import RunError
 from clinprompt.jobs.export import made_up_record
 from clinprompt.jobs.task_table import ServedTask
 from clinprompt.serving.access import Refused, failed, internal_error
-from clinprompt.serving.engine import Job, StoppedError
+from clinprompt.serving.engine import Job
 from clinprompt.serving.failures import log_of_loop
 from clinprompt.serving.openai_api import openai_routes
 from clinprompt.serving.page import page_routes
 from clinprompt.serving.state import ServerState, answer_values, record_of
+from clinprompt.serving.teaching.teacher import Teacher
+from clinprompt.serving.teaching_api import OptionalWorkspace, teaching_routes
+from clinprompt.serving.teaching_corrections_api import corrections_routes
+from clinprompt.serving.teaching_requests import NAMES
+from clinprompt.serving.teaching_results_api import export_routes, results_routes
 from clinprompt.tasks.kinds import instruction_of
 from clinprompt.tasks.records import Record
 from clinprompt.version import __version__
@@ -85,14 +90,21 @@ class TaskInfo(BaseModel):
     scores: dict[str, float]
 
 
-def make_app(state: ServerState) -> FastAPI:
-    """Return the application; starting it starts the engine, stopping it answers what waits."""
+def make_app(state: ServerState, teacher: Teacher | None = None) -> FastAPI:
+    """Return the application; starting it starts the engine, stopping it answers what waits.
+
+    Without a ``teacher``, tasks are only answered.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(log_of_loop)
         state.engine.start()
+        if teacher:
+            teacher.start()
         yield
+        if teacher:
+            await teacher.stop()
         await asyncio.to_thread(state.engine.stop)
 
     app = FastAPI(
@@ -109,7 +121,13 @@ def make_app(state: ServerState) -> FastAPI:
     app.include_router(_tasks(state))
     app.include_router(_answers(state))
     app.include_router(openai_routes(state))
+    workspace = OptionalWorkspace(teacher)
+    app.include_router(teaching_routes(workspace, state.limits))
+    app.include_router(corrections_routes(workspace))
+    app.include_router(results_routes(workspace))
+    app.include_router(export_routes(state))
     app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RunError, _not_written)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
@@ -167,12 +185,7 @@ def _tasks(state: ServerState) -> APIRouter:
     @router.post("/reload")
     async def reload() -> list[TaskInfo]:
         """Read the store again: new, changed and removed prompts take effect at once."""
-        try:
-            await state.reload()
-        except StoppedError as error:
-            raise Refused(503, "not_ready", str(error)) from error
-        except ClinpromptError as error:
-            raise Refused(409, "store_not_valid", f"{error}; the tasks are as before") from error
+        await state.reload()
         return [_info(task) for task in state.tasks]
 
     return router
@@ -282,7 +295,7 @@ def _info(task: ServedTask) -> TaskInfo:
 
 def _without_input(errors: Sequence[Mapping[str, Any]]) -> str:
     """Return validation errors without what the client sent, which may be text of a record."""
-    known = set(NoteRequest.model_fields) | {"body", "model", "messages", "prompt"}
+    known = NAMES | set(NoteRequest.model_fields) | {"body", "model", "messages", "prompt"}
     parts = []
     for error in errors:
         place = [str(one) if isinstance(one, int) or one in known else "…" for one in error["loc"]]
@@ -294,6 +307,12 @@ def _without_input(errors: Sequence[Mapping[str, Any]]) -> str:
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)
     return JSONResponse(error.content(), status_code=error.status)
+
+
+async def _not_written(_: Request, error: Exception) -> JSONResponse:
+    """Answer that a file could not be written; the message names the file and the remedy."""
+    assert isinstance(error, RunError)
+    return JSONResponse(Refused(500, "not_written", str(error)).content(), status_code=500)
 
 
 async def _not_valid(_: Request, error: Exception) -> JSONResponse:

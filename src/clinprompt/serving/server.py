@@ -12,6 +12,7 @@ from clinprompt.errors import SettingError
 from clinprompt.serving.access import PAGE, Guard, name_of
 from clinprompt.serving.app import make_app
 from clinprompt.serving.state import ServerState
+from clinprompt.serving.teaching.teacher import Teacher
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _MIN_TOKEN = 16
@@ -65,9 +66,11 @@ def listening(
     return Listening(host, port, token, frozenset(names) | local)
 
 
-def make_server(state: ServerState, place: Listening) -> uvicorn.Server:
+def make_server(
+    state: ServerState, place: Listening, teacher: Teacher | None = None
+) -> uvicorn.Server:
     """Return a server that answers what it has accepted before it ends."""
-    app = Guard(make_app(state), token=place.token, hosts=place.hosts, limits=state.limits)
+    app = Guard(make_app(state, teacher), token=place.token, hosts=place.hosts, limits=state.limits)
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -82,9 +85,9 @@ def make_server(state: ServerState, place: Listening) -> uvicorn.Server:
     )
 
 
-def serve(state: ServerState, place: Listening) -> None:
+def serve(state: ServerState, place: Listening, teacher: Teacher | None = None) -> None:
     """Answer requests until the process is asked to end; what was accepted is answered first."""
-    make_server(state, place).run()
+    make_server(state, place, teacher).run()
 
 
 def _token_of(path: Path) -> str:

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -26,6 +27,7 @@ from clinprompt.serving.engine import (
 )
 from clinprompt.tasks.records import Record
 
+Result = TypeVar("Result")
 _LONGEST_NAME = 200  # similar names are searched for at most so many characters
 
 
@@ -59,17 +61,24 @@ class ServerState:
     """The tasks that are served, and how a question is answered."""
 
     def __init__(
-        self, backbone: Backbone, folder: Path, *, limits: Limits, free: bool = False
+        self,
+        backbone: Backbone,
+        folder: Path,
+        *,
+        limits: Limits,
+        free: bool = False,
+        may_be_empty: bool = False,
     ) -> None:
-        """Load the tasks of a store.
+        """Load the tasks of a store; one that ``may_be_empty`` may have none.
 
         Raises:
             ArtifactError: there is no prompt, or one is damaged or was trained on another backbone.
         """
-        self._backbone, self._folder, self._free = backbone, folder, free
+        self._backbone, self._folder = backbone, folder
+        self._free, self._may_be_empty = free, may_be_empty
         self.limits = limits
         self.engine = Engine(backbone, max_rows=limits.rows)
-        self.tasks: TaskTable = load_tasks(backbone, folder, free=free)
+        self.tasks: TaskTable = self._load()
         self.metrics = Metrics(self.engine)
         # One thread: a tokenizer must not be used by two at once.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="clinprompt-tokenize")
@@ -78,11 +87,37 @@ class ServerState:
         """Read the store again; questions asked before keep their prompts.
 
         Raises:
-            ArtifactError: as in ``__init__``; the tasks stay as they were.
+            Refused: the store is not valid (409), or the server shuts down (503); the tasks stay as
+                they were.
+        """
+        try:
+            self.tasks = await asyncio.wrap_future(self.engine.call(self._load))
+        except StoppedError as error:
+            raise Refused(503, "not_ready", str(error)) from error
+        except ClinpromptError as error:
+            raise Refused(409, "store_not_valid", f"{error}; the tasks are as before") from error
+
+    def _load(self) -> TaskTable:
+        return load_tasks(
+            self._backbone, self._folder, free=self._free, may_be_empty=self._may_be_empty
+        )
+
+    async def load_prompt(self, folder: Path) -> ServedTask:
+        """Load a saved prompt that is not served.
+
+        Raises:
+            ArtifactError: the prompt is damaged, or was trained on another backbone.
             StoppedError: the server shuts down, or its engine has ended.
         """
-        call = self.engine.call(lambda: load_tasks(self._backbone, self._folder, free=self._free))
-        self.tasks = await asyncio.wrap_future(call)
+        call = self.engine.call(lambda: load_tasks(self._backbone, folder, free=self._free))
+        [task] = await asyncio.wrap_future(call)
+        assert isinstance(task, ServedTask)
+        return task
+
+    async def tokenizing(self, function: Callable[[], Result]) -> Result:
+        """Call a function that uses the tokenizer, and return what it returns."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._tokenizing, function)
 
     def task(self, name: str) -> ServedTask:
         """Return a task of this moment.
@@ -99,9 +134,11 @@ class ServerState:
         """Return the task of this moment if only one is served.
 
         Raises:
-            Refused: several are served, so that a request must name its tasks (422).
+            Refused: several are served, so that a request must name its tasks (422), or none (404).
         """
         names = self.tasks.names
+        if not names:
+            raise Refused(404, "unknown_task", "no task is served yet; make one", param="tasks")
         if len(names) > 1:
             text = f"tasks: name one or more of the tasks of this server: {', '.join(names)}"
             raise Refused(422, "invalid_request", text, param="tasks")
@@ -144,9 +181,8 @@ class ServerState:
                 "text_too_long",
                 f"the text has {size} characters; the limit is {self.limits.text_characters}",
             )
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._tokenizing, task.question, record)
+            return await self.tokenizing(partial(task.question, record))
         except DataError as error:
             raise Refused(400, "invalid_record", _without_names(error, task, record)) from error
         except SettingError as error:

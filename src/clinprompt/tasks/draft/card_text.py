@@ -6,7 +6,7 @@ The card is a draft: the user corrects its words. ``tasks/card.py`` reads it.
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from clinprompt.tasks.card import AnswerKind, Resplit, Split, TaskType
@@ -42,7 +42,11 @@ _SOURCE: tuple[_Setting, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class CardContents:
-    """The values from which a card is written."""
+    """The values from which a card is written.
+
+    ``words`` are the words of the labels, ``title`` and ``instruction`` are those of the task;
+    without them, the card gets usual ones. ``introduction`` is the comment at its beginning.
+    """
 
     name: str
     type: TaskType
@@ -52,6 +56,10 @@ class CardContents:
     files: Mapping[Split, tuple[str, ...]]
     labels: tuple[str, ...]
     resplit: Resplit | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    instruction: str = ""
+    introduction: str = _INTRODUCTION
 
 
 def label_names(labels: Iterable[str]) -> dict[str, str]:
@@ -77,11 +85,11 @@ def _free(word: str, used: Collection[str]) -> str:
 
 def write_card(contents: CardContents) -> str:
     """Return the card as TOML."""
-    names = label_names(contents.labels)
+    names = contents.words or label_names(contents.labels)
     reader = [(key, value, _READER_NOTES.get(key, "")) for key, value in contents.reader.items()]
     files = [(split, paths, _FILES_NOTE) for split, paths in contents.files.items()]
     parts = [
-        _INTRODUCTION,
+        contents.introduction,
         _section("", _head(contents)).removeprefix("\n"),
         _section("[source]", _SOURCE),
         _section("[reader]", reader),
@@ -101,7 +109,11 @@ def _head(contents: CardContents) -> list[_Setting]:
         ("name", contents.name, "letters, digits, '.', '_' and '-'"),
         ("type", contents.type, "ner | re | qa | nli (or a label for one text) | summarization"),
         ("answer", contents.answer, "spans | relations | label | choice | text"),
-        ("title", contents.name, "one line for lists and reports: what is asked of which texts"),
+        (
+            "title",
+            contents.title or contents.name,
+            "one line for lists and reports: what is asked of which texts",
+        ),
         ("metric", metric, _metric_note(contents, metric)),
     ]
     if contents.type == "re":
@@ -146,8 +158,10 @@ def _resplit(resplit: Resplit) -> list[_Setting]:
 
 
 def _wording(contents: CardContents, names: Mapping[str, str]) -> str:
-    template, (instruction, *others) = _wordings(contents, len(names))
-    paraphrases = "".join(f'"""\n{other}""",\n' for other in others)
+    template, (usual, *others) = _wordings(contents, len(names))
+    instruction, paraphrases = f'"""\n{usual}"""', "".join(f'"""\n{one}""",\n' for one in others)
+    if contents.instruction:
+        instruction, paraphrases = toml_value(contents.instruction), ""
     long = tuple(
         name for name in contents.fields if name != "question" or len(contents.fields) == 1
     )
@@ -161,8 +175,7 @@ template = """
 cut = {cut} # the middle of this is cut if the input is too long
 # Says what to do. The model does not read it with the metaprompt in the package, which was learned
 # without instructions. It reads it with a metaprompt that was learned with instructions.
-instruction = """
-{instruction}"""
+instruction = {instruction}
 # The same in other words; training shows each record one of all. Change them together.
 paraphrases = [
 {paraphrases}]

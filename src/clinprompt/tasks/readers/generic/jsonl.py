@@ -1,20 +1,68 @@
-"""Read JSON Lines: one record a line, with a label, a text, options or spans. Knows no cards."""
+"""Read JSON Lines: one record a line, with a label, a text, options, spans or links.
+
+Knows no cards.
+"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import load_lines
-from clinprompt.tasks.readers.generic.offsets import WrittenSpan, counting_of, offset_notes
+from clinprompt.tasks.readers.generic.offsets import (
+    Counting,
+    WrittenSpan,
+    counting_of,
+    offset_notes,
+)
 from clinprompt.tasks.readers.generic.rows import RowShape
-from clinprompt.tasks.records import Record, Span, SpansAnswer
+from clinprompt.tasks.records import Answer, Record, Relation, RelationsAnswer, Span, SpansAnswer
 
 _EACH = 'write each as {"start": 0, "end": 4, "label": "DRUG"} or [0, 4, "DRUG"]'
+_EACH_LINK = 'write each as {"label": "DOSE", "head": MENTION, "tail": MENTION}'
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenLink:
+    """A link between two mentions with the offsets of its file."""
+
+    type: str
+    head: WrittenSpan
+    tail: WrittenSpan
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line: its number, its record without an answer, and what is listed in it."""
+
+    number: int
+    record: Record
+    spans: tuple[WrittenSpan, ...]
+    links: tuple[WrittenLink, ...]
+
+    @property
+    def mentions(self) -> tuple[WrittenSpan, ...]:
+        """Return every mention, those at the ends of links too."""
+        return (*self.spans, *(end for link in self.links for end in (link.head, link.tail)))
+
+    def answer(self, counting: Counting, *, are_links: bool) -> Answer:
+        """Return the answer with offsets in characters.
+
+        Raises:
+            DataError: an offset is inside a character, or a mention covers only white space.
+        """
+        text = self.record.text
+        if not are_links:
+            return SpansAnswer(tuple(sorted({one.counted(text, counting) for one in self.spans})))
+        links = {
+            Relation(one.type, one.head.counted(text, counting), one.tail.counted(text, counting))
+            for one in self.links
+        }
+        return RelationsAnswer(tuple(sorted(links)))
 
 
 class JsonlReader(Settings):
@@ -23,18 +71,31 @@ class JsonlReader(Settings):
     ``spans`` is the key of a list of mentions in the field ``text``, in a form that ``parse_span``
     reads; a line without it has no mentions. A mention that is repeated is kept once. If mentions
     bring their texts, the file's way to count offsets is found from them (see ``offsets.py``).
-    White space at the ends of a mention is left out.
+    White space at the ends of a mention is left out. ``links`` is the key of a list of links
+    instead: each has a ``label``, and a ``head`` and a ``tail`` that are mentions.
     """
 
     name: Literal["jsonl"]
     row: RowShape
     spans: str = ""
+    links: str = ""
 
     @model_validator(mode="after")
-    def _spans_need_text(self) -> Self:
-        if self.spans and (self.row.label or self.row.text or "text" not in self.row.fields):
-            raise ValueError("spans needs row.fields.text and neither row.label nor row.text")
+    def _lists_need_text(self) -> Self:
+        if self.spans and self.links:
+            raise ValueError("spans and links are given; a record has one answer, so give not both")
+        if (self.spans or self.links) and (
+            self.row.label or self.row.text or "text" not in self.row.fields
+        ):
+            name = "spans" if self.spans else "links"
+            raise ValueError(f"{name} needs row.fields.text and neither row.label nor row.text")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_links(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what has no effect, so that the hashes of earlier runs stay the same."""
+        values: dict[str, Any] = serialize(self)
+        return values if self.links else {k: v for k, v in values.items() if k != "links"}
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield one record per line and skip blank lines.
@@ -43,8 +104,8 @@ class JsonlReader(Settings):
             DataError: a line is not a JSON object, has no value for a key of ``row``, or has a span
                 outside the text or with another text than its own.
         """
-        if self.spans:
-            yield from self._with_spans(file)
+        if self.spans or self.links:
+            yield from self._with_lists(file)
             return
         for number, values in load_lines(file):
             with file.errors_at(number):
@@ -52,39 +113,63 @@ class JsonlReader(Settings):
 
     def notes(self, file: DataFile) -> Iterator[str]:
         """Yield what is read differently from how it is written, one line each."""
-        if self.spans:
-            lines = [(record.text, spans) for _, record, spans in self._lines(file)]
-            yield from offset_notes([span.written(text) for text, own in lines for span in own])
+        if self.spans or self.links:
+            lines = tuple(self._lines(file))
+            yield from offset_notes(
+                [one.written(line.record.text) for line in lines for one in line.mentions]
+            )
 
-    def _with_spans(self, file: DataFile) -> Iterator[Record]:
+    def _with_lists(self, file: DataFile) -> Iterator[Record]:
         lines = tuple(self._lines(file))
         counting = counting_of(
-            file, [(number, span.written(one.text)) for number, one, own in lines for span in own]
+            file,
+            [
+                (line.number, one.written(line.record.text))
+                for line in lines
+                for one in line.mentions
+            ],
         )
-        for number, record, spans in lines:
-            with file.errors_at(number):
-                counted = {span.counted(record.text, counting) for span in spans}
-                yield replace(record, answer=SpansAnswer(tuple(sorted(counted))))
+        for line in lines:
+            with file.errors_at(line.number):
+                answer = line.answer(counting, are_links=bool(self.links))
+                yield replace(line.record, answer=answer)
 
-    def _lines(self, file: DataFile) -> Iterator[tuple[int, Record, tuple[WrittenSpan, ...]]]:
-        """Yield number, record and mentions of each line."""
+    def _lines(self, file: DataFile) -> Iterator[_Line]:
         shape = self.row.model_copy(update={"verbatim": True})
         for number, values in load_lines(file):
             with file.errors_at(number):
                 record = shape.record(values, f"{file.stem}:{number}")
-                yield number, record, self._mentions(values)
+                if self.links:
+                    listed = _list(values, self.links, f"links; {_EACH_LINK}")
+                    yield _Line(number, record, (), tuple(map(_link, listed)))
+                else:
+                    listed = _list(values, self.spans, f"mentions; {_EACH}")
+                    yield _Line(number, record, _mentions(listed), ())
 
-    def _mentions(self, values: Mapping[str, object]) -> tuple[WrittenSpan, ...]:
-        mentions = values.get(self.spans)
-        if not isinstance(mentions, list | None):
-            raise DataError(f"{self.spans} must be a list of mentions; {_EACH}")
-        found = [parse_span(value) for value in mentions or ()]
-        spans = tuple(one[1] for one in found if one)
-        if len(spans) < len(found):
-            raise DataError(
-                f"a span needs whole numbers for start and end and a text for label; {_EACH}"
-            )
-        return spans
+
+def _list(values: Mapping[str, object], key: str, what: str) -> list[object]:
+    found = values.get(key)
+    if not isinstance(found, list | None):
+        raise DataError(f"{key} must be a list of {what}")
+    return found or []
+
+
+def _mentions(values: list[object]) -> tuple[WrittenSpan, ...]:
+    found = [parse_span(value) for value in values]
+    spans = tuple(one[1] for one in found if one)
+    if len(spans) < len(found):
+        raise DataError(
+            f"a span needs whole numbers for start and end and a text for label; {_EACH}"
+        )
+    return spans
+
+
+def _link(value: object) -> WrittenLink:
+    match value:
+        case {"label": str(label), "head": head, "tail": tail}:
+            first, last = _mentions([head, tail])
+            return WrittenLink(label, first, last)
+    raise DataError(f"a link needs a text for label, and two mentions; {_EACH_LINK}")
 
 
 def parse_span(value: object) -> tuple[str, WrittenSpan] | None:

@@ -1,7 +1,7 @@
 """Read exports of Label Studio (JSON and JSON-MIN) into records. Knows no labels by name."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
 from pydantic import model_validator
@@ -29,10 +29,10 @@ class LabelStudioReader(Settings):
     """Read one task of each annotated text; ``row`` says what its data and choices become.
 
     With ``view``, the answer is made of the marked spans and their relations; otherwise it is
-    ``row.label``, the name of a control with single choices, and tasks without a choice are left
-    out. ``controls`` names the controls whose spans are read; empty: all. White space at the ends
-    of a span is left out. Of several annotations of a task, the first that is not cancelled counts;
-    tasks without one are left out.
+    ``row.label``, the name of a control with single choices, or ``row.text``, the name of a text
+    area; tasks without a choice or text are left out. ``controls`` names the controls whose spans
+    are read; empty: all. White space at the ends of a span is left out. Of several annotations of a
+    task, the first that is not cancelled counts; tasks without one are left out.
     """
 
     name: Literal["label_studio"]
@@ -82,6 +82,8 @@ class LabelStudioReader(Settings):
             tasks = number_of(left, "annotated task has", "annotated tasks have")
             yield f"left out: {tasks} no value for {self._answer}"
         unread = sum((task.unread for task in export.tasks), Counter[str]())
+        if any(self._answer in task.written for task in export.tasks):
+            del unread["textarea"]
         if unread:
             shown = " and ".join(f"{number} of type {kind}" for kind, number in unread.items())
             yield f"not read: results, {shown}"
@@ -95,7 +97,7 @@ class LabelStudioReader(Settings):
         shape = self.row.model_copy(update={"verbatim": True}) if self.view else self.row
         found = []
         for task in load_export(file).tasks:
-            if self.view or task.values.get(self._answer) is not None:
+            if self.view or _values(task).get(self._answer) is not None:
                 with file.errors_at():
                     found.append((task, _record(shape, task, file)))
         return found
@@ -138,6 +140,10 @@ class LabelStudioReader(Settings):
 
 def _record(shape: RowShape, task: Task, file: DataFile) -> Record:
     try:
-        return shape.record(task.values, f"{file.stem}:{task.name.removeprefix('task ')}")
+        return shape.record(_values(task), f"{file.stem}:{task.name.removeprefix('task ')}")
     except DataError as error:
         raise DataError(f"{task.name}: {error}") from error
+
+
+def _values(task: Task) -> Mapping[str, object]:
+    return {**task.written, **task.values}

@@ -42,8 +42,9 @@ class Task:
     """What one annotator said about one task.
 
     ``values`` are the data and, by the name of their control, single choices and texts. ``keys``
-    maps the id of a result to the key of its region. ``unread`` counts the results of kinds that
-    are not read.
+    maps the id of a result to the key of its region. ``written`` are the texts that were written
+    into text areas, one each, by the name of their control. ``unread`` counts the results of kinds
+    that are not read; text areas are among them, as only readers that ask for one read it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Task:
     keys: Mapping[str, str] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     unread: Counter[str] = field(default_factory=Counter)
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def _full(task: Mapping[str, object], annotation: Mapping[str, object], name: st
     choices: list[str] = []
     keys: dict[str, str] = {}
     unread = Counter[str]()
+    written: dict[str, str] = {}
     for one in items(annotation, "result", name):
         result = table(one, name)
         value = result.get("value")
@@ -121,7 +124,16 @@ def _full(task: Mapping[str, object], annotation: Mapping[str, object], name: st
                 choices.append(control)
             case kind:
                 unread[str(kind)] += 1
-    return Task(name, values, tuple(choices), tuple(regions), keys, tuple(links), unread)
+                written |= _written(result) if kind == "textarea" else {}
+    return Task(name, values, tuple(choices), tuple(regions), keys, tuple(links), unread, written)
+
+
+def _written(result: Mapping[str, object]) -> dict[str, str]:
+    """Return the text of a text area by the name of its control, if there is just one."""
+    match result.get("value"):
+        case {"text": str(text) | [str(text)], **others} if not _IS_SPAN & others.keys():
+            return {str(result.get("from_name")): text}
+    return {}
 
 
 def _minimal(task: Mapping[str, object], name: str) -> Task:

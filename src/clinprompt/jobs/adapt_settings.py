@@ -1,0 +1,37 @@
+"""Find the settings that a metaprompt is adapted with: its own, with changes on top."""
+
+from typing import Any
+
+from clinprompt.methods.check_methods import check_methods
+from clinprompt.methods.metaprompts import find_metaprompt
+from clinprompt.settings.defaults import SHIPPED
+from clinprompt.settings.run import Changes, RunConfig, check_config
+
+
+def adapt_config(metaprompt: str, settings: Changes | RunConfig = ()) -> RunConfig:
+    """Return the settings of an adaptation: the metaprompt's own, with changes on top.
+
+    Raises:
+        ArtifactError: the folder does not hold a metaprompt.
+        SettingError: a change is unknown or out of range.
+    """
+    if isinstance(settings, RunConfig):
+        config = settings
+    else:
+        values = settings_of(metaprompt) | {"name": "adapt"}
+        config = check_config(values, source="settings", overrides=settings)
+    return check_methods(config).model_copy(update={"metaprompt": metaprompt})
+
+
+def settings_of(metaprompt: str) -> dict[str, Any]:
+    """Return the settings of the run that made a metaprompt, as plain values, to adapt it with.
+
+    For the metaprompt in the package, return only the settings that do not depend on its data.
+
+    Raises:
+        ArtifactError: the folder does not hold a metaprompt.
+    """
+    settings = find_metaprompt(metaprompt).manifest.settings
+    if metaprompt != SHIPPED:
+        return settings
+    return {name: settings[name] for name in ("backbone", "prompt", "adapt")}

@@ -1,0 +1,53 @@
+"""Open a workspace: its tasks, and how they are adapted."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from clinprompt.backbone.load import Backbone, check_fits, load_backbone
+from clinprompt.jobs.adapt_settings import adapt_config
+from clinprompt.jobs.before_adapting import untrained_prompt
+from clinprompt.jobs.task_table import load_backbone_for
+from clinprompt.methods.metaprompts import find_metaprompt
+from clinprompt.prompts.store import Store
+from clinprompt.serving.teaching.adapting import Recipe
+from clinprompt.serving.teaching.workspace import TaughtTasks
+from clinprompt.settings.local_names import plain_name
+
+
+def recipe_of(metaprompt: str, changes: Sequence[str]) -> Recipe:
+    """Return how tasks are adapted: from a metaprompt, with changed settings.
+
+    Raises:
+        ArtifactError: the folder does not hold a metaprompt.
+        SettingError: a change is unknown or out of range.
+    """
+    config = adapt_config(metaprompt, list(changes))
+    manifest = find_metaprompt(metaprompt, plain_name(config.backbone)).manifest
+    return Recipe(metaprompt, tuple(changes), config, manifest.input_form > 1)
+
+
+def backbone_for(recipe: Recipe, store: Path, backbone: str, *, device: str) -> Backbone:
+    """Return the backbone of the prompts in a store or, if it has none, of the metaprompt.
+
+    Raises:
+        ArtifactError: the metaprompt is of another backbone.
+        BackboneError: the backbone cannot be loaded.
+    """
+    if any(not name.startswith("metaprompts/") for name in Store(store).names()):
+        found = load_backbone_for(store, backbone, device=device)
+    else:
+        found = load_backbone(recipe.config.backbone, device=device)
+    name = plain_name(recipe.config.backbone)
+    check_fits(found, find_metaprompt(recipe.metaprompt, name).manifest)
+    return found
+
+
+def open_tasks(folder: Path, store: Path, backbone: Backbone, recipe: Recipe) -> TaughtTasks:
+    """Open the tasks of a workspace; every task is in the store afterwards.
+
+    Raises:
+        ClinpromptError: a part of the workspace or the store is damaged or is something else.
+    """
+    start = partial(untrained_prompt, backbone, config=recipe.config)
+    return TaughtTasks(folder, store, start)

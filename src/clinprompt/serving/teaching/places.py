@@ -1,0 +1,112 @@
+"""Find the files of a workspace, and keep them private. Knows nothing of what they contain.
+
+::
+
+    DIR/store/                     the prompts that are served, if no other store is named
+    DIR/TASK/card.toml             the task; `clinprompt adapt DIR/TASK` reads it, too
+    DIR/TASK/train.jsonl           the corrections as records of the task, written from the log
+    DIR/TASK/corrections.jsonl     the log: what was offered, corrected, skipped and undone
+    DIR/TASK/notes.jsonl           the notes to be corrected
+    DIR/TASK/prompts/NUMBER/       every prompt of the task: 0 is the untrained one, N that of run N
+    DIR/TASK/served.json           which of them were served, the one of now last
+    DIR/TASK/runs/NUMBER/          an adaptation
+"""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from clinprompt.errors import SettingError
+
+STORE = "store"
+_RESERVED = frozenset({STORE, "metaprompts"})  # folders of a workspace and of a store
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PRIVATE = 0o700
+_REMOVED = ".removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the parts of one task are."""
+
+    folder: Path
+
+    @property
+    def card(self) -> Path:
+        """Return the file of the card."""
+        return self.folder / "card.toml"
+
+    @property
+    def train(self) -> Path:
+        """Return the file of training records."""
+        return self.folder / "train.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """Return the file of corrections."""
+        return self.folder / "corrections.jsonl"
+
+    @property
+    def notes(self) -> Path:
+        """Return the file of notes."""
+        return self.folder / "notes.jsonl"
+
+    @property
+    def prompts(self) -> Path:
+        """Return the folder of all prompts."""
+        return self.folder / "prompts"
+
+    @property
+    def served(self) -> Path:
+        """Return the file that says which prompts were served."""
+        return self.folder / "served.json"
+
+    @property
+    def runs(self) -> Path:
+        """Return the folder of all adaptations."""
+        return self.folder / "runs"
+
+
+def open_folder(root: Path) -> None:
+    """Make the folder of a workspace, or check that a folder is one; only its owner may use it.
+
+    Raises:
+        SettingError: it is a file, or has something else in it.
+    """
+    if root.exists() and not root.is_dir():
+        raise SettingError(f"--workspace {root}: is a file; name a folder")
+    others = [
+        path.name
+        for path in (root.iterdir() if root.is_dir() else ())
+        if not (path.name.startswith(".") or path.name == STORE or Places(path).card.is_file())
+    ]
+    if others:
+        raise SettingError(
+            f"--workspace {root}: has other files than tasks ({min(others)}); name a new or empty "
+            "folder"
+        )
+    make_private(root)
+    for path in root.glob(f".*{_REMOVED}"):  # a server was killed while it removed a task
+        shutil.rmtree(path)
+
+
+def removed_folder(root: Path, name: str) -> Path:
+    """Return the folder that a task is moved to before it is removed; it is no task any more."""
+    return root / f".{name}{_REMOVED}"
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and let only its owner use it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
+    folder.chmod(_PRIVATE)
+
+
+def is_name(name: str) -> bool:
+    """Return whether a task may have this name: that of a folder directly below the workspace."""
+    return bool(_NAME.fullmatch(name)) and name.casefold() not in _RESERVED
+
+
+def task_folders(root: Path) -> list[Path]:
+    """Return the folders of all tasks, in order of their names."""
+    return sorted(path.parent for path in root.glob("*/card.toml"))

@@ -1,0 +1,65 @@
+"""What is said before an adaptation runs is what the adaptation then does."""
+
+import json
+
+from made_metaprompt import save_metaprompt
+
+from clinprompt import api
+from clinprompt.backbone import memory
+from clinprompt.jobs.adapt_settings import adapt_config
+from clinprompt.jobs.before_adapting import adaptation_bytes, untrained_prompt
+from clinprompt.prompts.artifact import load_artifact
+from clinprompt.serving.teaching.new_card import NewTask, card_text
+from clinprompt.tasks.card import read_card
+
+
+def task_in(folder):
+    """Make the folder of a task with one record; return it."""
+    folder.mkdir()
+    (folder / "card.toml").write_text(card_text(NewTask("mine", "ner", (("DRUG", ""),))))
+    line = {"id": "1", "text": "Takes aspirin.", "entities": [[6, 13, "DRUG"]]}
+    (folder / "train.jsonl").write_text(json.dumps(line) + "\n")
+    return folder
+
+
+def test_the_start_of_a_task_is_what_adapt_saves_without_examples(
+    tmp_path, tiny_llama, tiny_llama_folder
+):
+    metaprompt = str(save_metaprompt(tmp_path / "m", tiny_llama_folder))
+    changes = [f"backbone={tiny_llama_folder}", "device=cpu"]
+    task = task_in(tmp_path / "mine")
+    saved = api.adapt(
+        task, shots=0, metaprompt=metaprompt, folder=tmp_path / "run", settings=changes
+    )
+    config = adapt_config(metaprompt, changes)
+    made = untrained_prompt(tiny_llama, read_card(task / "card.toml"), config)
+    expected = load_artifact(saved.folder).manifest
+    own = made.manifest
+    assert own.content_hash == expected.content_hash
+    assert (own.name, own.method, own.shots) == (expected.name, expected.method, 0)
+    assert own.settings == expected.settings
+
+
+def test_the_estimate_of_memory_has_the_weights_and_the_programs(tmp_path, tiny_llama_folder):
+    metaprompt = str(save_metaprompt(tmp_path / "m", tiny_llama_folder))
+    config = adapt_config(metaprompt, [f"backbone={tiny_llama_folder}"])
+    assert 500 << 20 < adaptation_bytes(config) < 600 << 20
+
+
+def test_free_memory_is_the_least_of_the_machine_and_its_container(
+    tmp_path, monkeypatch, tiny_llama
+):
+    def says(free, limit="max", used="anon 300\nunevictable 100\nfile 999\n"):
+        for name, text in (("_FREE", free), ("_LIMIT", limit), ("_USED", used)):
+            path = tmp_path / name
+            path.unlink(missing_ok=True)
+            if text is not None:
+                path.write_text(text)
+            monkeypatch.setattr(memory, name, path)
+        return memory.free_bytes(tiny_llama.device)
+
+    machine = "MemTotal: 9 kB\nMemAvailable:       2 kB\n"
+    assert says(machine) == 2048
+    assert says(machine, limit="1000\n") == 600
+    assert says(machine, limit="9000\n") == 2048
+    assert says(None, limit=None) is None
