@@ -26,7 +26,7 @@ def records(answers):
 
 
 @pytest.fixture
-def answering(tiny_llama):
+def answering(tiny_llama, random_models_list_mentions):
     encoder = make_encoder(tiny_llama.tokenizer, DataSettings())
     return Answering(tiny_llama, encoder, Bank())
 
