@@ -306,4 +306,5 @@ def test_text_that_looks_like_markup_is_shown_as_it_is(shown):
     note = "<img src=x onerror=alert(1)> takes <b>aspirin</b>"
     shown.open().run(note, NER)
     assert shown.page.locator("#annotated img, #annotated b").count() == 0
-    assert "<img src=x onerror=alert(1)>" in shown.page.locator("#annotated").inner_text()
+    shown.page.locator("#annotated .tag").evaluate_all("tags => tags.forEach(tag => tag.remove())")
+    assert note in shown.page.locator("#annotated").inner_text()
