@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,9 +49,11 @@ BLOCK = 250  # requests
 MANY_CLIENTS = 64  # enough to fill the batch of rows being written, as an offline call does
 LEVELS = (1, 4, 16, 64)  # clients at a time
 TIE = 1e-3  # logits this close may be ordered either way by rounding
-PARTS = {
-    "prompts of the shipped metaprompt": shipped_store,
-    "prompts of 100 positions in front": front_store,
+# The prompts, and how many tasks each request asks about its note.
+PARTS: dict[str, tuple[Callable[[Path], Path], int]] = {
+    "prompts of the shipped metaprompt": (shipped_store, 1),
+    "prompts of the shipped metaprompt, three tasks a request": (shipped_store, 3),
+    "prompts of 100 positions in front": (front_store, 1),
 }
 _TOKEN = "the-secret-of-this-bench"
 _SERVE = "from clinprompt.cli import main; main()"
@@ -113,20 +115,27 @@ def main() -> None:
     wanted = parser.parse_args()
     from run import add  # noqa: PLC0415 - loads all other benches
 
-    for part, make_store in PARTS.items():
+    for part, (make_store, tasks_each) in PARTS.items():
         if wanted.only in (None, part):
             with tempfile.TemporaryDirectory() as folder:
                 store = make_store(Path(folder) / "made")
-                measured = measure(store, requests=wanted.requests, clients=wanted.clients)
+                measured = measure(
+                    store,
+                    requests=wanted.requests,
+                    clients=wanted.clients,
+                    tasks_each=tasks_each,
+                )
             add("serve", part, measured)
 
 
-def measure(store: Path, *, requests: int, clients: int, model: str = "") -> dict[str, Any]:
+def measure(
+    store: Path, *, requests: int, clients: int, tasks_each: int = 1, model: str = ""
+) -> dict[str, Any]:
     """Return the figures for the prompts of a store, on their backbone or another copy of it."""
     other_load = os.getloadavg()[0]
     backbone = load_backbone_for(store, model)
     table = load_tasks(backbone, store)
-    asked = mixed_requests(table, requests)
+    asked = mixed_requests(table, requests, tasks_each=tasks_each)
     with (
         tempfile.TemporaryDirectory() as folder,
         _serving(store, model, Path(folder)) as own,
@@ -141,9 +150,10 @@ def measure(store: Path, *, requests: int, clients: int, model: str = "") -> dic
     return {
         "requests": requests,
         "clients": clients,
-        "tasks": len(table.names),
+        "tasks": len({task for one in asked for task in one.tasks}),
+        "tasks a request": tasks_each,
         "input tokens": statistics.mean(one.num_input_tokens for one in offline.values()),
-        "answer tokens": statistics.mean(sum(one.tokens) for one in offline.values()),
+        "answer tokens": statistics.mean(sum(map(sum, one.tokens)) for one in offline.values()),
         "threads of each process": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "load of the machine before": other_load,
@@ -234,7 +244,7 @@ def _checked(backbone: Backbone, table: TaskTable, blocks: _Blocks) -> dict[str,
         for one, status, body in blocks.answered
         if status == 200
     ]
-    other = [one for one, body, known in answered if not is_same(body["answers"][0], known)]
+    other = [one for one, body, known in answered if not is_same(body["answers"], known)]
     num_ties = sum(smallest_gap(backbone, table, one) <= TIE for one in other)
     return {
         "answers": len(blocks.answered),

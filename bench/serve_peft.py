@@ -22,9 +22,9 @@ from clinprompt.serving.app import NoteRequest
 
 
 class CountedRequest(NoteRequest):
-    """A request of the bench: one task, and the number of tokens to write for each part."""
+    """A request of the bench, with the number of tokens to write for each part of each answer."""
 
-    tokens: list[int]
+    tokens: list[list[int]]
 
 
 def main() -> None:
@@ -48,16 +48,17 @@ def make_app(store: Path, adapters: Path, name: str) -> FastAPI:
 
     @app.post("/v1/predict")
     def predict(note: CountedRequest) -> dict[str, Any]:
-        """Answer one task on one note."""
-        [name] = note.tasks
+        """Answer the tasks on a note, one after the other."""
+        answers = []
         with lock:
-            if model.active_adapter != name:
-                model.set_adapter(name)
-            asks = table[name].question(note.record()).asks
-            pairs = zip(asks, note.tokens, strict=True)
-            written = [_generated(model, ask.row.input_ids, count) for ask, count in pairs]
-            text = "\n".join(table[name].encoder.decode(ids) for ids in written)
-        return {"id": note.id, "answers": [{"task": name, "text": text}]}
+            for task, counts in zip(note.tasks, note.tokens, strict=True):
+                if model.active_adapter != task:
+                    model.set_adapter(task)
+                pairs = zip(table[task].question(note.record()).asks, counts, strict=True)
+                written = [_generated(model, ask.row.input_ids, count) for ask, count in pairs]
+                text = "\n".join(table[task].encoder.decode(ids) for ids in written)
+                answers.append({"task": task, "text": text})
+        return {"id": note.id, "answers": answers}
 
     return app
 

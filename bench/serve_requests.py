@@ -46,10 +46,10 @@ _MARKER = re.compile(r"mk\d{5}")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: one task and one note, whose marker is also the request's id."""
+    """A request: tasks about one note, whose marker is also the request's id."""
 
     marker: str
-    task: str
+    tasks: tuple[str, ...]
     record: Record
 
     def body(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Asked:
         fields = dict(self.record.fields)
         return {
             "id": self.marker,
-            "tasks": [self.task],
+            "tasks": list(self.tasks),
             "text": fields.pop("text"),
             "fields": fields,
             "options": list(self.record.options),
@@ -66,10 +66,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The offline answer to a request as the server would write it; its tokens, by part."""
+    """The offline answers to a request as the server would write them.
 
-    values: dict[str, Any]
-    tokens: tuple[int, ...]
+    ``tokens`` counts those of each answer, by part.
+    """
+
+    values: list[dict[str, Any]]
+    tokens: list[list[int]]
     num_input_tokens: int
 
 
@@ -96,16 +99,24 @@ def front_store(folder: Path) -> Path:
     return folder
 
 
-def mixed_requests(table: TaskTable, count: int) -> list[Asked]:
-    """Return requests of all tasks of a store in random order, on notes of their test sets."""
+def mixed_requests(table: TaskTable, count: int, *, tasks_each: int = 1) -> list[Asked]:
+    """Return requests of all tasks of a store in random order, on notes of their test sets.
+
+    With several tasks each, the others are drawn from those that read the same fields.
+    """
     draw = Random(0)
     notes = {
         task.name: clinprompt.load_task(task.loaded.card.name).splits["test"] for task in table
     }
+    fields = {name: set(rows[0].fields) for name, rows in notes.items()}
+    alike = {name: [one for one in fields if fields[one] == fields[name]] for name in fields}
+    names = [name for name in table.names if len(alike[name]) >= tasks_each]
     asked = []
     for number in range(count):
-        task = table.names[number % len(table.names)]
-        asked.append(_marked(*draw.sample(notes[task], 2), task, f"mk{number:05d}"))
+        task = names[number % len(names)]
+        others = draw.sample([one for one in alike[task] if one != task], tasks_each - 1)
+        pair = draw.sample(notes[task], 2)
+        asked.append(_marked(*pair, (task, *others), f"mk{number:05d}"))
     draw.shuffle(asked)
     return asked
 
@@ -114,33 +125,36 @@ def answer_offline(
     backbone: Backbone, table: TaskTable, asked: Sequence[Asked]
 ) -> dict[str, Answered]:
     """Answer all requests as ``clinprompt predict`` does; return the answers by marker."""
-    questions = [table[one.task].question(one.record) for one in asked]
-    answer_all(backbone, [ask for question in questions for ask in question.asks])
+    questions = [[table[task].question(one.record) for task in one.tasks] for one in asked]
+    answer_all(backbone, [ask for own in questions for question in own for ask in question.asks])
     found = {}
-    for one, question in zip(asked, questions, strict=True):
-        values = answer_values(table[one.task], question.prediction())
-        tokens = tuple(map(_num_tokens, question.asks))
-        num_input_tokens = sum(len(ask.row.input_ids) for ask in question.asks)
+    for one, own in zip(asked, questions, strict=True):
+        values = [
+            answer_values(table[task], question.prediction())
+            for task, question in zip(one.tasks, own, strict=True)
+        ]
+        tokens = [list(map(_num_tokens, question.asks)) for question in own]
+        num_input_tokens = sum(len(ask.row.input_ids) for q in own for ask in q.asks)
         found[one.marker] = Answered(json.loads(json.dumps(values)), tokens, num_input_tokens)
     return found
 
 
-def is_same(given: dict[str, Any], expected: Answered) -> bool:
-    """Return whether an answer is the offline one; probabilities may differ by rounding."""
-    return _without_probabilities(given) == _without_probabilities(expected.values)
+def is_same(given: Sequence[dict[str, Any]], expected: Answered) -> bool:
+    """Return whether answers are the offline ones; probabilities may differ by rounding."""
+    return bool(_without_probabilities(given) == _without_probabilities(expected.values))
 
 
 def is_swapped(asked: Asked, response: dict[str, Any], expected: Answered) -> bool:
-    """Return whether an answer belongs to another request.
+    """Return whether answers belong to another request.
 
-    It does if its id or task is another, if it has the marker of another note (unless the offline
-    answer has it as well), if its mentions are not at their places in the note, or if it is the
-    offline answer with clearly other probabilities, which hardly two notes share.
+    They do if the id or tasks are others, if they have the marker of another note (unless the
+    offline answers have it as well), if mentions are not at their places in the note, or if they
+    are the offline answers with clearly other probabilities, which hardly two notes share.
     """
-    [given] = response["answers"]
+    given = response["answers"]
     known = set(_MARKER.findall(json.dumps(expected.values))) | {asked.marker}
     return (
-        (response["id"], given["task"]) != (asked.marker, asked.task)
+        (response["id"], [one["task"] for one in given]) != (asked.marker, list(asked.tasks))
         or not set(_MARKER.findall(json.dumps(given))) <= known
         or any(
             asked.record.text[one["start"] : one["end"]] != one["text"] for one in _mentions(given)
@@ -150,8 +164,8 @@ def is_swapped(asked: Asked, response: dict[str, Any], expected: Answered) -> bo
 
 
 def smallest_gap(backbone: Backbone, table: TaskTable, asked: Asked) -> float:
-    """Return the smallest gap between the two best logits while a request is answered alone."""
-    question = table[asked.task].question(asked.record)
+    """Return the smallest gap between the two best logits while each answer is written alone."""
+    asks = [ask for task in asked.tasks for ask in table[task].question(asked.record).asks]
     gaps = []
 
     def noted(logits: Tensor, rules: Sequence[Constraint | None]) -> Tensor:
@@ -162,20 +176,20 @@ def smallest_gap(backbone: Backbone, table: TaskTable, asked: Asked) -> float:
 
     constrain = scheduler.constrain
     with patch.object(scheduler, "constrain", noted):
-        for ask in question.asks:
+        for ask in asks:
             answer_all(backbone, [ask])
-    for ask in question.asks:
+    for ask in asks:
         if ask.choices:
             best, second = sorted(ask.scores)[:-3:-1]
             gaps.append(best - second)
     return min(gaps)
 
 
-def _marked(record: Record, other: Record, task: str, marker: str) -> Asked:
+def _marked(record: Record, other: Record, tasks: tuple[str, ...], marker: str) -> Asked:
     """Return a request about a record, to whose note the text of another is added."""
     text = f"{record.text} {other.text} Takes {marker} 20 mg daily."
     fields = {**record.fields, "text": text}
-    return Asked(marker, task, replace(record, id=marker, fields=fields, answer=None))
+    return Asked(marker, tasks, replace(record, id=marker, fields=fields, answer=None))
 
 
 def _num_tokens(ask: Ask) -> int:

@@ -40,15 +40,24 @@ def test_pages_show_the_committed_results(benches, name):
 
 
 @pytest.mark.slow
-def test_bench_of_the_server_finds_every_answer_as_offline(benches, tmp_path, tiny_llama_folder):
+@pytest.mark.parametrize(
+    ("tasks_each", "others"),
+    [(1, ("practice-nli-history", "practice-qa-choice")), (2, ("practice-ner-problems",))],
+)
+def test_bench_of_the_server_finds_every_answer_as_offline(
+    benches, tmp_path, tiny_llama_folder, tasks_each, others
+):
     import serve  # noqa: PLC0415
 
-    tasks = ("practice-ner-drugs", "practice-nli-history", "practice-qa-choice")
+    tasks = ("practice-ner-drugs", *others)
     store = save_store(
         tmp_path / "store", tiny_llama_folder, tasks=tasks, placements=("layers",) * 3
     )
-    found = serve.measure(store, requests=12, clients=4, model=str(tiny_llama_folder))
+    found = serve.measure(
+        store, requests=12, clients=4, tasks_each=tasks_each, model=str(tiny_llama_folder)
+    )
     assert (found["errors"], found["swapped answers"]) == (0, 0)
+    assert (found["tasks"], found["tasks a request"]) == (len(tasks), tasks_each)
     assert found["answers"] == 24  # of 4 and of 64 clients
     assert found["same as offline"] + found["different, with a tie of logits"] == 24
     assert [row["requests"] for row in found["ways to answer"]] == [12, 12, 12, 4]
@@ -59,7 +68,7 @@ def test_bench_of_the_server_recognizes_swapped_answers(benches):
     from serve_requests import Answered, Asked, is_same, is_swapped  # noqa: PLC0415
 
     note = Record("mk00001", {"text": "Takes mk00001."})
-    asked = Asked("mk00001", "drugs", note)
+    asked = Asked("mk00001", ("drugs",), note)
 
     def mention(text, start):
         return {"start": start, "end": start + 7, "text": text, "probability": 0.5}
@@ -68,7 +77,7 @@ def test_bench_of_the_server_recognizes_swapped_answers(benches):
         return {"id": marker, "answers": [{"task": task, "entities": list(mentions)}]}
 
     right = response("mk00001", mention("mk00001", 6))
-    expected = Answered(right["answers"][0], (3,), 5)
+    expected = Answered(right["answers"], [[3]], 5)
     assert not is_swapped(asked, right, expected)
     for wrong in (
         response("mk00002", mention("mk00001", 6)),
@@ -78,7 +87,7 @@ def test_bench_of_the_server_recognizes_swapped_answers(benches):
     ):
         assert is_swapped(asked, wrong, expected)
     rounded, less_likely = ({**mention("mk00001", 6), "probability": p} for p in (0.5001, 0.4))
-    assert is_same(response("", rounded)["answers"][0], expected)
+    assert is_same(response("", rounded)["answers"], expected)
     assert not is_swapped(asked, response("mk00001", rounded), expected)
     assert is_swapped(asked, response("mk00001", less_likely), expected)
-    assert not is_same(response("")["answers"][0], expected)
+    assert not is_same(response("")["answers"], expected)
