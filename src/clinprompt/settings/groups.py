@@ -92,6 +92,13 @@ class PromptSettings(Settings):
         return self
 
 
+Weighting = Literal["row", "token", "capped"]
+_ROW_WEIGHTS = (
+    "weight of a row in the loss. row: all alike; token: its answer's tokens; "
+    "capped: these, but at most row_cap"
+)
+
+
 class FitSettings(Settings):
     """How long and how fast something is trained."""
 
@@ -106,12 +113,8 @@ class FitSettings(Settings):
     clip_norm: float = Field(default=1.0, gt=0, description="gradients are scaled to at most this")
     checkpoint_every: int = Field(default=25, ge=1, description="steps")
     micro_batch_tokens: int = Field(default=1024, ge=1, description="tokens read at a time")
-    row_weights: Literal["row", "token", "capped"] = Field(
-        default="row",
-        description="weight of a row in the loss. row: all alike; token: its answer's tokens; "
-        "capped: these, but at most row_cap",
-    )
-    row_cap: int = Field(default=32, ge=1, description="tokens, of row_weights = capped")
+    row_weights: Weighting = Field(default="row", description=_ROW_WEIGHTS)
+    row_cap: int = Field(default=8, ge=1, description="tokens, of row_weights = capped")
 
 
 class SourceFitSettings(FitSettings):
@@ -168,6 +171,7 @@ class AdaptSettings(FitSettings):
     """
 
     steps: int = Field(default=60, ge=0, description="training steps")
+    row_weights: Weighting = Field(default="capped", description=_ROW_WEIGHTS)
     method_steps: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict, description="steps of single methods, by name"
     )
