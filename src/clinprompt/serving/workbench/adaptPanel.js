@@ -31,6 +31,7 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
     const isRunning = task.run?.state === "running";
     const why = reasonAgainst(corrected);
     start.disabled = isRunning || why !== "";
+    start.classList.toggle("primary", !isDoneWith(corrected));
     start.textContent = task.run?.state === "stopped" ? "Adapt (goes on if nothing was corrected since)" : "Adapt";
     reason.textContent = why || adviceOn(corrected);
     reason.hidden = isRunning;
@@ -46,8 +47,18 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
   }
 
   function adviceOn(corrected) {
+    const { run, served } = task;
+    if (isDoneWith(corrected)) {
+      return run.run === served?.version
+        ? "Correct more notes and adapt again to make the model better."
+        : "The task is answered by the old prompt until you use the new one.";
+    }
     if (corrected < enough) return `The model was made to learn from ${enough} corrections; fewer usually teach it less.`;
-    return "The task is answered by the old prompt until you use the new one.";
+    return "The new prompt is not used before you say so.";
+  }
+
+  function isDoneWith(corrected) {
+    return task.run?.state === "done" && task.run.corrections === corrected;
   }
 
   function showBar({ step, of, phase }) {

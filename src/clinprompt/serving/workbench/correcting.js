@@ -52,10 +52,10 @@ export function correctingPanel(task, onChange) {
   }
 
   async function next(words, takesFocus) {
-    about.textContent = editor ? about.textContent : "The model reads the next note …";
+    about.textContent = "The model reads the next note …";
     const found = await attempt(error, () => offer(task.name, order.value));
     if (!found) {
-      if (!editor) about.textContent = "";
+      about.textContent = editor ? aboutOffer(shownOffer) : "";
     } else if (found.note) show(found, found.suggestion, words, takesFocus);
     else showNone(words);
   }
@@ -139,7 +139,8 @@ export function correctingPanel(task, onChange) {
 function aboutOffer({ note, waiting, compared, counts, order }) {
   const among = compared > 1 ? ` of ${compared} compared so far` : "";
   const chosen = order === "random" ? "drawn at random" : `least sure${among}`;
-  const test = counts ? "counts for the test" : "does not count for the test";
+  const why = order === "random" ? ", because least sure ones were taken before" : "";
+  const test = counts ? "counts for the test" : `does not count for the test${why}`;
   const left = waiting === undefined ? "" : ` · ${waiting} to go`;
   return `Note ${note.id || note.note}${left} · ${chosen} · ${test}`;
 }

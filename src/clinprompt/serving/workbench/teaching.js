@@ -5,7 +5,7 @@ import { byId, element, errorLine } from "./elements.js";
 import { newTaskForm } from "./newTask.js";
 import { taskList } from "./taskList.js";
 import { taskPage } from "./taskPage.js";
-import { teachAddress } from "./views.js";
+import { nameTab, teachAddress } from "./views.js";
 import { workspace } from "./workspace.js";
 
 let leaving = new AbortController(); // aborted when another place is shown
@@ -20,6 +20,7 @@ export async function showTeaching(rest, askForToken) {
   const found = await attempt(error, workspaceOrNull);
   if (signal.aborted || found === undefined) return;
   byId("teach").replaceChildren(found ? placeOf(found, rest, signal) : howToStart());
+  nameTab(byId("teach").querySelector("h2").textContent);
   if (document.activeElement === document.body) focusTitle();
 }
 

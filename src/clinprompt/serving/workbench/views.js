@@ -23,12 +23,18 @@ export function teachAddress(...rest) {
 export function showPart(name) {
   byId("work").hidden = name !== "read";
   byId("teach").hidden = name !== "teach";
+  nameTab(name === "teach" ? "Teach" : "");
   byId("where-kept").textContent = WHERE_KEPT[name];
   for (const one of NAMES) {
     const link = byId(`to-${one}`);
     if (one === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+}
+
+/** Put what is shown into the title of the browser's tab. */
+export function nameTab(words) {
+  document.title = words ? `${words} – clinprompt workbench` : "clinprompt workbench";
 }
 
 /** Show no part, as long as there is no token. */

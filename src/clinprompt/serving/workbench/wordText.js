@@ -14,6 +14,9 @@ export class WordText {
   #anchor = null; // the word at which a selection began
   #column = null; // where the cursor stays when it moves by line
   #onMove;
+  #pieces = []; // {start, end, word, node} of each part of the text; word is null between words
+  #nodeOfWord = []; // the first node of each word
+  #pointed = []; // the pieces under the cursor or the selection
   #drawLinks = () => {};
 
   /** `onMove` is called when the cursor or the selection has changed. */
@@ -49,6 +52,9 @@ export class WordText {
   /** Show marks and links; `ends` are spans with a frame. */
   show(marks, links, ends) {
     const cuts = segments(this.#indexes.length - 1, [...marks, ...ends, ...this.#words]);
+    this.#pieces = [];
+    this.#nodeOfWord = [];
+    this.#pointed = [];
     let word = 0;
     const nodes = cuts.flatMap((segment) => {
       while (word < this.#words.length && this.#words[word].end <= segment.start) word += 1;
@@ -67,9 +73,13 @@ export class WordText {
     const over = marks.filter(covers);
     const isEnd = ends.some(covers);
     const words = this.wordsOf(segment);
-    const piece = over.length || isEnd ? segmentOf(words, segment, over, isEnd, 0) : plain(words, segment);
-    if (word !== null) piece.dataset.word = word;
-    return [piece, ...over.filter((mark) => mark.end === segment.end).map((mark) => tagOf(mark, 0))];
+    const node = over.length || isEnd ? segmentOf(words, segment, over, isEnd, 0) : plain(words, segment);
+    if (word !== null) {
+      node.dataset.word = word;
+      this.#nodeOfWord[word] ??= node;
+    }
+    this.#pieces.push({ ...segment, word, node });
+    return [node, ...over.filter((mark) => mark.end === segment.end).map((mark) => tagOf(mark, 0))];
   }
 
   /** Move by words; `extends` keeps or begins a selection. */
@@ -108,7 +118,7 @@ export class WordText {
     else this.#anchor = null;
     this.#cursor = Math.max(0, Math.min(this.#words.length - 1, target));
     this.#point();
-    this.element.querySelector(".cursor")?.scrollIntoView({ block: "nearest" });
+    this.#nodeOfWord[this.#cursor].scrollIntoView({ block: "nearest" });
     this.#onMove();
   }
 
@@ -117,17 +127,19 @@ export class WordText {
     return [Math.min(this.#cursor, other), Math.max(this.#cursor, other)];
   }
 
+  /** Show where the cursor and the selection are. */
   #point() {
+    for (const { node } of this.#pointed) node.classList.remove("selected", "cursor");
     const { start, end } = this.place;
-    for (const piece of this.element.querySelectorAll("[data-start]")) {
-      const isIn = Number(piece.dataset.start) >= start && Number(piece.dataset.end) <= end;
-      piece.classList.toggle("selected", this.hasSelection && isIn);
-      piece.classList.toggle("cursor", Number(piece.dataset.word ?? -1) === this.#cursor);
+    this.#pointed = this.#pieces.filter((piece) => piece.start >= start && piece.end <= end);
+    for (const { node, word } of this.#pointed) {
+      node.classList.toggle("selected", this.hasSelection);
+      node.classList.toggle("cursor", word === this.#cursor);
     }
   }
 
   #boxOf(word) {
-    return this.element.querySelector(`[data-word="${word}"]`).getBoundingClientRect();
+    return this.#nodeOfWord[word].getBoundingClientRect();
   }
 
   #pressed(event) {
