@@ -73,7 +73,7 @@ def linking(workspace, shown):
     page.locator(".note-editor").wait_for()
     for key in ("ArrowRight", "r", "ArrowRight", "r", "ArrowRight", "r"):
         page.keyboard.press(key)
-    page.locator(".made p").wait_for()
+    page.locator(".made p").first.wait_for()
 
 
 def labeling(workspace, shown):
