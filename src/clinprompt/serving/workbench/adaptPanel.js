@@ -120,6 +120,6 @@ function runState(run) {
     case "failed":
       return `The adaptation failed: ${run.message}`;
     default:
-      return `Adapted to ${run.corrections} corrections in ${howLong(run.seconds)}.${run.left_out > 0 ? ` ${run.left_out} could not be used: their answers are too long.` : ""}`;
+      return `Adapted to ${run.corrections} corrections in ${howLong(run.seconds)}.${run.left_out > 0 ? ` Not used, because the answer is too long: ${run.left_out} of ${run.rows + run.left_out} rows.` : ""}`;
   }
 }

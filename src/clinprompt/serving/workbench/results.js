@@ -86,7 +86,8 @@ function cardOf(answer, note, threshold) {
 function promptSize(name) {
   const size = servedTask(name)?.prompt;
   if (!size) return null;
-  return element("p", { class: "hint" }, `Prompt: ${size.positions} positions, ${(size.bytes / 1e6).toFixed(1)} MB`);
+  const bytes = size.bytes < 1e6 ? `${Math.round(size.bytes / 1e3)} kB` : `${(size.bytes / 1e6).toFixed(1)} MB`;
+  return element("p", { class: "hint" }, `Prompt: ${size.positions} positions, ${bytes}`);
 }
 
 function contentOf(answer, note, threshold) {
