@@ -37,6 +37,7 @@ test-page: $(PAGE_STAMP)
 
 screenshots: $(PAGE_STAMP)
 	$(BIN)/python docs/take_screenshots.py $(STORE)
+	$(BIN)/python docs/take_teaching_screenshots.py
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""A browser that shows the page of a server with the random prompts of a tiny model."""
+"""A browser that shows the page of a server with random prompts of a tiny model."""
 
 import shutil
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 from made_server import TOKEN, running
 from made_store import save_store
+from made_workspace import metaprompt_in, teaching
 
 from clinprompt.backbone import constraint
 
@@ -31,7 +32,7 @@ class Shown:
     def open(self, *, token=TOKEN):
         self.page.goto(f"{self.url}/workbench/" + (f"#token={token}" if token else ""))
         if token:
-            self.page.get_by_label("Text of the note").wait_for()
+            self.page.get_by_role("navigation").wait_for()
         return self
 
     def choose(self, *tasks):
@@ -44,6 +45,27 @@ class Shown:
         self.page.get_by_label("Text of the note").fill(text)
         self.page.get_by_role("button", name="Run Ctrl").click()
         self.page.get_by_text("Answered.", exact=True).wait_for()
+
+    def teach(self, task):
+        """Open a task of the workspace."""
+        self.open()
+        self.page.goto(f"{self.url}/workbench/#teach/{task}")
+        self.page.get_by_role("heading", name=task, exact=True).wait_for()
+        return self.page
+
+
+@contextmanager
+def shown_by(browser, url, **options):
+    """Show a page in a browser of a given size and look; the page must be free of faults."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(30_000)
+    shown = Shown(context.new_page(), url)
+    yield shown
+    context.close()
+    assert shown.faults == []
+    assert {one for one in shown.requested if not one.startswith(f"{url}/")} <= {
+        one for one in shown.requested if one.startswith("blob:")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -69,24 +91,29 @@ def server(browser, tmp_path_factory, tiny_llama, tiny_llama_folder):
 
 @pytest.fixture
 def shown_as(browser, server):
-    """Return a page in a browser of a given size and look; the page must be free of faults."""
-
-    @contextmanager
-    def show(**options):
-        context = browser.new_context(**options)
-        context.set_default_timeout(30_000)
-        shown = Shown(context.new_page(), server.url)
-        yield shown
-        context.close()
-        assert shown.faults == []
-        assert {url for url in shown.requested if not url.startswith(f"{server.url}/")} <= {
-            url for url in shown.requested if url.startswith("blob:")
-        }
-
-    return show
+    return lambda **options: shown_by(browser, server.url, **options)
 
 
 @pytest.fixture
 def shown(shown_as):
     with shown_as() as one:
+        yield one
+
+
+@pytest.fixture
+def workspace(browser, tmp_path, tiny_llama, tiny_llama_folder):
+    """A server with an empty workspace, and a client that knows its routes."""
+    metaprompt = metaprompt_in(tmp_path, tiny_llama_folder, routing="all")
+    with teaching(tiny_llama, tmp_path / "work", metaprompt) as found:
+        yield found
+
+
+@pytest.fixture
+def teacher_as(browser, workspace):
+    return lambda **options: shown_by(browser, workspace.server.url, **options)
+
+
+@pytest.fixture
+def teacher(teacher_as):
+    with teacher_as() as one:
         yield one

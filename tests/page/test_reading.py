@@ -21,6 +21,10 @@ def answers(server, text, *tasks):
     return server.client.post("/v1/predict", json=body).json()["answers"]
 
 
+def tasks(server):
+    return server.client.get("/v1/tasks").json()
+
+
 def rows(page, caption):
     """Return the cells of a table, without the mark of what the model is not sure of."""
     found = page.locator(f"table:has(caption:text-is('{caption}')) tbody tr").all()
@@ -128,6 +132,8 @@ def test_labels_have_their_probability_and_summaries_their_text(server, shown):
     shown.page.get_by_label("statement").fill(STATEMENT)
     shown.run(NOTE, SUMMARY)
     card = shown.page.locator(".card", has_text=LABEL).inner_text()
+    [size] = [row["prompt"] for row in tasks(server) if row["name"] == LABEL]
+    assert f"Prompt: 4 positions, {size['bytes'] / 1000:.0f} kB" in card
     assert label["label"] in card
     assert "probability > 0.99" in card
     assert label["probability"] > 0.99

@@ -80,6 +80,9 @@ def test_tasks_are_listed(server):
         assert row["instruction"] == instruction_of(find_card(row["name"]))
         assert "{" not in row["instruction"]
     assert history["instruction"].endswith("yes or no.")
+    saved = [path.stat().st_size for path in server.store.rglob("prompt.safetensors")]
+    assert sorted(row["prompt"]["bytes"] for row in rows) == sorted(saved)
+    assert {row["prompt"]["positions"] for row in rows} == {4}
 
 
 def test_a_note_need_not_name_the_only_task(tmp_path, tiny_llama, tiny_llama_folder):

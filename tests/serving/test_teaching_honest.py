@@ -88,6 +88,15 @@ def test_notes_that_were_offered_least_sure_first_are_left_out_and_counted(page)
     assert row["skipped"] == 1
 
 
+def test_a_least_sure_note_that_was_only_offered_is_not_taken(page):
+    page.post("/tasks/drugs/notes", {"notes": notes_of(12)})
+    page.post("/tasks/drugs/offers", {"order": "least_sure"})
+    page.correct(12, order="random")
+    [row] = page.get("/tasks/drugs/scores")["prompts"]
+    assert row["num"] == 12
+    assert row["left_out"] == {"least_sure": 0, "taken_from": 0, "trained": 0}
+
+
 def test_random_draws_from_what_the_least_sure_left_are_left_out(page):
     page.post("/tasks/drugs/notes", {"notes": notes_of(20)})
     page.correct(19, order="least_sure")  # the notes kept for random order come last

@@ -71,6 +71,13 @@ class NoteAnswers(BaseModel):
     seconds: float
 
 
+class PromptInfo(BaseModel):
+    """How large a prompt is: the positions that it takes in the input, and the bytes saved."""
+
+    positions: int
+    bytes: int
+
+
 class TaskInfo(BaseModel):
     """What one served task is; ``instruction`` is in the words of its labels.
 
@@ -88,6 +95,7 @@ class TaskInfo(BaseModel):
     method: str
     shots: int
     scores: dict[str, float]
+    prompt: PromptInfo
 
 
 def make_app(state: ServerState, teacher: Teacher | None = None) -> FastAPI:
@@ -278,7 +286,8 @@ async def _line(
 
 
 def _info(task: ServedTask) -> TaskInfo:
-    card, manifest = task.loaded.card, task.loaded.artifact.manifest
+    card, artifact = task.loaded.card, task.loaded.artifact
+    manifest = artifact.manifest
     return TaskInfo(
         name=task.name,
         task=card.name,
@@ -290,6 +299,7 @@ def _info(task: ServedTask) -> TaskInfo:
         method=manifest.method,
         shots=manifest.shots,
         scores=manifest.scores,
+        prompt=PromptInfo(positions=manifest.length, bytes=artifact.num_bytes),
     )
 
 

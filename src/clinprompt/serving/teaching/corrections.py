@@ -93,10 +93,6 @@ class Corrections:
         """Return the offers of which nothing was made yet, the last one first."""
         return [one.offer for one in reversed(self._entries.values()) if not one.made]
 
-    def offers(self) -> list[Offer]:
-        """Return every offer that was ever made, in order."""
-        return [_offer_of(row) for row in self._rows if row["event"] == "offered"]
-
     def corrected(self) -> list[Made]:
         """Return the last correction of each note that is corrected."""
         return [made for made in self._last_made() if made.answer is not None]

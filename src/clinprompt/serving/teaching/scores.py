@@ -26,8 +26,8 @@ _HONEST = (
     "answer, which may favor it. The interval (95 %) is that of notes drawn again."
 )
 _BESIDE = (
-    "The new prompt was trained on the notes under 'trained', so its score on them says little "
-    "about other notes. Corrections made since then are a fair comparison."
+    "The score of a prompt on notes that it was trained on says little about other notes. "
+    "Corrections that were made since then are a fair comparison."
 )
 
 

@@ -120,7 +120,9 @@ class TaughtTask:
         return choosing.at_random(waiting, self._taken_from())
 
     def _taken_from(self) -> set[tuple[int, bool]]:
-        taken = {one.note for one in self.corrections.offers() if one.order == "least_sure"}
+        """Return the sets from which a least sure note was corrected or skipped."""
+        made = [one.offer for one in (*self.corrections.corrected(), *self.corrections.skipped())]
+        taken = {one.note for one in made if one.order == "least_sure"}
         return {choosing.set_of(self.notes[number]) for number in taken if number in self.notes}
 
     def offer(

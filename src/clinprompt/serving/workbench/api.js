@@ -19,10 +19,12 @@ const ADVICE = {
 
 /** An answer with an error status, in words for people. */
 export class Refused extends Error {
-  constructor(status, detail) {
+  constructor(status, { message = "", param = null } = {}) {
     const advice = ADVICE[status] ?? `The server answered with status ${status}.`;
-    super(detail && status !== 401 ? `${advice} It says: ${detail}` : advice);
+    super(message && status !== 401 ? `${advice} It says: ${message}` : advice);
     this.status = status;
+    this.detail = message;
+    this.param = param;
   }
 }
 
@@ -48,38 +50,49 @@ export function hasToken() {
   return Boolean(sessionStorage.getItem(KEPT));
 }
 
-async function ask(path, options = {}) {
+/** Return the response of a path. Throws a Refused if its status is an error. */
+export async function ask(path, options = {}) {
   const headers = { Authorization: `Bearer ${sessionStorage.getItem(KEPT) ?? ""}`, ...options.headers };
   let given;
   try {
     given = await fetch(path, { ...options, headers, credentials: "omit", cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, "");
+    throw new Refused(0);
   }
-  if (given.ok) return given.json();
-  throw new Refused(given.status, await detailOf(given));
+  if (given.ok) return given;
+  throw new Refused(given.status, await errorOf(given));
 }
 
-async function detailOf(given) {
+async function errorOf(given) {
   try {
-    return (await given.json()).error.message;
+    return (await given.json()).error;
   } catch {
-    return ""; // not the server itself, for example a proxy
+    return {}; // not the server itself, for example a proxy
   }
+}
+
+/** Return what a path says. */
+export async function read(path) {
+  return (await ask(path)).json();
+}
+
+/** Return the response to a body that is sent to a path. */
+export function send(path, body, signal) {
+  return ask(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
 }
 
 /** Return the tasks of the server. */
 export function fetchTasks() {
-  return ask("../v1/tasks");
+  return read("../v1/tasks");
 }
 
 /** Return the answers of tasks on one note. */
-export function predict(request, signal) {
-  return ask("../v1/predict", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(request),
-    signal,
-  });
+export async function predict(request, signal) {
+  return (await send("../v1/predict", request, signal)).json();
 }

@@ -59,7 +59,12 @@ function cell(value) {
 
 /** Let the browser save a text as a file. */
 export function save(name, type, text) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+  saveFile(name, new Blob([text], { type }));
+}
+
+/** Let the browser save a Blob as a file. */
+export function saveFile(name, content) {
+  const url = URL.createObjectURL(content);
   element("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

@@ -42,3 +42,19 @@ export function table(caption, heads, rows) {
     ),
   );
 }
+
+/** Return a section with a heading. */
+export function titled(title, attributes, ...children) {
+  const id = `title-${title.toLowerCase().replace(/\W+/g, "-")}`;
+  return element("section", { "aria-labelledby": id, ...attributes }, element("h3", { id }, title), ...children);
+}
+
+/** Return a button. */
+export function button(words, onclick, attributes = {}) {
+  return element("button", { type: "button", onclick, ...attributes }, ...[words].flat());
+}
+
+/** Return a line for errors, which are read out when they appear. */
+export function errorLine() {
+  return element("p", { class: "error", role: "alert" });
+}

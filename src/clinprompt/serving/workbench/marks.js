@@ -65,7 +65,7 @@ export function highlighted(text, marks, linkEnds, threshold) {
   });
 }
 
-function segmentOf(words, { start, end }, over, isEnd, threshold) {
+export function segmentOf(words, { start, end }, over, isEnd, threshold) {
   const attributes = { "data-start": start, "data-end": end };
   if (!over.length) return element("span", { ...attributes, class: "link-end" }, words);
   const made = element("mark", { ...attributes, class: `hue-${over.at(-1).hue}` }, words);
@@ -91,7 +91,7 @@ function underline(made, over, threshold) {
     .join(", ");
 }
 
-function tagOf(mark, threshold) {
+export function tagOf(mark, threshold) {
   const isLow = isUnsure(mark, threshold);
   const words = isLow ? `${mark.type} ? ${shown(mark.probability)}` : mark.type;
   return element("span", { class: `tag hue-${mark.hue}${isLow ? " unsure" : ""}` }, words);

@@ -1,112 +1,16 @@
-// The page: keeps the notes of this tab and connects its controls with what they do.
+// The page: asks for the token, and shows the part that the address names.
 
 import { fetchTasks, forgetToken, hasToken, keepToken, takeToken } from "./api.js";
-import { asCsv, asJsonLines, save, wasRun } from "./downloads.js";
 import { byId } from "./elements.js";
-import { showNotes } from "./noteList.js";
-import { clearAnswers, isBlank, makeNote, notesOf } from "./notes.js";
-import { showResults, watchWidth } from "./results.js";
-import { runAll, runNote } from "./running.js";
-import { showFields, showTasks } from "./tasks.js";
-
-let notes = [makeNote("Note 1")];
-let current = notes[0];
-let stopping = null; // an AbortController while notes are run
-
-const threshold = () => Number(byId("threshold").value);
-
-function say(words) {
-  byId("status").textContent = words;
-}
-
-function show() {
-  const order = byId("order").value;
-  showNotes(notes, current, { order, threshold: threshold(), choose });
-  showResults(current, threshold());
-  const isRunning = stopping !== null;
-  byId("run").disabled = isRunning;
-  byId("run-all").disabled = isRunning;
-  byId("stop").hidden = !isRunning;
-  const hasAnswers = notes.some(wasRun);
-  byId("save-jsonl").disabled = !hasAnswers;
-  byId("save-csv").disabled = !hasAnswers;
-}
-
-function choose(note) {
-  current = note;
-  byId("text").value = note.fields.text;
-  byId("note-title").textContent = note.name;
-  showFields(note, changed);
-  show();
-}
-
-function changed() {
-  if (current.state !== "not run" || current.error) {
-    clearAnswers(current);
-    show();
-  }
-}
-
-function add(found) {
-  notes = [...notes.filter((note) => note !== current || !isBlank(note)), ...found];
-  choose(found[0]);
-}
-
-async function openFiles(files) {
-  const found = [];
-  const errors = [];
-  for (const file of files) {
-    try {
-      found.push(...(await notesOf(file)));
-    } catch (error) {
-      errors.push(error.message);
-    }
-  }
-  if (found.length) add(found);
-  byId("file-errors").textContent = errors.join(" ");
-  say(found.length === 1 ? "1 note opened." : `${found.length} notes opened.`);
-}
-
-async function running(work, doneWords) {
-  if (stopping) return;
-  stopping = new AbortController();
-  say("Running …");
-  try {
-    const done = work(stopping.signal);
-    show();
-    await done;
-    say(stopping.signal.aborted ? "Stopped." : doneWords());
-  } catch (error) {
-    if (error.status !== 401) throw error;
-    askForToken(error.message);
-  } finally {
-    stopping = null;
-    show();
-  }
-}
-
-function runCurrent() {
-  const note = current;
-  return running(
-    (signal) => runNote(note, signal),
-    () => (note.error ? "The note was not answered." : note.state === "done" ? "Answered." : "The note was changed meanwhile: run it again."),
-  );
-}
-
-function runList() {
-  return running(
-    (signal) => runAll(notes, signal, show),
-    () => {
-      const failed = notes.filter((note) => note.state === "failed").length;
-      const done = notes.filter((note) => note.state === "done").length;
-      return `${done} answered${failed ? `, ${failed} not answered: choose them in the list to see why` : ""}.`;
-    },
-  );
-}
+import { listenToReading, showServed } from "./reading.js";
+import { leaveTeaching, showTeaching } from "./teaching.js";
+import { hideParts, placeInAddress, showPart } from "./views.js";
 
 function askForToken(words = "") {
   forgetToken();
-  byId("work").hidden = true;
+  leaveTeaching();
+  hideParts();
+  byId("parts").hidden = true;
   byId("token-form").hidden = false;
   byId("token-error").textContent = words;
   byId("token").focus();
@@ -118,71 +22,42 @@ async function start() {
     return;
   }
   try {
-    showTasks(await fetchTasks(), () => showFields(current, changed));
+    const tasks = await fetchTasks();
+    byId("page-error").textContent = "";
+    byId("token-form").hidden = true;
+    byId("parts").hidden = false;
+    show(placeInAddress() ?? { name: tasks.length ? "read" : "teach", rest: [] }, tasks);
   } catch (error) {
     if (error.status === 401) askForToken(error.message);
     else byId("page-error").textContent = error.message;
-    return;
   }
-  byId("page-error").textContent = "";
-  byId("token-form").hidden = true;
-  byId("work").hidden = false;
-  choose(current);
 }
 
-function listen() {
-  const on = (id, event, does) => byId(id).addEventListener(event, does);
-  on("token-form", "submit", (event) => {
-    event.preventDefault();
-    keepToken(byId("token").value);
-    byId("token").value = "";
-    start();
-  });
-  on("text", "input", () => {
-    current.fields.text = byId("text").value;
-    changed();
-  });
-  on("new-note", "click", () => {
-    add([makeNote(`Note ${notes.length + 1}`)]);
-    byId("text").focus();
-  });
-  on("files", "change", async () => {
-    await openFiles([...byId("files").files]);
-    byId("files").value = "";
-  });
-  on("run", "click", runCurrent);
-  on("run-all", "click", runList);
-  on("stop", "click", () => stopping?.abort());
-  on("order", "change", show);
-  on("threshold", "input", () => {
-    byId("threshold-value").textContent = threshold().toFixed(2);
-    show();
-  });
-  on("save-jsonl", "click", () => save("answers.jsonl", "application/jsonl", asJsonLines(notes)));
-  on("save-csv", "click", () => save("answers.csv", "text/csv", asCsv(notes)));
-  listenToPage();
+function show(place, tasks) {
+  showPart(place.name);
+  if (place.name === "teach") {
+    showTeaching(place.rest, askForToken);
+  } else {
+    leaveTeaching();
+    showServed(tasks);
+  }
 }
 
-function listenToPage() {
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || byId("work").hidden) return;
-    event.preventDefault();
-    runCurrent();
-  });
-  document.addEventListener("dragover", (event) => {
-    if (event.dataTransfer.types.includes("Files")) event.preventDefault();
-  });
-  document.addEventListener("drop", (event) => {
-    if (!event.dataTransfer.files.length) return;
-    event.preventDefault();
-    if (!byId("work").hidden) openFiles([...event.dataTransfer.files]);
-  });
-  window.addEventListener("hashchange", () => {
-    if (takeToken()) start();
-  });
-}
+byId("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepToken(byId("token").value);
+  byId("token").value = "";
+  start();
+});
+byId("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address keeps the part that is shown
+  byId("main").focus();
+});
+window.addEventListener("hashchange", () => {
+  takeToken();
+  start();
+});
 
 takeToken();
-listen();
-watchWidth();
+listenToReading(askForToken);
 start();

@@ -4,6 +4,7 @@ import { byId, element, table } from "./elements.js";
 import { drawArcs, linksOf, linkTable } from "./links.js";
 import { highlighted, Hues, legendOf, marksOf } from "./marks.js";
 import { isUnsure, shown, sureness, unsureMark } from "./sureness.js";
+import { servedTask } from "./tasks.js";
 
 let drawAgain = () => {};
 
@@ -77,7 +78,16 @@ function cardOf(answer, note, threshold) {
   if (answer.input_was_cut) {
     parts.push(element("p", { class: "notice" }, "The note was too long for the model: it was read in part."));
   }
+  parts.push(promptSize(answer.task));
   return element("section", { class: "card" }, ...parts);
+}
+
+/** Return how large the prompt of a task is, if the server says so. */
+function promptSize(name) {
+  const size = servedTask(name)?.prompt;
+  if (!size) return null;
+  const bytes = size.bytes < 1e6 ? `${Math.round(size.bytes / 1e3)} kB` : `${(size.bytes / 1e6).toFixed(1)} MB`;
+  return element("p", { class: "hint" }, `Prompt: ${size.positions} positions, ${bytes}`);
 }
 
 function contentOf(answer, note, threshold) {

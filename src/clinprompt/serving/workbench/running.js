@@ -21,7 +21,7 @@ export async function runNote(note, signal) {
   note.state = "running";
   const outcome = await outcomeOf(requestFor(note, asked), signal);
   if (note.state === "running") Object.assign(note, outcome); // else its text was changed meanwhile
-  if (outcome.isTokenRefused) throw new Refused(401, "");
+  if (outcome.isTokenRefused) throw new Refused(401);
 }
 
 async function outcomeOf(request, signal) {

@@ -35,6 +35,11 @@ function groupBox(title, own, onChange) {
   return element("fieldset", {}, element("legend", {}, title), ...boxes);
 }
 
+/** Return a task of the server. */
+export function servedTask(name) {
+  return tasks.find((task) => task.name === name);
+}
+
 /** Return the chosen tasks, in the order of the server. */
 export function chosenTasks() {
   return tasks.filter((task) => chosen.has(task.name));

@@ -1,0 +1,16 @@
+// Say an answer in words, for tables.
+
+import { slice } from "./offsets.js";
+
+const NOTHING = "nothing";
+
+/** Return an answer to a note of a task in words. */
+export function inWords(task, note, answer) {
+  const words = ({ start, end }) => slice(note.text, start, end).replace(/\s+/g, " ");
+  if (answer.unparseable !== undefined) return "no valid form";
+  if (answer.entities) return answer.entities.map((one) => `${words(one)} (${one.type})`).join(", ") || NOTHING;
+  if (answer.relations) {
+    return answer.relations.map((one) => `${words(one.head)} → ${words(one.tail)} (${one.type})`).join(", ") || NOTHING;
+  }
+  return answer.label ?? (answer.text || "an empty text");
+}

@@ -1,0 +1,146 @@
+// The loop of corrections: offer a note, take its right answer, offer the next one.
+
+import { attempt } from "./attempts.js";
+import { element, errorLine, titled } from "./elements.js";
+import { keyed } from "./keys.js";
+import { noteEditor } from "./noteEditor.js";
+import { correct, offer, skip, undo } from "./workspace.js";
+
+const KEPT = "clinprompt-order"; // how the notes are chosen; nothing of a note is kept in the browser
+const ORDERS = { least_sure: "least sure first", random: "random" };
+const WHY = "Only notes in random order count for the honest test: those that the model is least sure of are harder than others.";
+
+/** Return the panel that offers notes; `onChange` is called with the counts when a note is done. */
+export function correctingPanel(task, onChange) {
+  let editor = null;
+  let shownOffer = null;
+  let isBusy = false;
+  let later = null;
+  const error = errorLine();
+  const about = element("p", { class: "about-note" });
+  const place = element("div", { class: "editor-place" });
+  const order = element("select", { id: "offer-order", onchange: () => soon(reorder) }, ...Object.entries(ORDERS).map(([value, words]) => element("option", { value }, words)));
+  order.value = sessionStorage.getItem(KEPT) in ORDERS ? sessionStorage.getItem(KEPT) : "least_sure";
+
+  /** Do one thing at a time: keys that come meanwhile are not meant for the next note. */
+  async function busy(work) {
+    if (isBusy) return;
+    isBusy = true;
+    editor?.setBusy(true);
+    try {
+      await work();
+      while (later) {
+        const next = later;
+        later = null;
+        await next();
+      }
+    } finally {
+      isBusy = false;
+      editor?.setBusy(false);
+    }
+  }
+
+  /** Do something now, or as soon as what is being done is done. */
+  function soon(work) {
+    if (isBusy) later = work;
+    else busy(work);
+  }
+
+  function reorder() {
+    sessionStorage.setItem(KEPT, order.value);
+    return next("", false);
+  }
+
+  async function next(words, takesFocus) {
+    about.textContent = "The model reads the next note …";
+    const found = await attempt(error, () => offer(task.name, order.value));
+    if (!found) {
+      about.textContent = editor ? aboutOffer(shownOffer) : "";
+    } else if (found.note) show(found, found.suggestion, words, takesFocus);
+    else showNone(words);
+  }
+
+  function show(found, answer, words, takesFocus = true) {
+    shownOffer = found;
+    about.textContent = aboutOffer(found);
+    editor = noteEditor(task, found, answer, does);
+    place.replaceChildren(editor.element);
+    error.textContent = "";
+    if (words) editor.say(words);
+    if (takesFocus) editor.focus();
+  }
+
+  function showNone(words = "") {
+    editor = null;
+    about.textContent = `${words ? `${words} ` : ""}${task.notes.corrected ? "No note waits. Add more below, or adapt." : "Add notes to begin."}`;
+    undoLast.hidden = !task.can_undo_correction;
+    place.replaceChildren(undoLast);
+    if (words) heading.focus();
+  }
+
+  /** Show a corrected note with its answer once more. */
+  function again(row) {
+    const old = { note: row, suggestion: row.said, counts: row.counts, order: row.order };
+    show(old, row.answer, "Correct this note again.");
+  }
+
+  const does = {
+    accept: (answer) =>
+      busy(async () => {
+        const made = await attempt(error, () => correct(task.name, shownOffer.note.note, answer));
+        if (made) await done(made, made.is_same ? "Saved: the model was right." : "Saved: corrected.");
+      }),
+    skip: () =>
+      busy(async () => {
+        const made = await attempt(error, () => skip(task.name, shownOffer.note.note));
+        if (made) await done(made, "Skipped.");
+      }),
+    undo: () =>
+      busy(async () => {
+        const made = await attempt(error, () => undo(task.name));
+        if (!made) return;
+        onChange(made);
+        show(made.offer, made.answer ?? made.offer.suggestion, `Took back: this note was ${made.undone}.`);
+      }),
+  };
+
+  async function done(made, words) {
+    onChange(made);
+    await next(words, true);
+  }
+
+  const undoLast = keyed("Undo", "Z", does.undo);
+  const panel = titled(
+    "Correct",
+    { class: "card correcting" },
+    about,
+    error,
+    place,
+    element("div", { class: "field order" }, element("label", { for: "offer-order" }, "Order of notes"), order, element("p", { class: "hint" }, WHY)),
+  );
+  const heading = panel.querySelector("h3");
+  heading.tabIndex = -1;
+  const start = (words = "", takesFocus = false) => soon(() => next(words, takesFocus));
+
+  /** Offer a note if none is in the editor; what is being corrected there stays. */
+  function notesAdded(words, takesFocus) {
+    if (editor) editor.say(words);
+    else start(words, takesFocus);
+  }
+
+  /** Offer another note if the one in the editor is no more; null stands for several notes. */
+  function noteRemoved(number) {
+    if (number === null || number === shownOffer?.note.note || !editor) start();
+  }
+
+  return { element: panel, start, notesAdded, noteRemoved, showNone, again };
+}
+
+function aboutOffer({ note, waiting, compared, counts, order }) {
+  const among = compared > 1 ? ` of ${compared} compared so far` : "";
+  const chosen = order === "random" ? "drawn at random" : `least sure${among}`;
+  const why = order === "random" ? ", because least sure ones were taken before" : "";
+  const test = counts ? "counts for the test" : `does not count for the test${why}`;
+  const left = waiting === undefined ? "" : ` · ${waiting} to go`;
+  return `Note ${note.id || note.note}${left} · ${chosen} · ${test}`;
+}

@@ -1,0 +1,26 @@
+// Say a score with its interval, in words and as a picture.
+
+import { drawing } from "./elements.js";
+
+/** Return the name of a metric as people write it. */
+export function metricName(metric) {
+  return metric.replaceAll("_", " ").replace(/\bf1\b/, "F1");
+}
+
+/** Return a score with its interval in words. */
+export function withInterval({ value, low, high }) {
+  if (value === null) return "no score yet";
+  return `${value.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
+}
+
+/** Return a picture of a score between 0 and 1 with its interval; the words say the same. */
+export function intervalBar({ value, low, high }) {
+  const across = (part) => 2 + 196 * Math.min(1, Math.max(0, part));
+  return drawing(
+    "svg",
+    { class: "interval", viewBox: "0 0 200 12", "aria-hidden": "true" },
+    drawing("line", { class: "whole", x1: 2, x2: 198, y1: 6, y2: 6 }),
+    drawing("line", { class: "part", x1: across(low), x2: across(high), y1: 6, y2: 6 }),
+    drawing("circle", { class: "value", cx: across(value), cy: 6, r: 4 }),
+  );
+}
