@@ -16,7 +16,7 @@ from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.workspace import Workspace
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
-from clinprompt.training.fit import mean_loss
+from clinprompt.training.fit import mean_loss, row_weights_of
 
 LENGTH, HIDDEN, RANK = 4, 32, 2
 SOURCES = ("practice-ner-labs", "practice-nli-history")
@@ -59,6 +59,12 @@ def fit_of(tiny_llama, tiny_llama_folder):
 @pytest.fixture
 def workspace(tmp_path):
     return Workspace(tmp_path)
+
+
+def loss_of(fit, tuner, rows):
+    """Return the loss that validation uses, in which rows weigh as in training."""
+    weights = row_weights_of(fit.start.config.adapt)
+    return mean_loss(fit.start.backbone, tuner, rows, row_weights=weights)
 
 
 def mean_factors(fit):
@@ -176,7 +182,7 @@ def test_a_fifth_of_64_examples_or_more_chooses_the_best_state(fit_of, workspace
     with adapt(fit, workspace) as fitted:
         assert fitted.progress.best_step in {25, 50}
         held = hold_out(fit.start.rows, 12, seed=0)[1]
-        best = mean_loss(fit.start.backbone, fitted.tuner, held)
+        best = loss_of(fit, fitted.tuner, held)
         assert best == pytest.approx(fitted.progress.best_loss, rel=1e-4)
 
 
