@@ -202,7 +202,7 @@ def test_validation_rows_of_a_task_leave_its_training_rows_whole(fit_of, workspa
     start = replace(fit.start, validation=validation)
     with adapt(replace(fit, start=start), workspace) as fitted:
         assert fitted.progress.best_step in {25, 50}
-        best = mean_loss(start.backbone, fitted.tuner, validation)
+        best = loss_of(fit, fitted.tuner, validation)
         assert best == pytest.approx(fitted.progress.best_loss, rel=1e-4)
 
 
