@@ -40,12 +40,12 @@ class Hands:
     def __init__(self, page: Page) -> None:
         self.page, self.keys = page, 0
         self.steps: list[dict[str, Any]] = []
-        self._offers: list[dict[str, Any]] = []
+        self._offers: list[Response] = []
         page.on("response", self._heard)
 
     def _heard(self, response: Response) -> None:
         if response.url.endswith("/offers") and response.ok:
-            self._offers.append(response.json())
+            self._offers.append(response)
 
     def press(self, key: str, times: int = 1) -> None:
         """Press a key."""
@@ -64,7 +64,7 @@ class Hands:
 
     def correct(self, gold: dict[str, Record]) -> bool:
         """Correct the note that is shown and accept it; return whether it was right already."""
-        offer = self._offers[-1]
+        offer = self._offers[-1].json()
         note = offer["note"]
         wanted = _places(gold[note["text"]])
         said = {(one["start"], one["end"]) for one in offer["suggestion"]["entities"]}
