@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -60,7 +60,7 @@ def constrain(
     constrained = logits.clone()
     constrained[[place for place, _ in own]] = -torch.inf
     constrained[row, column] = logits[row, column]
-    shares = (constrained.logsumexp(dim=-1) - logits.logsumexp(dim=-1)).exp().tolist()
+    shares = _shares(logits, row, column).tolist()
     for place, one in own:
         if shares[place] < MIN_SHARE and (ends := list(one.ends())):
             constrained[place] = -torch.inf
@@ -69,3 +69,11 @@ def constrain(
         if lowered.size:
             constrained[place, torch.from_numpy(lowered).to(logits.device)] -= by
     return constrained
+
+
+def _shares(
+    logits: Float[Tensor, "B V"], row: Int[Tensor, " N"], column: Int[Tensor, " N"]
+) -> Float[Tensor, " B"]:
+    """Return the probability of the given tokens in each row, added up."""
+    chances = (logits[row, column] - logits.logsumexp(dim=-1)[row]).exp()
+    return torch.zeros_like(logits[:, 0]).index_add_(0, row, chances)
