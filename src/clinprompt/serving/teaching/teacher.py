@@ -88,6 +88,8 @@ class Teacher:
             return found
         while choice := task.choose(order, self.answers.known(task.name, digest)):
             said = await self.answers.ask(task.name, choice.note, prompt, is_gone)
+            if task not in self.tasks:
+                raise Refused(404, "unknown_task", "the task was removed meanwhile", param="task")
             if choice.note in task.waiting():  # nobody has corrected or removed it meanwhile
                 return task.offer(choice, order, said.values, digest=digest, time=time())
         return None
