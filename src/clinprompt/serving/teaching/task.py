@@ -135,7 +135,7 @@ class TaughtTask:
             RunError: the log cannot be written.
         """
         prompt = self.prompts.named(digest)
-        is_trained = prompt is not None and choice.note.number in prompt.notes
+        is_trained = prompt is not None and prompt.was_trained_on(choice.note)
         offer = Offer(
             note=choice.note.number,
             order=order,

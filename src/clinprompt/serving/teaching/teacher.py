@@ -208,7 +208,8 @@ class Teacher:
         await asyncio.to_thread(run.end)
         try:
             if artifact := run.made_prompt():
-                task.prompts.keep(run.about.number, artifact, run.about.notes)
+                notes = [task.notes[number] for number in run.about.notes]
+                task.prompts.keep(run.about.number, artifact, notes)
                 run.is_kept()
         except ClinpromptError as error:
             run.has_failed(str(error))
