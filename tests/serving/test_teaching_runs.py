@@ -122,7 +122,7 @@ def changed(folder, seed):
 
 def test_a_store_that_is_not_valid_leaves_the_prompt_as_it_was(page):
     task = page.teacher.tasks["drugs"]
-    task.prompts.keep(1, changed(page.folder / "drugs/prompts/0", 1), (1,))
+    task.prompts.keep(1, changed(page.folder / "drugs/prompts/0", 1), [task.notes[1]])
     before = page.predict("Takes aspirin.")
     other = page.folder / "store" / "other"
     shutil.copytree(page.folder / "store" / "drugs", other)
@@ -138,7 +138,7 @@ def test_a_store_that_is_not_valid_leaves_the_prompt_as_it_was(page):
 def test_the_store_is_believed_after_a_kill(page, tiny_llama, tmp_path):
     drugs, store = page.folder / "drugs", page.folder / "store" / "drugs"
     task = page.teacher.tasks["drugs"]
-    task.prompts.keep(1, changed(drugs / "prompts/0", 1), (1,))
+    task.prompts.keep(1, changed(drugs / "prompts/0", 1), [task.notes[1]])
     save_artifact(store, load_artifact(drugs / "prompts/1"))  # killed before served.json
     _, teacher = open_workspace(tiny_llama, page.folder, tmp_path / "metaprompt")
     assert teacher.tasks["drugs"].prompts.served.version == 1

@@ -1,6 +1,7 @@
 """The command that serves the tasks of a store."""
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from clinprompt.settings.defaults import NOTE_CHARACTERS, SHIPPED
 
 if TYPE_CHECKING:
     from clinprompt.serving.access import Limits
+    from clinprompt.serving.server import Listening
     from clinprompt.serving.state import ServerState
     from clinprompt.serving.teaching.teacher import Teacher
 
@@ -77,20 +79,26 @@ def serve(
             f"serve needs the package {error.name}: pip install 'clinprompt[serve]'"
         ) from error
     from clinprompt.serving.access import Limits
+    from clinprompt.serving.teaching.places import claimed
 
     place = listening(host, port, token_file=token_file, allowed_hosts=tuple(allowed_host or ()))
     limits = Limits(rows=max_rows, seconds=max_seconds, text_characters=max_characters)
     choice = _Choice(store, workspace, metaprompt, tuple(overrides or ()), backbone, device, free)
-    state, teacher = _opened(choice, limits)
+    with claimed(workspace) if workspace else nullcontext():
+        state, teacher = _opened(choice, limits)
+        _say_what_is_served(state, place, is_token_known=token_file is not None)
+        run(state, place, teacher)
+
+
+def _say_what_is_served(state: "ServerState", place: "Listening", *, is_token_known: bool) -> None:
     names = state.tasks.names
     say(f"{number_of(len(names), 'task')}: {', '.join(names)}" if names else "no task yet")
     say(f"listening on {place.url}")
-    if token_file is None:
+    if not is_token_known:
         say(f"token of this run: {place.token}")
         say(f"open {place.page_url}")
     else:
         say(f"open {place.url}/workbench/ and give the token there")
-    run(state, place, teacher)
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,18 @@ from time import monotonic
 from typing import Any, Literal
 
 from clinprompt.errors import RunError
-from clinprompt.files import cache_folder, locked, write_text
+from clinprompt.files import cache_folder, locked, write_bytes, write_text
 from clinprompt.jobs.before_adapting import Usable
 from clinprompt.methods.table import ADAPT_ALL
 from clinprompt.prompts.artifact import Artifact, load_artifact
 from clinprompt.serving.teaching.child import ANOTHER, Order, Outcome
-from clinprompt.serving.teaching.places import Places, make_private
+from clinprompt.serving.teaching.places import ABOUT, CARD, Places, make_private
 from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.card import read_card
 from clinprompt.training.runlog import RunLog
 
 State = Literal["running", "stopped", "failed", "done"]
-_ABOUT, _OUTCOME, _TASK, _RUN = "about.json", "outcome.json", "task", "run"
+_OUTCOME, _TASK, _RUN = "outcome.json", "task", "run"
 _CHILD = "clinprompt.serving.teaching.child"
 _ASKED_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM)  # codes of a process, by whomever
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -99,8 +100,9 @@ class Run:
         make_private(folder)
         run = cls(folder, about)
         make_private(run.copy.folder)
-        for source, target in ((places.card, run.copy.card), (places.train, run.copy.train)):
-            write_text(target, source.read_text(encoding="utf-8"), is_private=True)
+        for source, target in run._copied(places):
+            if source.is_file():  # one that is missing is named when the copy is read
+                write_bytes(target, source.read_bytes(), is_private=True)
         run._save()
         return run
 
@@ -112,7 +114,7 @@ class Run:
             RunError: the folder is damaged.
         """
         try:
-            values: dict[str, Any] = json.loads((folder / _ABOUT).read_bytes())
+            values: dict[str, Any] = json.loads((folder / ABOUT).read_bytes())
             about = About(**{**values, "notes": tuple(values["notes"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunError(f"{folder}: is damaged; delete this folder") from error
@@ -137,14 +139,20 @@ class Run:
 
     def has_copy_of(self, places: Places) -> bool:
         """Return whether the run goes on if it is started: the task is as it was."""
-        pairs = ((self.copy.card, places.card), (self.copy.train, places.train))
         return (
             bool(self._about.rows)
             and self._about.state != "done"
             and all(
-                one.is_file() and one.read_bytes() == other.read_bytes() for one, other in pairs
+                one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+                for one, other in self._copied(places)
             )
         )
+
+    def _copied(self, places: Places) -> list[tuple[Path, Path]]:
+        """Return the files of the task that it trains on, each with its copy."""
+        names = [name.partition("!")[0] for name in read_card(places.card).files.train]
+        inside = [name for name in names if Path(name).name == name]
+        return [(places.folder / one, self.copy.folder / one) for one in (CARD, *inside)]
 
     def will_use(self, usable: Usable) -> None:
         """Note what the copy gives to train on.
@@ -181,7 +189,7 @@ class Run:
             outcome=outcome.absolute(),
         )
         self._process = subprocess.Popen(
-            [sys.executable, "-m", _CHILD, order.model_dump_json()],
+            [sys.executable, "-P", "-m", _CHILD, order.model_dump_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -280,7 +288,7 @@ class Run:
 
     def _save(self) -> None:
         text = json.dumps(asdict(self._about)) + "\n"
-        write_text(self._folder / _ABOUT, text, is_private=True)
+        write_text(self._folder / ABOUT, text, is_private=True)
 
 
 def read_runs(places: Places) -> list[Run]:
@@ -289,7 +297,7 @@ def read_runs(places: Places) -> list[Run]:
     Raises:
         RunError: a folder is damaged.
     """
-    folders = [path.parent for path in places.runs.glob(f"*/{_ABOUT}")]
+    folders = [path.parent for path in places.runs.glob(f"*/{ABOUT}")]
     return sorted(map(Run.read, folders), key=lambda run: run.about.number)
 
 

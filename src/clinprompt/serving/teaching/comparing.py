@@ -48,8 +48,8 @@ class Comparisons:
         """Forget all comparisons: a note was removed."""
         self._found.clear()
 
-    def _forget_of(self, task: str) -> None:
-        for key in [one for one in self._found if one[0] == task]:
+    def _forget_of(self, task: str, new: str) -> None:
+        for key in [one for one in self._found if one[:2] == (task, new)]:
             del self._found[key]
 
     async def of(self, task: TaughtTask, run: Run) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Comparisons:
         moment = tuple((one.note.number, one.made.time) for one in corrected)
         key = (task.name, new.digest, old.digest, moment)
         if key not in self._found:
-            self._forget_of(task.name)
+            self._forget_of(task.name, new.digest)
             progress = _Progress(2 * len(corrected))
             work = asyncio.create_task(self._compare(task, (old, new), corrected, progress))
             self._found[key] = _Comparison(work, progress)
@@ -94,7 +94,9 @@ class Comparisons:
         first = await self._all(task, old, corrected, progress)
         last = await self._all(task, new, corrected, progress)
         rows = [
-            Beside(one, before.prediction.answer, after.prediction.answer, _is_in(one, new))
+            Beside(
+                one, before.prediction.answer, after.prediction.answer, new.was_trained_on(one.note)
+            )
             for one, before, after in zip(corrected, first, last, strict=True)
         ]
         shown = zip(rows, first, last, strict=True)
@@ -122,10 +124,6 @@ class Comparisons:
             return said
 
         return list(await asyncio.gather(*map(one_of, corrected)))
-
-
-def _is_in(one: Corrected, prompt: KeptPrompt) -> bool:
-    return one.note.number in prompt.notes
 
 
 def _shown(task: TaughtTask, row: Beside, old: Said, new: Said) -> dict[str, Any]:

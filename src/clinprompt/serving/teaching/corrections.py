@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from clinprompt.errors import SettingError
+from clinprompt.errors import DataError, SettingError
 from clinprompt.serving.teaching.lines import append_lines, read_lines, replace_lines
 
 Order = Literal["least_sure", "random"]
@@ -70,8 +70,14 @@ class Corrections:
         self._rows: list[Values] = []
         self._entries: dict[int, _Entry] = {}  # by note, in the order of their last offers
         self._order: list[int] = []  # the notes that were corrected or skipped, the last one last
-        for row in rows:
-            self._apply(row)
+        for number, row in enumerate(rows, start=1):
+            try:
+                self._apply(row)
+            except (KeyError, IndexError) as error:
+                raise DataError(
+                    f"{self._path}:{number}: does not fit the lines before it; delete this line, "
+                    "and start the server again"
+                ) from error
 
     @property
     def can_undo(self) -> bool:
@@ -147,9 +153,8 @@ class Corrections:
             RunError: the log cannot be written.
         """
         left = [row for row in self._rows if row["note"] not in notes]
-        if len(left) < len(self._rows):
-            replace_lines(self._path, left)
-            self._read(left)
+        replace_lines(self._path, left)  # also if none is gone: an incomplete line may be
+        self._read(left)
 
     def _write(self, row: Values) -> None:
         append_lines(self._path, [row])

@@ -41,6 +41,7 @@ class NoteAnswers:
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self._said: dict[tuple[str, int, str], Said] = {}  # by task, note and prompt
+        self._num_forgotten = 0  # times that answers were forgotten
         self._loaded: dict[str, ServedTask] = {}  # prompts that are not served, by digest
 
     def served(self, task: str) -> ServedTask:
@@ -68,7 +69,8 @@ class NoteAnswers:
         }
 
     def forget(self, task: str, notes: Collection[int]) -> None:
-        """Forget the answers to notes."""
+        """Forget the answers to notes; those that are on their way are not kept."""
+        self._num_forgotten += 1
         for key in [one for one in self._said if one[0] == task and one[1] in notes]:
             del self._said[key]
 
@@ -79,14 +81,18 @@ class NoteAnswers:
             Refused: the note cannot be answered, or not now.
         """
         key = (task, note.number, digest_of(prompt.loaded.artifact))
-        if key not in self._said:
-            job = Job(await self._state.question(prompt, note.record()))
-            self._state.submit([job])
-            [prediction] = await self._state.answers([job], is_gone)
-            values = answer_values(prompt, prediction)
-            del values["task"]
-            self._said[key] = Said(prediction, values, sureness_of(prediction))
-        return self._said[key]
+        if key in self._said:
+            return self._said[key]
+        before = self._num_forgotten
+        job = Job(await self._state.question(prompt, note.record()))
+        self._state.submit([job])
+        [prediction] = await self._state.answers([job], is_gone)
+        values = answer_values(prompt, prediction)
+        del values["task"]
+        said = Said(prediction, values, sureness_of(prediction))
+        if before == self._num_forgotten:
+            self._said[key] = said
+        return said
 
     async def ask_patiently(self, task: str, note: Note, prompt: ServedTask) -> Said:
         """Return the answer of a prompt to a note; wait while the queue is full.

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from clinprompt.tasks.records import Answer, Record
 
 MOST_NOTES = 10_000
 _SHARE_FOR_CHANCE = 0.25
+_DIGITS = 16  # of a hash of a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class NewNote:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Note:
     """A note; ``posting`` counts the requests that brought notes."""
 
@@ -47,12 +49,17 @@ class Note:
         """Return what makes two notes the same."""
         return _content(self.fields, self.options)
 
-    @property
+    @cached_property
+    def digest(self) -> str:
+        """Return the beginning of a hash of the content, which does not tell the content."""
+        return hashlib.sha256(self.content.encode()).hexdigest()[:_DIGITS]
+
+    @cached_property
     def rank(self) -> float:
         """Return a number from 0 to 1 that says where the note is in random order."""
         return _fraction(f"order\n{self.content}")
 
-    @property
+    @cached_property
     def is_for_chance(self) -> bool:
         """Return whether the note is kept for random order as long as there are others."""
         return _fraction(f"kept\n{self.content}") < _SHARE_FOR_CHANCE

@@ -14,16 +14,21 @@
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from clinprompt.errors import SettingError
+from clinprompt.files import locked
 
 STORE = "store"
+CARD = "card.toml"
 _RESERVED = frozenset({STORE, "metaprompts"})  # folders of a workspace and of a store
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PRIVATE = 0o700
 _REMOVED = ".removed"
+ABOUT = "about.json"  # of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Places:
     @property
     def card(self) -> Path:
         """Return the file of the card."""
-        return self.folder / "card.toml"
+        return self.folder / CARD
 
     @property
     def train(self) -> Path:
@@ -68,12 +73,40 @@ class Places:
         return self.folder / "runs"
 
 
+@contextmanager
+def claimed(root: Path) -> Iterator[None]:
+    """Keep other servers out of a workspace until the block or the process ends.
+
+    Raises:
+        SettingError: another server uses it, or the folder has something else in it.
+        RunError: the folder cannot be written.
+    """
+    _check_folder(root)
+    make_private(root)
+    lock = root / ".server.lock"
+    lock.touch(mode=0o600)
+    with locked(lock, wait=False) as is_ours:
+        if not is_ours:
+            raise SettingError(
+                f"--workspace {root}: another server uses this workspace; stop it, or name another "
+                "folder"
+            )
+        yield
+
+
 def open_folder(root: Path) -> None:
     """Make the folder of a workspace, or check that a folder is one; only its owner may use it.
 
     Raises:
         SettingError: it is a file, or has something else in it.
     """
+    _check_folder(root)
+    make_private(root)
+    for path in root.glob(f".*{_REMOVED}"):  # a server was killed while it removed a task
+        shutil.rmtree(path)
+
+
+def _check_folder(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise SettingError(f"--workspace {root}: is a file; name a folder")
     others = [
@@ -86,9 +119,20 @@ def open_folder(root: Path) -> None:
             f"--workspace {root}: has other files than tasks ({min(others)}); name a new or empty "
             "folder"
         )
-    make_private(root)
-    for path in root.glob(f".*{_REMOVED}"):  # a server was killed while it removed a task
-        shutil.rmtree(path)
+
+
+def remove_leftovers(places: Places) -> None:
+    """Remove what a killed server left of a task: drafts of files, and runs that it did not note.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    for pattern in (".*.part", "runs/*/task/.*.part"):
+        for path in places.folder.glob(pattern):
+            path.unlink()
+    for run in places.runs.glob("*"):
+        if not (run / ABOUT).is_file():
+            shutil.rmtree(run)
 
 
 def removed_folder(root: Path, name: str) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from clinprompt.errors import DataError, SettingError
 from clinprompt.files import write_text
 from clinprompt.prompts.artifact import Artifact, load_artifact, save_artifact
+from clinprompt.serving.teaching.notes import Note
 from clinprompt.serving.teaching.places import Places, make_private
 
 _DIGITS = 16  # of a content hash, by which a prompt is named
@@ -21,12 +22,20 @@ _DIGITS = 16  # of a content hash, by which a prompt is named
 
 @dataclass(frozen=True, slots=True)
 class KeptPrompt:
-    """A prompt: its version, its name, its folder, and the notes that it was trained on."""
+    """A prompt: its version, its name, its folder, and the notes that it was trained on.
+
+    ``contents`` are digests of these notes, by which one is known that was removed and came back.
+    """
 
     version: int
     digest: str
     folder: Path
     notes: tuple[int, ...]
+    contents: tuple[str, ...] = ()
+
+    def was_trained_on(self, note: Note) -> bool:
+        """Return whether the prompt was trained on a note, or on one with the same content."""
+        return note.number in self.notes or note.digest in self.contents
 
     def values(self) -> dict[str, Any]:
         """Return the prompt for a client; ``corrections`` counts those that it was trained on."""
@@ -122,8 +131,8 @@ class KeptPrompts:
         elif not (self._stored / "manifest.json").is_file():
             self._put(self._history)
 
-    def keep(self, version: int, artifact: Artifact, notes: Sequence[int]) -> KeptPrompt:
-        """Keep a prompt, which is not served yet.
+    def keep(self, version: int, artifact: Artifact, notes: Sequence[Note]) -> KeptPrompt:
+        """Keep a prompt, which is not served yet, with the notes that it was trained on.
 
         Raises:
             RunError: it cannot be written.
@@ -131,8 +140,14 @@ class KeptPrompts:
         make_private(self._places.prompts)
         folder = self._places.prompts / str(version)
         save_artifact(folder, artifact)
-        kept = KeptPrompt(version, digest_of(artifact), folder, tuple(notes))
-        about = {"version": version, "prompt": kept.digest, "notes": list(kept.notes)}
+        numbers, contents = (note.number for note in notes), (note.digest for note in notes)
+        kept = KeptPrompt(version, digest_of(artifact), folder, tuple(numbers), tuple(contents))
+        about = {
+            "version": version,
+            "prompt": kept.digest,
+            "notes": kept.notes,
+            "contents": kept.contents,
+        }
         write_text(folder.with_suffix(".json"), json.dumps(about) + "\n", is_private=True)
         self._kept[version] = kept
         return kept
@@ -180,7 +195,8 @@ class KeptPrompts:
 def _read(path: Path) -> KeptPrompt:
     values = _values(path)
     folder = path.with_suffix("")
-    return KeptPrompt(values["version"], values["prompt"], folder, tuple(values["notes"]))
+    notes, contents = tuple(values["notes"]), tuple(values.get("contents", ()))
+    return KeptPrompt(values["version"], values["prompt"], folder, notes, contents)
 
 
 def _values(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Knows no files and runs no model.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from clinprompt.evaluation.metrics import score
 from clinprompt.evaluation.statistics.significance import confidence_interval
+from clinprompt.serving.teaching.prompts import KeptPrompt
 from clinprompt.serving.teaching.task import Corrected, TaughtTask
 from clinprompt.settings.defaults import FEW_ROWS
 from clinprompt.tasks.card import TaskCard
@@ -78,16 +79,15 @@ def _honest(task: TaughtTask, digest: str, own: Sequence[Corrected]) -> dict[str
     counted = [one for one in own if one.made.offer.counts]
     others = [one for one in own if not one.made.offer.counts]
     prompt = task.prompts.named(digest)
-    trained = set(prompt.notes) if prompt else set[int]()
-    reasons = Counter(_reason(one, trained) for one in others)
+    reasons = Counter(_reason(one, prompt) for one in others)
     score_of = _score(task.card, [one.said for one in counted], [one.answer for one in counted])
     left_out = {reason: reasons[reason] for reason in ("least_sure", "taken_from", "trained")}
     return {"num": len(counted), **score_of.values(), "left_out": left_out}
 
 
-def _reason(one: Corrected, trained: Collection[int]) -> str:
+def _reason(one: Corrected, prompt: KeptPrompt | None) -> str:
     """Return why a correction does not count for the test of the prompt that was served."""
-    if one.note.number in trained:
+    if prompt is not None and prompt.was_trained_on(one.note):
         return "trained"
     return "least_sure" if one.made.offer.order == "least_sure" else "taken_from"
 

@@ -24,7 +24,7 @@ from clinprompt.serving.teaching.new_card import (
     read_taught_card,
 )
 from clinprompt.serving.teaching.notes import Note, Notes
-from clinprompt.serving.teaching.places import Places, make_private
+from clinprompt.serving.teaching.places import Places, make_private, remove_leftovers
 from clinprompt.serving.teaching.prompts import KeptPrompts
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import answer_to_json, kind_of
@@ -65,6 +65,7 @@ class TaughtTask:
         """
         self.places = Places(folder)
         make_private(folder)
+        remove_leftovers(self.places)
         self.card: TaskCard = read_taught_card(self.places.card)
         self.kind: TeachableKind = kind_of_card(self.card)
         self.notes = Notes(self.places.notes)
@@ -134,7 +135,7 @@ class TaughtTask:
             RunError: the log cannot be written.
         """
         prompt = self.prompts.named(digest)
-        is_trained = prompt is not None and choice.note.number in prompt.notes
+        is_trained = prompt is not None and prompt.was_trained_on(choice.note)
         offer = Offer(
             note=choice.note.number,
             order=order,

@@ -45,7 +45,7 @@ class Teacher:
         self.comparisons = Comparisons(self.answers)
         self._background: set[asyncio.Task[None]] = set()
         self._asked: tuple[str, float] = ("", 0.0)  # the task that was last asked for a note
-        self._is_beginning = False  # a run is prepared
+        self._beginning: TaughtTask | None = None  # the task whose run is prepared
         self._finishing: asyncio.Task[None] | None = None  # waits for the run
 
     @property
@@ -88,6 +88,8 @@ class Teacher:
             return found
         while choice := task.choose(order, self.answers.known(task.name, digest)):
             said = await self.answers.ask(task.name, choice.note, prompt, is_gone)
+            if task not in self.tasks:
+                raise Refused(404, "unknown_task", "the task was removed meanwhile", param="task")
             if choice.note in task.waiting():  # nobody has corrected or removed it meanwhile
                 return task.offer(choice, order, said.values, digest=digest, time=time())
         return None
@@ -130,7 +132,7 @@ class Teacher:
         Raises:
             Refused: it is (409).
         """
-        if task.running:
+        if task.running or task is self._beginning:
             raise Refused(409, "is_adapting", "the task is being adapted; wait, or stop that run")
 
     async def begin_run(self, task: TaughtTask) -> Run:
@@ -139,10 +141,10 @@ class Teacher:
         Raises:
             Refused: another one is running, memory lacks, or nothing can be trained on (409).
         """
-        if self.adapting or self._is_beginning:
+        if self.adapting or self._beginning:
             raise Refused(409, "is_adapting", "a task is being adapted; wait, or stop that run")
         self._check_memory()
-        self._is_beginning = True
+        self._beginning = task
         try:
             last = task.runs[-1] if task.runs else None
             run = last if last and last.has_copy_of(task.places) else await self._new_run(task)
@@ -150,7 +152,7 @@ class Teacher:
         except AnotherRunError as error:
             raise Refused(409, "is_adapting", str(error)) from error
         finally:
-            self._is_beginning = False
+            self._beginning = None
         self._finishing = self._keep(self._finish(task, run))
         return run
 
@@ -179,9 +181,11 @@ class Teacher:
         run = Run.made(task.places.runs / str(number), about, task.places)
         try:
             usable = await self._state.tokenizing(partial(self._usable, run))
-        except DataError as error:
+        except BaseException as error:
             run.remove()
-            raise Refused(409, "nothing_to_train", str(error)) from error
+            if isinstance(error, DataError):
+                raise Refused(409, "nothing_to_train", str(error)) from error
+            raise
         if not usable.rows:
             run.remove()
             raise Refused(
@@ -204,7 +208,8 @@ class Teacher:
         await asyncio.to_thread(run.end)
         try:
             if artifact := run.made_prompt():
-                task.prompts.keep(run.about.number, artifact, run.about.notes)
+                notes = [task.notes[number] for number in run.about.notes]
+                task.prompts.keep(run.about.number, artifact, notes)
                 run.is_kept()
         except ClinpromptError as error:
             run.has_failed(str(error))

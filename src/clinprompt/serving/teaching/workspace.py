@@ -51,8 +51,8 @@ class TaughtTasks:
     def __iter__(self) -> Iterator[TaughtTask]:
         return iter(self._tasks.values())
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._tasks
+    def __contains__(self, one: str | TaughtTask) -> bool:
+        return one in self._tasks or one in self._tasks.values()
 
     def __getitem__(self, name: str) -> TaughtTask:
         return self._tasks[name]
