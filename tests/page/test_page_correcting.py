@@ -193,6 +193,21 @@ def test_a_digit_chooses_the_label(workspace, teacher):
     assert row["answer"] == {"label": "yes"}
 
 
+def test_after_undo_the_model_still_says_what_it_said(workspace, teacher):
+    note = {"text": "Quit smoking.", "fields": {"statement": "The patient smokes."}}
+    labels = ({"name": "yes"}, {"name": "no"})
+    page = opened(workspace, teacher, note, name="smoking", kind="nli", labels=labels)
+    said = page.locator(".span-editor .hint").inner_text()
+    other = "2" if "says yes" in said else "1"
+    press(page, other, "Enter")
+    page.get_by_text("1 of 16 corrections").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    page.locator(".note-editor").wait_for()
+    assert page.locator(".span-editor .hint").inner_text() == said
+    chosen = page.locator(".tools button[aria-pressed=true]").get_attribute("data-label")
+    assert f"says {chosen}" not in said
+
+
 def test_a_text_is_corrected_in_an_input(workspace, teacher):
     page = opened(workspace, teacher, "Plan: rest.", name="plan", kind="summarization", labels=())
     area = page.get_by_label("Right text")

@@ -189,7 +189,7 @@ def test_an_adaptation_is_stopped_and_goes_on(workspace, teacher):
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Stopped at step").wait_for()
     assert workspace.get("/tasks/drugs/runs/1")["state"] == "stopped"
-    page.get_by_role("button", name="Adapt (goes on").click()
+    page.get_by_role("button", name="Continue to adapt").click()
     page.reload()  # the adaptation belongs to the server, not to the page
     page.get_by_text("Adapted to 3 corrections").wait_for()
     assert [run["run"] for run in workspace.get("/tasks/drugs/runs")["runs"]] == [1]
@@ -218,7 +218,7 @@ def test_progress_and_the_time_left_are_shown(workspace, teacher):
 def test_the_honest_test_grows_with_notes_in_random_order(workspace, teacher):
     given(workspace, 12)
     page = teacher.teach("drugs")
-    page.get_by_text("No note in random order was corrected yet.").wait_for()
+    page.get_by_text("Empty: corrections of notes in random order fill it.").wait_for()
     page.get_by_label("Order of notes").select_option("random")
     page.locator(".about-note", has_text="drawn at random").wait_for()
     editor(page).press("ArrowRight")

@@ -32,7 +32,7 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
     const why = reasonAgainst(corrected);
     start.disabled = isRunning || why !== "";
     start.classList.toggle("primary", !isDoneWith(corrected));
-    start.textContent = task.run?.state === "stopped" ? "Adapt (goes on if nothing was corrected since)" : "Adapt";
+    start.textContent = task.run?.state === "stopped" ? "Continue to adapt" : "Adapt";
     reason.textContent = why || adviceOn(corrected);
     reason.hidden = isRunning;
     stop.hidden = runBar.hidden = !isRunning;

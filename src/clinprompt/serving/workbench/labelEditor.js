@@ -5,8 +5,8 @@ import { labelButtons } from "./keys.js";
 import { fieldBlocks } from "./noteFields.js";
 import { shown } from "./sureness.js";
 
-/** Return an editor for the label of a note; `say` is told what happens. */
-export function labelEditor(task, note, answer, say) {
+/** Return an editor for the label of a note, in which `answer` is chosen first; `say` is told what happens. */
+export function labelEditor(task, note, answer, say, suggestion) {
   const names = task.labels.map((label) => label.name);
   let chosen = names.includes(answer.label) ? answer.label : null;
   const history = [];
@@ -16,8 +16,7 @@ export function labelEditor(task, note, answer, say) {
     ...fieldBlocks(task, note),
   );
   const tools = labelButtons(task, null, (name) => choose(name));
-  const sure = answer.probability === undefined ? "" : ` with probability ${shown(answer.probability)}`;
-  const said = element("p", { class: "hint" }, chosen ? `The model says ${chosen}${sure}.` : "The model has no valid label for this note.");
+  const said = element("p", { class: "hint" }, saidOf(suggestion, names));
 
   function show() {
     for (const one of tools.querySelectorAll("button")) one.setAttribute("aria-pressed", String(one.dataset.label === chosen));
@@ -54,4 +53,9 @@ export function labelEditor(task, note, answer, say) {
       return Boolean(name);
     },
   };
+}
+
+function saidOf({ label, probability }, names) {
+  if (!names.includes(label)) return "The model has no valid label for this note.";
+  return `The model says ${label}${probability === undefined ? "" : ` with probability ${shown(probability)}`}.`;
 }

@@ -17,7 +17,7 @@ export function noteEditor(task, offer, answer, does) {
   const cursor = element("p", { class: "visually-hidden", "aria-live": "polite" });
   const error = errorLine();
   const say = (words, quietly) => ((quietly ? cursor : happened).textContent = words);
-  const inner = EDITORS[task.answer](task, offer.note, answer, say);
+  const inner = EDITORS[task.answer](task, offer.note, answer, say, offer.suggestion);
 
   function accept() {
     const right = inner.answer();

@@ -32,7 +32,7 @@ function rowOf(prompt, { metric, too_few }) {
     "li",
     {},
     element("p", {}, element("strong", {}, name), prompt.is_served ? " · served now" : ""),
-    num ? element("p", {}, `${metricName(metric)} ${withInterval(prompt)} on ${num} ${num === 1 ? "note" : "notes"}`) : element("p", {}, "No note in random order was corrected yet. Choose this order to fill the test."),
+    num ? element("p", {}, `${metricName(metric)} ${withInterval(prompt)} on ${num} ${num === 1 ? "note" : "notes"}`) : element("p", {}, "Empty: corrections of notes in random order fill it."),
     num ? intervalBar(prompt) : null,
     num && num < too_few ? element("p", { class: "hint" }, `Fewer than ${too_few} notes: too few to tell.`) : null,
     notCounted(prompt),
