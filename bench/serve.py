@@ -55,8 +55,8 @@ PARTS: dict[str, tuple[Callable[[Path], Path], int]] = {
     "prompts of the shipped metaprompt, three tasks a request": (shipped_store, 3),
     "prompts of 100 positions in front": (front_store, 1),
 }
-_TOKEN = "the-secret-of-this-bench"
-_SERVE = "from clinprompt.cli import main; main()"
+TOKEN = "the-secret-of-this-bench"
+SERVE = "from clinprompt.cli import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Server:
             response = client.post("/v1/predict", json=body)
             return perf_counter() - sent, response.status_code, response.json()
 
-        headers = {"Authorization": f"Bearer {_TOKEN}"}
+        headers = {"Authorization": f"Bearer {TOKEN}"}
         limits = httpx2.Limits(max_connections=clients, max_keepalive_connections=clients)
         with (
             httpx2.Client(base_url=self.url, headers=headers, timeout=600, limits=limits) as client,
@@ -278,10 +278,12 @@ def _level(server: Server, asked: Sequence[Asked], clients: int) -> dict[str, An
 @contextmanager
 def _serving(store: Path, model: str, folder: Path) -> Iterator[Server]:
     token = folder / "token"
-    token.write_text(_TOKEN)
-    port = _free_port()
+    token.write_text(TOKEN)
+    port = free_port()
     options = ["--port", str(port), "--token-file", str(token), "--backbone", model]
-    with _started([sys.executable, "-c", _SERVE, "serve", str(store), *options], port) as server:
+    with started_server(
+        [sys.executable, "-c", SERVE, "serve", str(store), *options], port
+    ) as server:
         yield server
 
 
@@ -290,15 +292,15 @@ def _peft_serving(store: Path, model: str, table: TaskTable, folder: Path) -> It
     for name in table.names:
         path = store if (store / "manifest.json").is_file() else store / name
         export_prompt(path, folder / "adapters" / name, base="the/backbone", backbone=model)
-    port = _free_port()
+    port = free_port()
     script = Path(__file__).with_name("serve_peft.py")
     words = [sys.executable, str(script), str(store), str(folder / "adapters"), str(port), model]
-    with _started(words, port) as server:
+    with started_server(words, port) as server:
         yield server
 
 
 @contextmanager
-def _started(words: Sequence[str], port: int) -> Iterator[Server]:
+def started_server(words: Sequence[str], port: int) -> Iterator[Server]:
     """Start a server, wait until it is ready, and end it afterwards."""
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
@@ -318,7 +320,8 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that no server listens on."""
     with socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]

@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx2
 from playwright.sync_api import Page, Response, sync_playwright
-from serve import _SERVE, _TOKEN, _free_port, _started
+from serve import SERVE, TOKEN, free_port, started_server
 
 import clinprompt
 from clinprompt.tasks.records import Record, SpansAnswer
@@ -100,11 +100,11 @@ def main() -> None:
     assert chromium, "chromium is missing: make test-page installs it"
     records = clinprompt.load_task(SOURCE).splits
     with tempfile.TemporaryDirectory() as folder:
-        token, port = Path(folder) / "token", _free_port()
-        token.write_text(_TOKEN)
-        words = [sys.executable, "-c", _SERVE, "serve", "--workspace", str(Path(folder) / "desk")]
+        token, port = Path(folder) / "token", free_port()
+        token.write_text(TOKEN)
+        words = [sys.executable, "-c", SERVE, "serve", "--workspace", str(Path(folder) / "desk")]
         words += ["--port", str(port), "--token-file", str(token)]
-        with _started(words, port) as server, sync_playwright() as playwright:
+        with started_server(words, port) as server, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=chromium, args=["--headless=new", "--no-sandbox"]
             )
@@ -123,7 +123,7 @@ def teach(
     gold = {note.text: note for note in few}
     begun = perf_counter()
     with hands.step("open the page and make the task"):
-        page.goto(f"{url}/workbench/#token={_TOKEN}")
+        page.goto(f"{url}/workbench/#token={TOKEN}")
         role("link", name="New task").click()
         label("Name", exact=True).fill("drugs")
         label("Label 1", exact=True).fill("drug")
@@ -168,7 +168,7 @@ def _answers(url: str, records: Sequence[Record]) -> dict[str, Any]:
         json.dumps({"id": one.id, "tasks": ["drugs"], "text": one.text}) + "\n"
         for one in records[:NOT_SEEN]
     )
-    headers = {"Authorization": f"Bearer {_TOKEN}", "Content-Type": "application/x-ndjson"}
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/x-ndjson"}
     response = httpx2.post(
         f"{url}/v1/predict/batch", content=lines, headers=headers, timeout=PATIENCE / 1000
     )

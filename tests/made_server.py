@@ -14,6 +14,7 @@ from clinprompt.serving.server import Listening, make_server
 from clinprompt.serving.state import ServerState
 
 TOKEN = "a-secret-of-the-tests"
+MARK = "zebrafish"  # stands in what is sent, and must stand nowhere else
 
 
 @dataclass

@@ -9,7 +9,7 @@ DRUG, DOSE = {"name": "DRUG", "word": "drug"}, {"name": "DOSE", "word": "dose"}
 
 
 def suggest(shown, answer):
-    """Let the server suggest an answer; the tiny model cannot be told what to find."""
+    """Replace the suggestion of the server, because the tiny model gives random ones."""
 
     def with_answer(route):
         given = route.fetch()

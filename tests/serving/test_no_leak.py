@@ -3,42 +3,16 @@
 import asyncio
 import gc
 import json
-import logging
 from socket import create_connection
 
 import pytest
-from made_server import TOKEN, running, wait_until
+from made_server import MARK, TOKEN, running, wait_until
 from made_store import TASKS
 
-MARK = "zebrafish"
 NOTE = {"tasks": [TASKS[0]], "text": "Takes aspirin."}
 PROMPT = {"model": TASKS[0], "prompt": "Takes aspirin."}
 CHAT = {"model": TASKS[3], "messages": [{"role": "user", "content": "Takes aspirin."}]}
 DEEP = f"{MARK} " * 60
-
-
-class Heard(logging.Handler):
-    """Keep all that is logged, as it would be written."""
-
-    def __init__(self):
-        super().__init__(logging.DEBUG)
-        self.lines = []
-
-    def emit(self, record):
-        self.lines.append(f"{record.name}: {self.format(record)}")
-
-
-@pytest.fixture
-def heard():
-    """All log records of this server, uvicorn and asyncio; none may hold the mark."""
-    handler = Heard()
-    loggers = [logging.getLogger(name) for name in ("", "uvicorn", "uvicorn.access")]
-    for one in loggers:
-        one.addHandler(handler)
-    yield handler.lines
-    for one in loggers:
-        one.removeHandler(handler)
-    assert MARK not in "\n".join(handler.lines)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,8 @@ from threading import Thread
 
 import httpx2
 import pytest
-from made_server import free_port
+from made_server import MARK, free_port
 from made_workspace import Page, drug_in, metaprompt_in, notes_of
-
-MARK = "zebrafish"
 
 
 class Process:

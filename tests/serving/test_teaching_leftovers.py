@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from command_line import call
+from made_server import MARK
 from made_workspace import metaprompt_in, notes_of, open_workspace, teaching
 
 from clinprompt.errors import DataError
@@ -16,8 +17,6 @@ from clinprompt.serving.teaching.adapting import Run
 from clinprompt.serving.teaching.comparing import Comparisons
 from clinprompt.serving.teaching.corrections import Corrections
 from clinprompt.serving.teaching.notes import NewNote, Notes
-
-MARK = "zebrafish"
 
 
 @pytest.fixture

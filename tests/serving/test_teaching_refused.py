@@ -1,11 +1,10 @@
 """What a workspace refuses: it names the field and never repeats what was sent, nor leaves DIR."""
 
 import json
-import logging
 import shutil
 
 import pytest
-from made_server import running, serving, wait_until
+from made_server import MARK, running, serving, wait_until
 from made_store import save_store
 from made_workspace import metaprompt_in, notes_of, open_workspace, teaching
 
@@ -13,7 +12,6 @@ from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.serving.teaching import teacher as teacher_module
 from clinprompt.serving.teaching.child import ANOTHER
 
-MARK = "zebrafish"
 NER = {"name": "other", "kind": "ner", "labels": [{"name": "A"}]}
 
 
@@ -27,26 +25,6 @@ def page(tmp_path_factory, tiny_llama, tiny_llama_folder):
         found.post("/tasks/drugs/notes", {"notes": notes_of(3)})
         found.correct(1)
         yield found
-
-
-class Heard(logging.Handler):
-    """Keep all that is logged, as it would be written."""
-
-    def __init__(self):
-        super().__init__(logging.DEBUG)
-        self.lines = []
-
-    def emit(self, record):
-        self.lines.append(f"{record.name}: {self.format(record)}")
-
-
-@pytest.fixture
-def heard():
-    handler = Heard()
-    logging.getLogger().addHandler(handler)
-    yield handler.lines
-    logging.getLogger().removeHandler(handler)
-    assert MARK not in "\n".join(handler.lines)
 
 
 NAMES = [

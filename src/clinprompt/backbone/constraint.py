@@ -2,7 +2,7 @@
 
 A model that wants to write what is not allowed, such as a mention for the second time, would go on
 with the least unlikely of the allowed words. So an answer ends where little of the probability is
-on allowed tokens; the line that is being written is dropped.
+on allowed tokens; a last line that is not whole is dropped.
 
 Axes: B rows, V vocabulary.
 """

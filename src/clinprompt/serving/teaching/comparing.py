@@ -16,7 +16,7 @@ from clinprompt.serving.teaching.scores import Beside, scores_beside
 from clinprompt.serving.teaching.task import Corrected, TaughtTask
 
 _AT_A_TIME = 8  # notes that are in the queue
-_SECONDS_TO_WAIT = 0.2  # before a request is told to ask again
+_SECONDS_TO_WAIT = 0.2  # for a comparison; then the answer says how far it is
 
 
 # The task, the new and the old prompt, and the notes with the times of their corrections.

@@ -1,4 +1,4 @@
-"""Score prompts on corrections: each on those that were made while it was served, and two beside.
+"""Score prompts on corrections: each on those made while it was served, or an old and a new one.
 
 Knows no files and runs no model.
 """
