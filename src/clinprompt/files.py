@@ -119,6 +119,18 @@ def append_line(path: Path, line: str, *, is_private: bool = False) -> None:
             os.fsync(stream.fileno())
 
 
+def complete_lines(path: Path) -> tuple[list[bytes], bytes]:
+    """Return the complete lines of a file, and the incomplete last one ("": there is none).
+
+    A process that is killed while it appends may leave an incomplete line, which does not count. A
+    missing file has no lines.
+    """
+    if not path.is_file():
+        return [], b""
+    *lines, rest = path.read_bytes().split(b"\n")
+    return lines, rest
+
+
 def _remove_incomplete_line(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as stream:
