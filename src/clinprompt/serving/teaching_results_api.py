@@ -13,7 +13,7 @@ from clinprompt.errors import DataError, SettingError
 from clinprompt.serving.access import Refused
 from clinprompt.serving.state import ServerState
 from clinprompt.serving.teaching.adapting import Run
-from clinprompt.serving.teaching.scores import honest_scores
+from clinprompt.serving.teaching.scores import Evidence, honest_scores
 from clinprompt.serving.teaching.take_out import (
     Form,
     Taken,
@@ -89,7 +89,7 @@ def _add_prompts(router: APIRouter, workspace: OptionalWorkspace) -> None:
     @router.get(f"{_OF_TASK}/scores")
     async def scores(task: str) -> Values:
         """Score each prompt on the notes that were corrected while it was served."""
-        return await asyncio.to_thread(honest_scores, workspace.task(task))
+        return await asyncio.to_thread(honest_scores, Evidence.of(workspace.task(task)))
 
     @router.get(f"{_OF_TASK}/prompts")
     async def prompts(task: str) -> Values:
