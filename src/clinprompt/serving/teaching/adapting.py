@@ -5,6 +5,7 @@ stopped, whatever was corrected since. The copy is removed when the run is done.
 """
 
 import json
+import logging
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,14 @@ from time import monotonic
 from typing import Any, Literal
 
 from clinprompt.errors import RunError
-from clinprompt.files import cache_folder, locked, write_bytes, write_text
+from clinprompt.files import (
+    NotRemovedError,
+    cache_folder,
+    locked,
+    remove_folder,
+    write_bytes,
+    write_text,
+)
 from clinprompt.jobs.before_adapting import Usable
 from clinprompt.methods.table import ADAPT_ALL
 from clinprompt.prompts.artifact import Artifact, load_artifact
@@ -27,6 +35,7 @@ from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import read_card
 from clinprompt.training.runlog import RunLog
 
+log = logging.getLogger("clinprompt.serving")
 State = Literal["running", "stopped", "failed", "done"]
 _OUTCOME, _TASK, _RUN = "outcome.json", "task", "run"
 _CHILD = "clinprompt.serving.teaching.child"
@@ -239,16 +248,27 @@ class Run:
     def is_kept(self) -> None:
         """Note that the run is done, and remove what it needed to go on."""
         self._change(state="done")
-        self.forget_copy()
+        self.try_to_forget_copy()
 
     def has_failed(self, message: str) -> None:
         """Note why the run has failed."""
         self._change(state="failed", message=message)
 
     def forget_copy(self) -> None:
-        """Remove what the run needs to go on: the copy of the task, and what it has trained."""
+        """Remove what the run needs to go on: the copy of the task, and what it has trained.
+
+        Raises:
+            NotRemovedError: a file cannot be removed.
+        """
         for name in (_TASK, f"{_RUN}/store", f"{_RUN}/checkpoints"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
+            remove_folder(self._folder / name, then="try again")
+
+    def try_to_forget_copy(self) -> None:
+        """Remove what the run needs to go on; what cannot be removed stays, and is logged."""
+        try:
+            self.forget_copy()
+        except NotRemovedError as error:
+            log.warning("%s", error)
 
     def values(self) -> dict[str, Any]:
         """Return the state of the run for a client."""
