@@ -9,8 +9,9 @@ from made_server import MARK
 from made_workspace import metaprompt_in, open_workspace, teaching
 
 from clinprompt.files import NotRemovedError
-from clinprompt.serving.teaching.adapting import About, Run
+from clinprompt.serving.teaching.adapting import Run
 from clinprompt.serving.teaching.places import move_away
+from clinprompt.serving.teaching.run_files import About
 
 SPAN = {"start": 0, "end": 9, "type": "DRUG"}
 

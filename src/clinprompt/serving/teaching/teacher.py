@@ -20,12 +20,13 @@ from clinprompt.jobs.before_adapting import Usable, adaptation_bytes, usable_row
 from clinprompt.serving.access import Refused
 from clinprompt.serving.failures import place_of
 from clinprompt.serving.state import ServerState
-from clinprompt.serving.teaching.adapting import About, AnotherRunError, Recipe, Run
+from clinprompt.serving.teaching.adapting import AnotherRunError, Recipe, Run
 from clinprompt.serving.teaching.choosing import candidates
 from clinprompt.serving.teaching.comparing import Comparisons
 from clinprompt.serving.teaching.corrections import Offer, Order
 from clinprompt.serving.teaching.note_answers import IsGone, NoteAnswers, nobody_leaves
 from clinprompt.serving.teaching.notes import Note
+from clinprompt.serving.teaching.run_files import About
 from clinprompt.serving.teaching.task import TaughtTask
 from clinprompt.serving.teaching.workspace import TaughtTasks
 from clinprompt.tasks.card import read_card
