@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from peft import PeftModel
 
 from clinprompt.jobs.task_table import load_backbone_for, load_tasks
-from clinprompt.serving.app import NoteRequest
+from clinprompt.serving.predict_requests import NoteRequest
 
 
 class CountedRequest(NoteRequest):

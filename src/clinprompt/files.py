@@ -40,6 +40,43 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+class NotRemovedError(RunError):
+    """Signal that something could not be removed completely."""
+
+
+@contextmanager
+def removing(what: str, *, then: str) -> Iterator[None]:
+    """Raise an error with a remedy if the block cannot remove ``what``, or files that name it.
+
+    ``then`` is what to do once the cause is gone.
+
+    Raises:
+        NotRemovedError: the block could not remove or write a file.
+    """
+    try:
+        yield
+    except (OSError, RunError) as error:
+        fault = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(fault, OSError):
+            raise
+        place = f": {fault.filename}" if fault.filename else ""
+        raise NotRemovedError(
+            f"{what}: could not be removed completely ({fault.strerror or fault}{place}); make "
+            f"sure that files there may be changed and that no other program uses them, then {then}"
+        ) from error
+
+
+def remove_folder(path: Path, *, then: str) -> None:
+    """Remove a folder with all that is in it; a missing one is removed already.
+
+    Raises:
+        NotRemovedError: a file cannot be removed; see ``removing``.
+    """
+    with removing(str(path), then=then):
+        if path.exists():
+            shutil.rmtree(path)
+
+
 def write_bytes(path: Path, content: bytes, *, is_private: bool = False) -> None:
     """Write a file completely or not at all; an earlier file is kept until then.
 
@@ -117,6 +154,18 @@ def append_line(path: Path, line: str, *, is_private: bool = False) -> None:
             stream.write(line.encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def complete_lines(path: Path) -> tuple[list[bytes], bytes]:
+    """Return the complete lines of a file, and the incomplete last one ("": there is none).
+
+    A process that is killed while it appends may leave an incomplete line, which does not count. A
+    missing file has no lines.
+    """
+    if not path.is_file():
+        return [], b""
+    *lines, rest = path.read_bytes().split(b"\n")
+    return lines, rest
 
 
 def _remove_incomplete_line(path: Path) -> None:

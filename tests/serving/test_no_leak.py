@@ -189,7 +189,7 @@ def test_errors_of_routes_and_reload_are_shown_to_nobody(small, heard, capfd, mo
 
 def test_errors_that_no_task_waits_for_are_logged_without_message(small, heard, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("clinprompt.serving.app._line", background)
+        patch.setattr("clinprompt.serving.predict_api._line", background)
         sent(small, "POST", "/v1/predict/batch", content="{}\n{}\n{}")
     wait_until(lambda: any("in the background" in one for one in heard))
 

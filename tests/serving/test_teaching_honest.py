@@ -4,7 +4,12 @@ import pytest
 from made_workspace import drug_in, metaprompt_in, notes_of, teaching
 
 from clinprompt.serving.teaching import choosing
-from clinprompt.serving.teaching.notes import NewNote, Notes
+from clinprompt.serving.teaching.corrections import Made, Offer
+from clinprompt.serving.teaching.new_card import NewTask, card_text, parse_card
+from clinprompt.serving.teaching.notes import NewNote, Note, Notes
+from clinprompt.serving.teaching.scores import Evidence, honest_scores
+from clinprompt.serving.teaching.task import Corrected
+from clinprompt.tasks.records import LabelAnswer, Span, SpansAnswer
 
 
 @pytest.fixture
@@ -69,11 +74,42 @@ def test_a_prompt_is_scored_by_what_it_had_said(page):
         predicted += len(one["said"].get("unparseable", "").splitlines())
         gold += len(true)
     assert row["value"] == pytest.approx(2 * right / (predicted + gold))
-    assert row["low"] <= row["value"] <= row["high"]
+    low, high = row["low"], row["high"]
+    assert low == high is None or low <= row["value"] <= high
 
 
 def places(span):
     return span["start"], span["end"], span["type"]
+
+
+def evidence(kind, pairs, labels=(("a", ""), ("b", ""))):
+    """Return what a prompt is scored by, from pairs of what it had said and what is right."""
+    card = parse_card(card_text(NewTask("made", kind, labels)))
+    rows = []
+    for number, (said, answer) in enumerate(pairs, start=1):
+        note = Note(number, f"n{number}", {"text": "Takes zinc."}, (), 1)
+        offer = Offer(number, "random", True, "abc", 0, {}, 1, 0.0)
+        rows.append(Corrected(note, Made(offer, {}, 1.0), answer, said))
+    return Evidence(card, tuple(rows), (), (), "abc")
+
+
+def test_notes_with_nothing_in_them_are_no_score():
+    nothing, zinc = SpansAnswer(()), SpansAnswer((Span(6, 10, "a"),))
+    [row] = honest_scores(evidence("ner", [(nothing, nothing)] * 6))["prompts"]
+    assert (row["num"], row["value"], row["low"], row["high"]) == (6, None, None, None)
+    [row] = honest_scores(evidence("ner", [(nothing, nothing)] * 5 + [(zinc, nothing)]))["prompts"]
+    assert (row["num"], row["value"]) == (6, 0)  # what it has found is wrong
+
+
+def test_a_few_notes_that_are_all_right_do_not_look_certain():
+    right = LabelAnswer("a"), LabelAnswer("a")
+    [row] = honest_scores(evidence("classification", [right] * 5))["prompts"]
+    assert row["value"] == row["high"] == 1
+    assert row["low"] == pytest.approx(0.5655, abs=1e-4)  # Wilson
+    zinc = SpansAnswer((Span(6, 10, "a"),))
+    for number in (4, 20):
+        [row] = honest_scores(evidence("ner", [(zinc, zinc)] * number))["prompts"]
+        assert (row["value"], row["low"], row["high"]) == (1, None, None)
 
 
 def test_notes_that_were_offered_least_sure_first_are_left_out_and_counted(page):

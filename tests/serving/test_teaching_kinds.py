@@ -107,12 +107,56 @@ def test_a_task_of_every_kind_is_made_corrected_and_taken_out(page, kind, tmp_pa
     table = page.file(f"/tasks/{kind}/corrections/file", form="csv").content.decode()
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["id"] for row in rows] == ["note-1", "note-2"]
-    answered = {"label": rows[0]["label"], "text": rows[0]["text"]}
-    assert (
-        answered.items() & {("label", "DRUG"), ("label", "NOT"), *answer.items()}
-        if ("entities" not in answer and "relations" not in answer)
-        else answered["label"] == "DRUG"
-    )
+    note = {"question": "Which drug?", "context": f"{TEXT} 1"} if kind == "qa" else {}
+    note |= {} if kind == "qa" else {"text": f"{TEXT} 1"}
+    note |= {"statement": "He takes aspirin."} if kind == "nli" else {}
+    assert json.loads(lines[0]).items() >= {"task": kind, **note, **in_json(answer)}.items()
+    assert json.loads(lines[0])["said"] == one["said"]
+    assert rows[0].items() >= {**note, **IN_TABLE[kind], "prompt": one["prompt"]}.items()
+    assert list(rows[0]) == ["id", *note, *IN_TABLE[kind], "said", "prompt"]
+    assert rows[0]["said"] == said_in_table(kind, one)
+
+
+IN_TABLE = {
+    "ner": {"label": "DRUG", "mention": "aspirin", "start": "6", "end": "13"},
+    "re": {
+        "label": "DRUG",
+        "head_text": "aspirin",
+        "head_type": "DRUG",
+        "head_start": "6",
+        "head_end": "13",
+        "tail_text": "81 mg",
+        "tail_type": "DOSE",
+        "tail_start": "14",
+        "tail_end": "19",
+    },
+    "classification": {"label": "NOT"},
+    "nli": {"label": "DRUG"},
+    "summarization": {"answer": "On aspirin."},
+    "qa": {"answer": "aspirin"},
+}
+
+
+def in_json(answer):
+    if "text" in answer:
+        return {"answer": answer["text"]}
+    texts = {6: "aspirin", 14: "81 mg"}
+
+    def shown(values):
+        if "start" in values:
+            return {**values, "text": texts[values["start"]]}
+        return {**values, "head": shown(values["head"]), "tail": shown(values["tail"])}
+
+    lists = {name: one for name, one in answer.items() if name != "label"}
+    return answer if not lists else {name: [*map(shown, one)] for name, one in lists.items()}
+
+
+def said_in_table(kind, one):
+    """Return what the table has of what the model had said."""
+    if kind in ("ner", "re"):
+        return "yes" if one["is_same"] else "no"
+    [said] = (one["said"][name] for name in ("label", "text", "unparseable") if name in one["said"])
+    return said
 
 
 @pytest.mark.parametrize("kind", ["ner", "re"])

@@ -10,6 +10,8 @@ from made_workspace import metaprompt_in, notes_of, teaching
 
 from clinprompt.errors import RunError
 from clinprompt.serving.state import ServerState
+from clinprompt.serving.teaching import scores
+from clinprompt.serving.teaching.corrections import Corrections
 from clinprompt.serving.teaching.teacher import Teacher
 
 
@@ -26,10 +28,10 @@ def page(tmp_path, tiny_llama, tiny_llama_folder, monkeypatch):
 @contextmanager
 def asking(page, path, body, gate):
     """Send a request in a thread, and wait until it comes to the gate; yield its answer."""
-    found = SimpleNamespace(given=None)
+    found, method = SimpleNamespace(given=None), "GET" if body is None else "POST"
 
     def ask():
-        found.given = page.client.post(f"/v1/workspace{path}", json=body)
+        found.given = page.client.request(method, f"/v1/workspace{path}", json=body)
 
     thread = Thread(target=ask)
     thread.start()
@@ -98,3 +100,37 @@ def test_an_adaptation_that_cannot_begin_leaves_no_copy_of_the_notes(page, monke
     page.correct(2)
     assert page.post("/tasks/drugs/runs", {}, 500)["code"] == "not_written"
     assert not list((page.folder / "drugs").rglob("task"))
+
+
+def is_in_loop():
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def test_scores_are_those_of_the_moment_at_which_they_were_asked(page, monkeypatch, gate):
+    def late(function):
+        """Let a function wait at the gate where it is called in a thread beside the event loop."""
+
+        def found(*given, **named):
+            result = function(*given, **named)
+            if not is_in_loop():
+                gate.reached.set()
+                assert gate.opened.wait(60)
+            return result
+
+        return found
+
+    monkeypatch.setattr(Corrections, "corrected", late(Corrections.corrected))
+    monkeypatch.setattr(Corrections, "skipped", late(Corrections.skipped))
+    monkeypatch.setattr(scores, "score", late(scores.score))
+    page.correct(2)
+    with asking(page, "/tasks/drugs/scores", None, gate) as asked:
+        [first, *_] = page.get("/tasks/drugs/corrections")["corrections"]
+        page.delete(f"/tasks/drugs/notes/{first['note']}")
+        page.correct(1)
+    assert asked.given.status_code == 200, asked.given.text
+    [row] = asked.given.json()["prompts"]
+    assert (row["num"], row["skipped"]) == (2, 0)

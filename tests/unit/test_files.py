@@ -15,6 +15,7 @@ from clinprompt.errors import RunError
 from clinprompt.files import (
     Claims,
     append_line,
+    complete_lines,
     locked,
     new_file,
     new_folder,
@@ -258,3 +259,14 @@ def test_a_new_file_that_fails_leaves_the_earlier_one(tmp_path):
         fail()
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_incomplete_last_line_is_told_from_complete_ones(tmp_path):
+    path = tmp_path / "log"
+    assert complete_lines(path) == ([], b"")
+    path.write_bytes(b"")
+    assert complete_lines(path) == ([], b"")
+    path.write_bytes(b"a\n\nb\n")
+    assert complete_lines(path) == ([b"a", b"", b"b"], b"")
+    path.write_bytes("a\nµ".encode()[:-1])  # cut within a character
+    assert complete_lines(path) == ([b"a"], b"\xc2")

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clinprompt.errors import DataError
-from clinprompt.files import append_line
+from clinprompt.files import append_line, complete_lines
 from clinprompt.settings.groups import Shots
 
 CellKey = tuple[str, str, str, Shots, int]
@@ -100,9 +100,7 @@ def read_cells(path: Path) -> list[Cell]:
     Raises:
         DataError: a complete line is not a cell.
     """
-    if not path.exists():
-        return []
-    *lines, _incomplete = path.read_bytes().split(b"\n")
+    lines, _ = complete_lines(path)
     cells: dict[CellKey, Cell] = {}
     for number, line in enumerate(lines, start=1):
         try:

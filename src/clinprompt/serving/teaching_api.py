@@ -100,13 +100,10 @@ def _add_tasks(router: APIRouter, workspace: OptionalWorkspace) -> None:
     @router.delete(f"{PREFIX}/tasks/{{task}}")
     async def remove(task: str) -> Values:
         """Remove a task with its notes, corrections and prompts."""
-        found, teacher = workspace.task(task), workspace.teacher
-        teacher.check_not_adapting(found)
-        numbers = {note.number for note in found.notes}
-        teacher.tasks.remove(found.name)
-        teacher.answers.forget(found.name, numbers)
-        teacher.comparisons.forget()
-        await teacher.reload()
+        teacher = workspace.teacher
+        if not teacher.tasks.has_rest_of(task):  # a repeated request removes the rest
+            workspace.task(task)
+        await teacher.remove_task(task)
         return {"tasks": [task_values(one) for one in teacher.tasks]}
 
 

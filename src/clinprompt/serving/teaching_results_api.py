@@ -13,7 +13,8 @@ from clinprompt.errors import DataError, SettingError
 from clinprompt.serving.access import Refused
 from clinprompt.serving.state import ServerState
 from clinprompt.serving.teaching.adapting import Run
-from clinprompt.serving.teaching.scores import honest_scores
+from clinprompt.serving.teaching.answer_rows import Answered
+from clinprompt.serving.teaching.scores import Evidence, honest_scores
 from clinprompt.serving.teaching.take_out import (
     Form,
     Taken,
@@ -21,7 +22,7 @@ from clinprompt.serving.teaching.take_out import (
     artifact_file,
     task_folder_file,
 )
-from clinprompt.serving.teaching.task import TaughtTask
+from clinprompt.serving.teaching.task import Corrected, TaughtTask
 from clinprompt.serving.teaching_api import PREFIX, OptionalWorkspace, task_values
 from clinprompt.serving.teaching_requests import AnswerBody, ExportBody, Nothing, VersionBody
 from clinprompt.tasks.card import TaskCard
@@ -49,8 +50,10 @@ def export_routes(state: ServerState) -> APIRouter:
     async def export(body: ExportBody) -> Response:
         """Write answers of a task, which the client has, as a file."""
         card = state.task(body.task).loaded.card
-        records = [_answered(card, one, f"answers.{at}") for at, one in enumerate(body.answers)]
-        return _file(await asyncio.to_thread(_written, card, records, body.form))
+        given = [
+            Answered(_answered(card, one, f"answers.{at}")) for at, one in enumerate(body.answers)
+        ]
+        return _file(await asyncio.to_thread(_written, card, given, body.form))
 
     return router
 
@@ -89,7 +92,7 @@ def _add_prompts(router: APIRouter, workspace: OptionalWorkspace) -> None:
     @router.get(f"{_OF_TASK}/scores")
     async def scores(task: str) -> Values:
         """Score each prompt on the notes that were corrected while it was served."""
-        return await asyncio.to_thread(honest_scores, workspace.task(task))
+        return await asyncio.to_thread(honest_scores, Evidence.of(workspace.task(task)))
 
     @router.get(f"{_OF_TASK}/prompts")
     async def prompts(task: str) -> Values:
@@ -117,8 +120,8 @@ def _add_files(router: APIRouter, workspace: OptionalWorkspace) -> None:
     async def corrections(task: str, form: Form) -> Response:
         """Return the corrections as JSON Lines, CSV, brat or Label Studio."""
         found = workspace.task(task)
-        records = [one.record for one in found.corrected()]
-        return _file(await asyncio.to_thread(_written, found.card, records, form))
+        given = [_corrected(one) for one in found.corrected()]
+        return _file(await asyncio.to_thread(_written, found.card, given, form))
 
     @router.get(f"{_OF_TASK}/folder")
     async def folder(task: str) -> Response:
@@ -163,9 +166,14 @@ def _answered(card: TaskCard, body: AnswerBody, place: str) -> Record:
     return Record(record.id, fields, answer, record.options)
 
 
-def _written(card: TaskCard, records: list[Record], form: Form) -> Taken:
+def _corrected(one: Corrected) -> Answered:
+    offer = one.made.offer
+    return Answered(one.record, one.said, offer.said, offer.prompt)
+
+
+def _written(card: TaskCard, given: list[Answered], form: Form) -> Taken:
     try:
-        return answers_file(card, records, form)
+        return answers_file(card, given, form)
     except SettingError as error:
         raise Refused(409, "not_in_brat", str(error), param="form") from error
 

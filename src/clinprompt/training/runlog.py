@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import RunError
-from clinprompt.files import append_line
+from clinprompt.files import append_line, complete_lines
 
 
 class RunLog:
@@ -28,9 +28,7 @@ class RunLog:
         Raises:
             RunError: another line is damaged.
         """
-        if not self.path.is_file():
-            return []
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
+        lines, _ = complete_lines(self.path)
         rows = [self._row(number, line) for number, line in enumerate(lines, start=1)]
         last: dict[str, int] = {}  # of each phase: the last step that counts before it resumed
         counted = []
@@ -42,7 +40,7 @@ class RunLog:
                 counted.append(row)
         return counted[::-1]
 
-    def _row(self, number: int, line: str) -> dict[str, Any]:
+    def _row(self, number: int, line: bytes) -> dict[str, Any]:
         try:
             row = dict(json.loads(line))
             row["phase"], row["step"]

@@ -42,3 +42,10 @@ def test_damaged_line_is_named(tmp_path):
     path.write_text('{"phase": "a", "step": 1}\n{"phase": \n{"phase": "a", "step": 2}\n')
     with pytest.raises(RunError, match=r"metrics\.jsonl:2: this line is damaged"):
         RunLog(path).rows()
+
+
+def test_a_line_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"phase": "a", "step": 1}\n\xff\xff\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl:2: this line is damaged"):
+        RunLog(path).rows()

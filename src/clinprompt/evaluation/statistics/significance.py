@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
+from clinprompt.tasks.kinds.labels import ACCURACY
 from clinprompt.tasks.kinds.scores import Numbers, Scores
 
 _CELLS_AT_ONCE = 4_000_000  # draws × rows held in memory at a time
 _Z = 1.96  # two-sided 5 % point of the normal distribution
+_LEAST_ROWS = 5  # of which resamples say something
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,30 @@ def confidence_interval(
     tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(float(low), float(high), float(values.std(ddof=1)))
+
+
+def interval_of_few(scores: Scores, generator: Generator) -> tuple[float, float] | None:
+    """Return low and high of a 95 % interval that also makes sense for a handful of rows.
+
+    For accuracy it is the Wilson interval, which has a width even if all rows are right or all are
+    wrong. For other metrics it is that of ``confidence_interval``, or None where that says nothing:
+    there are fewer than 5 rows, or all resamples have the same score.
+    """
+    if scores.metric == ACCURACY.name:
+        num_right, num_rows = scores.statistics.sum(axis=0)
+        return wilson_interval(num_right, num_rows)
+    interval = confidence_interval(scores, generator)
+    if scores.num_rows < _LEAST_ROWS or interval.low == interval.high:
+        return None
+    return interval.low, interval.high
+
+
+def wilson_interval(num_right: float, num_rows: float) -> tuple[float, float]:
+    """Return low and high of the 95 % Wilson interval of a share (Wilson 1927), within 0 to 1."""
+    whole = num_rows + _Z**2
+    middle = (num_right + _Z**2 / 2) / whole
+    half = _Z * np.sqrt(num_right * (num_rows - num_right) / num_rows + _Z**2 / 4) / whole
+    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
 
 
 def detectable_difference(standard_error: float) -> float:

@@ -1,56 +1,35 @@
-"""Run the adaptations of a task, each in a process of its own. Owns ``runs/`` and the process.
+"""Run the adaptations of a task, each in a process of its own. Owns the process.
 
-A run has a copy of the task as it was when the run was started, so it can go on after it was
-stopped, whatever was corrected since. The copy is removed when the run is done.
+A run can go on after it was stopped, whatever was corrected since: see ``run_files``.
 """
 
-import json
+import logging
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 from clinprompt.errors import RunError
-from clinprompt.files import cache_folder, locked, write_bytes, write_text
+from clinprompt.files import NotRemovedError, cache_folder, locked
 from clinprompt.jobs.before_adapting import Usable
 from clinprompt.methods.table import ADAPT_ALL
 from clinprompt.prompts.artifact import Artifact, load_artifact
-from clinprompt.serving.teaching.child import ANOTHER, Order, Outcome
-from clinprompt.serving.teaching.places import ABOUT, CARD, Places, make_private
+from clinprompt.serving.teaching import run_files
+from clinprompt.serving.teaching.child import ANOTHER, Order
+from clinprompt.serving.teaching.places import ABOUT, Places
+from clinprompt.serving.teaching.run_files import OUTCOME, RUN, About
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.card import read_card
-from clinprompt.training.runlog import RunLog
 
-State = Literal["running", "stopped", "failed", "done"]
-_OUTCOME, _TASK, _RUN = "outcome.json", "task", "run"
+log = logging.getLogger("clinprompt.serving")
 _CHILD = "clinprompt.serving.teaching.child"
 _ASKED_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM)  # codes of a process, by whomever
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_END = 30  # in which a stopped process writes its checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What a run trains on: the notes, and how many rows these give.
-
-    ``left_out`` rows have too long an answer. ``seconds`` are those that it has taken; ``steps`` is
-    the number of all steps.
-    """
-
-    number: int
-    notes: tuple[int, ...]
-    steps: int
-    rows: int = 0
-    left_out: int = 0
-    state: State = "stopped"
-    seconds: float = 0.0
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +75,9 @@ class Run:
         Raises:
             RunError: the copy cannot be written.
         """
-        make_private(folder.parent)
-        make_private(folder)
-        run = cls(folder, about)
-        make_private(run.copy.folder)
-        for source, target in run._copied(places):
-            if source.is_file():  # one that is missing is named when the copy is read
-                write_bytes(target, source.read_bytes(), is_private=True)
-        run._save()
-        return run
+        run_files.copy_task(folder, places)
+        run_files.write_about(folder, about)
+        return cls(folder, about)
 
     @classmethod
     def read(cls, folder: Path) -> "Run":
@@ -113,11 +86,7 @@ class Run:
         Raises:
             RunError: the folder is damaged.
         """
-        try:
-            values: dict[str, Any] = json.loads((folder / ABOUT).read_bytes())
-            about = About(**{**values, "notes": tuple(values["notes"])})
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{folder}: is damaged; delete this folder") from error
+        about = run_files.read_about(folder)
         if about.state == "running":
             about = replace(about, state="stopped")
         return cls(folder, about)
@@ -125,7 +94,7 @@ class Run:
     @property
     def copy(self) -> Places:
         """Return where the copy of the task is."""
-        return Places(self._folder / _TASK)
+        return run_files.copy_of(self._folder)
 
     @property
     def about(self) -> About:
@@ -139,20 +108,8 @@ class Run:
 
     def has_copy_of(self, places: Places) -> bool:
         """Return whether the run goes on if it is started: the task is as it was."""
-        return (
-            bool(self._about.rows)
-            and self._about.state != "done"
-            and all(
-                one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
-                for one, other in self._copied(places)
-            )
-        )
-
-    def _copied(self, places: Places) -> list[tuple[Path, Path]]:
-        """Return the files of the task that it trains on, each with its copy."""
-        names = [name.partition("!")[0] for name in read_card(places.card).files.train]
-        inside = [name for name in names if Path(name).name == name]
-        return [(places.folder / one, self.copy.folder / one) for one in (CARD, *inside)]
+        may_go_on = bool(self._about.rows) and self._about.state != "done"
+        return may_go_on and run_files.is_copied(self._folder, places)
 
     def will_use(self, usable: Usable) -> None:
         """Note what the copy gives to train on.
@@ -177,11 +134,11 @@ class Run:
         with locked(lock_file(), wait=False) as is_free:
             if not is_free:
                 raise AnotherRunError(ANOTHER)
-        outcome = self._folder / _OUTCOME
+        outcome = self._folder / OUTCOME
         outcome.unlink(missing_ok=True)
         order = Order(
-            task=self._folder.absolute() / _TASK,
-            run=self._folder.absolute() / _RUN,
+            task=self.copy.folder.absolute(),
+            run=self._folder.absolute() / RUN,
             shots=self._about.rows,
             metaprompt=recipe.metaprompt,
             settings=recipe.changes,
@@ -227,7 +184,7 @@ class Run:
         assert process.stdin is not None
         process.stdin.close()
         self._change(seconds=self._about.seconds + monotonic() - self._started)
-        outcome = self._outcome()
+        outcome = run_files.read_outcome(self._folder)
         if outcome.prompt:
             return load_artifact(Path(outcome.prompt))
         if process.returncode in _ASKED_TO_END:
@@ -239,20 +196,30 @@ class Run:
     def is_kept(self) -> None:
         """Note that the run is done, and remove what it needed to go on."""
         self._change(state="done")
-        self.forget_copy()
+        self.try_to_forget_copy()
 
     def has_failed(self, message: str) -> None:
         """Note why the run has failed."""
         self._change(state="failed", message=message)
 
     def forget_copy(self) -> None:
-        """Remove what the run needs to go on: the copy of the task, and what it has trained."""
-        for name in (_TASK, f"{_RUN}/store", f"{_RUN}/checkpoints"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
+        """Remove what the run needs to go on: the copy of the task, and what it has trained.
+
+        Raises:
+            NotRemovedError: a file cannot be removed.
+        """
+        run_files.remove_copy(self._folder)
+
+    def try_to_forget_copy(self) -> None:
+        """Remove what the run needs to go on; what cannot be removed stays, and is logged."""
+        try:
+            self.forget_copy()
+        except NotRemovedError as error:
+            log.warning("%s", error)
 
     def values(self) -> dict[str, Any]:
         """Return the state of the run for a client."""
-        about, spent = self._about, self._seconds_of_steps()
+        about, spent = self._about, run_files.seconds_of_steps(self._folder)
         step, left = len(spent), about.steps - len(spent)
         seconds = about.seconds + (monotonic() - self._started if self.is_running else 0)
         return {
@@ -269,26 +236,9 @@ class Run:
             "message": about.message,
         }
 
-    def _seconds_of_steps(self) -> Sequence[float]:
-        try:
-            rows = RunLog(self._folder / _RUN / "metrics.jsonl").rows()
-        except RunError:
-            return ()
-        return [row["seconds"] for row in rows if "seconds" in row]
-
-    def _outcome(self) -> Outcome:
-        path = self._folder / _OUTCOME
-        if not path.is_file():
-            return Outcome()
-        return Outcome.model_validate_json(path.read_bytes())
-
     def _change(self, **changes: Any) -> None:  # noqa: ANN401 - fields of About
         self._about = replace(self._about, **changes)
-        self._save()
-
-    def _save(self) -> None:
-        text = json.dumps(asdict(self._about)) + "\n"
-        write_text(self._folder / ABOUT, text, is_private=True)
+        run_files.write_about(self._folder, self._about)
 
 
 def read_runs(places: Places) -> list[Run]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import DataError
-from clinprompt.files import append_line, write_text
+from clinprompt.files import append_line, complete_lines, write_text
 
 Values = Mapping[str, Any]
 log = logging.getLogger("clinprompt.serving")
@@ -23,9 +23,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: a complete line is no JSON object.
     """
-    if not path.is_file():
-        return []
-    *lines, rest = path.read_bytes().split(b"\n")
+    lines, rest = complete_lines(path)
     if rest:
         log.warning("%s: the last line is incomplete and is dropped", path)
     return [_values(path, number, line) for number, line in enumerate(lines, start=1)]

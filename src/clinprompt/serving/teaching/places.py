@@ -14,13 +14,13 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from clinprompt.errors import SettingError
-from clinprompt.files import locked
+from clinprompt.files import locked, remove_folder, removing
 
 STORE = "store"
 CARD = "card.toml"
@@ -28,6 +28,7 @@ _RESERVED = frozenset({STORE, "metaprompts"})  # folders of a workspace and of a
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PRIVATE = 0o700
 _REMOVED = ".removed"
+START_AGAIN = "start the server again"
 ABOUT = "about.json"  # of a run
 
 
@@ -99,11 +100,21 @@ def open_folder(root: Path) -> None:
 
     Raises:
         SettingError: it is a file, or has something else in it.
+        NotRemovedError: what is left of a removed task cannot be removed.
     """
     _check_folder(root)
     make_private(root)
-    for path in root.glob(f".*{_REMOVED}"):  # a server was killed while it removed a task
-        shutil.rmtree(path)
+    remove_moved(root)
+
+
+def remove_moved(root: Path) -> None:
+    """Remove folders that a server moved away, and did not remove before it ended.
+
+    Raises:
+        NotRemovedError: a file cannot be removed.
+    """
+    for path in root.glob(f".*{_REMOVED}"):
+        remove_folder(path, then=START_AGAIN)
 
 
 def _check_folder(root: Path) -> None:
@@ -125,19 +136,38 @@ def remove_leftovers(places: Places) -> None:
     """Remove what a killed server left of a task: drafts of files, and runs that it did not note.
 
     Raises:
-        OSError: a file cannot be removed.
+        NotRemovedError: a file cannot be removed.
     """
-    for pattern in (".*.part", "runs/*/task/.*.part"):
-        for path in places.folder.glob(pattern):
-            path.unlink()
-    for run in places.runs.glob("*"):
-        if not (run / ABOUT).is_file():
-            shutil.rmtree(run)
+    with removing(f"{places.folder}: old files", then=START_AGAIN):
+        for pattern in (".*.part", "runs/*/task/.*.part"):
+            for path in places.folder.glob(pattern):
+                path.unlink()
+        for run in places.runs.glob("*"):
+            if not (run / ABOUT).is_file():
+                shutil.rmtree(run)
 
 
-def removed_folder(root: Path, name: str) -> Path:
-    """Return the folder that a task is moved to before it is removed; it is no task any more."""
-    return root / f".{name}{_REMOVED}"
+def moved(folder: Path) -> Path:
+    """Return where a folder is moved to before it is removed; it is no task or prompt any more."""
+    return folder.with_name(f".{folder.name}{_REMOVED}")
+
+
+def move_away(folders: Iterable[Path]) -> None:
+    """Move folders away, those that there are: all of them or none.
+
+    Raises:
+        OSError: one cannot be moved.
+    """
+    done: list[Path] = []
+    try:
+        for folder in folders:
+            if folder.exists():
+                folder.rename(moved(folder))
+                done.append(folder)
+    except OSError:
+        for folder in done:
+            moved(folder).rename(folder)
+        raise
 
 
 def make_private(folder: Path) -> None:

@@ -1,6 +1,9 @@
 """Score prompts on corrections: each on those made while it was served, or an old and a new one.
 
-Knows no files and runs no model.
+Knows no files and runs no model. A score is None if there is nothing to score: no notes, or none
+with a mention or link in its right answer or in the answer of the prompt. ``evaluation`` counts
+this case as 0, so that every test set has a score (``Scores``). An interval is None
+where the notes are too few or too equal to give one (``interval_of_few``).
 """
 
 from collections import Counter
@@ -11,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from clinprompt.evaluation.metrics import score
-from clinprompt.evaluation.statistics.significance import confidence_interval
+from clinprompt.evaluation.statistics.significance import interval_of_few
+from clinprompt.serving.teaching.corrections import Made
 from clinprompt.serving.teaching.prompts import KeptPrompt
 from clinprompt.serving.teaching.task import Corrected, TaughtTask
 from clinprompt.settings.defaults import FEW_ROWS
@@ -24,7 +28,8 @@ _HONEST = (
     "Each prompt is scored on the notes that were corrected while it was served: by its own answer "
     "before the correction, which it was not trained on. Only notes in random order count, because "
     "the notes that a prompt is least sure of are harder than others. Whoever corrects sees that "
-    "answer, which may favor it. The interval (95 %) is that of notes drawn again."
+    "answer, which may favor it. On many such notes, the score would probably be in the interval "
+    "(95 %); with few notes there may be no interval."
 )
 _BESIDE = (
     "The score of a prompt on notes that it was trained on says little about other notes. "
@@ -34,53 +39,79 @@ _BESIDE = (
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """A score with its interval; None without notes."""
+    """A score with its interval; None where there is none."""
 
-    value: float | None
-    low: float | None
-    high: float | None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
 
     def values(self) -> dict[str, float | None]:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def honest_scores(task: TaughtTask) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the prompts of a task are scored by, as it is at one moment; ``served`` is a digest.
+
+    Only the event loop may take it, because it changes tasks. Any thread may score it.
+    """
+
+    card: TaskCard
+    corrected: tuple[Corrected, ...]
+    skipped: tuple[Made, ...]
+    prompts: tuple[KeptPrompt, ...]
+    served: str | None
+
+    @classmethod
+    def of(cls, task: TaughtTask) -> "Evidence":
+        """Return that of a task as it is now."""
+        served = task.prompts.served
+        return cls(
+            task.card,
+            tuple(task.corrected()),
+            tuple(task.corrections.skipped()),
+            tuple(task.prompts),
+            served.digest if served else None,
+        )
+
+    def prompt(self, digest: str) -> KeptPrompt | None:
+        """Return the prompt with a digest; None if it is none of the task's own."""
+        return next((one for one in reversed(self.prompts) if one.digest == digest), None)
+
+
+def honest_scores(given: Evidence) -> dict[str, Any]:
     """Return for each prompt its score on the notes that were corrected while it was served."""
-    corrected, skipped = task.corrected(), task.corrections.skipped()
-    digests = [one.digest for one in task.prompts]
-    digests += [one.made.offer.prompt for one in corrected]
-    rows = []
-    for digest in dict.fromkeys(digests):
-        own = [one for one in corrected if one.made.offer.prompt == digest]
-        num_skipped = sum(one.offer.prompt == digest for one in skipped)
-        rows.append({**_about(task, digest), **_honest(task, digest, own), "skipped": num_skipped})
+    digests = [one.digest for one in given.prompts]
+    digests += [one.made.offer.prompt for one in given.corrected]
     return {
-        "metric": task.card.metric,
-        "scorer": _scorer(task.card),
-        "prompts": rows,
+        "metric": given.card.metric,
+        "scorer": _scorer(given.card),
+        "prompts": [_row(given, digest) for digest in dict.fromkeys(digests)],
         "too_few": FEW_ROWS,
         "note": _HONEST,
     }
 
 
-def _about(task: TaughtTask, digest: str) -> dict[str, Any]:
-    """Return what is known of a prompt; one that is none of the task's own has no version."""
-    prompt, served = task.prompts.named(digest), task.prompts.served
+def _row(given: Evidence, digest: str) -> dict[str, Any]:
+    """Return a prompt with its score; one that is none of the task's own has no version."""
+    prompt = given.prompt(digest)
     return {
         "version": prompt.version if prompt else None,
         "prompt": digest,
         "corrections": len(prompt.notes) if prompt else 0,
-        "is_served": served is not None and served.digest == digest,
+        "is_served": digest == given.served,
+        **_honest(given, digest),
+        "skipped": sum(one.offer.prompt == digest for one in given.skipped),
     }
 
 
-def _honest(task: TaughtTask, digest: str, own: Sequence[Corrected]) -> dict[str, Any]:
+def _honest(given: Evidence, digest: str) -> dict[str, Any]:
     """Return the score of a prompt on the corrections that count, and how many do not and why."""
+    own = [one for one in given.corrected if one.made.offer.prompt == digest]
     counted = [one for one in own if one.made.offer.counts]
     others = [one for one in own if not one.made.offer.counts]
-    prompt = task.prompts.named(digest)
-    reasons = Counter(_reason(one, prompt) for one in others)
-    score_of = _score(task.card, [one.said for one in counted], [one.answer for one in counted])
+    reasons = Counter(_reason(one, given.prompt(digest)) for one in others)
+    score_of = _score(given.card, [one.said for one in counted], [one.answer for one in counted])
     left_out = {reason: reasons[reason] for reason in ("least_sure", "taken_from", "trained")}
     return {"num": len(counted), **score_of.values(), "left_out": left_out}
 
@@ -125,10 +156,12 @@ def _both(task: TaughtTask, rows: Sequence[Beside]) -> dict[str, Any] | None:
 
 def _score(card: TaskCard, answers: Sequence[Answer], gold: Sequence[Answer]) -> _Value:
     if not answers:
-        return _Value(None, None, None)
+        return _Value()
     scores = score(card.metric, answers, gold, labels=tuple(card.labels), positive=card.positive)
-    interval = confidence_interval(scores, np.random.default_rng(_SEED))
-    return _Value(scores.value, interval.low, interval.high)
+    if scores.is_undefined:
+        return _Value()
+    interval = interval_of_few(scores, np.random.default_rng(_SEED))
+    return _Value(scores.value, *(interval or ()))
 
 
 def _scorer(card: TaskCard) -> str:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 from clinprompt.errors import SettingError
-from clinprompt.jobs.batch.tables import COLUMNS, flat_rows
+from clinprompt.serving.teaching.answer_rows import Answered, json_rows, table
 from clinprompt.serving.teaching.task import TaughtTask
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds import answer_to_json, kind_of
+from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.brat_output import write_annotation_conf, write_brat
 from clinprompt.tasks.kinds.label_studio_output import label_studio_tasks
 from clinprompt.tasks.records import Record, RelationsAnswer
@@ -35,18 +35,19 @@ class Taken:
     content: bytes
 
 
-def answers_file(card: TaskCard, records: Sequence[Record], form: Form) -> Taken:
-    """Return records with their answers as a file.
+def answers_file(card: TaskCard, given: Sequence[Answered], form: Form) -> Taken:
+    """Return notes with their answers as a file.
 
     Raises:
         SettingError: brat cannot show answers of the task.
     """
+    records = [one.record for one in given]
     match form:
         case "jsonl":
-            rows = (json.dumps(_row(card, one), ensure_ascii=False) + "\n" for one in records)
+            rows = (json.dumps(row, ensure_ascii=False) + "\n" for row in json_rows(card, given))
             return Taken(f"{card.name}.jsonl", _JSON_LINES, "".join(rows).encode())
         case "csv":
-            return Taken(f"{card.name}.csv", "text/csv; charset=utf-8", _csv(card, records))
+            return Taken(f"{card.name}.csv", "text/csv; charset=utf-8", _csv(card, given))
         case "brat":
             return Taken(f"{card.name}-brat.zip", _ZIP, _brat(card, records))
         case "label_studio":
@@ -69,17 +70,12 @@ def artifact_file(name: str, folder: Path) -> Taken:
     )
 
 
-def _row(card: TaskCard, record: Record) -> dict[str, Any]:
-    assert record.answer is not None
-    return {"id": record.id, "task": card.name, **answer_to_json(card, record, record.answer)}
-
-
-def _csv(card: TaskCard, records: Sequence[Record]) -> bytes:
+def _csv(card: TaskCard, given: Sequence[Answered]) -> bytes:
+    columns, rows = table(card, given)
     text = io.StringIO(newline="")
-    table = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
-    table.writeheader()
-    for line, record in enumerate(records, start=1):
-        table.writerows(flat_rows({"line": line, **_row(card, record)}))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue().encode()
 
 

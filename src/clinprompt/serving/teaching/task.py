@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import DataError
-from clinprompt.files import write_text
+from clinprompt.files import removing, write_text
 from clinprompt.serving.teaching import choosing
 from clinprompt.serving.teaching.adapting import Run, read_runs
 from clinprompt.serving.teaching.corrections import Corrections, Made, Offer, Order
@@ -188,15 +188,18 @@ class TaughtTask:
     def remove(self, numbers: Collection[int]) -> None:
         """Remove notes with all that was said about them. Prompts trained on them stay.
 
+        If this fails, repeating it removes the rest: the notes themselves are removed last.
+
         Raises:
-            RunError: a file cannot be written.
+            NotRemovedError: a file cannot be written or removed.
         """
-        for run in self.runs:
-            if set(run.about.notes) & set(numbers):
-                run.forget_copy()
-        self.write_train(without=numbers)
-        self.corrections.remove(numbers)
-        self.notes.remove(numbers)
+        with removing(f"{self.places.folder}: notes", then="remove them again"):
+            for run in self.runs:
+                if set(run.about.notes) & set(numbers):
+                    run.forget_copy()
+            self.write_train(without=numbers)
+            self.corrections.remove(numbers)
+            self.notes.remove(numbers)
 
     def corrected(self) -> list[Corrected]:
         """Return all corrected notes, in the order in which they came."""

@@ -6,7 +6,8 @@ background: answers to notes that may be offered next, and the run that adapts a
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from time import time
 from typing import Any
@@ -14,16 +15,18 @@ from typing import Any
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import free_bytes
 from clinprompt.errors import ClinpromptError, DataError
+from clinprompt.files import NotRemovedError
 from clinprompt.jobs.before_adapting import Usable, adaptation_bytes, usable_rows
 from clinprompt.serving.access import Refused
 from clinprompt.serving.failures import place_of
 from clinprompt.serving.state import ServerState
-from clinprompt.serving.teaching.adapting import About, AnotherRunError, Recipe, Run
+from clinprompt.serving.teaching.adapting import AnotherRunError, Recipe, Run
 from clinprompt.serving.teaching.choosing import candidates
 from clinprompt.serving.teaching.comparing import Comparisons
 from clinprompt.serving.teaching.corrections import Offer, Order
 from clinprompt.serving.teaching.note_answers import IsGone, NoteAnswers, nobody_leaves
 from clinprompt.serving.teaching.notes import Note
+from clinprompt.serving.teaching.run_files import About
 from clinprompt.serving.teaching.task import TaughtTask
 from clinprompt.serving.teaching.workspace import TaughtTasks
 from clinprompt.tasks.card import read_card
@@ -119,12 +122,30 @@ class Teacher:
         """Remove notes with all that was said about them.
 
         Raises:
-            Refused: the task is being adapted (409).
+            Refused: the task is being adapted, or a file cannot be removed (409).
         """
         self.check_not_adapting(task)
-        task.remove(numbers)
         self.answers.forget(task.name, numbers)
         self.comparisons.forget()
+        with _removing():
+            task.remove(numbers)
+
+    async def remove_task(self, name: str) -> None:
+        """Remove a task with everything that belongs to it, or what an earlier removal left.
+
+        Raises:
+            Refused: the task is being adapted, or a file cannot be removed (409).
+        """
+        if name in self.tasks:
+            task = self.tasks[name]
+            self.check_not_adapting(task)
+            self.answers.forget(name, {note.number for note in task.notes})
+            self.comparisons.forget()
+        try:
+            with _removing():
+                self.tasks.remove(name)
+        finally:
+            await self.reload()
 
     def check_not_adapting(self, task: TaughtTask) -> None:
         """Check that a task is not being adapted.
@@ -196,7 +217,7 @@ class Teacher:
             )
         run.will_use(usable)
         for old in task.runs:
-            old.forget_copy()
+            old.try_to_forget_copy()
         task.runs.append(run)
         return run
 
@@ -257,6 +278,15 @@ class Teacher:
             Refused: it is not valid (409), or the server shuts down (503).
         """
         await self._state.reload()
+
+
+@contextmanager
+def _removing() -> Iterator[None]:
+    """Turn what cannot be removed into an answer with an error status."""
+    try:
+        yield
+    except NotRemovedError as error:
+        raise Refused(409, "not_removed", str(error)) from error
 
 
 def _coming(task: TaughtTask) -> list[Note]:

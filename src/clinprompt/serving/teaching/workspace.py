@@ -1,14 +1,22 @@
 """The tasks of a workspace: read, made and removed. Runs no model."""
 
-import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from clinprompt.errors import SettingError
-from clinprompt.files import new_folder, write_text
+from clinprompt.files import new_folder, remove_folder, removing, write_text
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.serving.teaching.new_card import FieldError, NewTask, card_text, parse_card
-from clinprompt.serving.teaching.places import Places, open_folder, removed_folder, task_folders
+from clinprompt.serving.teaching.places import (
+    START_AGAIN,
+    Places,
+    is_name,
+    move_away,
+    moved,
+    open_folder,
+    remove_moved,
+    task_folders,
+)
 from clinprompt.serving.teaching.task import TaughtTask
 from clinprompt.tasks.card import TaskCard
 
@@ -37,6 +45,7 @@ class TaughtTasks:
                 "out, or name the folder above it"
             )
         open_folder(root)
+        remove_moved(store)
         self.root, self.store, self._start = root, store, start
         self._tasks: dict[str, TaughtTask] = {}
         for folder in task_folders(root):
@@ -82,12 +91,29 @@ class TaughtTasks:
             write_text(Places(draft).card, text, is_private=True)
         return self._open(folder)
 
+    def has_rest_of(self, name: str) -> bool:
+        """Return whether a part of a removed task could not be removed."""
+        return is_name(name) and any(moved(one).exists() for one in self._folders(name))
+
     def remove(self, name: str) -> None:
         """Remove a task with everything that belongs to it, also from the store.
 
+        Its folders are moved away first, all or none, so it is either a whole task or none. What
+        is moved away but not removed is removed when this is repeated, or at the next start.
+
         Raises:
-            OSError: a file cannot be removed.
+            NotRemovedError: a file or folder cannot be removed.
         """
-        task = self._tasks.pop(name)
-        task.prompts.remove_from_store()
-        shutil.rmtree(task.places.folder.rename(removed_folder(self.root, name)))
+        if name in self._tasks:
+            self._remove_rest(name)  # of an earlier task of this name
+            with removing(str(self.root / name), then="remove the task again"):
+                move_away(self._folders(name))
+            del self._tasks[name]
+        self._remove_rest(name)
+
+    def _remove_rest(self, name: str) -> None:
+        for folder in self._folders(name):
+            remove_folder(moved(folder), then=f"remove the task again, or {START_AGAIN}")
+
+    def _folders(self, name: str) -> tuple[Path, Path]:
+        return self.root / name, self.store / name

@@ -4,7 +4,8 @@ Every score is a function of the sums over rows of a few numbers per row (its *s
 resample of the rows is scored by weighted sums: no answer is read twice. Axes: N rows, S sums.
 
 Two conventions hold throughout. 0/0 counts as 0: with no gold item and no predicted item, an F1 is
-0, as in scikit-learn's ``zero_division=0``. Unparseable output is wrong: each of its lines is a
+0, as in scikit-learn's ``zero_division=0``; ``Scores.is_undefined`` tells it from an F1 that is 0
+because answers are wrong. Unparseable output is wrong: each of its lines is a
 wrong mention or link (see ``Listing.num_invented``), the label is wrong, a text scores 0.
 """
 
@@ -47,6 +48,11 @@ class Scores:
     def num_rows(self) -> int:
         """Return N."""
         return len(self.statistics)
+
+    @property
+    def is_undefined(self) -> bool:
+        """Return whether the score is 0/0: neither the answers nor the gold answers have items."""
+        return not self.statistics.any()
 
     @property
     def value(self) -> float:
