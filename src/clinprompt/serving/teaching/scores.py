@@ -13,7 +13,7 @@ import numpy as np
 from clinprompt.evaluation.metrics import score
 from clinprompt.evaluation.statistics.significance import confidence_interval
 from clinprompt.serving.teaching.prompts import KeptPrompt
-from clinprompt.serving.teaching.task import Corrected, TaughtTask
+from clinprompt.serving.teaching.task import Corrected, TaughtTask, is_same
 from clinprompt.settings.defaults import FEW_ROWS
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of
@@ -82,7 +82,9 @@ def _honest(task: TaughtTask, digest: str, own: Sequence[Corrected]) -> dict[str
     reasons = Counter(_reason(one, prompt) for one in others)
     score_of = _score(task.card, [one.said for one in counted], [one.answer for one in counted])
     left_out = {reason: reasons[reason] for reason in ("least_sure", "taken_from", "trained")}
-    return {"num": len(counted), **score_of.values(), "left_out": left_out}
+    num_right = sum(is_same(task.card, one.said, one.answer) for one in counted)
+    counts = {"num": len(counted), "num_right": num_right}
+    return {**counts, **score_of.values(), "left_out": left_out}
 
 
 def _reason(one: Corrected, prompt: KeptPrompt | None) -> str:
