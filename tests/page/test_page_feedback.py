@@ -268,6 +268,33 @@ def test_the_list_of_tasks_shows_an_adaptation_and_what_came_of_it(workspace, te
     assert page.get_by_text("A new prompt waits").count() == 0
 
 
+def test_an_adaptation_goes_on_only_after_it_has_stopped(workspace, teacher):
+    given(workspace)
+    workspace.correct(2)
+    page, waiting = teacher.page, []
+    stopped = RUN | {"state": "stopped"}
+    page.route("**/runs", answering(RUN))
+    page.route("**/runs/1", answering(stopped))  # before its process has ended
+
+    def keep(route):
+        waiting.append(route)
+
+    page.route("**/runs/1/stop", keep)
+    page = opened(teacher)
+    page.get_by_role("button", name="Adapt").click()
+    with page.expect_response("**/runs/1"):
+        page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopping …").wait_for()
+    page.wait_for_timeout(200)  # the page has read the response
+    assert page.get_by_role("button", name="Stop").is_disabled()
+    assert page.get_by_role("button", name="Adapt").is_disabled()
+    waiting[0].fulfill(json=stopped)
+    page.get_by_text("Stopped at step 7 of 20.").wait_for()
+    again = page.get_by_role("button", name="Continue to adapt")
+    assert again.is_enabled()
+    assert has_focus(again)
+
+
 def test_an_empty_test_offers_the_order_that_fills_it(workspace, teacher):
     given(workspace, 12)
     page = opened(teacher)

@@ -20,12 +20,13 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
   const words = element("p", { role: "status" });
   const busyElsewhere = adapting && adapting.task !== task.name ? adapting.task : null;
   let isAsking = false;
+  let isStopping = false; // until the server says that it has stopped, it begins no other adaptation
 
   function show() {
     const { corrected } = task.notes;
     bar.value = Math.min(corrected, enough);
     count.textContent = `${corrected} of ${enough} corrections`;
-    const isRunning = task.run?.state === "running";
+    const isRunning = isStopping || task.run?.state === "running";
     const why = reasonAgainst(corrected);
     start.disabled = isRunning || why !== "";
     start.classList.toggle("primary", !isDoneWith(corrected));
@@ -33,9 +34,10 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
     reason.textContent = why || adviceOn(corrected);
     reason.hidden = isRunning;
     stop.hidden = steps.element.hidden = !isRunning;
-    words.textContent = task.run ? runWords(task.run) : "";
+    stop.disabled = isStopping;
+    words.textContent = isStopping ? "Stopping …" : task.run ? runWords(task.run) : "";
     if (task.run) steps.show(task.run);
-    if (isRunning) waitForEnd();
+    if (task.run?.state === "running") waitForEnd();
   }
 
   function reasonAgainst(corrected) {
@@ -66,8 +68,11 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
   }
 
   async function end() {
+    isStopping = true;
+    show();
     const run = await attempt(error, () => stopRun(task.name, task.run.run));
-    if (run) onChange({ run });
+    isStopping = false;
+    onChange(run ? { run } : {});
     if (run) start.focus();
   }
 
