@@ -299,12 +299,12 @@ def test_an_empty_test_offers_the_order_that_fills_it(workspace, teacher):
     given(workspace, 12)
     page = opened(teacher)
     page.get_by_text("Only notes in random order fill this test").wait_for()
-    page.get_by_role("button", name="Take notes in random order").click()
+    page.get_by_role("button", name="Switch to random order").click()
     page.locator(".about-note", has_text="drawn at random · counts for the test").wait_for()
     assert page.get_by_label("Order of notes").input_value() == "random"
     page.get_by_text("Each note in random order that you correct fills it.").wait_for()
-    assert page.get_by_role("button", name="Take notes in random order").count() == 0
+    assert page.get_by_role("button", name="Switch to random order").count() == 0
     page.locator(".note-editor[aria-busy=false]").wait_for()
     assert has_focus(page.locator(".editable"))
     page.get_by_label("Order of notes").select_option("least_sure")
-    page.get_by_role("button", name="Take notes in random order").wait_for()
+    page.get_by_role("button", name="Switch to random order").wait_for()

@@ -53,7 +53,7 @@ function emptyParts(correcting) {
   if (correcting.isRandom()) return [element("p", {}, "Empty. Each note in random order that you correct fills it.")];
   return [
     element("p", {}, "Empty. Only notes in random order fill this test, and the order is now least sure first."),
-    button("Take notes in random order", correcting.drawAtRandom, { class: "at-start" }),
+    button("Switch to random order", correcting.drawAtRandom, { class: "at-start" }),
   ];
 }
 
