@@ -36,6 +36,7 @@ def test_the_whole_loop(page, tiny_llama):
     assert made["served"] == {"version": 0, "prompt": made["served"]["prompt"], "corrections": 0}
     [task] = page.client.get("/v1/tasks").json()
     assert (task["name"], task["method"], task["shots"]) == ("drugs", "metaprompt", 0)
+    assert (task["title"], task["is_trained"]) == ("Drugs", False)
     untrained, _ = offline(page, tiny_llama, 0)
     assert spans(page.predict(TEXT)) == untrained
 
@@ -62,7 +63,8 @@ def test_the_whole_loop(page, tiny_llama):
     answer = page.predict(TEXT)
     assert spans(answer) == trained
     assert answer.get("ungrounded", []) == list(getattr(prediction.answer, "ungrounded_lines", ()))
-    assert page.client.get("/v1/tasks").json()[0]["shots"] == 16
+    [task] = page.client.get("/v1/tasks").json()
+    assert (task["shots"], task["is_trained"]) == (16, True)
     assert page.post("/tasks/drugs/prompt/undo", {})["served"]["version"] == 0
     assert spans(page.predict(TEXT)) == untrained
     assert page.post("/tasks/drugs/prompt/undo", {}, 409)["code"] == "nothing_to_undo"

@@ -65,6 +65,7 @@ def test_a_prompt_is_scored_by_what_it_had_said(page):
     assert (row["version"], row["num"], row["is_served"]) == (0, 5, True)
     assert row["left_out"] == {"least_sure": 0, "taken_from": 0, "trained": 0}
     made = page.get("/tasks/drugs/corrections")["corrections"]
+    assert row["num_right"] == sum(one["is_same"] for one in made)
     right, predicted, gold = 0, 0, 0
     for one in made:
         said = [places(span) for span in one["said"].get("entities", [])]

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from clinprompt.jobs.export import made_up_record
 from clinprompt.jobs.task_table import ServedTask
+from clinprompt.methods.table import ZERO_SHOT
 from clinprompt.serving.error_answers import add_error_answers
 from clinprompt.serving.failures import log_of_loop
 from clinprompt.serving.openai_api import openai_routes
@@ -45,11 +46,12 @@ class TaskInfo(BaseModel):
     """What one served task is; ``instruction`` is in the words of its labels.
 
     ``answer`` is the form of its answers: spans, relations, label, choice (which needs options) or
-    text.
+    text. ``is_trained`` is false for a prompt that saw no example of the task.
     """
 
     name: str
     task: str
+    title: str
     kind: str
     answer: str
     labels: list[str]
@@ -57,6 +59,7 @@ class TaskInfo(BaseModel):
     fields: list[str]
     method: str
     shots: int
+    is_trained: bool
     scores: dict[str, float]
     prompt: PromptInfo
 
@@ -164,6 +167,7 @@ def _info(task: ServedTask) -> TaskInfo:
     return TaskInfo(
         name=task.name,
         task=card.name,
+        title=card.title,
         kind=card.type,
         answer=card.answer,
         labels=list(card.labels),
@@ -171,6 +175,7 @@ def _info(task: ServedTask) -> TaskInfo:
         fields=list(made_up_record(card).fields),
         method=manifest.method,
         shots=manifest.shots,
+        is_trained=manifest.method != ZERO_SHOT,
         scores=manifest.scores,
         prompt=PromptInfo(positions=manifest.length, bytes=artifact.num_bytes),
     )

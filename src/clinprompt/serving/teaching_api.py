@@ -127,10 +127,15 @@ def _add_notes(router: APIRouter, workspace: OptionalWorkspace, limits: Limits) 
 
     @router.get(path)
     async def list_(task: str) -> Values:
-        """List the notes of a task, and what became of each."""
+        """List the notes of a task, what became of each, and its right answer if it has one."""
         found = workspace.task(task)
         state: Callable[[int], str] = found.corrections.state
-        return {"notes": [{**one.values(), "state": state(one.number)} for one in found.notes]}
+        answers = {one.offer.note: one.answer for one in found.corrections.corrected()}
+        rows = [
+            {**one.values(), "state": state(one.number), "answer": answers.get(one.number)}
+            for one in found.notes
+        ]
+        return {"notes": rows}
 
     @router.delete(f"{path}/{{note}}")
     async def remove(task: str, note: int) -> Values:

@@ -149,8 +149,8 @@ def _check_name(name: str) -> None:
     if not is_name(name):
         raise FieldError(
             "name",
-            "cannot be used; begin with a letter or digit, and use at most 64 letters (A to Z), "
-            "digits, '.', '_' and '-'",
+            "cannot be used; use at most 64 letters (A to Z), digits, '.', '_' and '-', no spaces, "
+            "and begin with a letter or digit",
         )
     if name in catalog():
         raise FieldError("name", "is that of a public task; choose another")

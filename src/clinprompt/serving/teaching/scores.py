@@ -17,7 +17,7 @@ from clinprompt.evaluation.metrics import score
 from clinprompt.evaluation.statistics.significance import interval_of_few
 from clinprompt.serving.teaching.corrections import Made
 from clinprompt.serving.teaching.prompts import KeptPrompt
-from clinprompt.serving.teaching.task import Corrected, TaughtTask
+from clinprompt.serving.teaching.task import Corrected, TaughtTask, is_same
 from clinprompt.settings.defaults import FEW_ROWS
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of
@@ -113,7 +113,9 @@ def _honest(given: Evidence, digest: str) -> dict[str, Any]:
     reasons = Counter(_reason(one, given.prompt(digest)) for one in others)
     score_of = _score(given.card, [one.said for one in counted], [one.answer for one in counted])
     left_out = {reason: reasons[reason] for reason in ("least_sure", "taken_from", "trained")}
-    return {"num": len(counted), **score_of.values(), "left_out": left_out}
+    num_right = sum(is_same(given.card, one.said, one.answer) for one in counted)
+    counts = {"num": len(counted), "num_right": num_right}
+    return {**counts, **score_of.values(), "left_out": left_out}
 
 
 def _reason(one: Corrected, prompt: KeptPrompt | None) -> str:

@@ -214,11 +214,7 @@ class TaughtTask:
 
     def is_same(self, one: Answer, other: Answer) -> bool:
         """Return whether two answers say the same, as the task's metric compares them."""
-        listing = kind_of(self.card).listing
-        if listing is None:
-            return one == other
-        is_whole = not listing.num_invented(one) and not listing.num_invented(other)
-        return is_whole and listing.identities(one) == listing.identities(other)
+        return is_same(self.card, one, other)
 
     def write_train(self, *, without: Collection[int] = ()) -> None:
         """Write the corrections as records of the task.
@@ -249,6 +245,15 @@ class TaughtTask:
                 "would be lost; move them into another file of the folder, such as more.jsonl, and "
                 "name it in files.train of the card, too"
             )
+
+
+def is_same(card: TaskCard, one: Answer, other: Answer) -> bool:
+    """Return whether two answers to a task say the same, as its metric compares them."""
+    listing = kind_of(card).listing
+    if listing is None:
+        return one == other
+    is_whole = not listing.num_invented(one) and not listing.num_invented(other)
+    return is_whole and listing.identities(one) == listing.identities(other)
 
 
 def training_row(one: Corrected) -> dict[str, Any]:

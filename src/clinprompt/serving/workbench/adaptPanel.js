@@ -2,11 +2,8 @@
 
 import { attempt } from "./attempts.js";
 import { button, element, errorLine, titled } from "./elements.js";
-import { howLong } from "./times.js";
-import { adapt, runOf, stopRun } from "./workspace.js";
-
-const POLL_MILLISECONDS = 1000;
-const PHASES = { starting: "Reading the corrections …", training: "Training", finishing: "Saving the prompt …" };
+import { follow, runBar, runWords } from "./runs.js";
+import { adapt, stopRun } from "./workspace.js";
 
 /**
  * Return the panel. `onChange` is called with values of the task that have changed, `onDone` when an
@@ -19,26 +16,28 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
   const start = button("Adapt", begin, { class: "primary", "aria-describedby": "adapt-reason" });
   const stop = button("Stop", end);
   const reason = element("p", { id: "adapt-reason", class: "hint" });
-  const runBar = element("progress", { "aria-label": "Adaptation" });
-  const runWords = element("p", { role: "status" });
+  const steps = runBar("Adaptation");
+  const words = element("p", { role: "status" });
   const busyElsewhere = adapting && adapting.task !== task.name ? adapting.task : null;
   let isAsking = false;
+  let isStopping = false; // until the server says that it has stopped, it begins no other adaptation
 
   function show() {
     const { corrected } = task.notes;
     bar.value = Math.min(corrected, enough);
     count.textContent = `${corrected} of ${enough} corrections`;
-    const isRunning = task.run?.state === "running";
+    const isRunning = isStopping || task.run?.state === "running";
     const why = reasonAgainst(corrected);
     start.disabled = isRunning || why !== "";
     start.classList.toggle("primary", !isDoneWith(corrected));
     start.textContent = task.run?.state === "stopped" ? "Continue to adapt" : "Adapt";
     reason.textContent = why || adviceOn(corrected);
     reason.hidden = isRunning;
-    stop.hidden = runBar.hidden = !isRunning;
-    runWords.textContent = task.run ? runState(task.run) : "";
-    if (task.run) showBar(task.run);
-    if (isRunning) follow();
+    stop.hidden = steps.element.hidden = !isRunning;
+    stop.disabled = isStopping;
+    words.textContent = isStopping ? "Stopping …" : task.run ? runWords(task.run) : "";
+    if (task.run) steps.show(task.run);
+    if (task.run?.state === "running") waitForEnd();
   }
 
   function reasonAgainst(corrected) {
@@ -61,12 +60,6 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
     return task.run?.state === "done" && task.run.corrections === corrected;
   }
 
-  function showBar({ step, of, phase }) {
-    if (phase === "training") runBar.value = step;
-    else runBar.removeAttribute("value");
-    runBar.max = of;
-  }
-
   async function begin() {
     start.disabled = true;
     const run = await attempt(error, () => adapt(task.name));
@@ -75,22 +68,18 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
   }
 
   async function end() {
+    isStopping = true;
+    show();
     const run = await attempt(error, () => stopRun(task.name, task.run.run));
-    if (run) onChange({ run });
+    isStopping = false;
+    onChange(run ? { run } : {});
     if (run) start.focus();
   }
 
-  /** Ask every second how far the adaptation is, until it ends. */
-  async function follow() {
+  async function waitForEnd() {
     if (isAsking) return;
     isAsking = true;
-    while (task.run.state === "running" && !signal.aborted) {
-      await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
-      if (signal.aborted) return;
-      const run = await attempt(error, () => runOf(task.name, task.run.run));
-      if (run && task.run.state === "running") task.run = run;
-      if (run?.state === "running") show();
-    }
+    await follow(task, error, signal, show);
     isAsking = false;
     if (signal.aborted) return;
     onChange({});
@@ -103,23 +92,9 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
     element("div", { class: "progress-line" }, bar, count),
     element("div", { class: "buttons" }, start, stop),
     reason,
-    runBar,
-    runWords,
+    steps.element,
+    words,
     error,
   );
   return { element: panel, show };
-}
-
-function runState(run) {
-  switch (run.state) {
-    case "running":
-      if (run.phase !== "training") return PHASES[run.phase];
-      return `${PHASES.training}: step ${run.step} of ${run.of}${run.seconds_left === null ? "" : `, about ${howLong(run.seconds_left)} left`}`;
-    case "stopped":
-      return `Stopped at step ${run.step} of ${run.of}.`;
-    case "failed":
-      return `The adaptation failed: ${run.message}`;
-    default:
-      return `Adapted to ${run.corrections} corrections in ${howLong(run.seconds)}.${run.left_out > 0 ? ` Not used, because the answer is too long: ${run.left_out} of ${run.rows + run.left_out} rows.` : ""}`;
-  }
 }

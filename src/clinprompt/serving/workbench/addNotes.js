@@ -1,29 +1,45 @@
 // Add notes to a task: paste one, or open files, as on the part that reads.
 
 import { attempt } from "./attempts.js";
+import { many } from "./counts.js";
 import { button, element, errorLine } from "./elements.js";
 import { notesOf } from "./notes.js";
 import { addNotes } from "./workspace.js";
 
-/** Return the panel; `onAdded` is called with the counts of the task's notes. */
-export function addNotesPanel(task, onAdded) {
+/**
+ * Return the panel. `onBegin` is called before notes are added, `onAdded` with the counts of the
+ * task's notes, what to say beside the note that is being corrected, and whether to go there.
+ */
+export function addNotesPanel(task, { onBegin, onAdded }) {
   const error = errorLine();
   const happened = element("p", { role: "status", class: "happened" });
   const areas = task.fields.map((name) => [name, element("textarea", { id: `add-${name}`, rows: name === "text" || name === "context" ? 5 : 2, spellcheck: "false" })]);
   const files = element("input", { id: "add-files", class: "visually-hidden", type: "file", multiple: true, accept: ".txt,.jsonl", onchange: open });
 
+  function begin() {
+    happened.textContent = error.textContent = "";
+    onBegin();
+  }
+
   async function add(notes, arePasted) {
     const counts = await attempt(error, () => addNotes(task.name, notes));
-    if (!counts) return false;
+    if (!counts) return showError();
     const { added, known } = counts;
-    const words = `${added} ${added === 1 ? "note" : "notes"} added${known ? `, ${known} ${known === 1 ? "was" : "were"} there already` : ""}.`;
+    const words = `${many(added, "note")} added${known ? `, ${known} ${known === 1 ? "was" : "were"} there already` : ""}.`;
     panel.open = arePasted || added === 0;
-    happened.textContent = words;
-    onAdded({ ...task.notes, waiting: task.notes.waiting + added }, words, !arePasted);
+    if (arePasted) happened.textContent = words;
+    onAdded({ ...task.notes, waiting: task.notes.waiting + added }, arePasted ? "" : words, !arePasted);
     return true;
   }
 
+  function showError() {
+    panel.open = true;
+    error.scrollIntoView({ block: "nearest" });
+    return false;
+  }
+
   async function addPasted() {
+    begin();
     const fields = Object.fromEntries(areas.map(([name, area]) => [name, area.value]));
     if (!(await add([noteOf({ id: "", fields })], true))) return;
     for (const [, area] of areas) area.value = "";
@@ -36,12 +52,14 @@ export function addNotesPanel(task, onAdded) {
   }
 
   async function openFiles(chosen) {
+    begin();
     const notes = [];
     for (const file of chosen) {
       try {
         notes.push(...(await notesOf(file)).map(noteOf));
       } catch (problem) {
         error.textContent = problem.message;
+        showError();
         return;
       }
     }

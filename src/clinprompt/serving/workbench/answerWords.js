@@ -1,8 +1,16 @@
 // Say an answer in words, for tables.
 
+import { many } from "./counts.js";
 import { slice } from "./offsets.js";
 
 const NOTHING = "nothing";
+
+/** Return an answer in few words: mentions and links are only counted. */
+export function inBrief(answer) {
+  const items = answer.entities ?? answer.relations;
+  if (!items) return answer.label ?? answer.text;
+  return items.length ? many(items.length, answer.entities ? "mention" : "link") : "nothing here";
+}
 
 /** Return an answer to a note of a task in words. */
 export function inWords(task, note, answer) {

@@ -4,7 +4,7 @@ import { inWords } from "./answerWords.js";
 import { attempt } from "./attempts.js";
 import { button, element, errorLine, table, titled } from "./elements.js";
 import { inShort } from "./noteFields.js";
-import { metricName, withInterval } from "./scoreWords.js";
+import { metricName, scoreWords } from "./scoreWords.js";
 import { comparison, undoUse, usePrompt } from "./workspace.js";
 
 const POLL_MILLISECONDS = 1000;
@@ -67,15 +67,24 @@ export function comparisonPanel(task, signal, onUsed) {
 }
 
 function contents(task, found) {
-  const named = [["made since, not trained on", found.not_trained], ["that the new prompt was trained on", found.trained]];
+  const named = [["made since, not trained on", found.not_trained, false], ["that the new prompt was trained on", found.trained, true]];
   const lines = named
     .filter(([, scores]) => scores)
-    .map(([words, { num, old, new: later }]) => [`${num} ${words}`, withInterval(old), withInterval(later)]);
+    .map(([words, scores, isTrained]) => [`${scores.num} ${words}`, ...bothScores(task, scores, found.notes.filter((one) => one.is_trained === isTrained))]);
   const rows = [...found.notes].sort((one, other) => change(other) - change(one)).map((row) => rowOf(task, row));
   return [
     table(`Scores on corrections (${metricName(found.metric)})`, ["Corrections", "Old", "New"], lines),
     element("p", { class: "hint" }, found.note),
     table("Answers", ["Note", "Right", "Old", "New"], rows),
+  ];
+}
+
+/** Return the scores of both prompts on notes in words. */
+function bothScores(task, { num, old, new: later }, notes) {
+  const right = (name) => notes.filter((one) => one[name]).length;
+  return [
+    scoreWords(task, { ...old, num, num_right: right("old_is_same") }),
+    scoreWords(task, { ...later, num, num_right: right("new_is_same") }),
   ];
 }
 

@@ -10,8 +10,11 @@ const KEPT = "clinprompt-order"; // how the notes are chosen; nothing of a note 
 const ORDERS = { least_sure: "least sure first", random: "random" };
 const WHY = "Only notes in random order count for the honest test: those that the model is least sure of are harder than others.";
 
-/** Return the panel that offers notes; `onChange` is called with the counts when a note is done. */
-export function correctingPanel(task, onChange) {
+/**
+ * Return the panel that offers notes. `onChange` is called with the counts when a note is done,
+ * `onOrder` when another order is chosen.
+ */
+export function correctingPanel(task, { onChange, onOrder }) {
   let editor = null;
   let shownOffer = null;
   let isBusy = false;
@@ -19,7 +22,7 @@ export function correctingPanel(task, onChange) {
   const error = errorLine();
   const about = element("p", { class: "about-note" });
   const place = element("div", { class: "editor-place" });
-  const order = element("select", { id: "offer-order", onchange: () => soon(reorder) }, ...Object.entries(ORDERS).map(([value, words]) => element("option", { value }, words)));
+  const order = element("select", { id: "offer-order", onchange: () => soon(() => reorder()) }, ...Object.entries(ORDERS).map(([value, words]) => element("option", { value }, words)));
   order.value = sessionStorage.getItem(KEPT) in ORDERS ? sessionStorage.getItem(KEPT) : "least_sure";
 
   /** Do one thing at a time: keys that come meanwhile are not meant for the next note. */
@@ -46,23 +49,30 @@ export function correctingPanel(task, onChange) {
     else busy(work);
   }
 
-  function reorder() {
+  function reorder(takesFocus = false) {
     sessionStorage.setItem(KEPT, order.value);
-    return next("", false);
+    onOrder();
+    return next("", takesFocus);
+  }
+
+  /** Offer notes in random order from now on. */
+  function drawAtRandom() {
+    order.value = "random";
+    soon(() => reorder(true));
   }
 
   async function next(words, takesFocus) {
     about.textContent = "The model reads the next note …";
     const found = await attempt(error, () => offer(task.name, order.value));
     if (!found) {
-      about.textContent = editor ? aboutOffer(shownOffer) : "";
+      about.textContent = editor ? aboutOffer(shownOffer, task) : "";
     } else if (found.note) show(found, found.suggestion, words, takesFocus);
-    else showNone(words);
+    else showNone(words, takesFocus);
   }
 
   function show(found, answer, words, takesFocus = true) {
     shownOffer = found;
-    about.textContent = aboutOffer(found);
+    about.textContent = aboutOffer(found, task);
     editor = noteEditor(task, found, answer, does);
     place.replaceChildren(editor.element);
     error.textContent = "";
@@ -70,12 +80,17 @@ export function correctingPanel(task, onChange) {
     if (takesFocus) editor.focus();
   }
 
-  function showNone(words = "") {
+  function showNone(words = "", takesFocus = false) {
     editor = null;
     about.textContent = `${words ? `${words} ` : ""}${task.notes.corrected ? "No note waits. Add more below, or adapt." : "Add notes to begin."}`;
     undoLast.hidden = !task.can_undo_correction;
     place.replaceChildren(undoLast);
-    if (words) heading.focus();
+    if (takesFocus) heading.focus();
+  }
+
+  /** Show how many notes wait now. */
+  function showCounts() {
+    if (editor && !isBusy) about.textContent = aboutOffer(shownOffer, task);
   }
 
   /** Show a corrected note with its answer once more. */
@@ -122,9 +137,11 @@ export function correctingPanel(task, onChange) {
   heading.tabIndex = -1;
   const start = (words = "", takesFocus = false) => soon(() => next(words, takesFocus));
 
+  const say = (words) => editor?.say(words);
+
   /** Offer a note if none is in the editor; what is being corrected there stays. */
   function notesAdded(words, takesFocus) {
-    if (editor) editor.say(words);
+    if (editor) say(words);
     else start(words, takesFocus);
   }
 
@@ -133,14 +150,15 @@ export function correctingPanel(task, onChange) {
     if (number === null || number === shownOffer?.note.note || !editor) start();
   }
 
-  return { element: panel, start, notesAdded, noteRemoved, showNone, again };
+  const isRandom = () => order.value === "random";
+  return { element: panel, start, say, notesAdded, noteRemoved, showNone, showCounts, again, isRandom, drawAtRandom };
 }
 
-function aboutOffer({ note, waiting, compared, counts, order }) {
+function aboutOffer({ note, waiting, compared, counts, order }, task) {
   const among = compared > 1 ? ` of ${compared} compared so far` : "";
   const chosen = order === "random" ? "drawn at random" : `least sure${among}`;
   const why = order === "random" ? ", because least sure ones were taken before" : "";
   const test = counts ? "counts for the test" : `does not count for the test${why}`;
-  const left = waiting === undefined ? "" : ` · ${waiting} to go`;
+  const left = waiting === undefined ? "" : ` · ${task.notes.waiting} to go`;
   return `Note ${note.id || note.note}${left} · ${chosen} · ${test}`;
 }

@@ -1,21 +1,26 @@
 // The labels of a new task: rows of a name and the word that the model reads and writes.
 
 import { button, element } from "./elements.js";
+import { fieldError } from "./fieldErrors.js";
 
 /** Return the rows; empty ones are left out of their values. */
 export function labelRows() {
   const rows = element("div", { class: "label-rows" });
   let least = 1;
+  let made = 0;
   const input = (name, number) =>
     element("input", { type: "text", "data-part": name, maxlength: 100, autocomplete: "off", spellcheck: "false", "aria-label": `${name === "name" ? "Label" : "Word for label"} ${number}` });
 
-  const inputs = () => [...rows.querySelectorAll("input")];
   const rowList = () => [...rows.children].map((row) => [...row.querySelectorAll("input")]);
   const filled = () => rowList().filter((row) => row.some((one) => one.value.trim()));
 
   function addRow(takesFocus) {
     const number = rows.children.length + 1;
-    const row = element("div", { class: "label-row" }, input("name", number), input("word", number), button("Remove", () => remove(row), { "aria-label": `Remove label ${number}` }));
+    made += 1;
+    const both = [input("name", number), input("word", number)];
+    const heads = ["Name", "Word"].map((words) => element("span", { class: "narrow-head", "aria-hidden": "true" }, words));
+    const error = fieldError(`label-error-${made}`, ...both);
+    const row = element("div", { class: "label-row" }, heads[0], both[0], heads[1], both[1], button("Remove", () => remove(row), { "aria-label": `Remove label ${number}` }), error);
     rows.append(row);
     if (takesFocus) row.querySelector("input").focus();
   }
@@ -48,7 +53,8 @@ export function labelRows() {
       button("Add a label", () => addRow(true)),
     ),
     atLeast,
-    inputs,
+    /** Return the inputs of names that have to be filled in: as many as labels are missing. */
+    missing: () => rowList().filter((row) => row.every((one) => !one.value.trim())).map(([name]) => name).slice(0, Math.max(0, least - filled().length)),
     values: () => filled().map(([name, word]) => ({ name: name.value.trim(), word: word.value.trim() })),
     /** Return the input that a place such as "labels.1.word" names. */
     inputOf(place) {

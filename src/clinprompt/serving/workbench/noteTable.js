@@ -1,8 +1,9 @@
 // The notes of a task in the workspace: what became of each, and how to delete or correct it again.
 
+import { inBrief } from "./answerWords.js";
 import { attempt } from "./attempts.js";
 import { button, element, errorLine } from "./elements.js";
-import { inShort } from "./noteFields.js";
+import { inShort, shorten } from "./noteFields.js";
 import { twice } from "./twice.js";
 import { correctionsOf, notesOfTask, removeNote, removeOpenNotes } from "./workspace.js";
 
@@ -11,6 +12,7 @@ export function notesPanel(task, { onRemoved, correctAgain }) {
   const summary = element("summary", {});
   const error = errorLine();
   const list = element("ul", { class: "note-rows" });
+  let asked = 0;
   const panel = element("details", { class: "card", ontoggle: () => panel.open && load() }, summary, element("div", { class: "stack" }, list, error, openNotes()));
 
   function show() {
@@ -20,8 +22,10 @@ export function notesPanel(task, { onRemoved, correctAgain }) {
   }
 
   async function load() {
+    asked += 1;
+    const number = asked;
     const notes = await attempt(error, () => notesOfTask(task.name));
-    if (notes) list.replaceChildren(...notes.map(rowOf));
+    if (notes && number === asked) list.replaceChildren(...notes.map(rowOf));
   }
 
   function rowOf(note) {
@@ -29,7 +33,7 @@ export function notesPanel(task, { onRemoved, correctAgain }) {
     return element(
       "li",
       {},
-      element("p", {}, element("strong", {}, name), " ", element("span", { class: "note-state" }, note.state)),
+      element("p", {}, element("strong", {}, name), " ", element("span", { class: "note-state" }, stateOf(note))),
       element("p", { class: "hint" }, inShort(task, note, 60)),
       element(
         "div",
@@ -57,4 +61,8 @@ export function notesPanel(task, { onRemoved, correctAgain }) {
   }
 
   return { element: panel, show };
+}
+
+function stateOf({ state, answer }) {
+  return answer ? `${state}: ${shorten(inBrief(answer), 60)}` : state;
 }

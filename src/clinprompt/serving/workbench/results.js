@@ -1,5 +1,6 @@
 // Show the answers on one note: highlighted text, links, labels and summaries.
 
+import { many } from "./counts.js";
 import { byId, element, table } from "./elements.js";
 import { drawArcs, linksOf, linkTable } from "./links.js";
 import { highlighted, Hues, legendOf, marksOf } from "./marks.js";
@@ -71,20 +72,25 @@ function beside(note, threshold) {
 
 /** Return the card of one task's answer; of mentions and links it only counts them. */
 function cardOf(answer, note, threshold) {
-  const parts = [element("h3", {}, answer.task), ...contentOf(answer, note, threshold)];
+  const task = servedTask(answer.task);
+  const title = task && task.title !== task.name ? element("p", { class: "hint" }, task.title) : null;
+  const parts = [element("h3", {}, answer.task), title, ...contentOf(answer, note, threshold)];
   if (answer.ungrounded?.length) {
     parts.push(element("p", { class: "notice" }, `Not found in the note: ${answer.ungrounded.join("; ")}`));
   }
   if (answer.input_was_cut) {
     parts.push(element("p", { class: "notice" }, "The note was too long for the model: it was read in part."));
   }
-  parts.push(promptSize(answer.task));
+  if (task && !task.is_trained) {
+    parts.push(element("p", { class: "notice" }, "The prompt is untrained (zero-shot): it has seen no example of this task."));
+  }
+  parts.push(promptSize(task));
   return element("section", { class: "card" }, ...parts);
 }
 
 /** Return how large the prompt of a task is, if the server says so. */
-function promptSize(name) {
-  const size = servedTask(name)?.prompt;
+function promptSize(task) {
+  const size = task?.prompt;
   if (!size) return null;
   const bytes = size.bytes < 1e6 ? `${Math.round(size.bytes / 1e3)} kB` : `${(size.bytes / 1e6).toFixed(1)} MB`;
   return element("p", { class: "hint" }, `Prompt: ${size.positions} positions, ${bytes}`);
@@ -121,6 +127,6 @@ function nameOf(label, note) {
 
 function counted(items, word, threshold) {
   const unsure = items.filter((item) => isUnsure(item, threshold)).length;
-  const number = items.length === 0 ? `No ${word}s found.` : `${items.length} ${word}${items.length === 1 ? "" : "s"}`;
+  const number = items.length === 0 ? `No ${word}s found.` : many(items.length, word);
   return element("p", {}, unsure ? `${number}, ${unsure} of them unsure (marked “?”)` : number);
 }

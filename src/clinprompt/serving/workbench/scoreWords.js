@@ -7,9 +7,25 @@ export function metricName(metric) {
   return metric.replaceAll("_", " ").replace(/\bf1\b/, "F1");
 }
 
-/** Return a score with its interval in words. */
-export function withInterval({ value, low, high }) {
-  if (value === null) return "no score yet";
+const FEWEST = 5; // notes whose score is shown with an interval
+
+/** Return whether a score is shown with its interval. */
+export function hasInterval({ num, low }) {
+  return num >= FEWEST && low !== null;
+}
+
+/** Return whether right answers are counted instead of a score; texts are hardly ever the same. */
+export function isCounted(task, { num }) {
+  return num < FEWEST && task.answer !== "text";
+}
+
+/** Return a score on `num` notes in words; few notes have no interval. */
+export function scoreWords(task, score) {
+  const { num, num_right, value, low, high } = score;
+  if (isCounted(task, score)) return `${num_right} of ${num} right`;
+  if (value === null) return "no score: nothing to find";
+  if (num < FEWEST) return value.toFixed(2);
+  if (low === null) return `${value.toFixed(2)} (no interval: these notes are all scored alike)`;
   return `${value.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
 }
 

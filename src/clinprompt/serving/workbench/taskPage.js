@@ -4,6 +4,7 @@ import { adaptPanel } from "./adaptPanel.js";
 import { addNotesPanel } from "./addNotes.js";
 import { comparisonPanel } from "./comparison.js";
 import { correctingPanel } from "./correcting.js";
+import { many } from "./counts.js";
 import { element } from "./elements.js";
 import { notesPanel } from "./noteTable.js";
 import { removePanel } from "./removeTask.js";
@@ -20,24 +21,31 @@ export function taskPage(task, found, signal) {
   /** Take over what the server says about the task. */
   function update(values) {
     Object.assign(task, values);
-    served.textContent = `${kind?.title ?? task.kind} · ${servedWords(task.served)}`;
+    served.textContent = `${kind?.title ?? task.kind} · ${notesWords(task.notes)} · ${servedWords(task.served)}`;
     adapting.show();
     takeOut.show();
     notes.show();
     scores.show();
+    correcting.showCounts();
   }
 
-  const correcting = correctingPanel(task, (made) => update({ notes: made.notes, can_undo_correction: made.can_undo_correction }));
-  const adding = addNotesPanel(task, (counts, words, takesFocus) => {
-    update({ notes: counts });
-    correcting.notesAdded(words, takesFocus);
+  const correcting = correctingPanel(task, {
+    onChange: (made) => update({ notes: made.notes, can_undo_correction: made.can_undo_correction }),
+    onOrder: () => scores.show(),
+  });
+  const adding = addNotesPanel(task, {
+    onBegin: () => correcting.say(""),
+    onAdded: (counts, words, takesFocus) => {
+      update({ notes: counts });
+      correcting.notesAdded(words, takesFocus);
+    },
   });
   const comparison = comparisonPanel(task, signal, (values) => {
     update(values);
     if (values.notes.waiting) correcting.start();
   });
   const adapting = adaptPanel(task, found, signal, { onDone: comparison.compare, onChange: update });
-  const scores = scoresPanel(task, signal);
+  const scores = scoresPanel(task, signal, correcting);
   const notes = notesPanel(task, {
     onRemoved: (counts, number) => {
       update({ notes: counts });
@@ -67,4 +75,8 @@ export function taskPage(task, found, signal) {
     element("div", { class: "main-column" }, correcting.element, comparison.element, adding.element),
     element("div", { class: "side-column" }, adapting.element, scores.element, notes.element, takeOut.element, removePanel(task)),
   );
+}
+
+function notesWords({ waiting, corrected, skipped }) {
+  return `${many(corrected, "note")} corrected, ${waiting} to correct${skipped ? `, ${skipped} skipped` : ""}`;
 }

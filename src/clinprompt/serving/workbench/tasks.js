@@ -30,9 +30,19 @@ function groupBox(title, own, onChange) {
       },
     });
     box.checked = chosen.has(task.name);
-    return element("label", { title: task.instruction }, box, " ", task.name);
+    const about = aboutTask(task);
+    const label = element("label", { title: task.instruction }, box, " ", task.name);
+    if (!about) return label;
+    const id = `about-${task.name}`;
+    box.setAttribute("aria-describedby", id);
+    return element("div", {}, label, element("p", { id, class: "hint about-task" }, about));
   });
   return element("fieldset", {}, element("legend", {}, title), ...boxes);
+}
+
+/** Return the title of a task, and that its prompt is untrained if so; or "". */
+function aboutTask({ name, title, is_trained }) {
+  return [title === name ? "" : title, is_trained ? "" : "untrained prompt (zero-shot)"].filter(Boolean).join(" · ");
 }
 
 /** Return a task of the server. */

@@ -47,7 +47,7 @@ async function workspaceOrNull() {
 }
 
 function placeOf(found, [name], signal) {
-  if (name === undefined) return taskList(found);
+  if (name === undefined) return taskList(found, signal);
   if (name === "") return newTaskForm(found, (task) => (location.hash = teachAddress(task)));
   const task = found.tasks.find((one) => one.name === name);
   if (task) return taskPage(task, found, signal);
