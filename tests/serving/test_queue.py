@@ -8,8 +8,14 @@ from socket import create_connection
 
 import openai
 import pytest
+import torch
+from command_line import call
 from made_server import TOKEN, counted, held, running, wait_until
 from made_store import TASKS
+
+from clinprompt.jobs import task_table
+from clinprompt.jobs.task_table import load_backbone_for
+from clinprompt.serving import server
 
 NOTE = {"tasks": [TASKS[0]], "text": "Takes aspirin."}
 CHAT = {"model": TASKS[3], "messages": [{"role": "user", "content": "Takes aspirin."}]}
@@ -243,3 +249,25 @@ def test_all_interfaces_are_counted_alike(small):
     missing = {"model": TASKS[2], "prompt": "x"}  # its statement
     assert error_of(small.client.post("/v1/completions", json=missing), 400)
     assert counted(small, 'code="400"') == 1
+
+
+def test_a_server_computes_in_its_engine_alone(store, tiny_llama_folder, monkeypatch):
+    """With a team of threads for the main thread as well, waiting threads of the engine sleep."""
+    cores, computing, states = torch.get_num_threads(), [], []
+
+    def load(*given, **others):
+        computing.append(torch.get_num_threads())
+        return load_backbone_for(*given, **others)
+
+    monkeypatch.setattr(task_table, "load_backbone_for", load)
+    monkeypatch.setattr(server, "serve", lambda state, *_: states.append(state))
+    try:
+        torch.set_num_threads(3)
+        call("serve", store, "--backbone", tiny_llama_folder, "--device", "cpu")
+        assert computing == [1]
+        [state] = states
+        state.engine.start()
+        assert state.engine.call(torch.get_num_threads).result(timeout=60) == 3
+        state.engine.stop()
+    finally:
+        torch.set_num_threads(cores)

@@ -79,13 +79,15 @@ def serve(
             f"serve needs the package {error.name}: pip install 'clinprompt[serve]'"
         ) from error
     from clinprompt.serving.access import Limits
+    from clinprompt.serving.engine import leave_cores_to_engine
     from clinprompt.serving.teaching.places import claimed
 
     place = listening(host, port, token_file=token_file, allowed_hosts=tuple(allowed_host or ()))
     limits = Limits(rows=max_rows, seconds=max_seconds, text_characters=max_characters)
     choice = _Choice(store, workspace, metaprompt, tuple(overrides or ()), backbone, device, free)
+    num_cores = leave_cores_to_engine()  # before anything is computed
     with claimed(workspace) if workspace else nullcontext():
-        state, teacher = _opened(choice, limits)
+        state, teacher = _opened(choice, limits, num_cores)
         _say_what_is_served(state, place, is_token_known=token_file is not None)
         run(state, place, teacher)
 
@@ -114,7 +116,9 @@ class _Choice:
     free: bool
 
 
-def _opened(choice: _Choice, limits: "Limits") -> "tuple[ServerState, Teacher | None]":
+def _opened(
+    choice: _Choice, limits: "Limits", num_cores: int
+) -> "tuple[ServerState, Teacher | None]":
     """Return the tasks to serve, and what teaches them if there is a workspace."""
     from clinprompt.jobs.task_table import load_backbone_for
     from clinprompt.serving.state import ServerState
@@ -128,12 +132,15 @@ def _opened(choice: _Choice, limits: "Limits") -> "tuple[ServerState, Teacher | 
         if choice.metaprompt != SHIPPED or choice.changes:
             raise SettingError("--metaprompt and --set have no effect without --workspace")
         model = load_backbone_for(choice.store, choice.backbone, device=choice.device)
-        return ServerState(model, choice.store, limits=limits, free=choice.free), None
-    return _opened_workspace(choice, choice.workspace, limits)
+        state = ServerState(
+            model, choice.store, limits=limits, free=choice.free, num_cores=num_cores
+        )
+        return state, None
+    return _opened_workspace(choice, choice.workspace, limits, num_cores)
 
 
 def _opened_workspace(
-    choice: _Choice, workspace: Path, limits: "Limits"
+    choice: _Choice, workspace: Path, limits: "Limits", num_cores: int
 ) -> "tuple[ServerState, Teacher]":
     from clinprompt.serving.state import ServerState
     from clinprompt.serving.teaching.opening import backbone_for, open_tasks, recipe_of
@@ -145,5 +152,12 @@ def _opened_workspace(
     recipe = recipe_of(choice.metaprompt, [*choice.changes, *named, f"device={choice.device}"])
     model = backbone_for(recipe, store, choice.backbone, device=choice.device)
     tasks = open_tasks(workspace, store, model, recipe)
-    state = ServerState(model, store, limits=limits, free=choice.free, may_be_empty=True)
+    state = ServerState(
+        model,
+        store,
+        limits=limits,
+        free=choice.free,
+        may_be_empty=True,
+        num_cores=num_cores,
+    )
     return state, Teacher(state, model, tasks, recipe)

@@ -68,8 +68,11 @@ class ServerState:
         limits: Limits,
         free: bool = False,
         may_be_empty: bool = False,
+        num_cores: int | None = None,
     ) -> None:
         """Load the tasks of a store; one that ``may_be_empty`` may have none.
+
+        ``num_cores`` are those of the engine; see ``leave_cores_to_engine``.
 
         Raises:
             ArtifactError: there is no prompt, or one is damaged or was trained on another backbone.
@@ -77,7 +80,7 @@ class ServerState:
         self._backbone, self._folder = backbone, folder
         self._free, self._may_be_empty = free, may_be_empty
         self.limits = limits
-        self.engine = Engine(backbone, max_rows=limits.rows)
+        self.engine = Engine(backbone, max_rows=limits.rows, num_cores=num_cores)
         self.tasks: TaskTable = self._load()
         self.metrics = Metrics(self.engine)
         # One thread: a tokenizer must not be used by two at once.
