@@ -4,7 +4,7 @@ Everything follows from the sizes of the backbone, of rows and the settings; not
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
+from functools import cache, reduce
 from operator import add
 from statistics import fmean
 
@@ -55,11 +55,17 @@ def _longest(config: RunConfig, task: str) -> RowSizes:
     """Return the sizes of rows at their limits, which are upper bounds."""
     data, answer = config.data, _limit(config, task)
     rows = max(data.test_rows, data.test_label_rows)
-    lengths = [(data.max_input_tokens, answer)] * rows
-    steps, decoded = decoding_work(lengths, config.prompt.length + answer)
+    further = config.prompt.length + answer
+    steps, decoded = _decoding_of_equal_rows(rows, data.max_input_tokens, answer, further)
     test = AnswerWork(rows, data.max_input_tokens, 0, steps, decoded)
     counts = data.train_rows, data.validation_rows
     return RowSizes(data.max_input_tokens, answer, *counts, has_labels=False, test=test)
+
+
+@cache
+def _decoding_of_equal_rows(rows: int, inputs: int, answer: int, further: int) -> tuple[int, int]:
+    """Return ``decoding_work`` of rows that are alike, as those of many tasks and methods are."""
+    return decoding_work([(inputs, answer)] * rows, further)
 
 
 def _learned(

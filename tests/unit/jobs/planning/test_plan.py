@@ -353,7 +353,8 @@ def test_all_three_backbones_of_the_paper_train_on_a_card_of_80_gigabytes(tmp_pa
 
 def test_a_micro_batch_that_fits_is_found_and_named(tmp_path, capsys):
     tokens = [f"{phase}.micro_batch_tokens=8192" for phase in ("teacher", "distill", "adapt")]
-    config = load_config(PAPER, [*tokens, 'compare.backbones=["openai/gpt-oss-20b"]'])
+    name = "openai/gpt-oss-20b"
+    config = load_config(PAPER, [*tokens, f"backbone={name}", f'compare.backbones=["{name}"]'])
     plan = dry_run(config, tmp_path, rate=4e14, cards=Cards(num_bytes=80e9))
     [one] = plan.backbones
     assert one.costs.prompt_memory.total > 80e9
