@@ -634,6 +634,21 @@ def test_a_trial_of_an_earlier_version_without_a_score_is_run_again(tmp_path, ti
     assert ["score" in json.loads(one) for one in log.read_text().splitlines()] == [False, True]
 
 
+def test_a_search_judged_by_loss_writes_no_answers_and_ranks_by_loss(tmp_path, tiny_llama_folder):
+    config = searched(tmp_path, tiny_llama_folder, judged_by="loss")
+    table = search(tmp_path / "run", config, mirror=None, reporter=Silent())
+    lines = [
+        json.loads(one) for one in (tmp_path / "run" / "search.jsonl").read_text().split("\n")[:-1]
+    ]
+    assert len(lines) == 6
+    assert not any("score" in line for line in lines)
+    for method in ("lora", "prompt-tuning", "adapted-factors"):
+        losses = {line["settings"]: line["loss"] for line in lines if line["method"] == method}
+        assert len(set(losses.values())) == 2
+        shown = [(row[1], row[4]) for row in table.rows if row[0] == method]
+        assert shown == [(one, f"{losses[one]:.3f}") for one in sorted(losses, key=losses.get)]
+
+
 LORA_TRIAL = {"baselines": {"lora_rate": 0.01}}
 
 

@@ -26,7 +26,9 @@ def metaprompt_tuner():
     return PromptTuner(module), {"shared": 0.05, "factors": 0.02}
 
 
-def train(backbone, folder, reporter=None, *, made=None, steps=STEPS, seed=0, every=4):
+def train(
+    backbone, folder, reporter=None, *, made=None, steps=STEPS, seed=0, every=4, averaged=0.0
+):
     tuner, rates = made or metaprompt_tuner()
     settings = FitSettings(
         steps=steps,
@@ -36,7 +38,14 @@ def train(backbone, folder, reporter=None, *, made=None, steps=STEPS, seed=0, ev
         checkpoint_every=every,
         micro_batch_tokens=20,
     )
-    spec = FitSpec(settings, rates, seed, sampling_temperature=2.0, validate_every=3)
+    spec = FitSpec(
+        settings,
+        rates,
+        seed,
+        sampling_temperature=2.0,
+        validate_every=0 if averaged else 3,
+        averaged_share=averaged,
+    )
     validation = random_rows([(5, 2), (6, 1)], tasks=(0, 1), seed=2)
     member = FitMember("phase", tuner, ROWS, spec, validation)
     progress = fit(backbone, member, place_in(folder, reporter=reporter))
@@ -83,6 +92,17 @@ def test_resumed_lora_equals_unbroken_lora(tiny_llama, tmp_path):
     with pytest.raises(Killed):
         with_lora(tmp_path / "broken", KillAfter(6))
     assert_same(with_lora(tmp_path / "broken"), unbroken)
+
+
+@pytest.mark.parametrize("kill", [3, 8])
+def test_a_resumed_run_averages_the_same_states(tiny_llama, tmp_path, kill):
+    """The mean is over the last 6 of 11 steps, so the second kill interrupts it."""
+    unbroken = train(tiny_llama, tmp_path / "unbroken", averaged=0.5)
+    last = train(tiny_llama, tmp_path / "last")
+    with pytest.raises(Killed):
+        train(tiny_llama, tmp_path / "killed", KillAfter(kill), every=2, averaged=0.5)
+    assert_same(train(tiny_llama, tmp_path / "killed", every=2, averaged=0.5), unbroken)
+    assert not torch.equal(unbroken[0][0], last[0][0])
 
 
 def test_a_finished_run_is_not_changed(tiny_llama, tmp_path):

@@ -24,6 +24,7 @@ def show_plan(plan: "Plan", *, as_json: bool) -> None:
     )
     known = [(one, one.costs) for one in plan.backbones if one.costs]
     _show_backbones(plan.backbones)
+    _show_fit(known, plan)
     if known:
         _show_numbers(known)
         _show_work(known, plan)
@@ -55,6 +56,27 @@ def _sizes(one: "BackbonePlan") -> tuple[str, ...]:
     )
 
 
+def _show_fit(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") -> None:
+    """Say which backbones do not fit on a card, and what would fit."""
+    if plan.cards.num_bytes is None:
+        return
+    card = f"a card of {_gigabytes(plan.cards.num_bytes)} GB"
+    for one, costs in known:
+        needed = [m.total for m in (costs.prompt_memory, costs.lora_memory) if m]
+        if max(needed, default=costs.weight_bytes) <= plan.cards.num_bytes:
+            say(f"{one.name} fits on {card}.", wraps=True)
+        elif costs.fitting_tokens:
+            say(
+                f"{one.name} does not fit on {card}. With micro_batch_tokens = "
+                f"{costs.fitting_tokens} in [teacher], [distill] and [adapt] it does, with the "
+                "same results.",
+                wraps=True,
+            )
+        else:
+            say(f"{one.name} does not fit on {card}, not even in small micro-batches.", wraps=True)
+    say("")
+
+
 def _show_numbers(known: Sequence[tuple["BackbonePlan", "Costs"]]) -> None:
     methods = dict.fromkeys(chain.from_iterable(costs.numbers for _, costs in known))
     rows = [
@@ -77,15 +99,36 @@ def _show_work(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") ->
     header = ["phase (cells)", "steps", "M tokens", "PFLOP", "time"]
     print_table(header, rows, title="Estimated work", num_texts=0)
     how = "as given, fully used" if plan.rate else "measured with one layer of each backbone"
+    cards = (
+        f"{plan.cards.count} cards share teachers and cells; a metaprompt is distilled on one. "
+        if plan.cards.count > 1
+        else ""
+    )
     speeds = "; ".join(_speed(one, costs) for one, costs in known)
     say(
-        f"Times are for these speeds, {how}: {speeds}. Answers count as long as the correct ones; "
-        "a model that has not learned when to stop writes longer ones, up to "
-        "data.max_target_tokens. Lengths and numbers of rows are the real ones for "
-        f"{len(plan.measured)} of {plan.num_tasks} tasks, those whose data is here; otherwise "
-        "they are the limits of the settings. Loading the weights is not "
-        "counted.\n",
+        f"{cards}Times are for these speeds, {how}: {speeds}. {_lengths(known, plan)} "
+        "Loading the weights is not counted.\n",
         wraps=True,
+    )
+
+
+def _lengths(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") -> str:
+    """Say which lengths of rows were used, and in tokens of which backbone."""
+    others = {
+        one.tokenizer: [each.name for each, _ in known if each.tokenizer == one.tokenizer]
+        for one, _ in known
+        if one.tokenizer not in ("", one.name)
+    }
+    counted = "".join(
+        f" The tokenizers of {', '.join(names)} are not here, so tokens of {tokenizer} are counted."
+        for tokenizer, names in others.items()
+    )
+    num_real = len(plan.measured) if any(one.tokenizer for one, _ in known) else 0
+    return (
+        f"Lengths and numbers of rows are the real ones for {num_real} of {plan.num_tasks} tasks, "
+        f"those whose data is here; for the others they are the limits of the settings.{counted} "
+        "Decoding is counted token by token. Answers count as long as the correct ones; a model "
+        "that has not learned when to stop writes longer ones, up to data.max_target_tokens."
     )
 
 
@@ -101,7 +144,7 @@ def _speed(one: "BackbonePlan", costs: "Costs") -> str:
 def _work(one: "BackbonePlan", costs: "Costs") -> Iterator[list[str]]:
     yield [f"{one.name} ({costs.num_cells})", "", "", "", ""]
     for phase in costs.phases:
-        yield _phase(phase, phase.seconds(costs.speed))
+        yield _phase(phase, costs.seconds_of(phase))
     operations = sum(phase.operations for phase in costs.phases)
     yield ["  all", "", "", f"{operations / 1e15:,.1f}", _duration(costs.seconds)]
 
@@ -144,7 +187,7 @@ def _by_remedy(tasks: Iterable["TaskPlan"]) -> dict[str, list[str]]:
     return found
 
 
-def _gigabytes(count: int) -> str:
+def _gigabytes(count: float) -> str:
     return f"{count / 1e9:,.1f}"
 
 

@@ -62,6 +62,14 @@ def compare(
             help="With --dry-run: TFLOP/s of the machine. By default measured on this one.",
         ),
     ] = None,
+    cards: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --dry-run: GPUs that share the work. By default one."),
+    ] = None,
+    card_memory: Annotated[
+        float | None,
+        typer.Option(min=1, help="With --dry-run: GB of a GPU, to say what fits."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare methods on target tasks, numbers of shots and seeds, and write a report.
@@ -74,9 +82,10 @@ def compare(
 
     settings = _settings(config, overrides)
     if dry_run:
-        _print_plan(settings, mirror, rate=rate, as_json=as_json)
+        _print_plan(settings, mirror, rate, (cards or 1, card_memory), as_json=as_json)
         return
-    _require_dry_run({"--rate": rate is not None, "--json": as_json})
+    given = {"--rate": rate, "--cards": cards, "--card-memory": card_memory, "--json": as_json}
+    _require_dry_run(given)
     seconds = seconds_of(budget) if budget else None
     command = _command_line(["compare", _shown(config)], mirror or find_mirror(None), overrides)
     _compare(settings, out or Path("runs") / settings.name, mirror, command, seconds)
@@ -280,20 +289,27 @@ def how_trained(loaded: "LoadedPrompt", method: str) -> str:
 
 
 def _print_plan(
-    settings: "RunConfig", mirror: Path | None, *, rate: float | None, as_json: bool
+    settings: "RunConfig",
+    mirror: Path | None,
+    rate: float | None,
+    cards: tuple[int, float | None],
+    *,
+    as_json: bool,
 ) -> None:
     from time import process_time
 
     from clinprompt.cli.plan_tables import show_plan
-    from clinprompt.jobs.planning.plan import dry_run
+    from clinprompt.jobs.planning.plan import Cards, dry_run
 
+    (count, gigabytes), started = cards, process_time()
+    own = Cards(count, None if gigabytes is None else gigabytes * 1e9)
     operations = None if rate is None else rate * 1e12
     # A run imports about the same, which is most of what this process has done so far.
-    plan = dry_run(settings, mirror, rate=operations, start_seconds=process_time())
+    plan = dry_run(settings, mirror, rate=operations, start_seconds=started, cards=own)
     show_plan(plan, as_json=as_json)
 
 
-def _require_dry_run(given: dict[str, bool]) -> None:
+def _require_dry_run(given: dict[str, float | bool | None]) -> None:
     from clinprompt.errors import SettingError
 
     if lone := [name for name, is_given in given.items() if is_given]:

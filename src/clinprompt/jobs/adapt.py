@@ -219,7 +219,13 @@ def _member(fit: Fit, tuner: Tuner, rates: Rates) -> FitMember:
     every = settings.checkpoint_every if fit.method.is_checkpointed else 0
     own = settings.model_copy(update={"steps": steps, "checkpoint_every": every})
     rows, validation = _divided(fit.start, steps)
-    spec = FitSpec(own, rates, fit.start.seed, validate_every=settings.validate_every)
+    spec = FitSpec(
+        own,
+        rates,
+        fit.start.seed,
+        validate_every=settings.validate_every,
+        averaged_share=settings.averaged_share,
+    )
     return FitMember(fit.name, tuner, [rows], spec, validation)
 
 

@@ -11,12 +11,14 @@ from typing import Literal
 from torch import Tensor
 
 from clinprompt.backbone.bank import Bank
+from clinprompt.backbone.layers import key_value_shape
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.errors import SettingError
 from clinprompt.prompts.artifact import Artifact
+from clinprompt.prompts.initializers import scale_of_parts
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.records import Record
@@ -58,6 +60,14 @@ class Start:
     say: Callable[[str], None] = say_nothing
     validation: Sequence[Row] = ()
     load_from_sources: Callable[[str], Mapping[str, Tensor] | None] = no_source_training
+
+    def scale_of(self, prompt: Tensor) -> Tensor | None:
+        """Return what learning rates of a prompt [P, W] are relative to, [W]; None: nothing."""
+        if not self.config.adapt.relative_rates:
+            return None
+        is_deep = self.config.prompt.placement == "layers"
+        num_parts = 2 * key_value_shape(self.backbone.model)[0] if is_deep else 1
+        return scale_of_parts(prompt, num_parts=num_parts)
 
     def needed_metaprompt(self, method: str) -> Artifact:
         """Return the metaprompt.

@@ -12,7 +12,7 @@ from clinprompt.prompts.soft import SoftPrompts
 def _start(given: Start) -> Started:
     prompt = given.config.prompt
     vectors = start_vectors(given.backbone, prompt, seed=given.seed)
-    module = SoftPrompts(vectors[None]).to(given.backbone.device)
+    module = SoftPrompts(vectors[None], scale=given.scale_of(vectors)).to(given.backbone.device)
     rates = {"prompt": given.config.baselines.prompt_rate}
     return nullcontext((PromptTuner(module, prompt.placement), rates))
 

@@ -72,9 +72,11 @@ def _mean_start(
     given: Start, metaprompt: Artifact, chosen: Sequence[int], *, train_shared: bool = True
 ) -> DecomposedPrompts:
     tensors, index = metaprompt.tensors, list(chosen)
+    shared = metaprompt.shared_for(given.card.type)
     return DecomposedPrompts(
-        metaprompt.shared_for(given.card.type),
+        shared,
         tensors["u"][index].float().mean(dim=0, keepdim=True),
         tensors["v"][index].float().mean(dim=0, keepdim=True),
         train_shared=train_shared,
+        scale=given.scale_of(shared),
     ).to(given.backbone.device)

@@ -32,7 +32,9 @@ def best_teacher(given: Start, metaprompt: Artifact) -> SoftPrompts:
                 f"method spot starts from prompts of single sources, but this run has none of "
                 f"{name}; leave spot out, or set metaprompt = '' so that the run trains them"
             )
-        starts.append(SoftPrompts(teacher.tensors["vectors"][None]).to(given.backbone.device))
+        vectors = teacher.tensors["vectors"]
+        module = SoftPrompts(vectors[None], scale=given.scale_of(vectors))
+        starts.append(module.to(given.backbone.device))
     best = index_of_lowest_loss(given, starts)
     given.say(f"{given.card.name}: starts from the prompt of {names[best]}")
     return starts[best]

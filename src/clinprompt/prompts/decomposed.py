@@ -43,8 +43,11 @@ class DecomposedPrompts(nn.Module):
     """The metaprompt: ``shared`` and the factors of K tasks.
 
     With ``train_shared`` = False, only the factors are trained. ``route`` selects each task's part
-    of ``shared``; without it, all tasks use all of ``shared``.
+    of ``shared``; without it, all tasks use all of ``shared``. With ``scale``, ``shared`` is stored
+    and trained divided by it, so that its learning rate is relative to the scale.
     """
+
+    scale: Tensor | None
 
     def __init__(
         self,
@@ -54,17 +57,22 @@ class DecomposedPrompts(nn.Module):
         *,
         train_shared: bool = True,
         route: Route | None = None,
+        scale: Float[Tensor, " H"] | None = None,
     ) -> None:
         super().__init__()
         self._route = route
-        self.shared = nn.Parameter(shared.detach().clone().float(), requires_grad=train_shared)
+        self.register_buffer("scale", scale)
+        start = shared.detach().clone().float()
+        start = start if scale is None else start / scale
+        self.shared = nn.Parameter(start, requires_grad=train_shared)
         self.u = nn.Parameter(u.detach().clone().float())
         self.v = nn.Parameter(v.detach().clone().float())
 
     def forward(self, tasks: Sequence[int]) -> Float[Tensor, "k P H"]:
         """Return the prompts of the given tasks."""
         index = torch.as_tensor(tasks, device=self.shared.device)
-        shared = self._route(self.shared, tasks) if self._route else self.shared
+        shared = self.shared if self.scale is None else self.shared * self.scale
+        shared = self._route(shared, tasks) if self._route else shared
         return compose(shared, self.u[index], self.v[index])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

@@ -1,6 +1,6 @@
 """Compute initial values of a prompt. Knows the embedding table as a tensor, but no model.
 
-Axes: V vocabulary, P prompt positions, H hidden size.
+Axes: V vocabulary, P prompt positions, H hidden size, W width of a prompt position.
 """
 
 from collections.abc import Sequence
@@ -47,3 +47,14 @@ def from_text(
 def mean_of_teachers(teachers: Sequence[Float[Tensor, "P H"]]) -> Float[Tensor, "P H"]:
     """Return the mean of the teachers' prompts, position by position."""
     return torch.stack([teacher.detach().float() for teacher in teachers]).mean(dim=0)
+
+
+def scale_of_parts(prompt: Float[Tensor, "P W"], *, num_parts: int) -> Float[Tensor, " W"]:
+    """Return the root mean square of each part of a prompt, repeated over the width of the part.
+
+    ``num_parts`` equal parts divide the width, such as the keys and the values of each layer. A
+    part that is zero everywhere gets 1.
+    """
+    parts = prompt.detach().float().reshape(prompt.shape[0], num_parts, -1)
+    scale = parts.square().mean(dim=(0, 2)).sqrt()
+    return torch.where(scale > 0, scale, 1.0).repeat_interleave(parts.shape[2])

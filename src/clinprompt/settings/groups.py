@@ -189,6 +189,20 @@ class AdaptSettings(FitSettings):
         lt=1,
         description="of the examples; at most data.validation_rows of them",
     )
+    averaged_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="the result is the mean of the trained numbers over this share of the steps, "
+        "the last ones; 0: the state after the last step. Without effect if validation rows choose "
+        "the state",
+    )
+    relative_rates: bool = Field(
+        default=False,
+        description="learning rates of prompts, but not of factors, are relative to the size of "
+        "what is trained: the root mean square of the keys and of the values of each layer, or of "
+        "an input prompt, at the start",
+    )
 
 
 class BaselineSettings(Settings):
@@ -250,17 +264,21 @@ def join_method(method: str, variant: str) -> str:
     return f"{method}@{variant}" if variant else method
 
 
+JudgedBy = Literal["score", "loss"]
+
+
 class SearchSettings(Settings):
     """The trials that search for the settings of each method, on tasks held back from sources.
 
     ``trials`` maps each method to groups of changed settings. All methods have the same number of
-    trials, so that the search is fair. A trial is judged by its score on validation rows after
-    training on ``shots`` examples.
+    trials, so that the search is fair. A trial is judged on validation rows after training on
+    ``shots`` examples: by its score or, faster and with less noise, by its loss.
     """
 
     tasks: tuple[str, ...] = Field(min_length=1)
     shots: int = Field(default=16, ge=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    judged_by: JudgedBy = "score"
     trials: dict[str, tuple[dict[str, Any], ...]]
 
     @model_validator(mode="after")

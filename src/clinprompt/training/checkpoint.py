@@ -21,7 +21,11 @@ from clinprompt.files import write_bytes
 
 @dataclass
 class Progress:
-    """The progress of training. It changes with each step; ``step`` counts finished steps."""
+    """The progress of training. It changes with each step; ``step`` counts finished steps.
+
+    ``best`` are the parameters with the lowest validation loss, and ``mean`` those averaged over
+    the last steps; each is empty if it is not wanted or did not begin.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -30,6 +34,7 @@ class Progress:
     best_loss: float = float("inf")
     best_step: int = 0
     best: list[Tensor] = field(default_factory=list)
+    mean: list[Tensor] = field(default_factory=list)
 
 
 @dataclass
@@ -49,6 +54,7 @@ def save_checkpoint(path: Path, states: Sequence[State]) -> None:
         begin, progress = _prefix(number), state.progress
         tensors = {f"parameter.{i}": p.detach() for i, p in enumerate(state.parameters)}
         tensors |= {f"best.{i}": tensor for i, tensor in enumerate(progress.best)}
+        tensors |= {f"mean.{i}": tensor for i, tensor in enumerate(progress.mean)}
         for index, own in state.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in own.items()}
         numbers = {
@@ -96,8 +102,10 @@ def _restore(tensors: dict[str, Tensor], state: State) -> None:
     with torch.no_grad():
         for i, parameter in enumerate(parameters):
             parameter.copy_(tensors[f"parameter.{i}"])
-    has_best = "best.0" in tensors
-    state.progress.best = [tensors[f"best.{i}"] for i in range(len(parameters)) if has_best]
+    for kept in ("best", "mean"):
+        found = [tensors.get(f"{kept}.{i}") for i in range(len(parameters))]
+        own = [t.to(p.device) for t, p in zip(found, parameters, strict=True) if t is not None]
+        setattr(state.progress, kept, own)
     known: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

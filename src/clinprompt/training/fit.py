@@ -55,7 +55,8 @@ def row_weights_of(settings: FitSettings) -> RowWeights:
 class FitSpec:
     """How to train: length, learning rate of each parameter group, loss, and how tasks are drawn.
 
-    ``validate_every`` counts steps; 0 keeps the last state. ``groups`` has the group of each task;
+    ``validate_every`` counts steps; 0 keeps the last state, or the mean over ``averaged_share`` of
+    the states. ``groups`` has the group of each task;
     all groups are drawn equally often. Without it, all tasks are in one group.
     """
 
@@ -66,6 +67,7 @@ class FitSpec:
     sampling_temperature: float = 1.0
     validate_every: int = 0
     groups: Sequence[str] = ()
+    averaged_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ class _Numbered:
 def _trainable(backbone: Backbone, member: FitMember) -> Trainable:
     """Return what the training loop needs to know of a member."""
     spec, settings = member.spec, member.spec.settings
+    validate_every = spec.validate_every if member.validation else 0
     return Trainable(
         member.name,
         member.tuner.parameter_groups(),
@@ -208,8 +211,9 @@ def _trainable(backbone: Backbone, member: FitMember) -> Trainable:
             warmup_steps=settings.warmup_steps,
             decay=settings.decay,
             clip_norm=settings.clip_norm,
-            validate_every=spec.validate_every if member.validation else 0,
+            validate_every=validate_every,
             checkpoint_every=settings.checkpoint_every,
+            averaged_steps=0 if validate_every else round(spec.averaged_share * settings.steps),
         ),
         lambda: mean_loss(
             backbone, member.tuner, member.validation, row_weights=row_weights_of(settings)

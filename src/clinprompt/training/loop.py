@@ -31,7 +31,8 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTE
 class Schedule:
     """How long and how fast to train; see ``settings.groups.FitSettings`` for units.
 
-    ``checkpoint_every`` counts steps; 0: no checkpoint is written.
+    ``checkpoint_every`` counts steps; 0: no checkpoint is written. ``averaged_steps`` counts the
+    last steps over which the parameters are averaged; 0: the last state is the result.
     """
 
     steps: int
@@ -41,6 +42,7 @@ class Schedule:
     clip_norm: float = 1.0
     validate_every: int = 0
     checkpoint_every: int = 25
+    averaged_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Trainable:
     """Something to train: its name in the log, its parameters by group, and its schedule.
 
     If ``schedule.validate_every`` is not 0, training ends with the parameters for which
-    ``validate`` returned the lowest loss.
+    ``validate`` returned the lowest loss. Otherwise it ends with their mean over the last
+    ``schedule.averaged_steps`` states, or with the last state.
     """
 
     name: str
@@ -114,7 +117,7 @@ def train(trained: Sequence[Trainable], step: Step, files: PhaseFiles) -> list[P
             save_checkpoint(files.checkpoint, [trainer.state for trainer in trainers])
         raise
     for trainer in trainers:
-        trainer.restore_best()
+        trainer.restore_kept()
     return [trainer.state.progress for trainer in trainers]
 
 
@@ -226,6 +229,7 @@ class _Trainer:
         progress.tokens += result.tokens
         progress.seconds += seconds
         progress.last_loss = result.loss
+        self._average()
         measured = {"gradient_norm": norm, "seconds": seconds, "tokens": float(result.tokens)}
         log.add(self.name, progress.step, {"loss": result.loss, **result.terms, **measured})
 
@@ -241,10 +245,23 @@ class _Trainer:
             progress.best = [p.detach().clone() for p in self.state.parameters]
 
     @torch.no_grad()
-    def restore_best(self) -> None:
-        """Restore the best parameters if any were kept."""
-        for parameter, best in zip(self.state.parameters, self.state.progress.best, strict=False):
-            parameter.copy_(best)
+    def _average(self) -> None:
+        """Add the parameters after a step to their mean, if it is one of the last steps."""
+        schedule, progress = self.schedule, self.state.progress
+        number = progress.step - (schedule.steps - schedule.averaged_steps)
+        if number < 1:
+            return
+        if number == 1:
+            progress.mean = [p.detach().clone() for p in self.state.parameters]
+        for mean, parameter in zip(progress.mean, self.state.parameters, strict=True):
+            mean.lerp_(parameter, 1 / number)
+
+    @torch.no_grad()
+    def restore_kept(self) -> None:
+        """Restore the best parameters or their mean, if any were kept."""
+        kept = self.state.progress.best or self.state.progress.mean
+        for parameter, own in zip(self.state.parameters, kept, strict=False):
+            parameter.copy_(own)
 
 
 def _check_finite(loss: float, norm: float, name: str, step: int) -> None:

@@ -19,6 +19,7 @@ from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
 from clinprompt.training.fit import mean_loss
+from clinprompt.training.optim import build_optimizer
 
 LENGTH, HIDDEN, RANK, LORA_RANK = 4, 32, 2, 3
 SOURCES = ("practice-ner-labs", "practice-nli-history")
@@ -103,7 +104,7 @@ def from_sources(name, config, backbone):
 def start_of(tiny_llama, tiny_llama_folder):
     """Return a function that makes what a method may start from on the tiny Llama."""
 
-    def start_of(*, seed=0, placement="prefix", **given):
+    def start_of(*, seed=0, placement="prefix", relative=False, **given):
         width = 64 if placement == "layers" else HIDDEN
         baselines = RATES["baselines"] | {"lora_rank": LORA_RANK}
         values = {
@@ -111,7 +112,7 @@ def start_of(tiny_llama, tiny_llama_folder):
             "backbone": str(tiny_llama_folder),
             "device": "cpu",
             "prompt": {"length": LENGTH, "rank": RANK, "placement": placement},
-            "adapt": {**RATES["adapt"], "routing": "all"},
+            "adapt": {**RATES["adapt"], "routing": "all", "relative_rates": relative},
             "baselines": baselines,
         }
         teachers = {
@@ -262,6 +263,36 @@ def test_a_control_without_training_on_sources_says_so(start_of, name):
         METHODS[name].started(start),
     ):
         pass
+
+
+PROMPTS = ["prompt-tuning", "spot", "multitask-prompt", "adapted-metaprompt", "adapted-factors"]
+
+
+@pytest.mark.parametrize("placement", ["prefix", "layers"])
+@pytest.mark.parametrize("name", PROMPTS)
+def test_relative_rates_change_no_start(start_of, name, placement):
+    with METHODS[name].started(start_of(placement=placement)) as (tuner, _):
+        plain = tuner.prompts([0]).detach()
+    with METHODS[name].started(start_of(placement=placement, relative=True)) as (tuner, _):
+        torch.testing.assert_close(tuner.prompts([0]).detach(), plain)
+
+
+def test_with_relative_rates_a_step_is_in_proportion_to_keys_and_values(start_of, tiny_llama):
+    """The first step of AdamW changes each trained number by the rate. The model has two layers."""
+    num_layers = tiny_llama.model.config.num_hidden_layers
+    start = start_of(placement="layers", relative=True)
+    with METHODS["prompt-tuning"].started(start) as (tuner, _):
+        before = tuner.prompts([0])[0].detach()
+        optimizer = build_optimizer(tuner.parameter_groups(), {"prompt": 0.01})
+        tuner.prompts([0]).square().sum().backward()
+        optimizer.step()
+        change = (tuner.prompts([0])[0].detach() - before).abs()
+    parts = before.view(LENGTH, 2 * num_layers, -1)
+    expected = 0.01 * parts.square().mean(dim=(0, 2), keepdim=True).sqrt()
+    torch.testing.assert_close(
+        change.view_as(parts), expected.expand_as(parts), rtol=1e-3, atol=1e-6
+    )
+    assert expected.max() > 1.1 * expected.min()
 
 
 def test_lora_starts_as_the_backbone(start_of, tiny_llama):

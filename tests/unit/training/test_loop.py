@@ -61,6 +61,38 @@ def test_the_best_state_is_restored(tmp_path):
     assert parameter.item() == seen[1]
 
 
+@pytest.mark.parametrize("averaged", [1, 3, 5])
+def test_the_mean_of_the_last_states_is_the_result(tmp_path, averaged):
+    states = []
+
+    def step(number):
+        states.append(parameter.item())
+        return descent(parameter)(number)
+
+    parameter = nn.Parameter(torch.zeros(1))
+    schedule = Schedule(steps=5, rates={"all": 0.3}, decay="constant", averaged_steps=averaged)
+    fit_one(parameter, step, schedule, place_in(tmp_path))
+    alone = nn.Parameter(torch.zeros(1))
+    plain = Schedule(steps=5, rates={"all": 0.3}, decay="constant")
+    fit_one(alone, descent(alone), plain, place_in(tmp_path / "alone"))
+    after_each_step = [*states[1:], alone.item()]
+    expected = sum(after_each_step[-averaged:]) / averaged
+    assert parameter.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_best_state_goes_before_the_mean(tmp_path):
+    parameter, losses = nn.Parameter(torch.zeros(1)), iter([1.0, 2.0])
+    seen = []
+
+    def validate():
+        seen.append(parameter.item())
+        return next(losses)
+
+    schedule = Schedule(steps=2, rates={"all": 0.3}, validate_every=1, averaged_steps=2)
+    fit_one(parameter, descent(parameter), schedule, place_in(tmp_path), validate=validate)
+    assert parameter.item() == seen[0]
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path, loss):
     parameter = nn.Parameter(torch.zeros(1))

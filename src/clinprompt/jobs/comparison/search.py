@@ -1,13 +1,14 @@
 """Search the settings of each method on tasks that are held back, with equally many trials each.
 
-A trial is fitted to a few examples of each held-back task and judged by the score of its answers to
-validation rows of that task. Trials of a method are compared by their mean rank over tasks, so no
-task counts more than another. Targets are not used. Every trial is one line of ``search.jsonl``;
-the same command continues after a stop.
+A trial is fitted to a few examples of each held-back task and judged on validation rows of that
+task: by the score of its answers or, without answering, by its loss. Trials of a method are
+compared by their mean rank over tasks, so no task counts more than another. Targets are not used.
+Every trial is one line of ``search.jsonl``; the same command continues after a stop.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,7 @@ from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.folder import CLAIMS, check_is_run
 from clinprompt.runs.suite_data import SuiteData, cards_of, check_suite, load_apart, load_suite
 from clinprompt.runs.task_rows import TaskRows, encode_all, examples_of, task_rows_of
-from clinprompt.settings.groups import SearchSettings
+from clinprompt.settings.groups import JudgedBy, SearchSettings
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import Split
@@ -90,12 +91,13 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
     held_back = [load_apart(card, mirror) for card in cards_of(plan.tasks).values()]
     for trial in _trials(plan, held_back):
         with claims.claim(trial.key) as is_ours:
-            if is_ours and trial.key not in _finished(path):
-                line = _run_trial(runs, trial)
+            if is_ours and trial.key not in _finished(path, plan.judged_by):
+                line = _run_trial(runs, trial, plan.judged_by)
                 append_line(path, json.dumps(line))
-                scored = f"{line['task']}: {line['metric']} {line['score']:.3f}"
-                reporter.say(f"{line['method']} {line['settings']}  {scored}")
-    return _table(plan, list(_finished(path).values()))
+                what = line["metric"] if plan.judged_by == "score" else "loss"
+                found = f"{line['task']}: {what} {line[plan.judged_by]:.3f}"
+                reporter.say(f"{line['method']} {line['settings']}  {found}")
+    return _table(plan, list(_finished(path, plan.judged_by).values()))
 
 
 def _suite(config: RunConfig, settings: SearchSettings, mirror: Path | None) -> SuiteData:
@@ -142,8 +144,8 @@ def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator
                     yield Trial(method, number, trials[number], data, settings.shots, seed)
 
 
-def _run_trial(runs: Runs, trial: Trial) -> dict[str, Any]:
-    """Fit the trial's method and return its line of results."""
+def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
+    """Fit the trial's method and return its line of results, with a score if it is judged by it."""
     source = _place_of(trial.method, trial.number)
     method, card = METHODS[trial.method], trial.data.card
     metaprompt: Artifact | None = None
@@ -161,7 +163,10 @@ def _run_trial(runs: Runs, trial: Trial) -> dict[str, Any]:
         examples = _judging_examples(task_rows, trial.data)
         rows = _judging_rows(task_rows, trial.data, examples)
         loss = mean_loss(backbone, fitted.tuner, rows)
-        cell = _scored(changed, trial, fitted.tuner, examples)
+        scored: dict[str, Any] = {}
+        if judged_by == "score":
+            cell = _scored(changed, trial, fitted.tuner, examples)
+            scored = {"metric": cell.metric, "score": cell.value}
         progress = fitted.progress
     workspace.forget(trial.phase)
     return {
@@ -171,8 +176,7 @@ def _run_trial(runs: Runs, trial: Trial) -> dict[str, Any]:
         "task": card.name,
         "shots": trial.shots,
         "seed": trial.seed,
-        "metric": cell.metric,
-        "score": cell.value,
+        **scored,
         "loss": loss,
         "training_loss": progress.last_loss,
         "steps": progress.step,
@@ -228,16 +232,17 @@ def _scored(opened: OpenVariant, trial: Trial, tuner: Tuner, examples: Sequence[
     return evaluate(opened.backbone, given, bank)
 
 
-def _finished(path: Path) -> dict[str, dict[str, Any]]:
+def _finished(path: Path, judged_by: JudgedBy) -> dict[str, dict[str, Any]]:
     """Return the lines of finished trials by key, without a half-written last line.
 
-    Lines of earlier versions have a loss and no score; their trials are run again.
+    Lines of a search that was judged by loss have no score; judged by score, their trials are run
+    again.
     """
     if not path.is_file():
         return {}
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     try:
-        finished = {line["key"]: line for line in map(json.loads, lines) if "score" in line}
+        finished = {line["key"]: line for line in map(json.loads, lines) if judged_by in line}
         for line in finished.values():
             _trial_of(line)
         return finished
@@ -246,7 +251,7 @@ def _finished(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _table(settings: SearchSettings, lines: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the scores of trials that are finished on all tasks and seeds, the best rank first."""
+    """Return how trials that are finished on all tasks and seeds are judged, the best first."""
     tasks = tuple(cards_of(settings.tasks))
     rows = []
     for method, trials in settings.trials.items():
@@ -256,33 +261,44 @@ def _table(settings: SearchSettings, lines: Sequence[Mapping[str, Any]]) -> Tabl
             own = [line for line in lines if _trial_of(line) in wanted and line["task"] in tasks]
             if len(own) == len(tasks) * len(wanted):
                 complete[words] = own
-        rows += _method_rows(method, complete, tasks)
+        rows += _method_rows(method, complete, tasks, settings.judged_by)
     seeds = "one seed" if len(settings.seeds) == 1 else f"mean over {len(settings.seeds)} seeds"
+    what = (
+        "Scores on validation rows of tasks held back, by the metric of each task"
+        if settings.judged_by == "score"
+        else "Losses on validation rows of tasks held back"
+    )
     note = (
-        f"Scores on validation rows of tasks held back, by the metric of each task, after "
-        f"{settings.shots} examples; {seeds}. Rank: of the trials of a method on a task (1 is "
-        "best, equal scores share their mean rank), mean over tasks; the lowest is chosen. Share: "
-        "the score divided by the best one of the method on that task, mean over tasks; it decides "
-        "between equal ranks. Loss: nats a target token."
+        f"{what}, after {settings.shots} examples; {seeds}. Rank: of the trials of a method on a "
+        "task (1 is best, equal ones share their mean rank), mean over tasks; the lowest is "
+        "chosen. Share: the score (or the probability of a target token) divided by the best one "
+        "of the method on that task, mean over tasks; it decides between equal ranks. Loss: nats a "
+        "target token."
     )
     header = ["method", "settings", "rank", "share", *tasks, "mean loss", "s"]
     return Table("Search", header, rows, note)
 
 
 def _method_rows(
-    method: str, complete: Mapping[str, Sequence[Mapping[str, Any]]], tasks: Sequence[str]
+    method: str,
+    complete: Mapping[str, Sequence[Mapping[str, Any]]],
+    tasks: Sequence[str],
+    judged_by: JudgedBy,
 ) -> list[list[str]]:
     """Return a row for each trial of a method, the best first."""
-    scores = {
-        words: [fmean(line["score"] for line in own if line["task"] == task) for task in tasks]
+    found = {
+        words: [fmean(line[judged_by] for line in own if line["task"] == task) for task in tasks]
         for words, own in complete.items()
     }
+    scores = found
+    if judged_by == "loss":
+        scores = {words: [math.exp(-loss) for loss in own] for words, own in found.items()}
     ranks, shares = mean_ranks_and_shares(scores)
     rows = []
     for words in sorted(scores, key=lambda one: (ranks[one], -shares[one])):
         own = complete[words]
         loss, seconds = (fmean(line[name] for line in own) for name in ("loss", "seconds"))
-        numbers = [f"{value:.3f}" for value in (*scores[words], loss)]
+        numbers = [f"{value:.3f}" for value in (*found[words], loss)]
         shown = [f"{ranks[words]:.2f}", f"{shares[words]:.2f}"]
         rows.append([method, words, *shown, *numbers, f"{seconds:.0f}"])
     return rows

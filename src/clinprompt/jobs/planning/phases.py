@@ -4,13 +4,14 @@ Everything follows from the sizes of the backbone, of rows and the settings; not
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
+from functools import cache, reduce
 from operator import add
 from statistics import fmean
 
 from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.jobs.adapt import LEAST_ROWS, LEAST_STEPS
 from clinprompt.jobs.calibrate import NUM_INPUTS
+from clinprompt.jobs.planning.row_sizes import decoding_work
 from clinprompt.jobs.planning.work import Amount, AnswerWork, Counter, Phase, RowSizes
 from clinprompt.methods.resolve import (
     same_metaprompt,
@@ -36,7 +37,7 @@ def phases(
 
     ``configs`` are the settings by variant, ``sources`` the source tasks by suite. ``sizes`` are
     those of the tasks whose rows were measured. Rows of other tasks count at the length limits,
-    without decoding steps.
+    and all their answers are written token by token.
 
     Routing, the making of starts and the masks of constrained answers are not counted.
     """
@@ -53,9 +54,18 @@ def phases(
 def _longest(config: RunConfig, task: str) -> RowSizes:
     """Return the sizes of rows at their limits, which are upper bounds."""
     data, answer = config.data, _limit(config, task)
-    test = AnswerWork(max(data.test_rows, data.test_label_rows), data.max_input_tokens, answer)
+    rows = max(data.test_rows, data.test_label_rows)
+    further = config.prompt.length + answer
+    steps, decoded = _decoding_of_equal_rows(rows, data.max_input_tokens, answer, further)
+    test = AnswerWork(rows, data.max_input_tokens, 0, steps, decoded)
     counts = data.train_rows, data.validation_rows
     return RowSizes(data.max_input_tokens, answer, *counts, has_labels=False, test=test)
+
+
+@cache
+def _decoding_of_equal_rows(rows: int, inputs: int, answer: int, further: int) -> tuple[int, int]:
+    """Return ``decoding_work`` of rows that are alike, as those of many tasks and methods are."""
+    return decoding_work([(inputs, answer)] * rows, further)
 
 
 def _learned(
@@ -115,7 +125,7 @@ def _teachers(
     fit, count = config.teacher, Counter(config, outline)
     steps = len(tasks) * fit.steps
     work = count.trained(fit.rows, *_lengths(tasks), 1).times(steps)
-    return _phase(name, steps, work + _validated(count, fit, tasks))
+    return _phase(name, steps, work + _validated(count, fit, tasks), is_shared=True)
 
 
 def _distillation(
@@ -184,7 +194,7 @@ def _cells(
             work += _cell(name, own, outline, rows, shots).times(seeds)
     cells = num_cells(name, plain, len(sizes))
     steps = _steps(name, own) if method.count(own, outline) else 0
-    return _phase(f"{name} ({cells})", cells * steps, work)
+    return _phase(f"{name} ({cells})", cells * steps, work, is_shared=True)
 
 
 def _cell(
@@ -240,8 +250,8 @@ def _validation_rows(config: RunConfig, rows: RowSizes, shots: Shots, steps: int
     return min(int(fit.validation_share * count), config.data.validation_rows)
 
 
-def _phase(name: str, steps: int, work: Amount) -> Phase:
-    return Phase(name, steps, round(work.tokens), work.read + work.trained, work)
+def _phase(name: str, steps: int, work: Amount, *, is_shared: bool = False) -> Phase:
+    return Phase(name, steps, round(work.tokens), work.read + work.trained, work, is_shared)
 
 
 def _limit(config: RunConfig, task: str) -> int:

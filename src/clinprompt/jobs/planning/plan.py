@@ -1,6 +1,6 @@
 """Plan a run: what it needs, what is missing and what it costs. Loads no weights."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,10 @@ from clinprompt.backbone.model_sizes import ModelSizes, inspect_backbone
 from clinprompt.batches.encode import make_encoder
 from clinprompt.errors import DataError, SettingError
 from clinprompt.jobs.comparison.grid import chosen_targets
-from clinprompt.jobs.planning.memory import (
-    Memory,
-    adapter_memory,
-    prompt_memory,
-    trained_numbers,
-    weight_bytes,
-)
+from clinprompt.jobs.planning.memory import Memory, trained_numbers, weight_bytes
 from clinprompt.jobs.planning.phases import num_cells, phases
 from clinprompt.jobs.planning.row_sizes import encoded_share, row_sizes
+from clinprompt.jobs.planning.run_memory import RunMemory
 from clinprompt.jobs.planning.speed import Speed, given_speed, measure_speed
 from clinprompt.jobs.planning.work import Amount, Phase, RowSizes
 from clinprompt.methods.check_methods import check_methods
@@ -30,11 +25,10 @@ from clinprompt.methods.resolve import (
     resolve_all,
     suites_to_learn,
     variants_to_distill,
-    variants_with,
 )
-from clinprompt.methods.table import method_of
 from clinprompt.runs.suite_data import cards_of, find_mirror
-from clinprompt.settings.groups import join_method, split_method
+from clinprompt.settings.defaults import DEFAULT_BACKBONE
+from clinprompt.settings.groups import join_method
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard, TaskType
 from clinprompt.tasks.load import TaskData, check_files, load_task, remedy
@@ -61,8 +55,20 @@ class TaskPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Cards:
+    """GPUs of a run, each with a whole backbone: their number, and the bytes of one (None: any)."""
+
+    count: int = 1
+    num_bytes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
-    """Costs of a run on one backbone: memory, trained numbers by method, work by phase, speed."""
+    """Costs of a run on one backbone: memory, trained numbers by method, work by phase, speed.
+
+    ``fitting_tokens`` is the largest ``micro_batch_tokens`` with which the run fits on a card, at
+    most that of the settings; 0: nothing fits, None: the memory of a card is not known.
+    """
 
     weight_bytes: int
     prompt_memory: Memory | None
@@ -71,18 +77,26 @@ class Costs:
     num_cells: int
     phases: tuple[Phase, ...]
     speed: Speed
+    num_cards: int
+    fitting_tokens: int | None
 
     @property
     def seconds(self) -> float:
         """Return the duration of all phases."""
-        return sum(phase.seconds(self.speed) for phase in self.phases)
+        return sum(map(self.seconds_of, self.phases))
+
+    def seconds_of(self, phase: Phase) -> float:
+        """Return the duration of a phase; processes on all cards share what can be shared."""
+        return phase.seconds(self.speed) / (self.num_cards if phase.is_shared else 1)
 
 
 @dataclass(frozen=True, slots=True)
 class BackbonePlan:
     """One backbone; if it cannot be loaded, ``remedy`` says why and how to get it.
 
-    ``outline`` and ``costs`` are None if the sizes of the backbone are not known.
+    ``outline`` and ``costs`` are None if the sizes of the backbone are not known. ``tokenizer`` is
+    the backbone whose tokens were counted in rows that are here; "": none, so that all rows count
+    at the limits of the settings.
     """
 
     name: str
@@ -90,6 +104,7 @@ class BackbonePlan:
     remedy: str
     outline: ModelSizes | None
     costs: Costs | None
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,7 @@ class Plan:
     backbones: tuple[BackbonePlan, ...]
     tasks: tuple[TaskPlan, ...]
     missing: tuple[str, ...]
+    cards: Cards
 
     @property
     def num_tasks(self) -> int:
@@ -123,12 +139,14 @@ def dry_run(
     *,
     rate: float | None = None,
     start_seconds: float = 0.0,
+    cards: Cards | None = None,
 ) -> Plan:
     """Return what a run needs, what is missing, and what it costs.
 
-    ``rate`` is the speed of the machine in floating-point operations per second; None measures
-    this machine (see ``measure_speed``). ``start_seconds`` is the time that starting the program
-    takes.
+    ``rate`` is the speed of one card (or machine) in floating-point operations per second; None
+    measures this machine (see ``measure_speed``). ``start_seconds`` is the time that starting the
+    program takes. Without ``cards``, one is used, of any memory. Rows are counted in tokens of the
+    default backbone where the tokenizer of the run's backbone is not here.
 
     Raises:
         SettingError: the suite or a task is unknown, or the backbone does not have a layer of
@@ -145,6 +163,8 @@ def dry_run(
     here = {one.name for one in tasks if one.role != "overlap" and one.status == "there"}
     known = [card for card, _ in _roles(first, suite) if card.name in here]
     data = {card.name: _timed(partial(load_task, card, place)) for card in known}
+    given = cards or Cards()
+    rows = _Rows(suite, data, rate, given)
     return Plan(
         name=config.name,
         suite=suite.name,
@@ -154,13 +174,12 @@ def dry_run(
         rate=rate,
         measured=tuple(data),
         backbones=tuple(
-            _plan_backbone(
-                name, on_backbone(settings, name), suite, data, rate, 0 if number else start_seconds
-            )
+            _plan_backbone(name, on_backbone(settings, name), rows, 0 if number else start_seconds)
             for number, name in enumerate(config.backbones)
         ),
         tasks=tasks,
         missing=suite.missing,
+        cards=given,
     )
 
 
@@ -186,29 +205,42 @@ def _timed(load: Callable[[], Value]) -> tuple[Value, float]:
     return load(), perf_counter() - started
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What all backbones of a plan share: tasks with their data, speed and cards."""
+
+    suite: Suite
+    data: Mapping[str, tuple[TaskData, float]]
+    rate: float | None
+    cards: Cards
+
+
 def _plan_backbone(
-    name: str,
-    configs: Mapping[str, RunConfig],
-    suite: Suite,
-    data: Mapping[str, tuple[TaskData, float]],
-    rate: float | None,
-    start_seconds: float,
+    name: str, configs: Mapping[str, RunConfig], shared: _Rows, start_seconds: float
 ) -> BackbonePlan:
     seen, plain = inspect_backbone(name), configs[""]
     if seen.sizes is None:
         return BackbonePlan(name, not seen.problem, seen.problem, None, None)
-    sizes, seconds = ({}, 0.0) if seen.problem else _measured(name, plain, data)
+    tokenizer = _tokenizer_for(name, seen.problem) if shared.data else ""
+    sizes, seconds = _measured(tokenizer, plain, shared.data) if tokenizer else ({}, 0.0)
     num_bytes = weight_bytes(plain, seen.sizes)
     speed = (
         measure_speed(seen.sizes, plain.dtype)
-        if rate is None
-        else given_speed(rate, seen.sizes, num_bytes)
+        if shared.rate is None
+        else given_speed(shared.rate, seen.sizes, num_bytes)
     )
-    costs = _costs(configs, seen.sizes, suite, sizes, speed)
+    costs = _costs(configs, seen.sizes, shared, sizes, speed)
     if sizes:
         loading = Phase("start and data", 0, 0, 0, Amount(seconds=start_seconds + seconds))
         costs = replace(costs, phases=(loading, *costs.phases))
-    return BackbonePlan(name, not seen.problem, seen.problem, seen.sizes, costs)
+    return BackbonePlan(name, not seen.problem, seen.problem, seen.sizes, costs, tokenizer)
+
+
+def _tokenizer_for(name: str, problem: str) -> str:
+    """Return the backbone that rows are encoded for: its own or the default one; "" if neither."""
+    if not problem:
+        return name
+    return "" if inspect_backbone(DEFAULT_BACKBONE).problem else DEFAULT_BACKBONE
 
 
 def _measured(
@@ -230,54 +262,31 @@ def _measured(
 def _costs(
     configs: Mapping[str, RunConfig],
     outline: ModelSizes,
-    suite: Suite,
+    shared: _Rows,
     sizes: Mapping[str, RowSizes],
     speed: Speed,
 ) -> Costs:
     config = configs[""]
     methods = config.compare.methods
-    targets = chosen_targets(config.compare, tuple(cards_of(suite.targets)))
+    targets = chosen_targets(config.compare, tuple(cards_of(shared.suite.targets)))
     sources = {name: tuple(cards_of(find_suite(name).sources)) for name in suites_to_learn(configs)}
     counts = {name: len(sources[configs[name].suite]) for name in variants_to_distill(configs)}
     distilled = {
         join_method("distillation", name): metaprompt_numbers(configs[name], outline, count)
         for name, count in counts.items()
     }
-    trained = variants_with(config, lambda one: one.on_sources is not None and one.reads_prompt)
-    learn = {*counts, *trained}
-    adapters = [name for name in methods if method_of(name).trains == "adapters"]
+    memory = RunMemory(configs, outline, {name: len(tasks) for name, tasks in sources.items()})
     return Costs(
         weight_bytes=weight_bytes(config, outline),
-        prompt_memory=_most(
-            prompt_memory(own, outline, len(sources.get(own.suite, ())) if variant in learn else 0)
-            for variant, own in _with_prompts(configs)
-        ),
-        lora_memory=_most(
-            adapter_memory(
-                configs[split_method(name)[1]],
-                outline,
-                trained_numbers(name, configs, outline),
-                on_sources=method_of(name).on_sources is not None,
-            )
-            for name in adapters
-        ),
+        prompt_memory=memory.prompts(),
+        lora_memory=memory.adapters(),
         numbers=distilled | {name: trained_numbers(name, configs, outline) for name in methods},
         num_cells=sum(num_cells(name, config, len(targets)) for name in methods),
         phases=phases(configs, outline, sources, targets, sizes),
         speed=speed,
+        num_cards=shared.cards.count,
+        fitting_tokens=memory.fitting_tokens(shared.cards.num_bytes),
     )
-
-
-def _with_prompts(configs: Mapping[str, RunConfig]) -> Iterator[tuple[str, RunConfig]]:
-    """Yield the variants ("" for none) of methods that read a prompt, with their settings."""
-    grid = configs[""].compare
-    for variant in variants_with(configs[""], lambda method: method.reads_prompt):
-        yield variant, configs[variant].model_copy(update={"compare": grid})
-
-
-def _most(memories: Iterable[Memory]) -> Memory | None:
-    """Return the largest: the parts of a run are computed one after another."""
-    return max(memories, key=lambda memory: memory.total, default=None)
 
 
 def _plan_task(card: TaskCard, role: Role, place: Path | None) -> TaskPlan:

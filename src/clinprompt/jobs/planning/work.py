@@ -43,13 +43,17 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """The work in one part of a run; ``operations`` are all floating-point operations."""
+    """The work in one part of a run; ``operations`` are all floating-point operations.
+
+    If it ``is_shared``, several processes can do parts of it at the same time.
+    """
 
     name: str
     steps: int
     tokens: int
     operations: float
     work: Amount
+    is_shared: bool = False
 
     def seconds(self, speed: Speed) -> float:
         """Return the duration at a speed."""

@@ -12,7 +12,7 @@ from clinprompt.cli.plan_tables import show_plan
 from clinprompt.errors import SettingError
 from clinprompt.jobs.planning.memory import adapter_memory, prompt_memory, trained_numbers
 from clinprompt.jobs.planning.phases import num_cells, phases
-from clinprompt.jobs.planning.plan import dry_run
+from clinprompt.jobs.planning.plan import Cards, dry_run
 from clinprompt.jobs.planning.speed import Speed, measure_speed
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.counts import metaprompt_numbers
@@ -174,17 +174,27 @@ def test_work_of_a_tiny_run_by_hand(tiny):
     assert distillation.tokens == 6 * (3 * 10 + 2 * 4) + trained * 10
     both = 6 * (3 * (2 * linear + 3 * attention) + 2 * 4 * 4 * tiny.layer_weights)
     assert distillation.operations == both + trained * (linear + attention)
-    # An answer of 2 tokens has 3 predictions; each of 7 rows is read once, the prompt once for all.
-    read = 2 * (10 * tiny.layer_weights + 3 * 264 * 32)
-    assert (zero.name, zero.steps, zero.tokens) == ("metaprompt (1)", 0, 7 * 10 + 4)
-    assert zero.operations == 7 * (read + attention) + 4 * 2 * tiny.layer_weights
+    # Each of 7 rows of 8 tokens is read once, which predicts the first token of its answer, and the
+    # prompt once for all. The second token of all 7 answers takes one pass.
+    read = 2 * (8 * tiny.layer_weights + 264 * 32)
+    seen = 4 * 2 * 32 * 8 * (4 + 8 / 2)
+    assert (zero.name, zero.steps, zero.tokens) == ("metaprompt (1)", 0, 7 * 8 + 4 + 7)
+    assert zero.operations == 7 * (read + seen) + 4 * 2 * tiny.layer_weights
+    assert (zero.work.decoding_steps, zero.work.decoded) == (1, 7)
     bare = 4 * 2 * 32 * 10 * (10 / 2)
     assert (lora.name, lora.steps) == ("lora (4)", 4 * 2)
-    assert lora.work.read == 4 * 7 * (read + bare)
+    assert lora.work.read == 4 * 7 * (read + 4 * 2 * 32 * 8 * (8 / 2))
     assert lora.work.trained == 4 * 2 * 4 * (2 * linear + 3 * bare)
     assert lora.operations == lora.work.read + lora.work.trained
-    speed = Speed(reading=1000.0, training=500.0, step_seconds=1.0, row_seconds=1.0)
-    assert lora.seconds(speed) == lora.work.read / 1000 + lora.work.trained / 500
+    speed = Speed(reading=1000.0, training=500.0, step_seconds=2.0, row_seconds=3.0)
+    decoding = 4 * (2.0 + 7 * 3.0)
+    assert lora.seconds(speed) == lora.work.read / 1000 + lora.work.trained / 500 + decoding
+    assert [one.is_shared for one in (teachers, distillation, zero, lora)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_cells_are_those_of_the_grid():
@@ -331,6 +341,57 @@ def test_the_papers_plan_says_what_is_missing(tmp_path):
     assert by_name["qa-medbullets"].status == "missing"
     assert "clinprompt tasks fetch qa-medbullets" in by_name["qa-medbullets"].remedy
     assert any("UF Health" in lack for lack in plan.missing)
+
+
+def test_all_three_backbones_of_the_paper_train_on_a_card_of_80_gigabytes(tmp_path):
+    plan = dry_run(load_config(PAPER), tmp_path, rate=4e14, cards=Cards(num_bytes=80e9))
+    for one in plan.backbones:
+        assert one.costs.prompt_memory.total < 80e9, one.name
+        assert one.costs.lora_memory.total < 80e9, one.name
+        assert one.costs.fitting_tokens == 1024
+
+
+def test_a_micro_batch_that_fits_is_found_and_named(tmp_path, capsys):
+    tokens = [f"{phase}.micro_batch_tokens=8192" for phase in ("teacher", "distill", "adapt")]
+    name = "openai/gpt-oss-20b"
+    config = load_config(PAPER, [*tokens, f"backbone={name}", f'compare.backbones=["{name}"]'])
+    plan = dry_run(config, tmp_path, rate=4e14, cards=Cards(num_bytes=80e9))
+    [one] = plan.backbones
+    assert one.costs.prompt_memory.total > 80e9
+    assert one.costs.fitting_tokens == 1024
+    show_plan(plan, as_json=False)
+    assert "micro_batch_tokens = 1024 in" in " ".join(capsys.readouterr().out.split())
+    too_small = dry_run(config, tmp_path, rate=4e14, cards=Cards(num_bytes=40e9))
+    assert too_small.backbones[0].costs.fitting_tokens == 0
+
+
+def test_two_cards_share_teachers_and_cells_but_not_a_distillation(tmp_path):
+    config = load_config(PAPER, ['compare.methods=["adapted-metaprompt"]'])
+    one, two = (
+        dry_run(config, tmp_path, rate=4e14, cards=Cards(count)).backbones[0].costs
+        for count in (1, 2)
+    )
+    teachers, distillation, cells = one.phases
+    assert one.phases == two.phases
+    assert two.seconds_of(teachers) == one.seconds_of(teachers) / 2
+    assert two.seconds_of(distillation) == one.seconds_of(distillation)
+    assert two.seconds_of(cells) == one.seconds_of(cells) / 2
+    assert two.seconds < one.seconds
+
+
+def test_rows_are_counted_in_tokens_of_the_default_backbone_if_the_own_tokenizer_is_missing():
+    config = settings(
+        backbone="meta-llama/Llama-3.1-8B",
+        suite="practice",
+        compare={"methods": ["instruction"], "targets": ["practice-ner-drugs"]},
+    )
+    [one] = dry_run(config, None, rate=1e12).backbones
+    assert not one.is_there
+    assert one.tokenizer == "smollm2-135m"
+    [_, cells] = one.costs.phases
+    longest = config.data.test_rows * config.data.max_input_tokens
+    assert 0 < cells.tokens < longest / 2
+    assert cells.work.decoding_steps > 0
 
 
 def test_present_data_is_reported(tmp_path, tiny_llama_folder):
