@@ -96,10 +96,10 @@ def test_a_stopped_audit_continues_and_ends_as_an_unbroken_one(made, audited, ti
     given = {"backbone": str(tiny_llama_folder), "device": "cpu", "folder": made / "stopped"}
     with pytest.raises(Killed):
         clinprompt.audit(
-            made / PROMPT, made / "codes", shadows=16, reporter=KillAfter(3 * STEPS + 30), **given
+            made / PROMPT, made / "codes", shadows=16, reporter=KillAfter(STEPS + 30), **given
         )
     kept = (made / "stopped" / "shadows.jsonl").read_text()
-    assert kept.count("\n") == 3
+    assert kept.count("\n") == 8  # those that are trained side by side
     found = clinprompt.audit(made / PROMPT, made / "codes", shadows=16, **given)
     assert found.to_dict() == json.loads((made / "audit" / "audit.json").read_text())
     assert (made / "stopped" / "shadows.jsonl").read_text().startswith(kept)
@@ -159,7 +159,7 @@ def test_another_task_is_refused(made, words):
         ({"name": "codes/adapted-metaprompt-kall-seed0"}, "trained on all records or on none"),
         ({"method": "spot"}, "starts from more than its manifest names"),
         ({"method": "of-tomorrow"}, "starts from more than its manifest names"),
-        ({"name": "codes/adapted-metaprompt-k16-0123456789abcdef"}, "adapted from .0123456789abc"),
+        ({"name": "codes/adapted-metaprompt-k16-0123456789abcdef"}, "adapted from (0123456789abc"),
         ({"shots": 140}, "140 examples wanted, but only"),
     ],
 )
