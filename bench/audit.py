@@ -1,8 +1,9 @@
 """Audit prompts of the default backbone: one that learned its rows by heart, and one of `adapt`.
 
-The first is a control: the attack must find its rows. Before training, it must find nothing. The
-second is trained with the default settings, and shows what a user may expect. Continues where it
-was stopped. Writes docs/results/bench/audit.json and .md.
+The first is a control: the labels of its task are drawn at random, so they can only be learned by
+heart, and the attack must find the rows. Before training, it must find nothing. The second is
+trained with the default settings, and shows what a user may expect. Continues where it was
+stopped. Writes docs/results/bench/audit.json and .md.
 
 Run: nice python bench/audit.py RUNS [NAME ...]    (a folder for runs; which of the two)
 """
@@ -11,6 +12,8 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
+from string import ascii_lowercase
 from typing import Any
 
 import clinprompt
@@ -18,12 +21,13 @@ from clinprompt.backbone.load import load_backbone
 from clinprompt.runs.workspace import environment
 from clinprompt.settings.defaults import DEFAULT_BACKBONE
 
+CODES = "codes"
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "bench"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A prompt to train and to audit."""
+    """A prompt to train and to audit; the task ``codes`` is made for it."""
 
     task: str
     shots: int
@@ -33,7 +37,7 @@ class Case:
 
 CASES = {
     "by heart": Case(
-        "practice-nli-social",
+        CODES,
         16,
         8,
         {"adapt.steps": 500, "adapt.rows": 1, "adapt.validate_every": 0},
@@ -56,8 +60,9 @@ def main() -> None:
 
 def measure(case: Case, folder: Path) -> dict[str, Any]:
     """Return the audit of a prompt that is trained as the case says."""
+    task = codes(folder / CODES) if case.task == CODES else case.task
     prompt = clinprompt.adapt(
-        case.task,
+        task,
         shots=case.shots,
         settings=case.settings,
         folder=folder / "run",
@@ -65,12 +70,25 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     )
     audit = clinprompt.audit(
         prompt.folder,
-        case.task,
+        task,
         shadows=case.shadows,
         folder=folder / "audit",
         reporter=_Lines(),
     )
     return audit.to_dict()
+
+
+def codes(folder: Path) -> str:
+    """Return the folder of a task with random texts and random labels."""
+    if not folder.is_dir():
+        draw = Random(1)
+        texts = sorted({"".join(draw.choices(ascii_lowercase, k=8)) for _ in range(150)})
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        table = folder.with_suffix(".csv")
+        lines = [f"{text},{draw.choice(('yes', 'no'))}" for text in texts]
+        table.write_text("\n".join(["text,label", *lines]) + "\n")
+        clinprompt.new_task(table, "classification", folder=folder)
+    return str(folder)
 
 
 class _Lines:
