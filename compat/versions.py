@@ -74,7 +74,8 @@ def run(one: Combination, folder: Path) -> dict[str, Any]:
     _make(one, python, place, inside)
     started = perf_counter()
     command = [inside, "-m", "pytest", "-m", "not slow", "--tb=short", *TESTS]
-    command += ["-p", "no:cacheprovider"]
+    # Old packages use what new ones that they need have deprecated.
+    command += ["-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
     ended = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
