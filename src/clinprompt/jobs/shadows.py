@@ -83,7 +83,11 @@ class ShadowSpec:
         """Return the training of one shadow."""
         start = replace(self.start, rows=rows, seed=self.seed_of(number))
         shown = f"shadow prompt {number + 1} of {num_shadows}"
-        return Fit(self.method, start, f"shadows/{self.key}/{number}", shown)
+        return Fit(self.method, start, self.name_of(number), shown)
+
+    def name_of(self, number: int) -> str:
+        """Return the name of a shadow's training in the log and of its checkpoint."""
+        return f"shadows/{self.key}/{number}"
 
     def seed_of(self, number: int) -> int:
         """Return the seed of a shadow, which is not that of the prompt."""
@@ -127,6 +131,8 @@ def train_shadows(
     """
     path = workspace.folder / SHADOWS_FILE
     known = {shadow.number: shadow for shadow in _known(path, spec.key)}
+    for number in known:  # a killed process may have left the checkpoint of a finished shadow
+        workspace.forget(spec.name_of(number))
     draws = balanced_draws(len(pool.rows), len(pool.drawn), draws=num_shadows, seed=spec.start.seed)
     missing = [number for number in range(num_shadows) if number not in known]
     for first in range(0, len(missing), together):

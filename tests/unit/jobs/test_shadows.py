@@ -97,7 +97,11 @@ def test_finished_shadows_are_read_and_not_trained_again(spec, tmp_path):
     others = {**values, "prompt": "another", "losses": [1.0] * 8}
     rest = text.splitlines()[1]
     path.write_text(f"{json.dumps(others)}\n{json.dumps(marked)}\n{rest}\n" + text[:20])
+    left = tmp_path / "checkpoints" / "shadows__key__0+0123.safetensors"
+    left.parent.mkdir(exist_ok=True)
+    left.touch()
     again = train_shadows(spec, POOL, Workspace(tmp_path), num_shadows=3, together=1)
+    assert not left.exists()
     assert again[0].losses == (7.0,) * 8
     assert again[1] == first[1]
     assert [shadow.number for shadow in again] == [0, 1, 2]
