@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-quick test-page screenshots check bench bench-full fix clean readme tasks bundle
+.PHONY: setup demo test test-quick test-page test-versions screenshots check audit audit-licences \
+	bench bench-full fix clean readme tasks bundle
 
 setup: $(STAMP)
 
@@ -45,6 +46,23 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Licences and known vulnerabilities of what is installed. The second needs the network.
+PIP_AUDIT := .audit/bin/pip-audit
+
+$(PIP_AUDIT):
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet pip-audit==2.10.1
+
+audit: setup $(PIP_AUDIT)
+	$(BIN)/python compat/dependencies.py --pip-audit $(PIP_AUDIT)
+
+audit-licences: setup
+	$(BIN)/python compat/dependencies.py --licences-only
+
+# The fast tests with other versions of Python, torch and the rest; makes environments in .versions.
+test-versions: setup
+	$(BIN)/python compat/versions.py
+
 bench: setup
 	$(BIN)/python bench/run.py
 
@@ -56,7 +74,7 @@ fix: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .audit .versions runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 readme: setup
 	$(BIN)/python docs/insert_results.py

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from clinprompt.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from clinprompt.api import Annotation, Annotator, adapt, distill, load_task, new_task
+    from clinprompt.api import Annotation, Annotator, adapt, audit, distill, load_task, new_task
     from clinprompt.backbone.load import Backbone, load_backbone
     from clinprompt.errors import (
         ArtifactError,
@@ -53,6 +53,7 @@ __all__ = [
     "TextAnswer",
     "Unparseable",
     "adapt",
+    "audit",
     "distill",
     "load_backbone",
     "load_task",
@@ -60,7 +61,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "clinprompt.api": ("Annotation", "Annotator", "adapt", "distill", "load_task", "new_task"),
+    "clinprompt.api": (
+        "Annotation",
+        "Annotator",
+        "adapt",
+        "audit",
+        "distill",
+        "load_task",
+        "new_task",
+    ),
     "clinprompt.backbone.load": ("Backbone", "load_backbone"),
     "clinprompt.errors": (
         "ArtifactError",

@@ -14,6 +14,7 @@ from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adaptation, adapt_task
 from clinprompt.jobs.adapt_settings import adapt_config
 from clinprompt.jobs.annotate import LoadedPrompt, as_json, check_minimum, likely, load_prompt
+from clinprompt.jobs.audit import Audit, Auditing, audit_prompt
 from clinprompt.jobs.distill import distill_suite
 from clinprompt.jobs.evaluate import evaluate_prompt, keep_score, task_of
 from clinprompt.jobs.note_files import read_notes
@@ -21,7 +22,7 @@ from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
 from clinprompt.prompts.artifact import load_artifact, make_artifact, save_artifact
 from clinprompt.runs.suite_data import load_apart
-from clinprompt.settings.defaults import SHIPPED, SHOTS, TEST_ROWS
+from clinprompt.settings.defaults import SHADOWS, SHIPPED, SHOTS, TEST_ROWS
 from clinprompt.settings.run import Changes, RunConfig, load_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.draft.columns import NamedColumns
@@ -276,6 +277,38 @@ def adapt(
     )
     load = partial(load_prompt, saved.absolute(), backbone=config.backbone, device=config.device)
     return Annotator(saved, load, data)
+
+
+def audit(
+    prompt: str | Path,
+    task: str | Path | TaskData,
+    *,
+    shadows: int = SHADOWS,
+    folder: str | Path | None = None,
+    backbone: str = "",
+    device: str = "auto",
+    mirror: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> Audit:
+    """Measure how much an adapted prompt tells about the rows that it was trained on.
+
+    ``prompt`` is its folder, in the run that trained it, and ``task`` the task that it was trained
+    for. ``shadows`` prompts are trained like it on other rows, so this takes about as many times as
+    long as the adaptation. ``folder`` is the audit's folder (default: runs/audit-TASK); a stopped
+    audit there continues. ``backbone``, ``device`` and ``mirror`` are as in ``Annotator``.
+    docs/audit.md says what the result means, and what it does not mean.
+
+    Raises:
+        ClinpromptError: the prompt cannot be audited; the message says what to do.
+    """
+    data = task if isinstance(task, TaskData) else load_task(task, mirror=mirror)
+    return audit_prompt(
+        Path(folder) if folder else Path("runs") / f"audit-{data.card.name}",
+        Path(prompt),
+        data,
+        Auditing(shadows, backbone, device),
+        reporter=reporter or Silent(),
+    )
 
 
 def distill(

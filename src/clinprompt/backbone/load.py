@@ -141,7 +141,13 @@ def _end_ids(*settings: object) -> frozenset[int]:
     return frozenset(id_ for ids in lists for id_ in ids if id_ is not None)
 
 
-def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto") -> Backbone:
+def load_backbone_of(
+    manifest: Manifest,
+    name: str = "",
+    *,
+    device: str = "auto",
+    dtype: torch.dtype = torch.float32,
+) -> Backbone:
     """Load the backbone that a prompt was trained on, or the one given by ``name``.
 
     Raises:
@@ -150,13 +156,13 @@ def load_backbone_of(manifest: Manifest, name: str = "", *, device: str = "auto"
     _device(device)  # otherwise the error below would hide a wrong device
     if not name and manifest.backbone not in WHEELS and not Path(manifest.backbone).exists():
         try:
-            return load_backbone(manifest.backbone, device=device)
+            return load_backbone(manifest.backbone, device=device, dtype=dtype)
         except BackboneError as error:
             raise BackboneError(
                 f"prompt {manifest.title}: its backbone {manifest.backbone} is not found; give its "
                 f"folder or GGUF file with {option('backbone')}"
             ) from error
-    return load_backbone(name or manifest.backbone, device=device)
+    return load_backbone(name or manifest.backbone, device=device, dtype=dtype)
 
 
 def check_fits(backbone: Backbone, manifest: Manifest) -> None:

@@ -76,6 +76,22 @@ def hold_out(
     return kept, tuple(items[index] for index in sorted(held))
 
 
+def balanced_draws(size: int, count: int, *, draws: int, seed: int) -> list[tuple[int, ...]]:
+    """Return ``draws`` random choices of ``count`` of ``size`` numbers, each in ascending order.
+
+    All numbers are chosen equally often, up to one. If ``count`` is half of ``size``, each second
+    choice is the other half of the one before. More draws begin with the same ones.
+    """
+    generator = np.random.default_rng(seed)
+    used = np.zeros(size, dtype=np.int64)
+    found = []
+    for _ in range(draws):
+        order = np.lexsort((generator.random(size), used))
+        used[order[:count]] += 1
+        found.append(tuple(sorted(int(number) for number in order[:count])))
+    return found
+
+
 def draw_shots(groups: Sequence[str], count: int, *, seed: int) -> tuple[int, ...]:
     """Choose ``count`` row numbers, balanced over the groups (labels) as far as rows allow."""
     generator = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from clinprompt.cli import predict, prompts, runs, serve, tasks
+from clinprompt.cli import audit, predict, prompts, runs, serve, tasks
 from clinprompt.cli.screen import complaints, console
 from clinprompt.errors import ClinpromptError
 from clinprompt.version import __version__
@@ -37,6 +37,7 @@ _COMMANDS: dict[typer.Typer, Sequence[Callable[..., None]]] = {
         runs.distill,
         runs.adapt,
         runs.evaluate,
+        audit.audit,
         predict.predict,
         serve.serve,
     ),

@@ -66,9 +66,9 @@ Free = Annotated[
 
 
 @contextmanager
-def shown_progress(folder: Path) -> Iterator["Bar"]:
+def shown_progress(folder: Path, screen: Console = console) -> Iterator["Bar"]:
     """Yield a progress bar for training in a folder; on Ctrl-C, print how to continue."""
-    with continued_after_stop(folder), training_bar() as bar:
+    with continued_after_stop(folder), training_bar(screen) as bar:
         yield bar
 
 
@@ -85,10 +85,10 @@ def continued_after_stop(folder: Path, option: str = "--out") -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def training_bar() -> "Bar":
+def training_bar(screen: Console = console) -> "Bar":
     """Return a bar that shows steps, loss, tokens per second and the time left."""
     columns = MofNCompleteColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn()
-    return Bar(console, *columns, prints_lines=True)
+    return Bar(screen, *columns, prints_lines=True)
 
 
 def score_bar() -> "Bar":

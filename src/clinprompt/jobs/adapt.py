@@ -28,6 +28,7 @@ from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.suite_data import copies_left_out
 from clinprompt.runs.task_rows import task_rows_of
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
+from clinprompt.settings.groups import AdaptSettings
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import catalog
@@ -215,7 +216,7 @@ def adapt_together(fits: Sequence[Fit], workspace: Workspace) -> list[Adapted]:
 
 def _member(fit: Fit, tuner: Tuner, rates: Rates) -> FitMember:
     settings = fit.start.config.adapt
-    steps = settings.method_steps.get(fit.method.name, settings.steps)
+    steps = steps_of(fit.method, settings)
     every = settings.checkpoint_every if fit.method.is_checkpointed else 0
     own = settings.model_copy(update={"steps": steps, "checkpoint_every": every})
     rows, validation = _divided(fit.start, steps)
@@ -229,15 +230,27 @@ def _member(fit: Fit, tuner: Tuner, rates: Rates) -> FitMember:
     return FitMember(fit.name, tuner, [rows], spec, validation)
 
 
+def steps_of(method: Method, settings: AdaptSettings) -> int:
+    """Return the number of steps that a method trains on a task."""
+    return settings.method_steps.get(method.name, settings.steps)
+
+
+def num_held_out(config: RunConfig, num_rows: int, steps: int) -> int:
+    """Return how many of the rows of a task are kept to choose the best state."""
+    settings = config.adapt
+    if not settings.validate_every or steps < LEAST_STEPS or num_rows < LEAST_ROWS:
+        return 0
+    return min(int(settings.validation_share * num_rows), config.data.validation_rows)
+
+
 def _divided(start: Start, steps: int) -> tuple[Sequence[Row], Sequence[Row]]:
     """Return the rows to train on, and those that choose the best state (none: the last one)."""
-    settings, rows = start.config.adapt, start.rows
-    if not settings.validate_every or steps < LEAST_STEPS:
-        return rows, ()
-    if start.validation or len(rows) < LEAST_ROWS:
-        return rows, start.validation
-    count = min(int(settings.validation_share * len(rows)), start.config.data.validation_rows)
-    return hold_out(rows, count, seed=start.seed)
+    rows = start.rows
+    if start.validation:
+        may_validate = start.config.adapt.validate_every and steps >= LEAST_STEPS
+        return rows, start.validation if may_validate else ()
+    count = num_held_out(start.config, len(rows), steps)
+    return hold_out(rows, count, seed=start.seed) if count else (rows, ())
 
 
 def _adapted(fit: Fit, tuner: Tuner, progress: Progress) -> Adapted:

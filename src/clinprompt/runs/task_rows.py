@@ -222,17 +222,37 @@ class Candidates:
         Raises:
             DataError: fewer than ``count`` rows have an answer that fits.
         """
-        return tuple(self.rows[index] for index in self._chosen(count, seed))
+        return tuple(self.rows[index] for index in self.choose(count, seed=seed))
 
     def records(self, count: int, *, seed: int) -> tuple[Record, ...]:
         """Return the records of the rows that ``draw`` returns, in random order.
 
         So if only the first of them can be shown, these are a random choice too.
         """
-        chosen = np.random.default_rng(seed).permutation(self._chosen(count, seed))
+        chosen = np.random.default_rng(seed).permutation(self.choose(count, seed=seed))
         return tuple(self.examples[index].record for index in chosen)
 
-    def _chosen(self, count: int, seed: int) -> tuple[int, ...]:
+    def note_of(self, row: int) -> str:
+        """Return what identifies the note that a row is from: its group, or else its record."""
+        record = self.examples[row].record
+        return record.group or record.id
+
+    def only(self, rows: Sequence[int]) -> "Candidates":
+        """Return the candidates with some of their rows."""
+        return replace(
+            self,
+            examples=tuple(self.examples[index] for index in rows),
+            rows=tuple(self.rows[index] for index in rows),
+            labels=tuple(self.labels[index] for index in rows),
+            types=None if self.types is None else tuple(self.types[index] for index in rows),
+        )
+
+    def choose(self, count: int, *, seed: int) -> tuple[int, ...]:
+        """Return the numbers of the rows that ``draw`` returns, in ascending order.
+
+        Raises:
+            DataError: fewer than ``count`` rows have an answer that fits.
+        """
         if len(self.rows) < count:
             raise DataError(
                 f"{self.name}: {number_of(count, 'example')} wanted, but only "

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinprompt.batches.mixture import (
+    balanced_draws,
     draw_annotated,
     draw_shots,
     sample,
@@ -143,3 +144,20 @@ def test_annotated_shots_keep_a_small_share_of_empty_rows():
     shares = [sum(not types[i] for i in draw_annotated(types, 20, seed=s)) for s in range(200)]
     # One in 100 rows is empty, so one in five draws of 20 has it.
     assert np.mean(shares) == pytest.approx(0.2, abs=0.1)
+
+
+def test_balanced_draws_of_one_half_take_turns_with_the_other_half():
+    draws = balanced_draws(10, 5, draws=6, seed=3)
+    for first, second in zip(draws[::2], draws[1::2], strict=True):
+        assert sorted(first + second) == list(range(10))
+    assert len(set(draws)) == 6
+
+
+@given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 5), st.data())
+def test_balanced_draws_choose_all_numbers_equally_often_up_to_one(size, draws, seed, data):
+    count = data.draw(st.integers(1, size))
+    found = balanced_draws(size, count, draws=draws, seed=seed)
+    assert all(len(set(one)) == count and sorted(one) == list(one) for one in found)
+    often = Counter(number for one in found for number in one)
+    assert max(often.values()) - min(often[number] for number in range(size)) <= 1
+    assert balanced_draws(size, count, draws=draws + 2, seed=seed)[:draws] == found
