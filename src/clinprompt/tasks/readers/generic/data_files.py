@@ -101,7 +101,7 @@ class DataFile:
                 A plain file is not opened before it is read.
         """
         place = _beside(self.place, name)
-        check_inside(place, f"{self.name}: the card")
+        check_inside(name if name.startswith("/") else place, f"{self.name}: the card")
         if self.members is None:
             path = self.path.parent / name
             return DataFile(str(path), path, partial(_load, path), place=place)
