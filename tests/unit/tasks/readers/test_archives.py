@@ -120,6 +120,11 @@ def test_a_member_that_leads_out_of_its_archive_is_refused(tmp_path, kind, name)
     assert [one.name for one in tmp_path.iterdir()] == [f"a.{kind}"]
 
 
+def test_a_member_without_a_name_is_left_to_the_pattern(tmp_path):
+    (tmp_path / "a.zip").write_bytes(zipped({"": b"x", "a.txt": b"y"}))
+    assert contents(tmp_path, "a.zip!*.txt") == [b"y"]
+
+
 def test_names_with_dots_and_colons_stay_inside():
     assert not any(map(leads_out, ["a..b", "in/...", "1:2.txt", ".hidden", "./a", ""]))
 

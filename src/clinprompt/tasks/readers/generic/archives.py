@@ -133,7 +133,8 @@ def unzip(content: bytes, is_wanted: Callable[[str], bool]) -> Iterator[tuple[st
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for member in archive.infolist():
             budget.take_member(member.filename)
-            if not member.is_dir() and is_wanted(member.filename):
+            is_folder = member.filename.endswith("/")
+            if not is_folder and is_wanted(member.filename):
                 with archive.open(member) as stream:
                     yield member.filename, budget.read(stream)
 
