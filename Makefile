@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-quick test-page test-versions screenshots check audit audit-licences \
+.PHONY: setup demo test test-quick test-hostile test-page test-versions screenshots check audit audit-licences \
 	bench bench-full fix clean readme tasks bundle
 
 setup: $(STAMP)
@@ -24,6 +24,13 @@ test: setup
 
 test-quick: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow'
+
+# Damaged and hostile inputs to all that reads input of others; about four hours on two cores.
+INPUTS ?= 1000000
+SEED ?= 0
+
+test-hostile: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/hostile/attack.py --inputs $(INPUTS) --seed $(SEED)
 
 # The page in a browser. Debian's chromium: `apt-get install chromium`.
 PAGE_STAMP := .venv/.installed-page

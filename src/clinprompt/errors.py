@@ -12,8 +12,10 @@
 A message says what is wrong, where, and what to do. It never contains the text of a record.
 """
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class ClinpromptError(Exception):
@@ -62,3 +64,21 @@ def number_of(count: int, one: str, many: str = "") -> str:
     A verb may follow the noun: ``number_of(count, "task has", "tasks have")``.
     """
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def place_of(error: BaseException) -> str:
+    """Return the kind of an error, and the file, function and line that raised it.
+
+    This is what may be shown of an error that is not one of ours: its message may hold text of a
+    record.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    file = Path(frames[-1].filename).name
+    return f"{type(error).__name__} in {file}, {frames[-1].name}, line {frames[-1].lineno}"
+
+
+def trace_of(error: BaseException) -> str:
+    """Return the lines of code that led to an error, without its message and without values."""
+    return "".join(traceback.format_tb(error.__traceback__)).rstrip()

@@ -10,11 +10,11 @@ from tiny import HIDDEN, change_json, random_prompts
 from clinprompt.errors import ArtifactError, RunError
 from clinprompt.prompts.artifact import (
     Manifest,
-    check_backbone,
     load_artifact,
     make_artifact,
     save_artifact,
 )
+from clinprompt.prompts.belongs import check_backbone
 from clinprompt.prompts.decomposed import compose
 from clinprompt.prompts.store import Store, open_prompt
 

@@ -40,6 +40,17 @@ def test_malformed_lines_of_a_batch_are_refused_one_by_one(server, seed):
     assert server.state.engine.num_failures == 0
 
 
+@pytest.mark.parametrize("half", ["\\ud800", "x\\udfff"])
+def test_half_a_character_in_an_id_is_refused(server, half):
+    """The answer repeats the id, and no answer can hold this one."""
+    body = f'{{"tasks": ["{TASK}"], "text": "Takes aspirin.", "id": "{half}"}}'
+    given = server.client.post("/v1/predict", content=body, headers=JSON)
+    assert given.status_code == 422
+    assert "id: Value error, has half a character" in given.json()["error"]["message"]
+    lines = server.client.post("/v1/predict/batch", content=f"{body}\n{body}", headers=JSON)
+    assert lines.text.count('"type": "invalid_request_error"') == 2
+
+
 TEXTS = [
     "\x00",
     " ",

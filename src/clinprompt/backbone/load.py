@@ -19,7 +19,8 @@ from clinprompt.backbone.stored import WHEELS, locate, naming_backbone, read_con
 from clinprompt.backbone.supported import check_supported, dequantization
 from clinprompt.backbone.tokenizer_faults import naming_tokenizer
 from clinprompt.errors import BackboneError, option
-from clinprompt.prompts.artifact import Manifest, check_backbone
+from clinprompt.prompts.artifact import Manifest
+from clinprompt.prompts.belongs import check_backbone, check_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,15 @@ class Backbone:
     def end_ids(self) -> frozenset[int]:
         """Return all ids that end an answer, from the model's config; some models have several."""
         return _end_ids(self.model.config, self.model.generation_config)
+
+    @property
+    def answer_ends(self) -> frozenset[int]:
+        """Return ``end_ids`` and the end token of the tokenizer, which training ends answers with.
+
+        A prompt is refused if they change.
+        """
+        own = self.tokenizer.eos_token_id
+        return self.end_ids | (frozenset({own}) if isinstance(own, int) else frozenset())
 
     @property
     def pad_id(self) -> int:
@@ -166,10 +176,10 @@ def load_backbone_of(
 
 
 def check_fits(backbone: Backbone, manifest: Manifest) -> None:
-    """Check that a prompt was trained on the given backbone.
+    """Check that a prompt was trained on the given backbone, which ends answers as it did then.
 
     Raises:
-        ArtifactError: it was trained on another one.
+        ArtifactError: it was trained on another one, or answers would end with other tokens.
     """
     check_backbone(
         manifest,
@@ -177,6 +187,7 @@ def check_fits(backbone: Backbone, manifest: Manifest) -> None:
         fingerprint=backbone.fingerprint,
         hidden_size=prompt_width(backbone.model, manifest.placement),
     )
+    check_end(manifest, name=backbone.name, end_ids=backbone.answer_ends)
 
 
 def _device(name: str) -> torch.device:

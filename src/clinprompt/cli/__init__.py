@@ -3,6 +3,7 @@
 Commands import what is slow to load inside their functions, so that ``--help`` answers at once.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,10 +13,11 @@ import typer
 from rich.markup import escape
 
 from clinprompt.cli import audit, predict, prompts, runs, serve, tasks
-from clinprompt.cli.screen import complaints, console
-from clinprompt.errors import ClinpromptError
+from clinprompt.cli.screen import complaints, console, say
+from clinprompt.errors import ClinpromptError, place_of, trace_of
 from clinprompt.version import __version__
 
+TRACEBACK = "CLINPROMPT_TRACEBACK"  # show the message of an error of ours
 app = typer.Typer(
     help="One frozen language model, one learned metaprompt, every clinical NLP task.",
     no_args_is_help=True,
@@ -52,6 +54,8 @@ for _group, _commands in _COMMANDS.items():
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2.
 
+    A mistake of ours ends with exit code 1, and shows no text of a record.
+
     SIGTERM and SIGHUP (the terminal was closed) clean up as Ctrl-C does, unless the process that
     started the command made it ignore them.
     """
@@ -64,6 +68,25 @@ def main() -> None:
         words = f"[red]error:[/red] {escape(str(error))}"
         complaints.print(words, highlight=False, soft_wrap=True)
         sys.exit(2)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        _print_failure(error)
+        sys.exit(1)
+
+
+def _print_failure(error: Exception) -> None:
+    """Print where clinprompt failed, without the message of the error.
+
+    The message of an error that is not one of ours may hold text of a record.
+    """
+    say(trace_of(error), screen=complaints)
+    say(
+        f"error: clinprompt failed: {place_of(error)}. The message is left out, as it may hold "
+        "text of a record. Please report this with the lines above. To see the message, set "
+        f"{TRACEBACK}=1 and run the same command again.",
+        screen=complaints,
+    )
 
 
 def _exit(number: int, _: object) -> NoReturn:

@@ -1,14 +1,22 @@
 """Commands for saved prompts: list, show, verify, export."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from clinprompt.cli.screen import Json, console, print_json, print_table, say
+from clinprompt.cli.screen import Json, complaints, console, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from clinprompt.jobs.verify import Verified
     from clinprompt.prompts.artifact import Manifest
+
+_SHOWN = (
+    *("kind", "method", "hash", "metaprompt", "examples", "seed"),
+    *("backbone", "fingerprint", "code_version"),
+)
 
 
 def list_(
@@ -68,14 +76,55 @@ def verify(
     backbone: Annotated[
         str, typer.Option(help="Folder or GGUF file of the backbone, if it was moved.")
     ] = "",
+    as_json: Json = False,
 ) -> None:
-    """Check that a prompt is undamaged and fits the backbone that it names."""
-    from clinprompt.backbone.load import check_fits, load_backbone_of
-    from clinprompt.prompts.artifact import load_artifact
+    """Check the hashes of a prompt and its metaprompt, and that it fits its backbone.
 
-    manifest = load_artifact(prompt).manifest
-    check_fits(load_backbone_of(manifest, backbone, device="cpu"), manifest)
-    say(f"{prompt}: undamaged, and made for {manifest.backbone}")
+    Shows where both come from. Names each damaged or changed file, and then exits with status 1.
+    """
+    from dataclasses import asdict
+
+    from clinprompt.jobs.verify import verify_prompt
+
+    found = verify_prompt(prompt, backbone=backbone)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        _print_provenance(found)
+        for remark in found.remarks:
+            say(remark)
+        if found.prompt and not found.problems:
+            say(f"{prompt}: undamaged, and made for {found.prompt['backbone']}")
+    for problem in found.problems:
+        complaints.print(f"[red]error:[/red] {escape(problem)}", highlight=False, soft_wrap=True)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _print_provenance(found: "Verified") -> None:
+    """Print where a prompt and its metaprompt come from."""
+    for what, values in (("prompt", found.prompt), ("metaprompt", found.metaprompt)):
+        if values is None:
+            continue
+        rows = [[name, str(values[name])] for name in _SHOWN if values[name] not in ("", None)]
+        print_table([what, str(values["name"])], rows)
+        print_table(
+            ["data", "license", "use", "from"],
+            [
+                [one["task"], one["license"], one["license_allows"], _place(one)]
+                for one in values["data"]
+            ],
+        )
+        changed = [f"{name} = {value}" for name, value in values["changed_settings"].items()]
+        if changed:
+            say("settings that are not the defaults:")
+            for line in changed:
+                say(f"  {line}")
+
+
+def _place(data: Mapping[str, str]) -> str:
+    commit = data["commit"]
+    return f"{data['repository']} {commit[:12]}" if commit.isalnum() else data["repository"]
 
 
 def export(

@@ -158,7 +158,7 @@ def task_of(path: Path, manifest: Manifest) -> tuple[TaskCard, DataSettings]:
         raise ArtifactError(f"{path}: its manifest names {len(manifest.tasks)} tasks, not one")
     try:
         card = TaskCard.model_validate(manifest.tasks[0])
-        data = DataSettings.model_validate(manifest.settings["data"])
+        data = DataSettings.model_validate(manifest.settings.get("data"))
     except ValidationError as error:
         raise of_other_version(manifest, error) from error
     return card, data
@@ -166,7 +166,7 @@ def task_of(path: Path, manifest: Manifest) -> tuple[TaskCard, DataSettings]:
 
 def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactError:
     """Return an error that names the saved setting that this version does not know."""
-    place = ".".join(map(str, error.errors()[0]["loc"]))
+    place = ".".join(map(str, error.errors()[0]["loc"])) or "its task or settings"
     return ArtifactError(
         f"{manifest.title}: saved by clinprompt {manifest.code_version}; this version does not "
         f"know {place}; use that version, or train the prompt again"

@@ -3,19 +3,18 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jinja2 import Environment, meta
-
 from clinprompt.backbone.decode import distinct_choices
 from clinprompt.backbone.load import load_end_ids, load_tokenizer
 from clinprompt.backbone.stored import HUB_NAMES, locate
 from clinprompt.batches.encode import Encoder, make_encoder
 from clinprompt.errors import ArtifactError
 from clinprompt.jobs.annotate import task_of
-from clinprompt.prompts.artifact import Manifest, check_backbone
+from clinprompt.prompts.artifact import Manifest
+from clinprompt.prompts.belongs import check_backbone
 from clinprompt.prompts.peft_export import export_peft
 from clinprompt.prompts.store import open_prompt
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.kinds import make_example
+from clinprompt.tasks.kinds import fields_of, make_example
 from clinprompt.tasks.records import Example, Record
 
 _WITHOUT_LIMIT = 1 << 30  # the made-up example is short and shown whole
@@ -30,7 +29,6 @@ _FIELDS = {
     "section": "Medication",
 }
 _OPTIONS = ("aspirin", "insulin", "metformin", "warfarin")
-_OF_CARD = {"labels", "either", "options"}
 _HOW_TO_READ = {
     "spans": "one mention a line, `type: words of the text`, in order of appearance; `none`: none",
     "relations": "one link a line, `type: head | tail`, both words of the text; `none`: none",
@@ -77,12 +75,14 @@ def export_prompt(path: Path, folder: Path, *, base: str = "", backbone: str = "
 
 
 def made_up_record(card: TaskCard) -> Record:
-    """Return an invented record with every field that the card's wording names."""
-    template = Environment(autoescape=False).parse(card.wording.template)
-    names = meta.find_undeclared_variables(template)
+    """Return an invented record with every field that the card's wording names.
+
+    Raises:
+        DataError: the card's template is not valid.
+    """
     is_pair = (card.type, card.answer) == ("re", "label")
     text = _PAIR if is_pair else _TEXT
-    fields = {name: _FIELDS.get(name, text) for name in sorted(names - _OF_CARD)}
+    fields = {name: _FIELDS.get(name, text) for name in sorted(fields_of(card))}
     return Record("made-up", fields, options=_OPTIONS if card.answer == "choice" else ())
 
 

@@ -17,16 +17,17 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from clinprompt.errors import ArtifactError, option
+from clinprompt.errors import ArtifactError
 from clinprompt.files import new_folder, write_bytes, write_text
 from clinprompt.prompts.find_prompt import MANIFEST, check_is_prompt
 from clinprompt.prompts.segments import Segments
 from clinprompt.settings.groups import Placement
+from clinprompt.settings.toml_text import is_deeper
 from clinprompt.version import __version__
 
 Kind = Literal["prompt", "metaprompt", "factors"]
@@ -35,6 +36,10 @@ _TENSORS: dict[Kind, dict[str, str]] = {
     "metaprompt": {"shared": "S H", "u": "K P R", "v": "K R H"},
     "factors": {"u": "P R", "v": "R H"},
 }
+# What safetensors raises for tensors of a type or shape that torch does not have.
+_UNREADABLE = (LookupError, OverflowError, RuntimeError, TypeError, ValueError)
+_HASH = r"^[0-9a-f]*$"
+_MAX_DEPTH = 40  # of lists and objects in a manifest; those of this package have at most 9
 _STORED_NAMES = {"vectors": "vectors", "shared": "shared", "u": "columns", "v": "rows"}
 
 
@@ -64,19 +69,25 @@ class Manifest(BaseModel):
         default=0, ge=0, description="key-value heads of the backbone, for placement layers"
     )
     tasks: tuple[dict[str, Any], ...] = ()
-    metaprompt: str = ""
-    content_hash: str = ""
+    metaprompt: str = Field(default="", pattern=_HASH)
+    content_hash: str = Field(default="", pattern=_HASH)
+    seal: str = Field(
+        default="", pattern=_HASH, description="hash of all but the scores; empty: not recorded"
+    )
+    end_ids: tuple[int, ...] = Field(
+        default=(), description="token ids that end an answer; empty: not recorded"
+    )
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
     shots: int = Field(
         default=0, ge=0, description="number of training examples; 0: all of the loaded ones"
     )
     scores: dict[str, float] = Field(default_factory=dict)
-    calibration: dict[str, float] = Field(
+    calibration: dict[str, FiniteFloat] = Field(
         default_factory=dict,
         description="mean log-probability of each label's word, in nats; empty: not calibrated",
     )
-    nothing_offset: float = Field(
+    nothing_offset: FiniteFloat = Field(
         default=0.0,
         description="subtracted from the log-probability of listing nothing, in nats",
     )
@@ -87,7 +98,20 @@ class Manifest(BaseModel):
     def _names_its_input_form(cls, settings: dict[str, Any]) -> dict[str, Any]:
         """Fill in form 1, which was the only one before the setting existed."""
         data = settings.get("data")
+        if not isinstance(data, dict | None) or (
+            data and not isinstance(data.get("input_form", 1), int)
+        ):
+            raise ValueError("settings.data must be settings by name")
         return settings | {"data": {"input_form": 1} | data} if data else settings
+
+    @field_validator("tasks")
+    @classmethod
+    def _names_its_tasks(cls, tasks: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        """Check the two entries of a card that a store reads without reading the whole card."""
+        for task in tasks:
+            if not (isinstance(task.get("name"), str) and isinstance(task.get("type"), str)):
+                raise ValueError("tasks: each must have a name and a type")
+        return tasks
 
     @property
     def title(self) -> str:
@@ -108,6 +132,12 @@ class Manifest(BaseModel):
     def task_types(self) -> frozenset[str]:
         """Return the types of the tasks on which the prompt was trained."""
         return frozenset(str(task["type"]) for task in self.tasks)
+
+    @model_validator(mode="after")
+    def _is_of_one_task(self) -> "Manifest":
+        if self.kind == "factors" and len(self.task_types) != 1:
+            raise ValueError("factors belong to one task")
+        return self
 
     @model_validator(mode="after")
     def _has_room_for_segments(self) -> "Manifest":
@@ -144,7 +174,18 @@ def make_artifact(manifest: Manifest, tensors: Mapping[str, Tensor]) -> Artifact
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = content_hash(stored, manifest.fingerprint)
     filled = manifest.model_copy(update={"content_hash": content})
-    return Artifact(manifest=filled, tensors=stored)
+    return Artifact(manifest=sealed(filled), tensors=stored)
+
+
+def sealed(manifest: Manifest) -> Manifest:
+    """Return a manifest with the hash of all that it says, except the scores.
+
+    The hash shows whether the file was damaged or edited. It does not protect against someone who
+    computes it again.
+    """
+    values = manifest.model_dump(mode="json", exclude={"scores", "seal"})
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return manifest.model_copy(update={"seal": digest})
 
 
 def content_hash(tensors: Mapping[str, Tensor], fingerprint: str) -> str:
@@ -164,7 +205,7 @@ def save_artifact(folder: Path, artifact: Artifact) -> None:
     """
     with new_folder(folder) as draft:
         write_bytes(draft / "prompt.safetensors", save(_to_stored(artifact.tensors)))
-        save_manifest(draft, artifact.manifest)
+        save_manifest(draft, sealed(artifact.manifest))
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
@@ -186,7 +227,7 @@ def load_artifact(folder: Path) -> Artifact:
     path = folder / "prompt.safetensors"
     try:
         stored = load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, *_UNREADABLE) as error:
         raise ArtifactError(
             f"{path}: missing, truncated or damaged; copy the artifact again or train it again"
         ) from error
@@ -194,36 +235,23 @@ def load_artifact(folder: Path) -> Artifact:
     tensors = {name: stored[_STORED_NAMES[name]] for name in _TENSORS[manifest.kind]}
     if content_hash(tensors, manifest.fingerprint) != manifest.content_hash:
         raise ArtifactError(f"{path}: does not match its manifest; copy the artifact again")
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ArtifactError(
+                f"{path}: {name} has numbers that are infinite or not a number; train it again"
+            )
     return Artifact(manifest=manifest, tensors=tensors)
-
-
-def check_backbone(manifest: Manifest, *, name: str, fingerprint: str, hidden_size: int) -> None:
-    """Check that a prompt was trained on the given backbone.
-
-    Raises:
-        ArtifactError: it was trained on another backbone.
-    """
-    if manifest.fingerprint == fingerprint:
-        return
-    if manifest.hidden_size != hidden_size:
-        raise ArtifactError(
-            f"prompt {manifest.title} has hidden size {manifest.hidden_size} (backbone "
-            f"{manifest.backbone}), but backbone {name} has {hidden_size}; load the backbone "
-            "of the prompt"
-        )
-    raise ArtifactError(
-        f"prompt {manifest.title} was trained on {manifest.backbone} "
-        f"({manifest.fingerprint[:20]}…), not on {name} ({fingerprint[:20]}…); load the prompt's "
-        f"backbone, or use {option('allow-backbone')} and expect different answers"
-    )
 
 
 def _load_manifest(folder: Path) -> Manifest:
     check_is_prompt(folder)
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if is_deeper(values, _MAX_DEPTH):
+            raise ValueError("nested too deeply")
+        return Manifest.model_validate(values)
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged; copy the artifact again") from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from clinprompt.errors import ArtifactError, did_you_mean
-from clinprompt.prompts.artifact import Artifact, load_artifact, save_artifact
+from clinprompt.prompts.artifact import Artifact, Manifest, load_artifact, save_artifact
 from clinprompt.prompts.decomposed import compose
 
 _METAPROMPTS, _MANIFEST = "metaprompts", "manifest.json"
@@ -71,7 +71,7 @@ class Store:
         """Load a metaprompt by its content hash.
 
         Raises:
-            ArtifactError: the store does not have it.
+            ArtifactError: the store does not have it, or has another one in its folder.
         """
         folder = self.root / _METAPROMPTS / content_hash[:16]
         if not folder.is_dir():
@@ -79,7 +79,13 @@ class Store:
                 f"{self.root}: metaprompt {content_hash[:16]} is missing; copy its folder from the "
                 "store of the run that trained the factors"
             )
-        return load_artifact(folder)
+        found = load_artifact(folder)
+        if not found.manifest.content_hash.startswith(content_hash):
+            raise ArtifactError(
+                f"{folder}: holds another metaprompt than {content_hash[:16]}; copy the right one "
+                "from the store of the run that trained the factors"
+            )
+        return found
 
 
 def open_prompt(path: Path) -> tuple[Artifact, Tensor]:
@@ -96,8 +102,7 @@ def open_prompt(path: Path) -> tuple[Artifact, Tensor]:
         case "prompt":
             return artifact, artifact.tensors["vectors"]
         case "factors":
-            store = _store_around(path, artifact.manifest.metaprompt)
-            metaprompt = store.metaprompt(artifact.manifest.metaprompt)
+            _, metaprompt = metaprompt_of(path, artifact.manifest)
             [task_type] = artifact.manifest.task_types
             shared = metaprompt.shared_for(task_type)
             u, v = artifact.tensors["u"], artifact.tensors["v"]
@@ -106,6 +111,19 @@ def open_prompt(path: Path) -> tuple[Artifact, Tensor]:
             raise ArtifactError(
                 f"{path}: a metaprompt is for many tasks; adapt it to one first (clinprompt adapt)"
             )
+
+
+def metaprompt_of(path: Path, manifest: Manifest) -> tuple[Path, Artifact]:
+    """Return the folder and the metaprompt of the factors at ``path``.
+
+    Raises:
+        ArtifactError: it is missing, damaged, or another one.
+    """
+    if not manifest.metaprompt:
+        raise ArtifactError(f"{path}: its manifest names no metaprompt; copy the artifact again")
+    store = _store_around(path, manifest.metaprompt)
+    folder = store.root / _METAPROMPTS / manifest.metaprompt[:16]
+    return folder, store.metaprompt(manifest.metaprompt)
 
 
 def _store_around(path: Path, content_hash: str) -> Store:

@@ -36,6 +36,7 @@ def manifest_of(
         length=prompt.length,
         placement=prompt.placement,
         hidden_size=prompt_width(backbone.model, prompt.placement),
+        end_ids=tuple(sorted(backbone.answer_ends)),
         rank=0 if kind == "prompt" else prompt.rank,
         segment=prompt.segment if is_routed else 0,
         types=TASK_TYPES if is_routed else (),

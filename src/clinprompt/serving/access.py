@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from clinprompt.serving.failures import place_of
+from clinprompt.errors import place_of
 from clinprompt.settings.defaults import NOTE_CHARACTERS
 
 Scope = MutableMapping[str, Any]

@@ -22,9 +22,8 @@ import torch
 
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.scheduler import Scheduler
-from clinprompt.errors import ClinpromptError, number_of
+from clinprompt.errors import ClinpromptError, number_of, place_of
 from clinprompt.evaluation.questions import Prediction, Question
-from clinprompt.serving.failures import place_of
 
 _PATIENCE = 4  # steps that a row waits for others; 15 to 20 % more answers with 16 clients
 

@@ -1,21 +1,12 @@
-"""Say where an unexpected error was raised. Its message is kept out: it may hold record text."""
+"""Log an unexpected error in the background. Its message is kept out: it may hold record text."""
 
 import asyncio
 import logging
-import traceback
-from pathlib import Path
 from typing import Any
 
+from clinprompt.errors import place_of
+
 log = logging.getLogger("clinprompt.serving")
-
-
-def place_of(error: BaseException) -> str:
-    """Return the kind of an error, and the file, function and line that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return type(error).__name__
-    file = Path(frames[-1].filename).name
-    return f"{type(error).__name__} in {file}, {frames[-1].name}, line {frames[-1].lineno}"
 
 
 def log_of_loop(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,11 +1,20 @@
 """The bodies of requests that ask tasks about notes, and of their answers."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from clinprompt.serving.state import record_of
 from clinprompt.tasks.records import Record
+
+
+def _whole(text: str) -> str:
+    """Check that UTF-8 can hold a text: JSON can write half of a character, a lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("has half a character (a lone surrogate); correct it") from error
+    return text
 
 
 class NoteRequest(BaseModel):
@@ -17,7 +26,7 @@ class NoteRequest(BaseModel):
     text: str = ""
     fields: dict[str, str] = Field(default_factory=dict)
     options: list[str] = Field(default_factory=list)
-    id: str = ""
+    id: Annotated[str, AfterValidator(_whole)] = ""  # the answer repeats it
 
     def record(self) -> Record:
         """Return the note as a record.

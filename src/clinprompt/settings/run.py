@@ -24,6 +24,7 @@ from clinprompt.settings.groups import (
 )
 from clinprompt.settings.local_names import with_absolute_paths
 from clinprompt.settings.plain_messages import plain_message
+from clinprompt.settings.toml_text import parse_toml
 
 Changes = Mapping[str, Any] | Sequence[str]
 
@@ -147,7 +148,7 @@ def load_config(path: Path, overrides: Changes = ()) -> RunConfig:
         SettingError: the file is missing or damaged, or a setting is unknown or out of range.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        values = parse_toml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingError(f"{path}: no such config; the repository's are in configs/") from error
     except OSError as error:
@@ -230,7 +231,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise SettingError(f"override {override!r}: {section} is a value, not a section")
     try:
-        place[name] = tomllib.loads(f"value = {text}")["value"]
+        place[name] = parse_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         place[name] = text.strip()
 

@@ -23,6 +23,7 @@ from pydantic import (
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.settings.groups import NAME_PATTERN, Settings
+from clinprompt.settings.toml_text import parse_toml
 from clinprompt.tasks.audit.published import Published
 from clinprompt.tasks.card_errors import first_problem
 from clinprompt.tasks.fetch.upstream import FromUpstream
@@ -301,7 +302,7 @@ def read_card(path: Path) -> TaskCard:
         DataError: the file is missing, is not TOML, or does not describe a task.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        values = parse_toml(path.read_text(encoding="utf-8-sig"))
         return TaskCard.model_validate({**values, "path": path})
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such card; a task folder needs a card.toml") from error

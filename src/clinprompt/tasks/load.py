@@ -15,7 +15,7 @@ from clinprompt.tasks.kinds.density import answer_density
 from clinprompt.tasks.kinds.link_ends import link_ends
 from clinprompt.tasks.kinds.mention_rules import have_overlap, have_symbols
 from clinprompt.tasks.readers import PracticeReader
-from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
+from clinprompt.tasks.readers.generic.data_files import DataFile, check_inside, open_files
 from clinprompt.tasks.readers.notes import reading_notes
 from clinprompt.tasks.records import (
     LabelAnswer,
@@ -135,7 +135,10 @@ def _destination(group: str, resplit: Resplit) -> Split:
 
 
 def _folder(card: TaskCard, mirror: Path | None) -> Path:
+    for name in card.checksums:
+        check_inside(name, f"{card.path}: checksums")
     if card.path not in catalog().values():
+        check_inside(card.folder, f"{card.path}: folder")
         return card.path.parent / card.folder
     if mirror is None:
         raise SettingError(f"{card.name}: its records are not in the package; {remedy(card)}")

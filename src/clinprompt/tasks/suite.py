@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.settings.groups import Settings
+from clinprompt.settings.toml_text import parse_toml
 from clinprompt.tasks.card_errors import first_problem
 
 
@@ -52,7 +53,7 @@ def find_suite(name: str) -> Suite:
     if name not in known and not (path.suffix == ".toml" and path.is_file()):
         raise SettingError(f"unknown suite {name!r}: {did_you_mean(name, known)}")
     try:
-        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return Suite.model_validate(parse_toml(path.read_text(encoding="utf-8-sig")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as TOML: {error}") from error
     except ValidationError as error:

@@ -6,12 +6,14 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from made_store import save_prompt
 from tiny import SPECIAL, VOCABULARY, byte_tokenizer, change_json, save_tiny
 
 from clinprompt.backbone import stored
 from clinprompt.backbone.load import load_backbone, load_tokenizer
 from clinprompt.backbone.model_sizes import inspect_backbone
-from clinprompt.errors import BackboneError
+from clinprompt.errors import ArtifactError, BackboneError
+from clinprompt.jobs.annotate import load_prompt
 
 NAMES = {
     "self_attn.q_proj": "attn_q",
@@ -129,6 +131,18 @@ def test_a_quantized_file_is_another_backbone_close_to_the_model(source, tmp_pat
     blocks = torch.from_numpy(gguf.dequantize(gguf.quantize(weight.numpy(), Q8_0), Q8_0))
     assert torch.equal(found, blocks)
     assert not torch.equal(found, weight)
+
+
+def test_a_prompt_of_one_quantization_is_refused_on_another_of_the_same_name(source, tmp_path):
+    (tmp_path / "q8").mkdir()
+    whole = write_gguf(tmp_path / "model.gguf", source.model)
+    rounded = write_gguf(tmp_path / "q8" / "model.gguf", source.model, kind=Q8_0)
+    prompt = save_prompt(tmp_path / "store", whole, "practice-ner-drugs")
+    words = r"trained on model\.gguf .* another quantization, version or tokenizer of the model\); "
+    with pytest.raises(ArtifactError, match=words + r"load the prompt's backbone"):
+        load_prompt(prompt, backbone=str(rounded), device="cpu")
+    with pytest.raises(ArtifactError, match=r"trained on model\.gguf .*, not on .*source"):
+        load_prompt(prompt, backbone=source.name, device="cpu")
 
 
 def test_a_file_is_dequantized_once_wherever_it_is(source, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import torch
 
-from clinprompt.errors import ClinpromptError, RunError
+from clinprompt.errors import ClinpromptError, RunError, place_of
 from clinprompt.jobs.comparison.compare import compare
 from clinprompt.methods.table import method_of
 from clinprompt.settings.run import RunConfig
@@ -146,11 +146,16 @@ def _compute(
     signal.signal(signal.SIGTERM, _exit)
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(num_threads)
-    error = None
+    error: ClinpromptError | None = None
     try:
         compare(folder, config, mirror=mirror, command=None, reporter=sender)
     except ClinpromptError as raised:
         error = raised
+    except Exception as raised:  # multiprocessing would print its message, which may hold a record
+        error = RunError(
+            f"process {sender.process + 1} failed: {place_of(raised)}; the message is left out, as "
+            "it may hold text of a record. Please report this"
+        )
     sender.events.put(_Event(sender.process, error=error))
 
 

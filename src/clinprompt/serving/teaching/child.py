@@ -14,9 +14,8 @@ from typing import NoReturn
 
 from pydantic import BaseModel, ConfigDict
 
-from clinprompt.errors import ClinpromptError
+from clinprompt.errors import ClinpromptError, place_of
 from clinprompt.files import locked, write_text
-from clinprompt.serving.failures import place_of
 
 _NICE = 10
 

@@ -14,11 +14,10 @@ from typing import Any
 
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import free_bytes
-from clinprompt.errors import ClinpromptError, DataError
+from clinprompt.errors import ClinpromptError, DataError, place_of
 from clinprompt.files import NotRemovedError
 from clinprompt.jobs.before_adapting import Usable, adaptation_bytes, usable_rows
 from clinprompt.serving.access import Refused
-from clinprompt.serving.failures import place_of
 from clinprompt.serving.state import ServerState
 from clinprompt.serving.teaching.adapting import AnotherRunError, Recipe, Run
 from clinprompt.serving.teaching.choosing import candidates

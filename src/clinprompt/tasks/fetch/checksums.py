@@ -10,10 +10,10 @@ Members whose name starts with a dot (``.DS_Store``) do not count.
 import gzip
 import hashlib
 import tarfile
-import zlib
 from pathlib import Path
 
 from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.archives import DAMAGED, Budget, Readable, Unsafe, files_of
 from clinprompt.tasks.readers.generic.data_files import is_archive
 
 CONTENT = "content:"
@@ -33,7 +33,9 @@ def checksum(path: Path, *, like: str, name: str = "") -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     try:
         return CONTENT + _content(path, Path(name or path.name))
-    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
+    except Unsafe as error:
+        raise DataError(f"{path}: {error}") from error
+    except DAMAGED as error:
         raise DataError(f"{path}: damaged ({error}); fetch it again") from error
 
 
@@ -45,20 +47,30 @@ def counts_as_member(name: str) -> bool:
 def _content(path: Path, name: Path) -> str:
     if is_archive(name) and name.suffix != ".zip":
         return _of_members(path)
-    with gzip.open(path) if name.suffix == ".gz" else path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    if name.suffix != ".gz":
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    with gzip.open(path) as packed:
+        return _digest(packed, Budget(path.stat().st_size))
 
 
 def _of_members(path: Path) -> str:
     lines = []
+    budget = Budget(path.stat().st_size)
     with tarfile.open(path, "r:*") as archive:
-        for member in archive:
-            opened = archive.extractfile(member) if member.isfile() else None
-            if opened is None or not counts_as_member(member.name):
+        for member, opened in files_of(archive, budget):
+            if not counts_as_member(member.name):
                 continue
             if "\n" in member.name:
                 raise DataError(f"{path}: a member has a line break in its name; fetch it again")
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()  # type: ignore[arg-type]
-            lines.append((member.name.removeprefix("./"), digest))
+            lines.append((member.name.removeprefix("./"), _digest(opened, budget)))
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(lines))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(stream: Readable, budget: Budget) -> str:
+    """Return the sha256 of all that a stream unpacks to, within the limits of archives."""
+    digest = hashlib.sha256()
+    for block in budget.blocks(stream):
+        digest.update(block)
+    return digest.hexdigest()

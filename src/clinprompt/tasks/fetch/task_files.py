@@ -9,7 +9,6 @@ import os
 import shutil
 import tarfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from clinprompt.tasks.card import SPLITS, TaskCard
 from clinprompt.tasks.fetch.checksums import CONTENT, checksum, counts_as_member
 from clinprompt.tasks.fetch.download import Progress, download
 from clinprompt.tasks.fetch.upstream import GITHUB, Upstream, match_path
+from clinprompt.tasks.readers.generic.archives import DAMAGED, Budget, Unsafe, files_of
 
 BASE_VARIABLE = "CLINPROMPT_FETCH_BASE"
 _FILES = "https://raw.githubusercontent.com"
@@ -160,7 +160,7 @@ def _pack_folders(archive: Path, packed: Path, upstream: Upstream) -> None:
     """
     try:
         members = sorted(_members(archive, upstream))
-    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
+    except (Unsafe, *DAMAGED) as error:
         raise DataError(
             f"{archive}: the downloaded archive is damaged ({error}) and was removed; run the "
             "command again"
@@ -180,13 +180,12 @@ def _pack_folders(archive: Path, packed: Path, upstream: Upstream) -> None:
 
 def _members(archive: Path, upstream: Upstream) -> Iterator[tuple[str, bytes]]:
     """Yield path and content of the files to pack; the archive has one folder, NAME-COMMIT."""
+    budget = Budget(archive.stat().st_size)
     with tarfile.open(archive, "r:*") as opened:
-        for member in opened:
+        for member, content in files_of(opened, budget):
             path = member.name.partition("/")[2]
-            wanted = counts_as_member(path) and any(_is_in(path, part) for part in upstream.pack)
-            content = opened.extractfile(member) if wanted and member.isfile() else None
-            if content is not None:
-                yield path, content.read()
+            if counts_as_member(path) and any(_is_in(path, part) for part in upstream.pack):
+                yield path, budget.read(content)
 
 
 def _is_in(path: str, part: str) -> bool:

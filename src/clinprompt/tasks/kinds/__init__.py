@@ -11,6 +11,7 @@ from clinprompt.tasks.kinds.kind import Kind
 from clinprompt.tasks.kinds.table import KINDS, TASK_TYPES, kind_of
 from clinprompt.tasks.kinds.wording import (
     answer_to_json,
+    fields_of,
     instruction_of,
     make_example,
     parse_answer,
@@ -22,6 +23,7 @@ __all__ = [
     "TASK_TYPES",
     "Kind",
     "answer_to_json",
+    "fields_of",
     "instruction_of",
     "kind_of",
     "make_example",

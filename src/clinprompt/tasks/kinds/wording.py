@@ -2,23 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-from jinja2 import (
-    StrictUndefined,
-    Template,
-    TemplateError,
-    TemplateSyntaxError,
-    UndefinedError,
-)
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.kinds.kind import Card
 from clinprompt.tasks.kinds.labels import label_words
 from clinprompt.tasks.kinds.qa import letters
 from clinprompt.tasks.kinds.table import kind_of
+from clinprompt.tasks.kinds.templates import names_in, render
 from clinprompt.tasks.records import Answer, Example, Record, Unparseable
 
 # A word between private-use characters: a filter that changes the text changes this word, too.
@@ -49,10 +42,23 @@ def instruction_of(card: Card, paraphrase: int = 0) -> str:
     """
     instruction = card.wording.instructions[paraphrase]
     try:
-        return _compiled(instruction.strip()).render(_label_values(card))
+        return render(instruction.strip(), _label_values(card))
     except TemplateError as error:
         part = f"paraphrases[{paraphrase - 1}]" if paraphrase else "instruction"
         raise _wrong_template(card, part, error, _label_values(card)) from error
+
+
+def fields_of(card: Card) -> frozenset[str]:
+    """Return the fields of a record that the card's template shows.
+
+    Raises:
+        DataError: the template is not valid.
+    """
+    try:
+        names = names_in(card.wording.template.strip())
+    except TemplateError as error:
+        raise _wrong_template(card, "template", error, {}) from error
+    return frozenset(names) - {"options", *_label_values(card)}
 
 
 def render_answer(card: Card, record: Record) -> str:
@@ -94,7 +100,7 @@ def _pieces(card: Card, record: Record) -> tuple[str, ...]:
     options = list(zip(letters(record), record.options, strict=True)) if record.options else []
     values = {**record.fields, **_label_values(card), "options": options, **marks}
     try:
-        words = _compiled(card.wording.template.strip()).render(values)
+        words = render(card.wording.template.strip(), values)
     except TemplateError as error:
         raise _wrong_template(card, "template", error, values) from error
     for name, mark in marks.items():
@@ -103,6 +109,8 @@ def _pieces(card: Card, record: Record) -> tuple[str, ...]:
                 f"{_origin(card)}: wording.template shows the field {name!r} (wording.cut) "
                 f"{words.count(mark)} times unchanged; it must do so exactly once"
             )
+    if not marks:
+        return (words,)
     shown = {mark: record.fields[name] for name, mark in marks.items()}
     parts = re.split(f"({'|'.join(map(re.escape, shown))})", words)
     return tuple(shown.get(part, part) for part in parts)
@@ -133,9 +141,3 @@ def _label_values(card: Card) -> dict[str, str]:
         "labels": ", ".join(words),
         "either": f"{', '.join(most)} or {last}" if most else last,
     }
-
-
-@cache
-def _compiled(template: str) -> Template:
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
-    return environment.from_string(template)

@@ -4,6 +4,7 @@ Each damage is drawn many times for each reader; what is read all the same must 
 """
 
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
@@ -262,3 +263,14 @@ def test_empty_gzip_and_a_tar_with_a_damaged_header_are_no_whole_files(tmp_path)
     (tmp_path / "a.tar").write_bytes(whole[:1024] + b"\xff" + whole[1025:])
     with pytest.raises(DataError, match=r"a\.tar: damaged archive"):
         open_files(tmp_path, "a.tar")
+
+
+def test_many_unclosed_tags_are_refused_in_linear_time(tmp_path):
+    """Each tag was once searched for its end up to the end of the file: 40 s for 100 kB."""
+    fixture = FIXTURES["i2b2_2012"]
+    content = fixture.files["1.xml"].replace(b"<EVENT ", b"<EVENT i" * 12_000 + b"<EVENT ", 1)
+    (tmp_path / "1.xml").write_bytes(content.replace(b"<EVENT i", b"<EVENT i ").replace(b"/>", b""))
+    begun = time.process_time()
+    with pytest.raises(DataError, match="a tag does not end in />"):
+        read(fixture, tmp_path)
+    assert time.process_time() - begun < 2

@@ -14,7 +14,8 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 from clinprompt.settings.groups import Settings
-from clinprompt.tasks.readers.generic.data_files import DAMAGED, DataFile
+from clinprompt.tasks.readers.generic.archives import DAMAGED, Budget, Unsafe
+from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.records import Record, TextAnswer, one_line
 
 _TITLE = re.compile(r"\n ([A-Z ()/,-]+):\s")
@@ -95,13 +96,18 @@ def _rows(file: DataFile) -> Iterator[tuple[str, str]]:
 def _report(archive: DataFile, reports: zipfile.ZipFile, study: str, subject: str) -> str:
     name = f"files/p{subject[:2]}/p{subject}/s{study}.txt"
     try:
-        return reports.read(name).decode("utf-8-sig").replace("\r\n", "\n")
+        member = reports.getinfo(name)
+        with reports.open(member) as stream:
+            content = Budget(member.compress_size).read(stream)
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except KeyError as error:
         raise archive.error(
             f"no report {name}, but the table lists it; fetch both again"
         ) from error
     except UnicodeDecodeError as error:
         raise archive.error(f"{name} is not UTF-8; fetch the archive again") from error
+    except Unsafe as error:
+        raise archive.error(f"{name} {error}") from error
     except (OSError, *DAMAGED) as error:
         raise archive.error(f"{name} is damaged; fetch the archive again") from error
 

@@ -7,11 +7,7 @@ another part that a reader defines. Before ``!``, ``*`` stays within one folder;
 also matches ``/``. Files named ``._...``, which macOS adds, match no pattern.
 """
 
-import gzip
-import io
-import tarfile
-import zipfile
-import zlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,19 +16,18 @@ from functools import cache, partial
 from pathlib import Path
 
 from clinprompt.errors import DataError
+from clinprompt.tasks.readers.generic.archives import (
+    DAMAGED,
+    Unsafe,
+    gunzip,
+    leads_out,
+    untar,
+    unzip,
+)
 
 _JUNK = "._"
-_GZIP = b"\x1f\x8b"
+_MAX_NAME_BYTES = 255  # of a file or folder, on all usual systems
 _TAR = (".tar", ".tar.gz", ".tgz")
-DAMAGED = (
-    EOFError,
-    zlib.error,
-    gzip.BadGzipFile,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    RuntimeError,  # from zipfile: a member is (or looks) encrypted or has an unknown compression
-    ValueError,  # from zipfile: a member starts before the archive
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +61,8 @@ class DataFile:
         """
         try:
             return self.load()
+        except Unsafe as error:
+            raise self.error(str(error)) from error
         except DAMAGED as error:
             raise self.error(f"damaged: {error}; fetch the file again") from error
         except OSError as error:
@@ -100,9 +97,11 @@ class DataFile:
         ``name`` may be a path into a folder (``reports/7.json``) or up (``../reports/7.json``).
 
         Raises:
-            DataError: the archive has no such member. A plain file is not opened before it is read.
+            DataError: the path leads out of the task's folder, or the archive has no such member.
+                A plain file is not opened before it is read.
         """
         place = _beside(self.place, name)
+        check_inside(name if name.startswith("/") else place, f"{self.name}: the card")
         if self.members is None:
             path = self.path.parent / name
             return DataFile(str(path), path, partial(_load, path), place=place)
@@ -141,19 +140,38 @@ def open_files(folder: Path, address: str) -> tuple[DataFile, ...]:
             opened += _members(path, part or "*")
             continue
         shown = f"{path}!{part}" if part else str(path)
-        place = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+        place = path.relative_to(folder).as_posix()
         opened.append(DataFile(shown, path, partial(_load, path), part, place))
     return tuple(opened)
 
 
+def check_inside(place: str, what: str) -> None:
+    """Check that a path of a card stays in the task's folder and is one that a file can have.
+
+    Raises:
+        DataError: it does not; ``what`` says where the path is named.
+    """
+    if leads_out(place):
+        raise DataError(
+            f"{what} names {place[:80]!r}, which leads out of the task's folder; put the file "
+            "into the folder and name it there"
+        )
+    if any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in place.split("/")):
+        raise DataError(f"{what} names {place[:80]!r}…, which is too long for a file's name")
+
+
 def _found(folder: Path, name: str) -> tuple[Path, ...]:
+    check_inside(name, f"{folder}: card.files")
     path = folder / name
     if path.is_file():
         return (path,)
-    is_pattern = any(character in name for character in "*?[") and not Path(name).is_absolute()
+    is_pattern = any(character in name for character in "*?[")
     if not is_pattern:
         raise DataError(f"{path}: no such file; fetch the task's files again or correct card.files")
-    found = (path for path in sorted(folder.glob(name)) if path.is_file())
+    try:
+        found = [path for path in sorted(folder.glob(name)) if path.is_file()]
+    except ValueError as error:
+        raise DataError(f"{path}: not a pattern of files ({error}); correct card.files") from error
     matching = tuple(path for path in found if not path.name.startswith(_JUNK))
     if not matching:
         raise DataError(f"{path}: no file matches this pattern; correct card.files")
@@ -162,13 +180,7 @@ def _found(folder: Path, name: str) -> tuple[Path, ...]:
 
 def _load(path: Path) -> bytes:
     content = path.read_bytes()
-    return _gunzip(content) if path.suffix == ".gz" else content
-
-
-def _gunzip(content: bytes) -> bytes:
-    if not content:  # gzip accepts this as a complete file
-        raise EOFError("the file is empty")
-    return gzip.decompress(content)
+    return gunzip(content) if path.suffix == ".gz" else content
 
 
 def _members(path: Path, pattern: str) -> tuple[DataFile, ...]:
@@ -183,9 +195,11 @@ def _members(path: Path, pattern: str) -> tuple[DataFile, ...]:
 
 
 def _unpacked(archive: DataFile, pattern: str) -> dict[str, bytes]:
-    unpack = _unzip if archive.path.suffix == ".zip" else _untar
+    unpack = unzip if archive.path.suffix == ".zip" else untar
     try:
-        return dict(unpack(archive.content(), pattern))
+        return dict(unpack(archive.content(), partial(_matches, pattern=pattern)))
+    except Unsafe as error:
+        raise archive.error(str(error)) from error
     except (*DAMAGED, OSError) as error:
         raise archive.error("damaged archive; fetch the file again") from error
 
@@ -193,28 +207,8 @@ def _unpacked(archive: DataFile, pattern: str) -> dict[str, bytes]:
 def _member(
     path: Path, name: str, content: bytes, members: Callable[[], Mapping[str, bytes]]
 ) -> DataFile:
-    unpacked = (lambda: _gunzip(content)) if name.endswith(".gz") else (lambda: content)
+    unpacked = (lambda: gunzip(content)) if name.endswith(".gz") else (lambda: content)
     return DataFile(f"{path}!{name}", path, unpacked, name, name, members)
-
-
-def _unzip(content: bytes, pattern: str) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for name in archive.namelist():
-            if not name.endswith("/") and _matches(name, pattern):
-                yield name, archive.read(name)
-
-
-def _untar(content: bytes, pattern: str) -> Iterator[tuple[str, bytes]]:
-    # Unpack everything first: that verifies the checksum at the end, which tarfile may not reach.
-    content = _gunzip(content) if content.startswith(_GZIP) else content
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-        for member in archive:
-            opened = archive.extractfile(member) if member.isfile() else None
-            if opened is not None and _matches(member.name, pattern):
-                yield member.name, opened.read()
-        end = content[archive.offset : archive.offset + tarfile.BLOCKSIZE]
-        if end != bytes(tarfile.BLOCKSIZE):  # tarfile reads a damaged header as the end
-            raise tarfile.ReadError("no end of the archive")
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -11,7 +11,8 @@ from openpyxl.utils.exceptions import InvalidFileException
 
 from clinprompt.errors import DataError, did_you_mean
 from clinprompt.settings.groups import Settings
-from clinprompt.tasks.readers.generic.data_files import DAMAGED, DataFile
+from clinprompt.tasks.readers.generic.archives import DAMAGED, Unsafe, check_zip
+from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.rows import RowShape, no_value
 from clinprompt.tasks.records import Record
 
@@ -88,8 +89,11 @@ def open_sheet(file: DataFile, name: str = "") -> Sheet:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # openpyxl warns of parts that it skips, never of values
         try:
+            check_zip(content)
             older = io.BytesIO(_with_older_names(content))
             book = load_workbook(older, read_only=True, data_only=True)
+        except Unsafe as error:
+            raise file.error(str(error)) from error
         except _UNREADABLE as error:
             raise _unreadable(file) from error
     sheets: dict[str, Sheet] = {sheet.title: sheet for sheet in book.worksheets}
