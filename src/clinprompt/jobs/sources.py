@@ -50,7 +50,8 @@ def train_on_sources(
             validate_every=settings.validate_every,
             groups=groups_of(settings, [data.card for data in sources]),
         )
-        fit(backbone, FitMember(files.phase, tuner, rows, spec, validation), files)
+        tasks = [data.card.name for data in sources]
+        fit(backbone, FitMember(files.phase, tuner, rows, spec, validation, tasks), files)
         content = save(trained_tensors(tuner))
     write_bytes(_path(workspace, method.name), content)
     workspace.finish({_name(method.name): hashlib.sha256(content).hexdigest()})
