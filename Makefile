@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-quick test-page screenshots check bench bench-full fix clean readme tasks bundle
+.PHONY: setup demo test test-quick test-page test-faults screenshots check bench bench-full fix clean readme tasks bundle
 
 setup: $(STAMP)
 
@@ -23,6 +23,12 @@ test: setup
 
 test-quick: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow'
+
+# A fault at every operation on the disk; narrow it with FAULTS='adapt --points 20 --seed 1'.
+FAULTS ?= --kills 50
+
+test-faults: setup
+	$(BIN)/python tests/faults/run.py --processes 2 $(FAULTS)
 
 # The page in a browser. Debian's chromium: `apt-get install chromium`.
 PAGE_STAMP := .venv/.installed-page

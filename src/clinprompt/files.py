@@ -115,7 +115,8 @@ def write_bytes(
 def _make_folder(folder: Path) -> None:
     """Make a folder with those above it, and wait until their names are on the disk."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
     for one in missing:
         _sync_folder(one.parent)
 

@@ -115,6 +115,7 @@ def _adapt_in(
     place = workspace.store.free_name(wanted.places(data.card.name, metaprompt), name)
     if workspace.store.made_as(place) == name and not wanted.is_forced:
         workspace.record_tasks([data])
+        workspace.forget(name)  # its process may have been killed before it did
         saved = workspace.store.root / place
         reporter.say(f"already adapted: {saved} (--force, in Python force=True, trains it again)")
         return saved

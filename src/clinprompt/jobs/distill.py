@@ -33,6 +33,8 @@ from clinprompt.training.distillation import distillation_loss, open_teachers
 from clinprompt.training.fit import FitMember, FitSpec, fit
 from clinprompt.training.progress import Reporter
 
+_PHASE = "distill"  # in the log, and the name of the checkpoint
+
 
 def distill_suite(
     folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Reporter
@@ -87,12 +89,13 @@ def distill(
     """
     name = "metaprompt"
     if name in workspace.finished:
+        workspace.forget(_PHASE)  # its process may have been killed before it did
         return workspace.store.metaprompt(workspace.finished[name])
     cards, settings = [data.card for data in sources], config.distill
     vectors = [teacher.tensors["vectors"] for teacher in teachers]
     module = _student(config, backbone, vectors, [card.type for card in cards])
     rows = _numbered([task_rows.training(data) for data in sources])
-    files = workspace.phase_files(["distill"])
+    files = workspace.phase_files([_PHASE])
     opened = open_teachers(backbone, teachers, rows, settings=settings, files=files)
     spec = FitSpec(
         settings,

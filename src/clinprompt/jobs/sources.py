@@ -36,6 +36,7 @@ def train_on_sources(
     """
     assert method.on_sources is not None
     if _name(method.name) in workspace.finished:
+        workspace.forget(method.name)  # its process may have been killed before it did
         return
     settings = config.distill
     files = workspace.phase_files([method.name])
