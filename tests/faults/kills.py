@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 from made_metaprompt import save_metaprompt
 from tiny import save_tiny
@@ -16,6 +16,7 @@ from trials import difference, left_in
 from workloads import TASK
 
 _PROGRAM = "from clinprompt.cli import main; main()"
+_SECONDS_BETWEEN_LOOKS = 0.01
 _STEPS = 40  # of a tiny model; enough that training takes a good part of the run
 
 
@@ -43,19 +44,22 @@ class _Command:
             command = [*self._words, "--out", str(run)]
             return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stream)
 
-    def run(self, run: Path) -> float:
-        """Run the command to its end; return the seconds that it takes."""
-        started = monotonic()
-        if code := self.start(run).wait():
+    def run(self, run: Path) -> tuple[float, float]:
+        """Run the command to its end; return after how many seconds it has its folder and ends."""
+        started, process = monotonic(), self.start(run)
+        while not run.is_dir() and process.poll() is None:
+            sleep(_SECONDS_BETWEEN_LOOKS)
+        begun = monotonic() - started
+        if code := process.wait():
             raise AssertionError(f"adapt ended with {code}: {self._errors.read_text()}")
-        return monotonic() - started
+        return begun, monotonic() - started
 
 
 def kill_at_random(folder: Path, number: int, seed: int, *, backbone: str = "") -> list[str]:
     """Kill processes ``number`` times; return what was lost."""
     folder.mkdir()
     command, draw = _Command(folder, backbone), random.Random(seed)
-    seconds = command.run(folder / "whole")
+    begun, ended = command.run(folder / "whole")
     expected, lost, done, runs = left_in(folder / "whole"), [], 0, 0
     began = monotonic()
     while done < number:
@@ -64,7 +68,7 @@ def kill_at_random(folder: Path, number: int, seed: int, *, backbone: str = "") 
         while done < number:
             process = command.start(run)
             try:
-                process.wait(timeout=draw.uniform(0, 1.2 * seconds))
+                process.wait(timeout=draw.uniform(0.9 * begun, 1.1 * ended))
             except subprocess.TimeoutExpired:
                 process.kill()
                 done += 1

@@ -320,8 +320,8 @@ def _add_gradients(
 def _micro_batches(
     backbone: Backbone, rows: Sequence[Row], prompts: StepPrompts, max_tokens: int
 ) -> list[Batch]:
-    is_between = prompts.placement == "suffix" and prompts.vectors is not None
-    prompt_tokens = prompts.vectors.shape[1] if is_between else 0
+    vectors = prompts.vectors if prompts.placement == "suffix" else None
+    prompt_tokens = 0 if vectors is None else vectors.shape[1]
     return batches_of(backbone, rows, max_tokens, prompt_tokens=prompt_tokens)
 
 
