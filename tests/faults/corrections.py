@@ -58,7 +58,8 @@ def _undo(tasks: TaughtTasks, time: float) -> None:
 
 def _remove(tasks: TaughtTasks, time: float) -> None:
     task = tasks[_NAME]
-    task.remove([one.note.number for one in task.corrected()][:1])
+    first = min(task.notes, key=lambda note: note.rank)  # was offered and corrected first
+    task.remove([first.number])
 
 
 def _last_offered(task: TaughtTask) -> int:
@@ -121,5 +122,6 @@ def digest(work: Path) -> str:
             content = path.read_bytes()
             if path.suffix == ".jsonl":
                 content = content[: content.rfind(b"\n") + 1]
-            found[str(path.relative_to(work))] = hashlib.sha256(content).hexdigest()
+            if content:  # a file whose only line is incomplete counts as none
+                found[str(path.relative_to(work))] = hashlib.sha256(content).hexdigest()
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
