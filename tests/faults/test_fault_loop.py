@@ -13,7 +13,7 @@ _PATH = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH
 _CARELESS = """
 import sys
 from pathlib import Path
-from clinprompt.files import append_line, write_text
+from clinprompt.files import write_text
 from trials import Point, Trials, Workload
 
 def careless(folder):
@@ -32,10 +32,7 @@ def confused(folder):
     except Exception as error:
         raise KeyError from error
 
-def impatient(folder):
-    append_line(folder / "a.txt", "0123456789")
-
-for work in (careless, careful, confused, impatient):
+for work in (careless, careful, confused):
     trials = Trials(Workload(work), Path(sys.argv[1]) / work.__name__)
     for fault in ("kill", "full", "broken"):
         points = [Point("a", fault, at) for at in range(1, len(trials.names) + 1)]
@@ -65,9 +62,6 @@ def test_the_loop_finds_what_careless_code_loses(tmp_path):
         "confused; kill",
         "confused; full; the fault ended the process with 4",
         "confused; broken; the fault ended the process with 4",
-        "impatient; kill; a.txt is another",
-        "impatient; full",
-        "impatient; broken",
     ]
 
 
