@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-quick test-hostile test-page test-versions screenshots check audit audit-licences \
+.PHONY: setup demo test test-quick test-hostile test-faults test-page test-versions screenshots check audit audit-licences \
 	bench bench-full fix clean readme tasks bundle
 
 setup: $(STAMP)
@@ -31,6 +31,12 @@ SEED ?= 0
 
 test-hostile: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/hostile/attack.py --inputs $(INPUTS) --seed $(SEED)
+
+# A fault at every operation on the disk; narrow it with FAULTS='adapt --points 20 --seed 1'.
+FAULTS ?= --kills 50
+
+test-faults: setup
+	$(BIN)/python tests/faults/run.py --processes 2 $(FAULTS)
 
 # The page in a browser. Debian's chromium: `apt-get install chromium`.
 PAGE_STAMP := .venv/.installed-page

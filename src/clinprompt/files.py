@@ -3,20 +3,25 @@
 Knows nothing about what the files contain.
 """
 
+import ctypes
 import glob
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 
 from clinprompt.errors import RunError
 
-_DRAFT = ".draft"
+_DRAFT = ".draft"  # a folder; it holds the new content and, for a moment, the old one
+_CONTENT, _OLD = "content", "old"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 
 
 def cache_folder() -> Path:
@@ -77,10 +82,13 @@ def remove_folder(path: Path, *, then: str) -> None:
             shutil.rmtree(path)
 
 
-def write_bytes(path: Path, content: bytes, *, is_private: bool = False) -> None:
+def write_bytes(
+    path: Path, content: bytes, *, is_private: bool = False, before: Path | None = None
+) -> None:
     """Write a file completely or not at all; an earlier file is kept until then.
 
-    Only its owner may read a file that ``is_private``.
+    Only its owner may read a file that ``is_private``. If ``before`` is given, the earlier file is
+    renamed to it. A process that is killed between the two renames leaves ``before`` alone.
 
     Raises:
         RunError: the disk is full or the folder is not writable.
@@ -88,17 +96,43 @@ def write_bytes(path: Path, content: bytes, *, is_private: bool = False) -> None
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             if is_private:
                 _make_private(draft)
             with draft.open("wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
+            if before is not None and path.exists():
+                path.replace(before)
             draft.replace(path)
+            _sync_folder(path.parent)
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder with those above it, and wait until their names are on the disk."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        _sync_folder(one.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk.
+
+    An error is ignored: the files are on the disk by then and have their names, and not every
+    system can do this.
+    """
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _make_private(path: Path) -> None:
@@ -124,11 +158,11 @@ def new_file(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.part")
     try:
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             yield draft
-            with draft.open("rb") as stream:
-                os.fsync(stream.fileno())
+            _sync_file(draft)
             draft.replace(path)
+            _sync_folder(path.parent)
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -137,23 +171,48 @@ def new_file(path: Path) -> Iterator[Path]:
 def append_line(path: Path, line: str, *, is_private: bool = False) -> None:
     """Append one line and wait until it is on the disk.
 
-    An incomplete last line, which a killed process may leave, is removed first. Several processes
-    may append to one file. Only its owner may read a new file that ``is_private``.
+    An incomplete last line, which a killed process may leave, is removed first. A line that cannot
+    be written is removed again. Several processes may append to one file. Only its owner may read a
+    new file that ``is_private``.
 
     Raises:
         RunError: the disk is full or the folder is not writable.
     """
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         lock = path.with_name(f".{path.name}.lock")
         if is_private:
-            _make_private(path)
             _make_private(lock)
-        with locked(lock, wait=True), path.open("a+b") as stream:
-            _remove_incomplete_line(path)
-            stream.write(line.encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        with locked(lock, wait=True):
+            is_new = not path.exists()
+            if is_private:
+                _make_private(path)
+            with path.open("ab", buffering=0) as stream:
+                _remove_incomplete_line(path)
+                _append(stream, line.encode() + b"\n")
+            if is_new:
+                _sync_folder(path.parent)
+
+
+class _Appended(Protocol):
+    """A file that is open to be appended to, without a buffer."""
+
+    def write(self, content: memoryview, /) -> int: ...
+
+    def fileno(self) -> int: ...
+
+
+def _append(stream: _Appended, content: bytes) -> None:
+    size = os.fstat(stream.fileno()).st_size
+    left = memoryview(content)
+    try:
+        while left:
+            left = left[stream.write(left) :]
+        os.fsync(stream.fileno())
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(stream.fileno(), size)
+        raise
 
 
 def complete_lines(path: Path) -> tuple[list[bytes], bytes]:
@@ -190,7 +249,7 @@ def locked(lock_file: Path, *, wait: bool) -> Iterator[bool]:
     """
     lock = FileLock(lock_file, blocking=wait)
     with writing(lock_file), suppress(Timeout):
-        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(lock_file.parent)
         lock.acquire()
     try:
         yield lock.is_locked
@@ -236,36 +295,82 @@ def new_folder(path: Path) -> Iterator[Path]:
     draft: Path | None = None
     try:
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             _remove_abandoned(path)
             draft = Path(mkdtemp(prefix=f".{path.name}.", suffix=_DRAFT, dir=path.parent))
             with locked(draft / "lock", wait=True):
-                content = draft / "content"
+                content = draft / _CONTENT
                 content.mkdir()
                 content.chmod(0o755)
                 yield content
-                _swap(content, path)
+                _sync_tree(content)
+                _swap(draft, path)
+                _sync_folder(path.parent)
     finally:
-        if draft is not None:
+        if draft is not None and (path.exists() or not (draft / _OLD).exists()):
             shutil.rmtree(draft, ignore_errors=True)
 
 
+def find_folder(path: Path) -> Path:
+    """Return ``path``; first complete its replacement if a process was killed in the middle of it.
+
+    This matters only where folders cannot be exchanged in one step: there, the name may be empty.
+    """
+    if not path.exists():
+        _remove_abandoned(path)
+    return path
+
+
 def _remove_abandoned(path: Path) -> None:
-    """Remove unlocked drafts of ``path``; one without content may be locked in a moment."""
+    """Remove unlocked drafts of ``path``; one that is still empty may be locked in a moment.
+
+    If a draft holds the earlier folder, and there is none at ``path``, its process was killed
+    between two renames. Then the draft is complete and becomes ``path``.
+    """
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*{_DRAFT}"):
-        if (draft / "content").is_dir():
-            with suppress(OSError, RunError), locked(draft / "lock", wait=False) as is_ours:
-                if is_ours:
-                    shutil.rmtree(draft)
+        content, old = draft / _CONTENT, draft / _OLD
+        if not (content.is_dir() or old.is_dir()):
+            continue
+        with suppress(OSError, RunError), locked(draft / "lock", wait=False) as is_ours:
+            if is_ours:
+                if old.is_dir() and not path.exists():
+                    (content if content.is_dir() else old).rename(path)
+                    _sync_folder(path.parent)
+                shutil.rmtree(draft)
 
 
 def _swap(draft: Path, path: Path) -> None:
-    old = path.with_name(f".{path.name}.old.{os.getpid()}")
-    try:
-        if path.exists():
-            path.rename(old)
-        draft.rename(path)
-    finally:
-        if old.exists() and not path.exists():
+    """Put the content of a draft in the place of ``path``, and what was there into the draft."""
+    content, old = draft / _CONTENT, draft / _OLD
+    if not path.exists():
+        content.rename(path)
+    elif not _exchange(content, path):
+        path.rename(old)
+        try:
+            content.rename(path)
+        except BaseException:
             old.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+            raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; return False if the system cannot do that."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    rename = getattr(library, "renameat2", None)
+    places = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+    return rename is not None and rename(*places, _RENAME_EXCHANGE) == 0
+
+
+def _sync_tree(folder: Path) -> None:
+    """Wait until a folder is on the disk with everything in it."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            _sync_folder(path)
+        else:
+            _sync_file(path)
+    _sync_folder(folder)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())

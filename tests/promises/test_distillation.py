@@ -16,6 +16,7 @@ from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
 from clinprompt.batches.encode import collate
 from clinprompt.errors import RunError
 from clinprompt.settings.groups import DistillSettings
+from clinprompt.training import teacher_cache
 from clinprompt.training.distillation import Teachers, distillation_loss
 from clinprompt.training.losses import (
     TeacherOutputs,
@@ -208,6 +209,21 @@ def test_a_cache_of_other_teachers_is_replaced(tmp_path):
     assert not other.has(1)
     other.delete()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_from_before_the_machine_started_is_replaced(tmp_path, monkeypatch):
+    """A power cut may have kept that a row is filled in, and not the row."""
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr(teacher_cache, "_BOOT", boot)
+    path, layout = tmp_path / "teachers.cache", CacheLayout((1,), 3, 4, "these", 1.0)
+    outputs = TeacherOutputs(
+        torch.arange(3)[None], -torch.arange(3.0)[None], -torch.ones(1), torch.ones(1, 4)
+    )
+    boot.write_text("first\n")
+    TeacherCache(path, layout).add([0], outputs)
+    assert TeacherCache(path, layout).has(0)
+    boot.write_text("second\n")
+    assert not TeacherCache(path, layout).has(0)
 
 
 def test_hidden_error_is_a_share_of_the_teachers_mean_square():

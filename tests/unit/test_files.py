@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from clinprompt import files
 from clinprompt.errors import RunError
 from clinprompt.files import (
     Claims,
     append_line,
     complete_lines,
+    find_folder,
     locked,
     new_file,
     new_folder,
@@ -54,6 +56,14 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path, full_disk):
 def test_a_failed_append_is_a_run_error(tmp_path, full_disk):
     with pytest.raises(RunError, match="free some space"):
         append_line(tmp_path / "log", "x")
+
+
+def test_a_line_that_cannot_be_written_is_removed_again(tmp_path, full_disk):
+    path = tmp_path / "log"
+    path.write_text("one\n")
+    with pytest.raises(RunError):
+        append_line(path, "two")
+    assert path.read_text() == "one\n"
 
 
 def test_lines_are_appended_after_a_half_written_one_is_cut(tmp_path):
@@ -111,7 +121,13 @@ def test_a_full_disk_leaves_the_earlier_folder(tmp_path, full_disk, monkeypatch)
     assert names(tmp_path) == ["f"]
 
 
-def test_a_swap_that_fails_halfway_leaves_the_earlier_folder(tmp_path, monkeypatch):
+@pytest.fixture
+def no_exchange(monkeypatch):
+    """A system that cannot exchange two folders in one step."""
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+
+
+def test_a_swap_that_fails_halfway_leaves_the_earlier_folder(tmp_path, monkeypatch, no_exchange):
     old_folder(tmp_path)
     rename = Path.rename
 
@@ -124,6 +140,108 @@ def test_a_swap_that_fails_halfway_leaves_the_earlier_folder(tmp_path, monkeypat
     with pytest.raises(RunError), new_folder(tmp_path / "f") as draft:
         write_text(draft / "new", "new")
     assert names(tmp_path / "f") == ["old"]
+    assert names(tmp_path) == ["f"]
+
+
+def test_a_new_folder_replaces_the_old_one_by_two_renames(tmp_path, no_exchange):
+    test_a_new_folder_replaces_the_old_one(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the renameat2 of Linux")
+def test_a_folder_is_replaced_in_one_step(tmp_path, monkeypatch):
+    """Its name is never empty: no folder is renamed to a name that is free."""
+    old_folder(tmp_path)
+    monkeypatch.delattr(Path, "rename")
+    with new_folder(tmp_path / "f") as draft:
+        write_text(draft / "new", "new")
+    assert names(tmp_path / "f") == ["new"]
+    assert names(tmp_path) == ["f"]
+
+
+_IS_KILLED_BETWEEN_TWO_RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from clinprompt import files
+files._exchange = lambda *_: False
+path, rename = Path(sys.argv[1]), Path.rename
+def killed(self, target):
+    if target == path:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+Path.rename = killed
+with files.new_folder(path) as draft:
+    (draft / "new").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("reader", [find_folder, old_folder])
+def test_a_folder_whose_process_was_killed_between_two_renames_comes_back(tmp_path, reader):
+    old_folder(tmp_path)
+    command = [sys.executable, "-c", _IS_KILLED_BETWEEN_TWO_RENAMES, tmp_path / "f"]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "f").exists()
+    if reader is find_folder:
+        assert names(find_folder(tmp_path / "f")) == ["new"]
+    else:
+        old_folder(tmp_path)
+        assert names(tmp_path / "f") == ["old"]
+    assert names(tmp_path) == ["f"]
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """Return what was waited for on the disk, by inode, and what was renamed, in order."""
+    found = []
+
+    def recorded(function, word, inode):
+        def call(*given):
+            found.append((word, inode(given[0])))
+            return function(*given)
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", recorded(os.fsync, "sync", lambda fd: os.fstat(fd).st_ino))
+    for name in ("rename", "replace"):
+        own = recorded(getattr(Path, name), "rename", lambda path: path.stat().st_ino)
+        monkeypatch.setattr(Path, name, own)
+    return found
+
+
+def inode(path):
+    return path.stat().st_ino
+
+
+def test_a_file_and_then_its_name_are_on_the_disk_when_it_is_written(tmp_path, events):
+    path = tmp_path / "new" / "a.txt"
+    write_text(path, "a")
+    expected = ["sync", inode(tmp_path)], ["sync", inode(path)], ["rename", inode(path)]
+    assert [list(event) for event in events] == [*expected, ["sync", inode(path.parent)]]
+
+
+def test_a_large_file_and_then_its_name_are_on_the_disk_when_it_is_written(tmp_path, events):
+    path = tmp_path / "a.txt"
+    with new_file(path) as draft:
+        draft.write_text("a")
+    expected = ("sync", inode(path)), ("rename", inode(path)), ("sync", inode(tmp_path))
+    assert events == [*expected]
+
+
+def test_a_folder_with_all_in_it_is_on_the_disk_before_its_name_is(tmp_path, events):
+    path = tmp_path / "f"
+    with new_folder(path) as draft:
+        (draft / "inner").mkdir()
+        (draft / "inner" / "a.txt").write_text("a")
+    inside = {("sync", inode(one)) for one in (path, path / "inner", path / "inner" / "a.txt")}
+    assert set(events[:-2]) == inside
+    assert events[-2:] == [("rename", inode(path)), ("sync", inode(tmp_path))]
+
+
+def test_the_name_of_a_new_log_is_on_the_disk_with_its_first_line(tmp_path, events):
+    path = tmp_path / "log"
+    append_line(path, "one")
+    assert events == [("sync", inode(path)), ("sync", inode(tmp_path))]
+    append_line(path, "two")
+    assert events[2:] == [("sync", inode(path))]
 
 
 def test_a_new_folder_may_be_read_by_others(tmp_path):

@@ -1,4 +1,4 @@
-"""Measure peak memory, and what is free. Knows nothing of the work that is measured."""
+"""Measure peak memory and what is free, and tell when it is full. Knows nothing of the work."""
 
 from pathlib import Path
 
@@ -28,6 +28,21 @@ def peak_bytes(device: torch.device) -> int:
     lines = _STATUS.read_text(encoding="ascii").splitlines()
     peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
     return 1024 * peaks[0] if peaks else 0
+
+
+# What PyTorch says when the memory of the CPU is full, in place of an error of its own.
+_FULL = ("DefaultCPUAllocator", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that memory, of the GPU or of the machine, is full."""
+    return isinstance(error, torch.OutOfMemoryError) or any(one in str(error) for one in _FULL)
+
+
+def release(device: torch.device) -> None:
+    """Give back memory that PyTorch keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 _FREE = Path("/proc/meminfo")

@@ -23,7 +23,7 @@ from clinprompt.methods.resolve import check_input_form, with_shape
 from clinprompt.methods.table import METHODS, ZERO_SHOT
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts
-from clinprompt.runs.folder import check_folder
+from clinprompt.runs.folder import alone_in, check_folder
 from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.suite_data import copies_left_out
 from clinprompt.runs.task_rows import task_rows_of
@@ -92,16 +92,31 @@ def adapt_task(
     Raises:
         ArtifactError: the folder does not hold a metaprompt, or one of another backbone.
         SettingError: the settings ask for another input form than that of the metaprompt.
+        RunError: the folder holds something else, or another process works in it.
     """
     metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
     check_input_form(config, metaprompt)
     # One folder may hold prompts that were adapted from several metaprompts.
     config = with_shape(config, metaprompt).model_copy(update={"metaprompt": ""})
     check_folder(folder, config, results_folder=folder)
-    workspace, name = Workspace(folder, reporter), wanted.name(data.card.name, metaprompt)
+    with alone_in(folder):
+        return _adapt_in(Workspace(folder, reporter), data, config, wanted, metaprompt)
+
+
+def _adapt_in(
+    workspace: Workspace,
+    data: TaskData,
+    config: RunConfig,
+    wanted: Adaptation,
+    metaprompt: Artifact,
+) -> Path:
+    """Fit a metaprompt to a task in a folder where no other process works."""
+    folder, reporter = workspace.folder, workspace.reporter
+    name = wanted.name(data.card.name, metaprompt)
     place = workspace.store.free_name(wanted.places(data.card.name, metaprompt), name)
     if workspace.store.made_as(place) == name and not wanted.is_forced:
         workspace.record_tasks([data])
+        workspace.forget(name)  # its process may have been killed before it did
         saved = workspace.store.root / place
         reporter.say(f"already adapted: {saved} (--force, in Python force=True, trains it again)")
         return saved

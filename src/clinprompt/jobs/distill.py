@@ -15,10 +15,12 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.start_vectors import start_vectors
 from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.batches.encode import Row
+from clinprompt.files import Claims
 from clinprompt.jobs.teachers import train_teachers
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.segments import Segments
+from clinprompt.runs.folder import CLAIMS, alone_in, check_folder
 from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.runs.task_rows import TaskRows, task_rows_of
@@ -31,25 +33,45 @@ from clinprompt.training.distillation import distillation_loss, open_teachers
 from clinprompt.training.fit import FitMember, FitSpec, fit
 from clinprompt.training.progress import Reporter
 
+_PHASE = "distill"  # in the log, and the name of the checkpoint
+
 
 def distill_suite(
     folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Reporter
 ) -> Path:
-    """Train the teachers and the metaprompt of a suite; return the metaprompt's folder."""
+    """Train the teachers and the metaprompt of a suite; return the metaprompt's folder.
+
+    Raises:
+        RunError: the folder holds something else, or another process works in it.
+    """
     suite = load_suite(config.suite, config.data, mirror)
     for gap in suite.missing:
         reporter.say(f"suite {suite.name}: {gap}")
-    backbone = load_run_backbone(folder, config)
-    workspace = open_workspace(folder, config, backbone, reporter=reporter)
-    workspace.record_tasks(suite.sources)
-    task_rows = task_rows_of(config, backbone)
-    teachers = train_teachers(
-        config, backbone, suite.sources, workspace=workspace, task_rows=task_rows
-    )
-    metaprompt = distill(
-        config, backbone, suite.sources, teachers=teachers, workspace=workspace, task_rows=task_rows
-    )
-    return workspace.store.save(metaprompt)
+    check_folder(folder, config, results_folder=folder)
+    with alone_in(folder):
+        backbone = load_run_backbone(folder, config)
+        workspace = open_workspace(folder, config, backbone, reporter=reporter)
+        workspace.record_tasks(suite.sources)
+        return workspace.store.save(learn_metaprompt(config, backbone, suite.sources, workspace))
+
+
+def learn_metaprompt(
+    config: RunConfig, backbone: Backbone, sources: Sequence[TaskData], workspace: Workspace
+) -> Artifact:
+    """Return the metaprompt of source tasks; train it and its teachers unless they are there."""
+    rows = task_rows_of(config, backbone)
+    teachers = train_teachers(config, backbone, sources, workspace=workspace, task_rows=rows)
+    claim = metaprompt_claim(config.backbone)
+    with Claims(workspace.folder / CLAIMS).claim(claim, wait=True):  # a comparison may share it
+        workspace.refresh()
+        return distill(
+            config, backbone, sources, teachers=teachers, workspace=workspace, task_rows=rows
+        )
+
+
+def metaprompt_claim(backbone: str, variant: str = "") -> str:
+    """Return the name of the claim on the metaprompt of a backbone under a variant ("": none)."""
+    return f"metaprompt {(backbone, variant)}"
 
 
 def distill(
@@ -67,12 +89,13 @@ def distill(
     """
     name = "metaprompt"
     if name in workspace.finished:
+        workspace.forget(_PHASE)  # its process may have been killed before it did
         return workspace.store.metaprompt(workspace.finished[name])
     cards, settings = [data.card for data in sources], config.distill
     vectors = [teacher.tensors["vectors"] for teacher in teachers]
     module = _student(config, backbone, vectors, [card.type for card in cards])
     rows = _numbered([task_rows.training(data) for data in sources])
-    files = workspace.phase_files(["distill"])
+    files = workspace.phase_files([_PHASE])
     opened = open_teachers(backbone, teachers, rows, settings=settings, files=files)
     spec = FitSpec(
         settings,
@@ -85,7 +108,8 @@ def distill(
     )
     tuner = PromptTuner(module, config.prompt.placement)
     validation = [row for k, data in enumerate(sources) for row in task_rows.validation(data, k)]
-    fit(backbone, FitMember(files.phase, tuner, rows, spec, validation), files)
+    tasks = [card.name for card in cards]
+    fit(backbone, FitMember(files.phase, tuner, rows, spec, validation, tasks), files)
     manifest = manifest_of(
         config, backbone, kind="metaprompt", name=name, method="distilled", cards=cards
     )

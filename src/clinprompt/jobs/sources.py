@@ -36,6 +36,7 @@ def train_on_sources(
     """
     assert method.on_sources is not None
     if _name(method.name) in workspace.finished:
+        workspace.forget(method.name)  # its process may have been killed before it did
         return
     settings = config.distill
     files = workspace.phase_files([method.name])
@@ -50,7 +51,8 @@ def train_on_sources(
             validate_every=settings.validate_every,
             groups=groups_of(settings, [data.card for data in sources]),
         )
-        fit(backbone, FitMember(files.phase, tuner, rows, spec, validation), files)
+        tasks = [data.card.name for data in sources]
+        fit(backbone, FitMember(files.phase, tuner, rows, spec, validation, tasks), files)
         content = save(trained_tensors(tuner))
     write_bytes(_path(workspace, method.name), content)
     workspace.finish({_name(method.name): hashlib.sha256(content).hexdigest()})

@@ -41,6 +41,7 @@ def train_teachers(
                 workspace.refresh()
                 if name not in workspace.finished:  # its process was stopped
                     _train_group(config, backbone, [data], workspace=workspace, task_rows=task_rows)
+        workspace.forget(name)  # its process may have been killed before it did
     return [workspace.store.load(_name(data.card.name)) for data in sources]
 
 

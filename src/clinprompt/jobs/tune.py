@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from clinprompt.jobs.teachers import train_teachers
+from clinprompt.runs.folder import alone_in, check_folder
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.runs.task_rows import task_rows_of
 from clinprompt.runs.workspace import load_run_backbone, open_workspace
@@ -14,11 +15,17 @@ from clinprompt.training.progress import Reporter
 def tune_task(
     folder: Path, task: str, config: RunConfig, *, mirror: Path | None, reporter: Reporter
 ) -> Path:
-    """Train one task's own prompt on its training rows; return the saved prompt's folder."""
+    """Train one task's own prompt on its training rows; return the saved prompt's folder.
+
+    Raises:
+        RunError: the folder holds something else, or another process works in it.
+    """
     data = load_apart(find_card(task), mirror)
-    backbone = load_run_backbone(folder, config)
-    workspace = open_workspace(folder, config, backbone, reporter=reporter)
-    workspace.record_tasks([data])
-    task_rows = task_rows_of(config, backbone)
-    [artifact] = train_teachers(config, backbone, [data], workspace=workspace, task_rows=task_rows)
-    return workspace.store.root / artifact.manifest.name
+    check_folder(folder, config, results_folder=folder)
+    with alone_in(folder):
+        backbone = load_run_backbone(folder, config)
+        workspace = open_workspace(folder, config, backbone, reporter=reporter)
+        workspace.record_tasks([data])
+        rows = task_rows_of(config, backbone)
+        [artifact] = train_teachers(config, backbone, [data], workspace=workspace, task_rows=rows)
+        return workspace.store.root / artifact.manifest.name

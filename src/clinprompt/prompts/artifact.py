@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from clinprompt.errors import ArtifactError
-from clinprompt.files import new_folder, write_bytes, write_text
+from clinprompt.files import find_folder, new_folder, write_bytes, write_text
 from clinprompt.prompts.find_prompt import MANIFEST, check_is_prompt
 from clinprompt.prompts.segments import Segments
 from clinprompt.settings.groups import Placement
@@ -223,7 +223,7 @@ def load_artifact(folder: Path) -> Artifact:
     Raises:
         ArtifactError: a file is missing, damaged, or was changed after saving.
     """
-    manifest = _load_manifest(folder)
+    manifest = _load_manifest(find_folder(folder))
     path = folder / "prompt.safetensors"
     try:
         stored = load(path.read_bytes())

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from clinprompt.errors import ArtifactError, did_you_mean
+from clinprompt.files import find_folder
 from clinprompt.prompts.artifact import Artifact, Manifest, load_artifact, save_artifact
 from clinprompt.prompts.decomposed import compose
 
@@ -43,7 +44,7 @@ class Store:
         Raises:
             ArtifactError: the prompt is damaged.
         """
-        folder = self.root / name
+        folder = find_folder(self.root / name)
         return load_artifact(folder).manifest.name if (folder / _MANIFEST).is_file() else ""
 
     def free_name(self, names: Sequence[str], made_as: str) -> str:
@@ -60,7 +61,7 @@ class Store:
         Raises:
             ArtifactError: there is no artifact with that name, or it is damaged.
         """
-        folder = self.root / name
+        folder = find_folder(self.root / name)
         if not (folder / _MANIFEST).is_file():
             raise ArtifactError(
                 f"{self.root}: no prompt {name!r}; {did_you_mean(name, self.names())}"
@@ -73,7 +74,7 @@ class Store:
         Raises:
             ArtifactError: the store does not have it, or has another one in its folder.
         """
-        folder = self.root / _METAPROMPTS / content_hash[:16]
+        folder = find_folder(self.root / _METAPROMPTS / content_hash[:16])
         if not folder.is_dir():
             raise ArtifactError(
                 f"{self.root}: metaprompt {content_hash[:16]} is missing; copy its folder from the "

@@ -4,20 +4,51 @@ Knows the files of a run folder by name, and nothing of what they mean.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import RunError, option
+from clinprompt.files import locked
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 
 CLAIMS = "claims"  # the folder of lock files by which processes share a run
+_ALONE = ".run.lock"
 _MAY_CHANGE = {"compare", "device", "variants", "search"}
 _OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
 _RESULTS = ("cells.jsonl", "search.jsonl")
 _BEGUN = ("metrics.jsonl", "finished.json", *_RESULTS, "checkpoints/*", "store/*")
 _CHOOSE_ANOTHER = f"choose another {option('out', argument='folder')}"
 _BEFORE_RESULTS = {"teachers", "metaprompts"}  # in the store
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that adapt, distill or tune out of a run's folder during the block.
+
+    The lock ends with its process, even if that is killed. Check before whether the folder may hold
+    the run. A folder that was made for the lock is removed again if the block fails before it
+    writes anything.
+
+    Raises:
+        RunError: another process works in the folder, or the folder cannot be written.
+    """
+    is_new, lock = not folder.exists(), folder / _ALONE
+    with locked(lock, wait=False) as is_ours:
+        if not is_ours:
+            raise RunError(
+                f"{folder}: another process works on this run; wait until it ends or stop it, "
+                f"then run the same command again, or {_CHOOSE_ANOTHER}"
+            )
+        try:
+            yield
+        finally:
+            if is_new and list(folder.iterdir()) == [lock]:
+                with suppress(OSError):
+                    lock.unlink()
+                    folder.rmdir()
 
 
 def check_is_run(folder: Path) -> bool:
@@ -139,7 +170,8 @@ def _with_earlier_balance(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _has_results(folder: Path, results_folder: Path) -> bool:
     """Return whether a fit to a task was started, or a cell scored."""
-    started = {path.stem for path in (folder / "checkpoints").glob("*.safetensors")} - {"distill"}
+    checkpoints = (folder / "checkpoints").glob("*.safetensors*")  # also those before the last ones
+    started = {path.name.partition(".safetensors")[0] for path in checkpoints} - {"distill"}
     saved = {path.name for path in (folder / "store").glob("*")} - _BEFORE_RESULTS
     return (
         bool(saved)

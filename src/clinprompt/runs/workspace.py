@@ -25,6 +25,7 @@ from clinprompt.runs.folder import check_backbone, check_folder, has_begun, read
 from clinprompt.runs.task_hashes import TaskHashes, changed_message
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.load import TaskData
+from clinprompt.training.checkpoint import remove_checkpoint
 from clinprompt.training.loop import PhaseFiles
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog
@@ -65,8 +66,10 @@ class Workspace:
     def forget(self, phase: str) -> None:
         """Remove the checkpoint of a phase, and those of groups whose first phase it is."""
         alone = self._checkpoint(phase)
-        for path in (alone, *alone.parent.glob(f"{glob.escape(alone.stem)}+*{alone.suffix}")):
-            path.unlink(missing_ok=True)
+        groups = f"{glob.escape(alone.stem)}+*{alone.suffix}"
+        found = [*alone.parent.glob(groups), *alone.parent.glob(f"{groups}.before")]
+        for path in (alone, *found):
+            remove_checkpoint(path.with_name(path.name.removesuffix(".before")))
 
     def refresh(self) -> None:
         """Read again what is finished, as another process may have finished more."""

@@ -1,11 +1,14 @@
 """Save and load the state of a training run as one safetensors file. Knows nothing of methods.
 
 Things that are trained side by side share one file: tensors of the first have plain names, those of
-the others start with its position, as in ``2/parameter.0``.
+the others start with its position, as in ``2/parameter.0``. The checkpoint before the last one is
+kept, too, and takes its place if the last one is damaged.
 """
 
+import glob
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from torch.optim import Optimizer
 
 from clinprompt.errors import RunError
 from clinprompt.files import write_bytes
+
+_CHECKSUM = "checksum"
 
 
 @dataclass
@@ -47,7 +52,13 @@ class State:
 
 
 def save_checkpoint(path: Path, states: Sequence[State]) -> None:
-    """Save the states of one training run in one file, written completely or not at all."""
+    """Save the states of one training run in one file, written completely or not at all.
+
+    The checkpoint that was there is kept as ``before(path)``.
+
+    Raises:
+        RunError: the disk is full or the folder is not writable.
+    """
     stored: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for number, state in enumerate(states):
@@ -63,7 +74,43 @@ def save_checkpoint(path: Path, states: Sequence[State]) -> None:
         }
         stored |= {begin + name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
         metadata[begin + "progress"] = json.dumps(numbers)
-    write_bytes(path, save(stored, metadata=metadata))
+    metadata[_CHECKSUM] = _checksum(stored, metadata)
+    write_bytes(path, save(stored, metadata=metadata), before=before(path))
+
+
+def before(path: Path) -> Path:
+    """Return where the checkpoint before the last one is kept."""
+    return path.with_name(f"{path.name}.before")
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint, the one before it, and what killed processes wrote of one."""
+    for one in (path, before(path), *path.parent.glob(f".{glob.escape(path.name)}.*.part")):
+        one.unlink(missing_ok=True)
+
+
+def resume(path: Path, states: Sequence[State], say: Callable[[str], None]) -> bool:
+    """Restore the states of the last checkpoint, if there is one; return whether there is.
+
+    If it is damaged, it is removed, and the one before it takes its place; ``say`` is told.
+
+    Raises:
+        RunError: both are damaged, or their parameters have other shapes.
+    """
+    if path.is_file():
+        try:
+            load_checkpoint(path, states)
+        except RunError:
+            if not before(path).is_file():
+                raise
+            load_checkpoint(before(path), states)
+            path.unlink()
+            say(f"{path}: was damaged and is removed; the checkpoint before it is used")
+        return True
+    if before(path).is_file():  # a process was killed while it wrote the last one
+        load_checkpoint(before(path), states)
+        return True
+    return False
 
 
 def load_checkpoint(path: Path, states: Sequence[State]) -> None:
@@ -76,6 +123,9 @@ def load_checkpoint(path: Path, states: Sequence[State]) -> None:
         with safe_open(path, framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             metadata = stored.metadata()
+        # Checkpoints of earlier versions have no checksum.
+        if metadata.pop(_CHECKSUM, "") not in ("", _checksum(tensors, metadata)):
+            raise ValueError("changed after it was written")
         if metadata.keys() != {_prefix(number) + "progress" for number in range(len(states))}:
             raise ValueError("other states")
         for number, state in enumerate(states):
@@ -88,6 +138,15 @@ def load_checkpoint(path: Path, states: Sequence[State]) -> None:
             f"{path}: checkpoint is damaged or belongs to another run; delete it to train this "
             "phase again"
         ) from error
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return the CRC-32 of all names and values: bits that a disk has changed are found."""
+    found = zlib.crc32(json.dumps(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode(), found)
+        found = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().tobytes(), found)
+    return f"{found:08x}"
 
 
 def _prefix(number: int) -> str:

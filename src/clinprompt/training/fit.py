@@ -22,14 +22,23 @@ from clinprompt.backbone.gradients import (
     weights_of_rows,
 )
 from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.memory import is_out_of_memory, release
 from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Batch, Row, collate, group_within_limit, micro_batches
 from clinprompt.batches.mixture import schedule
 from clinprompt.settings.groups import FitSettings
 from clinprompt.training.checkpoint import Progress
-from clinprompt.training.loop import PhaseFiles, Schedule, StepResult, Trainable, train
+from clinprompt.training.loop import (
+    LostStepError,
+    PhaseFiles,
+    Schedule,
+    StepResult,
+    Trainable,
+    train,
+)
 from clinprompt.training.losses import task_loss
+from clinprompt.training.progress import Reporter
 
 
 def task_terms(batch: Batch, states: TargetStates) -> dict[str, Tensor]:  # noqa: ARG001
@@ -74,7 +83,8 @@ class FitSpec:
 class FitMember:
     """One tuner to train: its name in the log, and its rows, ``rows[k]`` for each task k.
 
-    ``validation`` rows choose the best state if the spec says how often to validate.
+    ``validation`` rows choose the best state if the spec says how often to validate. ``tasks`` are
+    the names of the tasks for error messages, if the name does not say them.
     """
 
     name: str
@@ -82,6 +92,7 @@ class FitMember:
     rows: Sequence[Sequence[Row]]
     spec: FitSpec
     validation: Sequence[Row] = ()
+    tasks: Sequence[str] = ()
 
 
 def fit(backbone: Backbone, member: FitMember, files: PhaseFiles) -> Progress:
@@ -101,18 +112,21 @@ def fit_together(
 
     The specs may differ in steps, rates and seeds, but not in loss, row weights, rows a step or
     micro-batches.
-    Tuners that train weights of the backbone can only be trained alone.
+    Tuners that train weights of the backbone can only be trained alone. A step for which memory
+    does not suffice is repeated with smaller micro-batches, which changes it by rounding only.
 
     Raises:
-        RunError: a loss or a gradient is not finite, or the disk is full.
+        RunError: a loss or a gradient is not finite, memory does not suffice for one row, or the
+            disk is full.
     """
     numbered, first_task = [], 0
     for member in members:
         numbered.append(_Numbered(member, first_task, rows_by_step(member, first_task)))
         first_task += len(member.rows)
+    limit = _Limit(members[0].spec.settings.micro_batch_tokens, files.reporter)
     return train(
-        [_trainable(backbone, member) for member in members],
-        partial(_take_step, backbone, numbered),
+        [_trainable(backbone, one) for one in numbered],
+        partial(_take_step, backbone, numbered, limit),
         files,
     )
 
@@ -197,9 +211,38 @@ class _Numbered:
         """Return the prompts [K, P, W] of the tasks of rows, in ascending order."""
         return self.member.tuner.prompts([task - self.first_task for task in tasks_of(rows)])
 
+    def names(self, step: int) -> list[str]:
+        """Return the names of the tasks of a step, if they are known."""
+        tasks = [task - self.first_task for task in tasks_of(self.rows_by_step[step])]
+        return [self.member.tasks[task] for task in tasks if self.member.tasks]
 
-def _trainable(backbone: Backbone, member: FitMember) -> Trainable:
+    def forget_gradients(self) -> None:
+        """Remove what was added to the gradients."""
+        for group in self.member.tuner.parameter_groups().values():
+            for parameter in group:
+                parameter.grad = None
+
+
+@dataclass
+class _Limit:
+    """The most tokens of a micro-batch. It changes: it is halved when memory does not suffice."""
+
+    tokens: int
+    reporter: Reporter
+
+    def halve(self, batches: Sequence[Batch]) -> None:
+        """Halve the size of micro-batches, the largest of which did not fit."""
+        largest = max(batch.input_ids.numel() for batch in batches)
+        self.tokens = max(1, min(self.tokens, largest) // 2)
+        self.reporter.say(
+            f"not enough memory: the step is repeated with micro-batches of {self.tokens} tokens, "
+            "which changes results by rounding only; set micro_batch_tokens to this in another run"
+        )
+
+
+def _trainable(backbone: Backbone, numbered: _Numbered) -> Trainable:
     """Return what the training loop needs to know of a member."""
+    member = numbered.member
     spec, settings = member.spec, member.spec.settings
     validate_every = spec.validate_every if member.validation else 0
     return Trainable(
@@ -218,39 +261,82 @@ def _trainable(backbone: Backbone, member: FitMember) -> Trainable:
         lambda: mean_loss(
             backbone, member.tuner, member.validation, row_weights=row_weights_of(settings)
         ),
+        numbered.names,
     )
 
 
 def _take_step(
-    backbone: Backbone, members: Sequence[_Numbered], number: int, active: Sequence[int]
+    backbone: Backbone,
+    members: Sequence[_Numbered],
+    limit: _Limit,
+    number: int,
+    active: Sequence[int],
 ) -> list[StepResult]:
     """Add the gradients of step ``number`` for the active members, placement by placement."""
     results: dict[int, StepResult] = {}
     placements = {index: members[index].member.tuner.placement for index in active}
     for placement in sorted(set(placements.values())):
         own = [index for index in active if placements[index] == placement]
-        found = _add_gradients(backbone, [members[index] for index in own], number)
+        found = _add_gradients(backbone, [members[index] for index in own], limit, number)
         results |= zip(own, found, strict=True)
     return [results[index] for index in active]
 
 
 def _add_gradients(
-    backbone: Backbone, members: Sequence[_Numbered], number: int
+    backbone: Backbone, members: Sequence[_Numbered], limit: _Limit, number: int
 ) -> list[StepResult]:
-    """Add the gradients of step ``number`` for members whose prompts have the same placement."""
+    """Add the gradients of step ``number`` for members whose prompts have the same placement.
+
+    If memory does not suffice, nothing of the attempt is kept, and the next one has smaller
+    micro-batches.
+
+    Raises:
+        LostStepError: memory does not suffice for one row at a time.
+    """
     chosen = [one.rows_by_step[number] for one in members]
-    spec, rows = members[0].member.spec, [row for own in chosen for row in own]
-    prompts = _step_prompts(members, chosen)
-    is_between = prompts.placement == "suffix"
-    batches = batches_of(
-        backbone,
-        rows,
-        spec.settings.micro_batch_tokens,
-        prompt_tokens=prompts.vectors.shape[1] if is_between and prompts.vectors is not None else 0,
-    )
+    rows = [row for own in chosen for row in own]
+    while True:
+        prompts = _step_prompts(members, chosen)
+        batches = _micro_batches(backbone, rows, prompts, limit.tokens)
+        try:
+            return _results(backbone, members, chosen, prompts, batches)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batches) == len(rows):
+                raise LostStepError(
+                    f"{members[0].member.name}: not enough memory at step {number + 1} for one row "
+                    f"of at most {max(map(len, rows))} tokens; free some and run the same command "
+                    "again, or lower data.max_input_tokens in a new folder (--out)"
+                ) from error
+        # From here on, nothing refers to the tensors of the failed attempt.
+        limit.halve(batches)
+        del prompts, batches
+        for one in members:
+            one.forget_gradients()
+        release(backbone.device)
+
+
+def _micro_batches(
+    backbone: Backbone, rows: Sequence[Row], prompts: StepPrompts, max_tokens: int
+) -> list[Batch]:
+    vectors = prompts.vectors if prompts.placement == "suffix" else None
+    prompt_tokens = 0 if vectors is None else vectors.shape[1]
+    return batches_of(backbone, rows, max_tokens, prompt_tokens=prompt_tokens)
+
+
+def _results(
+    backbone: Backbone,
+    members: Sequence[_Numbered],
+    chosen: Sequence[Sequence[Row]],
+    prompts: StepPrompts,
+    batches: Sequence[Batch],
+) -> list[StepResult]:
+    """Add the gradients of micro-batches; return the result of each member."""
+    spec = members[0].member.spec
     loss = replace(spec.loss, row_weights=row_weights_of(spec.settings))
     values = accumulate_gradients(backbone.model, prompts, batches, loss)
-    padding = _padding(backbone, batches, sum(len(row) for row in rows))
+    padding = _padding(backbone, batches, sum(len(row) for own in chosen for row in own))
     is_composed = len(spec.loss.weights) > 1  # a single term is the loss itself
     return [
         StepResult(

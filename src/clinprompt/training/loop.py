@@ -19,12 +19,16 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from clinprompt.errors import RunError
-from clinprompt.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
+from clinprompt.training.checkpoint import Progress, State, resume, save_checkpoint
 from clinprompt.training.optim import Decay, build_optimizer, rate_factor, set_rates
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+
+
+class LostStepError(RunError):
+    """Signal a step that could not be taken. The state before it is whole and is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +78,15 @@ class Trainable:
     If ``schedule.validate_every`` is not 0, training ends with the parameters for which
     ``validate`` returned the lowest loss. Otherwise it ends with their mean over the last
     ``schedule.averaged_steps`` states, or with the last state.
+    ``tasks`` returns the names of the tasks of a step, counted from 0, if the name does not say
+    them.
     """
 
     name: str
     groups: Mapping[str, Sequence[nn.Parameter]]
     schedule: Schedule
     validate: Callable[[], float] | None = None
+    tasks: Callable[[int], Sequence[str]] = lambda _: ()
 
 
 Step = Callable[[int, Sequence[int]], Sequence[StepResult]]
@@ -92,11 +99,13 @@ def train(trained: Sequence[Trainable], step: Step, files: PhaseFiles) -> list[P
     parameters of those things, given by position, that still have steps left, and returns a result
     for each of them. Each thing has its own rates, gradient norm and lines in the log; the duration
     of a step is divided among them by tokens. One checkpoint file holds all of them and is written
-    as often as the first schedule says, and when training is interrupted by Ctrl-C or a signal that
-    exits. It stays: the caller deletes it once the results are saved.
+    as often as the first schedule says, and when training is interrupted: by Ctrl-C, by a signal
+    that exits, or by a step that cannot be taken. It stays: the caller deletes it once the results
+    are saved.
 
     Raises:
-        RunError: a loss or a gradient is not finite.
+        LostStepError: a loss or a gradient is not finite, or memory does not suffice for a row.
+        RunError: a checkpoint is damaged, or the disk is full.
     """
     trainers = [_Trainer(one) for one in trained]
     number, steps = _resume(trainers, files), max(one.schedule.steps for one in trained)
@@ -112,7 +121,7 @@ def train(trained: Sequence[Trainable], step: Step, files: PhaseFiles) -> list[P
                 if every and number % every == 0:
                     save_checkpoint(files.checkpoint, [trainer.state for trainer in trainers])
             files.reporter.advance(**_progress(results))
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, LostStepError):
         if every and number > begun:
             save_checkpoint(files.checkpoint, [trainer.state for trainer in trainers])
         raise
@@ -124,10 +133,9 @@ def train(trained: Sequence[Trainable], step: Step, files: PhaseFiles) -> list[P
 def _resume(trainers: Sequence["_Trainer"], files: PhaseFiles) -> int:
     """Load the checkpoint if there is one; return the number of finished steps."""
     states, steps = [one.state for one in trainers], max(one.schedule.steps for one in trainers)
-    if files.checkpoint.is_file():
-        load_checkpoint(files.checkpoint, states)
+    is_resumed = resume(files.checkpoint, states, files.reporter.say)
     done = max(state.progress.step for state in states)
-    if files.checkpoint.is_file():
+    if is_resumed:
         files.reporter.say(f"{files.phase}: resuming after step {done} of {steps}")
     for trainer in trainers:
         files.log.forget(trainer.name, after=trainer.state.progress.step)
@@ -160,7 +168,7 @@ def _gradients(trainers: Sequence["_Trainer"], step: Step, number: int) -> _Resu
 def _update(trainers: Sequence["_Trainer"], found: _Results, number: int, log: RunLog) -> None:
     """Update the parameters and log the step. If anything is not finite, no parameter changes."""
     both = [(trainers[index], result) for index, result in found.by_index.items()]
-    norms = [trainer.clip(result.loss, number + 1) for trainer, result in both]
+    norms = [trainer.clip(result.loss, number) for trainer, result in both]
     for trainer, _ in both:
         trainer.state.optimizer.step()
     seconds = perf_counter() - found.started
@@ -201,7 +209,7 @@ class _Trainer:
         optimizer = build_optimizer(trained.groups, trained.schedule.rates)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.name, self.schedule = trained.name, trained.schedule
-        self._validate = trained.validate
+        self._validate, self._tasks = trained.validate, trained.tasks
         self.state = State(parameters, optimizer)
 
     def prepare(self, number: int) -> None:
@@ -216,11 +224,30 @@ class _Trainer:
         set_rates(optimizer, schedule.rates, factor)
         optimizer.zero_grad()
 
-    def clip(self, loss: float, step: int) -> float:
-        """Scale the gradient down to the norm of the schedule; return its norm before."""
+    def clip(self, loss: float, number: int) -> float:
+        """Scale the gradient down to the norm of the schedule; return its norm before.
+
+        Raises:
+            LostStepError: the loss or the norm is not finite.
+        """
         norm = float(clip_grad_norm_(self.state.parameters, self.schedule.clip_norm))
-        _check_finite(loss, norm, self.name, step)
+        for what, value in (("loss", loss), ("gradient", norm)):
+            if not math.isfinite(value):
+                raise LostStepError(
+                    f"{self.name}: the {what} is {value} at step {number + 1}, "
+                    f"{self._conditions(number)}; lower the learning rate in a new folder (--out), "
+                    "or run the same command again to repeat this step from the state before it"
+                )
         return norm
+
+    def _conditions(self, number: int) -> str:
+        """Return the learning rates of a step and its tasks in words."""
+        names, groups = sorted(self.schedule.rates), self.state.optimizer.param_groups
+        rates = [f"{group['lr']:.3g}" for group in groups]
+        if len(rates) > 1:
+            rates = [f"{name} {rate}" for name, rate in zip(names, rates, strict=True)]
+        tasks = ", ".join(self._tasks(number))
+        return f"with learning rate {', '.join(rates)}" + (f", on rows of {tasks}" if tasks else "")
 
     def count(self, result: StepResult, norm: float, seconds: float, log: RunLog) -> None:
         """Add a step to the progress and the log."""
@@ -262,9 +289,3 @@ class _Trainer:
         kept = self.state.progress.best or self.state.progress.mean
         for parameter, own in zip(self.state.parameters, kept, strict=False):
             parameter.copy_(own)
-
-
-def _check_finite(loss: float, norm: float, name: str, step: int) -> None:
-    for what, value in (("loss", loss), ("gradient", norm)):
-        if not math.isfinite(value):
-            raise RunError(f"{name}: the {what} is {value} at step {step}; lower the learning rate")

@@ -3,6 +3,9 @@
 Owns one file, mapped into memory, with a fixed position for each target token. A row is filled in
 when it is first read. Log-probabilities and hidden states are rounded to float16. Knows nothing of
 models.
+
+What is mapped reaches the disk in any order, so a power cut could leave a row that counts as filled
+in but is not. Therefore a cache is used only until the machine starts again.
 """
 
 import json
@@ -21,6 +24,7 @@ from clinprompt.errors import RunError
 from clinprompt.training.losses import TeacherOutputs
 
 _FILLED = "filled"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # of Linux; changes whenever the machine starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +130,12 @@ def _reserve(stream: BinaryIO, num_bytes: int) -> None:
 
 
 def _mapped(path: Path, layout: CacheLayout) -> dict[str, NDArray[Any]]:
-    """Map the columns of the file into memory; start an empty file if its layout is another."""
-    header, stated = json.dumps(asdict(layout)), path.with_suffix(".json")
+    """Map the columns of the file into memory.
+
+    Start an empty file if its layout is another, or if the machine has started since it was made.
+    """
+    boot = _BOOT.read_text(encoding="ascii").strip() if _BOOT.is_file() else ""
+    header, stated = json.dumps({**asdict(layout), "boot": boot}), path.with_suffix(".json")
     if not (path.is_file() and stated.is_file() and stated.read_text(encoding="utf-8") == header):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)  # outputs of teachers reveal answers

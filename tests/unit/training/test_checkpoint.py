@@ -5,10 +5,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from clinprompt.errors import RunError
-from clinprompt.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
+from clinprompt.training.checkpoint import (
+    Progress,
+    State,
+    before,
+    load_checkpoint,
+    remove_checkpoint,
+    resume,
+    save_checkpoint,
+)
 from clinprompt.training.optim import build_optimizer
 
 
@@ -105,3 +115,82 @@ def test_a_checkpoint_of_more_parameters_is_refused(tmp_path):
     saved(tmp_path / "c", (2, 3), (4,))
     with pytest.raises(RunError, match="belongs to another run"):
         load_checkpoint(tmp_path / "c", [made((2, 3))])
+
+
+def two_saved(path):
+    """Save a state and then one more step; return both as they were."""
+    first, second = trained((2, 3), steps=1), trained((2, 3), steps=2)
+    step(second)
+    save_checkpoint(path, [first])
+    save_checkpoint(path, [second])
+    return first, second
+
+
+def test_training_resumes_from_the_last_checkpoint(tmp_path):
+    _, second = two_saved(tmp_path / "c")
+    found, said = made((2, 3), seed=1), []
+    assert resume(tmp_path / "c", [found], said.append)
+    assert_comes_back(second, found)
+    assert not said
+
+
+@pytest.mark.parametrize("place", [0, 5, 200, -1, -30])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, place):
+    """One bit is changed: in the header, or in a tensor, where nothing else would show it."""
+    path = tmp_path / "c"
+    first, _ = two_saved(path)
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    found, said = made((2, 3), seed=1), []
+    assert resume(path, [found], said.append)
+    assert said == [f"{path}: was damaged and is removed; the checkpoint before it is used"]
+    assert_comes_back(first, found)
+    save_checkpoint(path, [trained((2, 3), steps=2)])
+    assert before(path).is_file(), "the damaged one never becomes the one before"
+    again = made((2, 3), seed=1)
+    load_checkpoint(before(path), [again])
+    assert again.progress.step == 1
+
+
+def test_a_process_that_was_killed_while_it_replaced_a_checkpoint_resumes_from_the_one_before(
+    tmp_path,
+):
+    path = tmp_path / "c"
+    first, _ = two_saved(path)
+    path.unlink()
+    found = made((2, 3), seed=1)
+    assert resume(path, [found], print)
+    assert_comes_back(first, found)
+
+
+def test_without_a_checkpoint_nothing_is_resumed(tmp_path):
+    assert not resume(tmp_path / "c", [made((2, 3))], print)
+
+
+def test_two_damaged_checkpoints_are_refused_with_their_name(tmp_path):
+    two_saved(tmp_path / "c")
+    for path in (tmp_path / "c", before(tmp_path / "c")):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RunError, match="checkpoint is damaged"):
+        resume(tmp_path / "c", [made((2, 3))], print)
+
+
+def test_a_checkpoint_is_removed_with_all_that_was_written_of_it(tmp_path):
+    two_saved(tmp_path / "c")
+    (tmp_path / ".c.123.part").touch()
+    remove_checkpoint(tmp_path / "c")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_checksum(tmp_path):
+    path = tmp_path / "c"
+    state = saved(path, (2, 3))
+    with safe_open(path, framework="pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        metadata = stored.metadata()
+    del metadata["checksum"]
+    save_file(tensors, path, metadata=metadata)
+    found = made((2, 3), seed=1)
+    load_checkpoint(path, [found])
+    assert_comes_back(state, found)

@@ -1,5 +1,6 @@
 """Fitting counts every row the same, and fits several members as it fits one."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,9 @@ from tiny import place_in, random_prompts, random_rows
 from torch.nn.functional import cross_entropy
 
 from clinprompt.backbone.gradients import Loss
-from clinprompt.backbone.tuners import PromptTuner
+from clinprompt.backbone.memory import is_out_of_memory
+from clinprompt.backbone.tuners import PromptTuner, lora
+from clinprompt.errors import RunError
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
 from clinprompt.training.fit import (
@@ -20,6 +23,7 @@ from clinprompt.training.fit import (
     rows_by_step,
 )
 from clinprompt.training.losses import task_loss
+from clinprompt.training.progress import Silent
 
 ROWS = random_rows([(6, 2), (4, 3), (9, 1), (1, 5)], tasks=(0, 2))
 
@@ -95,3 +99,94 @@ def test_only_a_composed_loss_writes_its_terms_to_the_log(tiny_llama, tmp_path):
     assert not {"task", "first", "second"} & plain.keys()
     assert terms["first"] == pytest.approx(plain["loss"], rel=1e-5)
     assert terms["loss"] == pytest.approx(1.5 * plain["loss"], rel=1e-5)
+
+
+class FailsOnce:
+    """The task loss, which has not enough memory for the micro-batches of one call each."""
+
+    def __init__(self, error, *calls):
+        self.error, self.calls, self.seen = error, calls, []
+
+    def __call__(self, batch, states):
+        self.seen.append(len(batch.tasks))
+        if len(self.seen) in self.calls:
+            raise self.error
+        return {"task": task_loss(states.logits, states.labels)}
+
+
+class Heard(Silent):
+    """Keep what was said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, message):
+        self.said.append(message)
+
+
+FULL = RuntimeError("[enforce fail] err == 0. DefaultCPUAllocator: can't allocate memory")
+CUDA_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def trained_with(backbone, folder, loss, *, limit, kind, reporter=None, steps=3):
+    """Train a prompt or LoRA on four rows a step, of 16 tokens each; return its numbers."""
+    rows = [random_rows([(12, 4)] * 4)]
+    settings = FitSettings(steps=steps, rows=4, warmup_steps=0, micro_batch_tokens=limit)
+    made = lora(backbone, rank=2, modules=("q_proj", "v_proj"), seed=5)
+    plain = nullcontext(PromptTuner(SoftPrompts(random_prompts(1, 3))))
+    with made if kind == "lora" else plain as tuner:
+        rates = {"lora": 0.05} if kind == "lora" else {"prompt": 0.05}
+        spec = FitSpec(settings, rates, 0, Loss(loss, {"task": 1.0}))
+        files = place_in(folder, reporter=reporter)
+        progress = fit(backbone, FitMember("phase", tuner, rows, spec), files)
+        groups = tuner.parameter_groups().values()
+        return [p.detach().clone() for group in groups for p in group], progress.last_loss
+
+
+@pytest.mark.parametrize("error", [FULL, CUDA_FULL], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("kind", ["prompt", "lora"])
+def test_a_step_without_enough_memory_is_repeated_with_half_the_micro_batch(
+    backbone, tmp_path, kind, error
+):
+    """The second of two micro-batches fails: what the first one added must not count twice."""
+    fails, whole = FailsOnce(error, 2), FailsOnce(error)
+    reporter = Heard()
+    found = trained_with(backbone, tmp_path / "full", fails, limit=32, kind=kind, reporter=reporter)
+    expected = trained_with(backbone, tmp_path / "small", whole, limit=16, kind=kind)
+    assert fails.seen == [2, 2, *[1] * 12]
+    assert all(torch.equal(one, other) for one, other in zip(found[0], expected[0], strict=True))
+    assert found[1] == expected[1]
+    [said] = reporter.said
+    assert said.startswith("not enough memory: the step is repeated with micro-batches of 16 tok")
+
+
+def test_a_micro_batch_that_is_smaller_than_its_limit_is_halved_too(tiny_llama, tmp_path):
+    fails = FailsOnce(FULL, 1)
+    trained_with(tiny_llama, tmp_path, fails, limit=4096, kind="prompt", steps=1)
+    assert fails.seen == [4, 2, 2]
+
+
+def test_a_row_that_does_not_fit_into_memory_ends_the_run_and_keeps_its_state(tiny_llama, tmp_path):
+    """Steps 1 and 2 have one micro-batch; step 3 fails for 4, 2 and 1 rows at a time."""
+    fails = FailsOnce(FULL, 3, 4, 5)
+    message = r"phase: not enough memory at step 3 for one row of at most 16 tokens; free some"
+    with pytest.raises(RunError, match=message):
+        trained_with(tiny_llama, tmp_path, fails, limit=4096, kind="prompt")
+    assert fails.seen == [4, 4, 4, 2, 1]
+    again = FailsOnce(FULL)
+    found = trained_with(tiny_llama, tmp_path, again, limit=4096, kind="prompt")
+    whole = trained_with(tiny_llama, tmp_path / "w", FailsOnce(FULL), limit=4096, kind="prompt")
+    assert again.seen == [4]
+    assert torch.equal(found[0][0], whole[0][0])
+
+
+def test_other_errors_of_a_step_are_not_taken_for_a_lack_of_memory(tiny_llama, tmp_path):
+    fails = FailsOnce(RuntimeError("a mistake of ours"), 1)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        trained_with(tiny_llama, tmp_path, fails, limit=4096, kind="prompt")
+
+
+def test_pytorch_says_that_memory_is_full_as_we_know_it():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(10**15)
+    assert is_out_of_memory(raised.value)

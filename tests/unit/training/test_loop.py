@@ -10,6 +10,7 @@ from torch import nn
 
 from clinprompt.errors import RunError
 from clinprompt.training.loop import Schedule, StepResult, Trainable, train
+from clinprompt.training.progress import Silent
 
 
 def fit_one(parameter, step, schedule, files, *, validate=None):
@@ -102,7 +103,8 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, loss):
         return StepResult(loss, tokens=1)
 
     schedule = Schedule(steps=3, rates={"all": 0.1}, checkpoint_every=1)
-    with pytest.raises(RunError, match=r"phase: the loss is .* at step 1; lower the learning rate"):
+    message = r"phase: the loss is .* at step 1, with learning rate 0\.1; lower the learning rate"
+    with pytest.raises(RunError, match=message):
         fit_one(parameter, step, schedule, place_in(tmp_path))
     assert not (tmp_path / "checkpoint.safetensors").exists()
 
@@ -118,6 +120,94 @@ def test_a_gradient_that_is_no_number_never_reaches_a_checkpoint(tmp_path):
     with pytest.raises(RunError, match="lower the learning rate"):
         fit_one(parameter, step, schedule, place_in(tmp_path))
     assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_step_that_is_no_number_leaves_the_state_before_it(tmp_path, what):
+    """Step 4 is no number once, as after a fault of the chip; the next try ends as if unbroken."""
+    schedule = Schedule(steps=6, rates={"all": 0.3}, decay="constant", checkpoint_every=25)
+
+    def run(folder, broken_at=None):
+        parameter, numbers = nn.Parameter(torch.zeros(1)), []
+        descend = descent(parameter, numbers)
+
+        def step(number):
+            found = descend(number)
+            if number != broken_at:
+                return found
+            if what == "gradient":
+                parameter.grad.fill_(float("nan"))
+                return found
+            return StepResult(float("nan"), tokens=7)
+
+        trained = Trainable("a", {"all": [parameter]}, schedule, tasks=lambda at: ("x", f"y{at}"))
+        train([trained], lambda number, _: [step(number)], place_in(folder))
+        return parameter.item(), numbers
+
+    message = (
+        f"a: the {what} is nan at step 4, with learning rate 0.3, on rows of x, y3; lower the "
+        "learning rate in a new folder"
+    )
+    with pytest.raises(RunError, match=message):
+        run(tmp_path / "broken", broken_at=3)
+    value, numbers = run(tmp_path / "broken")
+    assert numbers == [3, 4, 5]
+    assert value == run(tmp_path / "whole")[0]
+
+
+def test_each_learning_rate_is_named_if_a_step_is_no_number(tmp_path):
+    parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = {"shared": parameters[:1], "factors": parameters[1:]}
+    schedule = Schedule(steps=2, rates={"shared": 0.2, "factors": 0.04}, decay="linear")
+
+    def step(number, _):
+        for parameter in parameters:
+            parameter.grad = torch.ones(1)
+        return [StepResult(1.0 if number == 0 else float("inf"), tokens=1)]
+
+    message = r"the loss is inf at step 2, with learning rate factors 0\.02, shared 0\.1;"
+    with pytest.raises(RunError, match=message):
+        train([Trainable("a", groups, schedule)], step, place_in(tmp_path))
+
+
+def test_a_damaged_checkpoint_does_not_end_a_run(tmp_path):
+    """Training goes on from the checkpoint before it, says so, and ends as if unbroken."""
+    schedule = Schedule(steps=7, rates={"all": 0.3}, checkpoint_every=2)
+
+    def run(folder, stop_at=None, reporter=None):
+        parameter = nn.Parameter(torch.zeros(1))
+        descend = descent(parameter)
+
+        def step(number):
+            if number == stop_at:
+                raise KeyError
+            return descend(number)
+
+        files = place_in(folder, reporter=reporter)
+        fit_one(parameter, step, schedule, files)
+        rows = [(row["step"], row["loss"]) for row in files.log.rows()]
+        return parameter.item(), rows
+
+    with pytest.raises(KeyError):
+        run(tmp_path / "broken", stop_at=5)
+    path = tmp_path / "broken" / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    reporter = Heard()
+    assert run(tmp_path / "broken", reporter=reporter) == run(tmp_path / "whole")
+    assert reporter.said == [
+        f"{path}: was damaged and is removed; the checkpoint before it is used",
+        "phase: resuming after step 2 of 7",
+    ]
+
+
+class Heard(Silent):
+    """Keep what was said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, message):
+        self.said.append(message)
 
 
 def test_a_large_gradient_is_clipped(tmp_path):

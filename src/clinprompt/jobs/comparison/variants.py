@@ -15,7 +15,7 @@ from clinprompt.batches.encode import Row
 from clinprompt.errors import SettingError
 from clinprompt.files import Claims
 from clinprompt.jobs.comparison.grid import CellSpec
-from clinprompt.jobs.distill import distill
+from clinprompt.jobs.distill import distill, metaprompt_claim
 from clinprompt.jobs.sources import load_from_sources, train_on_sources
 from clinprompt.jobs.teachers import help_with_teachers, load_teacher, train_teachers
 from clinprompt.methods.metaprompts import check_unseen, find_metaprompt
@@ -167,7 +167,7 @@ class Runs:
         key = self._metaprompt_key(spec.backbone, spec.variant)
         if key in self._metaprompts or self.settings[key].metaprompt:
             return False
-        with self.claims.claim(_claim_of(key)) as is_free:
+        with self.claims.claim(metaprompt_claim(*key)) as is_free:
             return not is_free
 
     def help_with_metaprompt(self, spec: CellSpec) -> None:
@@ -213,7 +213,7 @@ class Runs:
     def _distilled(self, opened: OpenVariant, key: tuple[str, str]) -> Artifact:
         config, backbone, task_rows = opened.config, opened.backbone, opened.task_rows
         sources = self._suite_of(config).sources
-        with self.claims.claim(_claim_of(key), wait=True):
+        with self.claims.claim(metaprompt_claim(*key), wait=True):
             opened.workspace.refresh()
             opened.teacher_workspace.refresh()
             teachers = train_teachers(
@@ -293,10 +293,6 @@ class Runs:
                 )
             self._suites[key] = suite
         return self._suites[key]
-
-
-def _claim_of(key: tuple[str, str]) -> str:
-    return f"metaprompt {key}"
 
 
 def _encoding(config: RunConfig) -> Hashable:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import DataError
-from clinprompt.files import append_line, complete_lines, write_text
+from clinprompt.files import append_line, complete_lines, write_bytes, write_text
 
 Values = Mapping[str, Any]
 log = logging.getLogger("clinprompt.serving")
@@ -39,14 +39,18 @@ def _values(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def append_lines(path: Path, rows: Iterable[Values]) -> None:
-    """Append values, and wait until they are on the disk.
+    """Append all values or none, and wait until they are on the disk.
 
     Raises:
         RunError: the disk is full or the folder is not writable.
     """
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    if lines:
-        append_line(path, "\n".join(lines), is_private=True)
+    if len(lines) == 1:
+        append_line(path, lines[0], is_private=True)
+    elif lines:  # several could be written in part
+        before = path.read_bytes() if path.is_file() else b""
+        whole = before[: before.rfind(b"\n") + 1]
+        write_bytes(path, whole + "".join(f"{line}\n" for line in lines).encode(), is_private=True)
 
 
 def replace_lines(path: Path, rows: Iterable[Values]) -> None:

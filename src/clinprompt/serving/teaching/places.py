@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clinprompt.errors import SettingError
-from clinprompt.files import locked, remove_folder, removing
+from clinprompt.files import locked, remove_folder, removing, writing
 
 STORE = "store"
 CARD = "card.toml"
@@ -171,9 +171,14 @@ def move_away(folders: Iterable[Path]) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and let only its owner use it."""
-    folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
-    folder.chmod(_PRIVATE)
+    """Make a folder, and let only its owner use it.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
+        folder.chmod(_PRIVATE)
 
 
 def is_name(name: str) -> bool:

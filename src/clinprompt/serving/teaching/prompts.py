@@ -60,6 +60,7 @@ class KeptPrompts:
         Raises:
             ArtifactError: the prompt in the store is damaged.
             DataError: a list is damaged.
+            RunError: which prompt is in the store cannot be written.
         """
         self._places, self._stored = places, store / places.folder.name
         found = (_read(path) for path in places.prompts.glob("*.json"))
@@ -85,6 +86,7 @@ class KeptPrompts:
             known = self.keep(1 + max(self._kept, default=0), artifact, ())
         if self.served is None or self.served.digest != known.digest:
             self._history.append(known.version)
+            self._write_served(self._history)
 
     def __iter__(self) -> Iterator[KeptPrompt]:
         return iter(self._kept.values())
@@ -187,9 +189,12 @@ class KeptPrompts:
 
     def _put(self, history: list[int]) -> None:
         save_artifact(self._stored, load_artifact(self._kept[history[-1]].folder))
-        text = json.dumps({"versions": history}) + "\n"
-        write_text(self._places.served, text, is_private=True)
+        self._write_served(history)
         self._history = history
+
+    def _write_served(self, history: Sequence[int]) -> None:
+        text = json.dumps({"versions": list(history)}) + "\n"
+        write_text(self._places.served, text, is_private=True)
 
 
 def _read(path: Path) -> KeptPrompt:

@@ -4,13 +4,14 @@ Owns ``train.jsonl``, which is written from the corrections after every change o
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clinprompt.errors import DataError
+from clinprompt.errors import DataError, RunError
 from clinprompt.files import removing, write_text
 from clinprompt.serving.teaching import choosing
 from clinprompt.serving.teaching.adapting import Run, read_runs
@@ -34,6 +35,7 @@ from clinprompt.tasks.kinds.relations import LINKS
 from clinprompt.tasks.records import Answer, Record
 
 Values = Mapping[str, Any]
+log = logging.getLogger("clinprompt.serving")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class TaughtTask:
         answer = read_correction(self.card, record, values)
         plain = answer_to_json(self.card, record, answer)
         self.corrections.correct(number, _without_lines(plain), time=time)
-        self.write_train()
+        self._follow_log()
         return next(one for one in self.corrected() if one.note.number == number)
 
     def skip(self, number: int, *, time: float) -> None:
@@ -172,7 +174,7 @@ class TaughtTask:
             RunError: it cannot be written.
         """
         self.corrections.correct(number, None, time=time)
-        self.write_train()
+        self._follow_log()
 
     def undo(self, *, time: float) -> Made:
         """Take back the last correction or skip; return it.
@@ -182,7 +184,7 @@ class TaughtTask:
             RunError: it cannot be written.
         """
         made = self.corrections.undo(time=time)
-        self.write_train()
+        self._follow_log()
         return made
 
     def remove(self, numbers: Collection[int]) -> None:
@@ -215,6 +217,17 @@ class TaughtTask:
     def is_same(self, one: Answer, other: Answer) -> bool:
         """Return whether two answers say the same, as the task's metric compares them."""
         return is_same(self.card, one, other)
+
+    def _follow_log(self) -> None:
+        """Write the training records after the log, which keeps the correction even if this fails.
+
+        They are written again after the next correction, before an adaptation and at the next
+        start.
+        """
+        try:
+            self.write_train()
+        except RunError as error:
+            log.warning("%s", error)
 
     def write_train(self, *, without: Collection[int] = ()) -> None:
         """Write the corrections as records of the task.

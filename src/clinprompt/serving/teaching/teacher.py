@@ -196,6 +196,7 @@ class Teacher:
         notes = tuple(one.note.number for one in task.corrected())
         if not notes:
             raise Refused(409, "nothing_to_train", "no note is corrected yet; correct some first")
+        task.write_train()  # the log may be ahead of it, if the disk was full
         number = task.next_run()
         about = About(number, notes, self.recipe.steps)
         run = Run.made(task.places.runs / str(number), about, task.places)

@@ -1,9 +1,10 @@
 """The tasks of a workspace: read, made and removed. Runs no model."""
 
+import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from clinprompt.errors import SettingError
+from clinprompt.errors import ClinpromptError, SettingError
 from clinprompt.files import new_folder, remove_folder, removing, write_text
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.serving.teaching.new_card import FieldError, NewTask, card_text, parse_card
@@ -89,7 +90,12 @@ class TaughtTasks:
         self._start(parse_card(text))  # fails before anything is written
         with new_folder(folder) as draft:
             write_text(Places(draft).card, text, is_private=True)
-        return self._open(folder)
+        try:
+            return self._open(folder)
+        except (ClinpromptError, OSError):  # the same request may come again
+            for path in self._folders(new.name):
+                shutil.rmtree(path, ignore_errors=True)
+            raise
 
     def has_rest_of(self, name: str) -> bool:
         """Return whether a part of a removed task could not be removed."""
