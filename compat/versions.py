@@ -4,7 +4,7 @@ Makes one environment for each combination with uv, in a folder that can be dele
 tests of units and promises in it. A combination whose Python is not on this machine is not run, and
 said so. Writes docs/results/versions/versions.json and .md.
 
-Run: python compat/versions.py [--only NAME] [--folder FOLDER]
+Run: python compat/versions.py [--only NAME] [--folder FOLDER] [--tests PATH]
 """
 
 import argparse
@@ -52,19 +52,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=[one.name for one in COMBINATIONS])
     parser.add_argument("--folder", type=Path, default=ROOT / ".versions")
+    parser.add_argument("--tests", action="append", help="other tests; repeatable")
     wanted = parser.parse_args()
+    tests = tuple(wanted.tests or TESTS)
     path = RESULTS / "versions.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     for one in COMBINATIONS:
         if not wanted.only or one.name in wanted.only:
-            found[one.name] = run(one, wanted.folder.resolve())
+            found[one.name] = run(one, wanted.folder.resolve(), tests)
             print(f"{one.name}: {_outcome(found[one.name])}", flush=True)
             _save(path, {name: found[name] for name in _order(found)})
     failed = [name for name, result in found.items() if result.get("failed")]
     sys.exit(f"failed with: {', '.join(failed)}" if failed else 0)
 
 
-def run(one: Combination, folder: Path) -> dict[str, Any]:
+def run(one: Combination, folder: Path, tests: Sequence[str] = TESTS) -> dict[str, Any]:
     """Return the versions of a combination and how the tests ended with them."""
     python = _interpreter(one.python)
     if python is None:
@@ -73,7 +75,7 @@ def run(one: Combination, folder: Path) -> dict[str, Any]:
     inside = str(place / "bin" / "python")
     _make(one, python, place, inside)
     started = perf_counter()
-    command = [inside, "-m", "pytest", "-m", "not slow", "--tb=short", *TESTS]
+    command = [inside, "-m", "pytest", "-m", "not slow", "--tb=short", *tests]
     # Old packages use what new ones that they need have deprecated.
     command += ["-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
@@ -84,9 +86,9 @@ def run(one: Combination, folder: Path) -> dict[str, Any]:
     counted = _counts(ended.stdout)
     if ended.returncode and not counted.get("failed"):
         counted["failed"] = f"pytest ended with code {ended.returncode}"
-    return {"python": one.python, **_versions(inside), **counted} | {
-        "seconds": round(perf_counter() - started)
-    }
+    seconds = round(perf_counter() - started)
+    known = {"python": one.python, **_versions(inside), "tests": list(tests)}
+    return {**known, **counted, "seconds": seconds}
 
 
 def _make(one: Combination, python: str, place: Path, inside: str) -> None:
@@ -176,13 +178,14 @@ def _save(path: Path, found: dict[str, Any]) -> None:
     path.write_text(json.dumps(found, indent=2) + "\n")
     lines = [
         "# Versions that the fast tests ran with\n",
-        f"`make test-versions`: {' and '.join(TESTS)} without the slow tests.\n",
-        f"| combination | Python | {' | '.join(SHOWN)} | tests |",
-        f"| {' | '.join(['---'] * (len(SHOWN) + 3))} |",
+        "Written by `compat/versions.py`; slow tests are left out.\n",
+        f"| combination | Python | {' | '.join(SHOWN)} | tests | result |",
+        f"| {' | '.join(['---'] * (len(SHOWN) + 4))} |",
     ]
     for name, result in found.items():
         versions = [str(result.get(package, "")) for package in SHOWN]
-        cells = [name, result["python"], *versions, _outcome(result)]
+        tests = " ".join(result.get("tests", ()))
+        cells = [name, result["python"], *versions, tests, _outcome(result)]
         lines.append(f"| {' | '.join(cells)} |")
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
