@@ -58,7 +58,7 @@ def correcting(workspace, shown):
     page.locator(".note-editor").wait_for()
     for key in ("1", "ArrowRight", "ArrowRight", "Shift+ArrowRight"):
         page.keyboard.press(key)
-    page.locator(".interval").wait_for()
+    page.locator(".score-rows li").first.wait_for()
     for one in page.locator("summary").all():
         if not one.evaluate("it => it.parentElement.open"):
             one.click()

@@ -179,7 +179,7 @@ def full(*_, **__):
 
 
 SEAMS = {
-    "training": "clinprompt.training.loop._check_finite",
+    "training": "clinprompt.training.loop._Trainer.clip",
     "saving": "clinprompt.prompts.store.save_artifact",
     "logging": "clinprompt.training.runlog.RunLog.add",
 }
