@@ -308,3 +308,28 @@ def test_an_empty_test_offers_the_order_that_fills_it(workspace, teacher):
     assert has_focus(page.locator(".editable"))
     page.get_by_label("Order of notes").select_option("least_sure")
     page.get_by_role("button", name="Switch to random order").wait_for()
+
+
+def test_keys_reach_the_note_after_files_were_opened(workspace, teacher):
+    workspace.make()
+    page = teacher.teach("drugs")
+    page.get_by_label("Text of one note").fill("Takes a statin.")
+    page.get_by_role("button", name="Add this note").click()
+    page.locator(".note-editor[aria-busy=false]").wait_for()
+    text = {"name": "n.txt", "mimeType": "text/plain", "buffer": b"Takes a sedative."}
+    page.locator("#add-files").set_input_files([text])
+    page.locator(".note-editor", has_text="1 note added.").wait_for()
+    assert has_focus(page.locator(".editable"))
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".editable .cursor").inner_text() == "a"
+
+
+def test_keys_reach_the_note_after_a_prompt_is_used(workspace, teacher):
+    given(workspace)
+    workspace.correct(2)
+    assert workspace.adapt()["state"] == "done"
+    page = opened(teacher)
+    page.get_by_role("button", name="Use the new prompt").click()
+    page.get_by_text("The new prompt is used.", exact=True).wait_for()
+    page.locator(".note-editor[aria-busy=false]").wait_for()
+    page.locator(".editable:focus").wait_for()

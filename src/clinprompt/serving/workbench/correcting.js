@@ -141,8 +141,11 @@ export function correctingPanel(task, { onChange, onOrder }) {
 
   /** Offer a note if none is in the editor; what is being corrected there stays. */
   function notesAdded(words, takesFocus) {
-    if (editor) say(words);
-    else start(words, takesFocus);
+    if (!editor) start(words, takesFocus);
+    else {
+      say(words);
+      if (takesFocus) editor.focus();
+    }
   }
 
   /** Offer another note if the one in the editor is no more; null stands for several notes. */

@@ -42,7 +42,7 @@ export function taskPage(task, found, signal) {
   });
   const comparison = comparisonPanel(task, signal, (values) => {
     update(values);
-    if (values.notes.waiting) correcting.start();
+    if (values.notes.waiting) correcting.start("", true);
   });
   const adapting = adaptPanel(task, found, signal, { onDone: comparison.compare, onChange: update });
   const scores = scoresPanel(task, signal, correcting);
