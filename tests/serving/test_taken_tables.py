@@ -54,19 +54,34 @@ def test_answers_of_which_nothing_is_known_have_no_columns_for_it():
     assert lines("qa", given) == [{**row, "task": "made"}]
 
 
-def test_a_mention_says_whether_the_model_had_it():
+def test_a_mention_says_whether_it_is_right_and_whether_the_model_had_it():
     both = Answered(Record("1", NOTE, SpansAnswer((ZINC, IRON))), SpansAnswer((IRON,)), {}, "abc")
     nothing = Answered(Record("2", NOTE, SpansAnswer(())), SpansAnswer(()), {}, "abc")
     wrong = Answered(Record("3", NOTE, SpansAnswer(())), SpansAnswer((ZINC,)), {}, "abc")
-    rows = table("ner", both, nothing, wrong)
-    found = [(row["id"], row["mention"], row["start"], row["said"]) for row in rows]
-    assert found == [
-        ("1", "zinc", "6", "no"),
-        ("1", "iron", "12", "yes"),
-        ("2", "", "", "yes"),
-        ("3", "", "", "no"),
+    other = Answered(Record("4", NOTE, SpansAnswer((ZINC,))), SpansAnswer((IRON,)), {}, "abc")
+    unread = Answered(Record("5", NOTE, SpansAnswer(())), Unparseable("??"), {}, "abc")
+    rows = table("ner", both, nothing, wrong, other, unread)
+    names = ("id", "mention", "start", "right", "said")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("1", "zinc", "6", "yes", "no"),
+        ("1", "iron", "12", "yes", "yes"),
+        ("2", "", "", "", ""),
+        ("3", "zinc", "6", "no", "yes"),
+        ("4", "zinc", "6", "yes", "no"),
+        ("4", "iron", "12", "no", "yes"),
+        ("5", "", "", "", ""),
     ]
     assert {row["text"] for row in rows} == {NOTE["text"]}
+    assert {row["prompt"] for row in rows} == {"abc"}
+
+
+def test_a_link_that_only_the_model_had_is_no_right_one():
+    link, other = Relation("NOT", ZINC, IRON), Relation("NOT", IRON, ZINC)
+    record = Record("1", NOTE, RelationsAnswer((link,)))
+    given = Answered(record, RelationsAnswer((other,)), {}, "abc")
+    first, second = table("re", given)
+    assert (first["head_text"], first["right"], first["said"]) == ("zinc", "yes", "no")
+    assert (second["head_text"], second["right"], second["said"]) == ("iron", "no", "yes")
 
 
 def test_a_link_has_both_ends():

@@ -34,7 +34,8 @@ _COLUMNS: Mapping[type[Answer], Sequence[str]] = {
     LabelAnswer: ("label",),
     TextAnswer: (_WRITTEN,),
 }
-_SELDOM = ("options", "ungrounded", "unparseable", "said", "prompt")  # columns that may be absent
+# Columns that may be absent.
+_SELDOM = ("options", "ungrounded", "unparseable", "right", "said", "prompt")
 _OWN = frozenset(("id", "task", MENTIONS.name, LINKS.name, *_SELDOM)).union(*_COLUMNS.values())
 _PREFIX = "note_"  # of all fields of notes, if one has the name of another column
 Row = dict[str, Any]
@@ -70,8 +71,9 @@ def json_rows(card: TaskCard, given: Sequence[Answered]) -> Iterator[Row]:
 def table(card: TaskCard, given: Sequence[Answered]) -> tuple[list[str], list[Row]]:
     """Return columns and rows: one for each mention or link, else one for each note.
 
-    A note with nothing in it has one row, too. ``said`` is the label or text that the model had
-    said; for mentions and links, it is yes if the model had the same one, else no.
+    ``said`` is the label or text that the model had said. Of mentions and links, ``right`` tells
+    whether they are in the right answer, and ``said`` whether the model had them; those that only
+    the model had follow the right ones. A note without any has one row, and neither value.
     """
     rows = [row for one in given for row in _table_rows(card, one)]
     used = dict.fromkeys(name for row in rows for name in row)
@@ -124,16 +126,21 @@ def _listed(listing: Listing[Any], one: Answered) -> Iterator[Row]:
     lost: Row = {"unparseable": answer.text} if isinstance(answer, Unparseable) else {}
     if num := listing.num_ungrounded(answer):
         lost = {"ungrounded": num}
-    items = listing.items(answer)
-    if not items:
-        yield lost | _whether(said is not None, is_same=not said)
+    items, wrong = listing.items(answer), _only_said(listing, one)
+    if not items and not wrong:
+        yield lost
     for item in items:
-        is_same = said is not None and listing.identity(item) in said
-        yield _columns(one.record, item) | lost | _whether(said is not None, is_same=is_same)
+        is_said = said is not None and listing.identity(item) in said
+        known = {} if said is None else {"right": "yes", "said": "yes" if is_said else "no"}
+        yield _columns(one.record, item) | lost | known
+    for item in wrong:
+        yield _columns(one.record, item) | lost | {"right": "no", "said": "yes"}
 
 
-def _whether(is_known: bool, *, is_same: bool) -> Row:
-    return {"said": "yes" if is_same else "no"} if is_known else {}
+def _only_said(listing: Listing[Any], one: Answered) -> list[Any]:
+    """Return the mentions or links that the model had said and that are not right."""
+    right = listing.identities(one.record.answer)
+    return [item for item in listing.items(one.said) if listing.identity(item) not in right]
 
 
 def _columns(record: Record, item: Span | Relation) -> Row:
