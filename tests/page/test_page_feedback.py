@@ -210,6 +210,13 @@ def test_a_score_has_an_interval_only_from_enough_notes(workspace, teacher):
             "low": None,
             "high": None,
         },
+        "F1 0.00 (nothing right was found, so there is no interval) on 6 notes": {
+            "num": 6,
+            "num_right": 2,
+            "value": 0.0,
+            "low": None,
+            "high": None,
+        },
         "No score: there is nothing to find in these 7 notes": {
             "num": 7,
             "num_right": 7,

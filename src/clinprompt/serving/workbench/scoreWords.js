@@ -25,6 +25,7 @@ export function scoreWords(task, score) {
   if (isCounted(task, score)) return `${num_right} of ${num} right`;
   if (value === null) return "no score: nothing to find";
   if (num < FEWEST) return value.toFixed(2);
+  if (low === null && value === 0) return "0.00 (nothing right was found, so there is no interval)";
   if (low === null) return `${value.toFixed(2)} (no interval: these notes are all scored alike)`;
   return `${value.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
 }
