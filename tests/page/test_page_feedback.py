@@ -340,3 +340,27 @@ def test_keys_reach_the_note_after_a_prompt_is_used(workspace, teacher):
     page.get_by_text("The new prompt is used.", exact=True).wait_for()
     page.locator(".note-editor[aria-busy=false]").wait_for()
     page.locator(".editable:focus").wait_for()
+
+
+def test_another_adaptation_is_waited_for_without_a_reload(workspace, teacher):
+    given(workspace)
+    workspace.correct(1)
+    values = workspace.get("")
+    busy = {**values, "adapting": {"task": "others", "run": 1}}
+    page = teacher.page
+    page.route("**/v1/workspace", answering(busy))
+    opened(teacher)
+    reason = page.get_by_text("Not now: others is being adapted.")
+    reason.wait_for()
+    assert "load" not in reason.inner_text()
+    adapt = page.get_by_role("button", name="Adapt", exact=True)
+    with page.expect_response("**/v1/workspace"):  # it asks again
+        assert adapt.is_disabled()
+    assert reason.is_visible()
+    page.unroute("**/v1/workspace")
+    reason.wait_for(state="hidden")
+    assert adapt.is_enabled()
+    asked = teacher.requested.count(f"{teacher.url}/v1/workspace")
+    assert asked > 2
+    page.wait_for_timeout(1500)
+    assert teacher.requested.count(f"{teacher.url}/v1/workspace") == asked

@@ -2,7 +2,7 @@
 
 import { attempt } from "./attempts.js";
 import { button, element, errorLine, titled } from "./elements.js";
-import { follow, runBar, runWords } from "./runs.js";
+import { follow, runBar, runWords, whileOtherRuns } from "./runs.js";
 import { adapt, stopRun } from "./workspace.js";
 
 /**
@@ -18,7 +18,7 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
   const reason = element("p", { id: "adapt-reason", class: "hint" });
   const steps = runBar("Adaptation");
   const words = element("p", { role: "status" });
-  const busyElsewhere = adapting && adapting.task !== task.name ? adapting.task : null;
+  let busyElsewhere = adapting && adapting.task !== task.name ? adapting.task : null;
   let isAsking = false;
   let isStopping = false; // until the server says that it has stopped, it begins no other adaptation
 
@@ -41,7 +41,7 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
   }
 
   function reasonAgainst(corrected) {
-    if (busyElsewhere) return `Not now: ${busyElsewhere} is being adapted. Wait for it, or stop it, and load this page again.`;
+    if (busyElsewhere) return `Not now: ${busyElsewhere} is being adapted. Wait for it, or stop it.`;
     return corrected ? "" : "Not yet: correct at least one note first.";
   }
 
@@ -86,6 +86,12 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
     if (task.run.state === "done") onDone();
   }
 
+  if (busyElsewhere) {
+    whileOtherRuns(task, error, signal, (other) => {
+      busyElsewhere = other;
+      show();
+    });
+  }
   const panel = titled(
     "Adapt",
     { class: "card stack" },

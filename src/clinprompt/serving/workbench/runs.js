@@ -4,7 +4,7 @@ import { attempt } from "./attempts.js";
 import { many } from "./counts.js";
 import { element } from "./elements.js";
 import { howLong } from "./times.js";
-import { runOf } from "./workspace.js";
+import { runOf, workspace } from "./workspace.js";
 
 const POLL_MILLISECONDS = 1000;
 const PHASES = { starting: "Reading the corrections …", training: "Training", finishing: "Saving the prompt …" };
@@ -20,6 +20,18 @@ export async function follow(task, error, signal, onStep) {
     const run = await attempt(error, () => runOf(task.name, task.run.run));
     if (run && task.run.state === "running") task.run = run;
     if (run?.state === "running") onStep();
+  }
+}
+
+/** Call `onStep` with the name of another task that is being adapted, until it is null. */
+export async function whileOtherRuns(task, error, signal, onStep) {
+  for (let other = ""; other !== null && !signal.aborted; ) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
+    if (signal.aborted) return;
+    const found = await attempt(error, workspace);
+    if (!found || signal.aborted) continue;
+    other = found.adapting && found.adapting.task !== task.name ? found.adapting.task : null;
+    onStep(other);
   }
 }
 
