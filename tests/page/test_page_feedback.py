@@ -364,3 +364,23 @@ def test_another_adaptation_is_waited_for_without_a_reload(workspace, teacher):
     assert asked > 2
     page.wait_for_timeout(1500)
     assert teacher.requested.count(f"{teacher.url}/v1/workspace") == asked
+
+
+def test_reading_without_a_task_says_where_to_make_one(workspace, teacher):
+    page = teacher.open().page
+    page.get_by_role("link", name="Read").click()
+    page.get_by_label("Text of the note").fill("Takes a statin.")
+    page.get_by_role("button", name="Run Ctrl").click()
+    page.get_by_text("No task yet: make one under Teach.").wait_for()
+    page.get_by_role("button", name="Run Ctrl").click()
+    page.get_by_text("The note was not answered.").wait_for()
+    assert page.get_by_role("button", name="CSV").is_disabled()
+    assert page.get_by_role("button", name="JSON Lines").is_disabled()
+    workspace.make()
+    workspace.make("others")
+    page.reload()
+    page.get_by_label("drugs", exact=True).wait_for()
+    page.get_by_label("Text of the note").fill("Takes a statin.")
+    page.get_by_role("button", name="Run Ctrl").click()
+    page.get_by_text("Choose at least one task.").wait_for()
+    assert page.get_by_role("button", name="CSV").is_disabled()

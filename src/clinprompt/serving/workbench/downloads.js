@@ -23,8 +23,9 @@ export function asCsv(notes) {
   return [COLUMNS.join(","), ...lines].map((line) => `${line}\n`).join("");
 }
 
+/** Return whether a note has answers, or an error of a task that was to answer it. */
 export function wasRun(note) {
-  return note.answers.length > 0 || note.error !== "";
+  return note.answers.length > 0 || note.state === "failed";
 }
 
 function rowsOf(note, line) {

@@ -99,7 +99,7 @@ function runList() {
   return running(
     (signal) => runAll(notes, signal, show),
     () => {
-      const failed = notes.filter((note) => note.state === "failed").length;
+      const failed = notes.filter((note) => note.error).length;
       const done = notes.filter((note) => note.state === "done").length;
       return `${done} answered${failed ? `, ${failed} not answered: choose them in the list to see why` : ""}.`;
     },

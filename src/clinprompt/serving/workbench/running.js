@@ -2,7 +2,7 @@
 
 import { predict, Refused } from "./api.js";
 import { clearAnswers, isBlank } from "./notes.js";
-import { chosenTasks, lacking, requestFor } from "./tasks.js";
+import { chosenTasks, howToChoose, lacking, requestFor } from "./tasks.js";
 
 const AT_A_TIME = 4;
 const PAUSE_MILLISECONDS = 1000;
@@ -14,8 +14,8 @@ export async function runNote(note, signal) {
   note.notAsked = own.map((task) => lacking(task, note)).filter(Boolean);
   const asked = own.filter((task) => !lacking(task, note));
   if (!asked.length) {
-    note.state = "failed";
-    note.error = own.length ? "No chosen task can be asked: see what is missing." : "Choose at least one task.";
+    note.state = own.length ? "failed" : "not run";
+    note.error = own.length ? "No chosen task can be asked: see what is missing." : howToChoose();
     return;
   }
   note.state = "running";

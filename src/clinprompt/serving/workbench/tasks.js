@@ -50,6 +50,11 @@ export function servedTask(name) {
   return tasks.find((task) => task.name === name);
 }
 
+/** Say what to do where no task is chosen. */
+export function howToChoose() {
+  return tasks.length ? "Choose at least one task." : "No task yet: make one under Teach.";
+}
+
 /** Return the chosen tasks, in the order of the server. */
 export function chosenTasks() {
   return tasks.filter((task) => chosen.has(task.name));
