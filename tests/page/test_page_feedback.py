@@ -384,3 +384,16 @@ def test_reading_without_a_task_says_where_to_make_one(workspace, teacher):
     page.get_by_role("button", name="Run Ctrl").click()
     page.get_by_text("Choose at least one task.").wait_for()
     assert page.get_by_role("button", name="CSV").is_disabled()
+
+
+def test_more_corrections_than_advised_are_counted(workspace, teacher):
+    given(workspace)
+    values = workspace.get("")
+    page = teacher.page
+    for number, words in {16: "16 of 16 corrections", 25: "25 corrections (16 advised)"}.items():
+        values["tasks"][0]["notes"]["corrected"] = number
+        page.route("**/v1/workspace", answering(values))
+        opened(teacher)
+        page.locator(".progress-line", has_text=words).wait_for()
+        page.get_by_role("link", name="All tasks").click()
+        page.locator(".cards", has_text=words).wait_for()

@@ -1,6 +1,7 @@
 // Adapt a task to its corrections: how many there are, how far the adaptation is, and what came of it.
 
 import { attempt } from "./attempts.js";
+import { correctionsWords } from "./counts.js";
 import { button, element, errorLine, titled } from "./elements.js";
 import { follow, runBar, runWords, whileOtherRuns } from "./runs.js";
 import { adapt, stopRun } from "./workspace.js";
@@ -25,7 +26,7 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
   function show() {
     const { corrected } = task.notes;
     bar.value = Math.min(corrected, enough);
-    count.textContent = `${corrected} of ${enough} corrections`;
+    count.textContent = correctionsWords(corrected, enough);
     const isRunning = isStopping || task.run?.state === "running";
     const why = reasonAgainst(corrected);
     start.disabled = isRunning || why !== "";

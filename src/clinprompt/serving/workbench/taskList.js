@@ -1,6 +1,6 @@
 // The tasks of the workspace.
 
-import { many } from "./counts.js";
+import { correctionsWords, many } from "./counts.js";
 import { element, errorLine } from "./elements.js";
 import { follow, runBar, runWords } from "./runs.js";
 import { teachAddress } from "./views.js";
@@ -29,7 +29,7 @@ function cardOf(task, titles, enough, signal) {
     { class: "card" },
     element("h3", {}, element("a", { href: teachAddress(task.name) }, task.name)),
     element("p", { class: "hint" }, [titles.get(task.kind) ?? task.kind, task.title === task.name ? "" : task.title].filter(Boolean).join(" · ")),
-    element("p", {}, `${Math.min(corrected, enough)} of ${enough} corrections · ${waiting === 1 ? "1 note waits" : `${waiting} notes wait`} · ${servedWords(task.served)}`),
+    element("p", {}, `${correctionsWords(corrected, enough)} · ${waiting === 1 ? "1 note waits" : `${waiting} notes wait`} · ${servedWords(task.served)}`),
     ...(task.run ? runParts(task, signal) : []),
   );
 }
