@@ -397,3 +397,24 @@ def test_more_corrections_than_advised_are_counted(workspace, teacher):
         page.locator(".progress-line", has_text=words).wait_for()
         page.get_by_role("link", name="All tasks").click()
         page.locator(".cards", has_text=words).wait_for()
+
+
+def test_old_and_new_prompt_are_told_apart(workspace, teacher):
+    given(workspace)
+    workspace.correct(2)
+    assert workspace.adapt()["state"] == "done"
+    workspace.post("/tasks/drugs/prompt", {"version": 1})
+    workspace.correct(1)
+    page = teacher.teach("drugs")
+    page.get_by_role("button", name="Undo: use the prompt without training").wait_for()
+    assert workspace.adapt()["state"] == "done"
+    page.reload()
+    page.get_by_role("button", name="Compare old and new").click()
+    table = page.get_by_role("table", name="Scores on corrections")
+    table.wait_for()
+    words = "3 that the new prompt was trained on (the old prompt was trained on 2 of them)"
+    assert table.locator("tbody td").first.inner_text() == words
+    page.get_by_role("button", name="Use the new prompt").click()
+    page.get_by_role("button", name="Undo: use the prompt trained on 2 corrections").click()
+    page.get_by_text("The prompt before is used again.").wait_for()
+    assert workspace.get("/tasks/drugs")["served"]["version"] == 1

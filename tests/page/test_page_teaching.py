@@ -104,7 +104,7 @@ def test_the_whole_loop_by_keyboard_alone(workspace, teacher):
     page.get_by_text("The new prompt is used.").wait_for()
     served = workspace.get("/tasks/drugs")["served"]
     assert (served["version"], served["corrections"]) == (1, 3)
-    keys.use(role("button", name="Undo: use the one before"))
+    keys.use(role("button", name="Undo: use the prompt without training"))
     page.get_by_text("The prompt before is used again.").wait_for()
     assert workspace.get("/tasks/drugs")["served"]["version"] == 0
     keys.use(role("link", name="Read"))

@@ -181,7 +181,7 @@ def workspace_values(teacher: Teacher) -> Values:
 
 def task_values(task: TaughtTask) -> Values:
     """Return a task for a client."""
-    card, served = task.card, task.prompts.served
+    card, served, before = task.card, task.prompts.served, task.prompts.before
     return {
         "name": task.name,
         "kind": task.kind.name,
@@ -193,7 +193,8 @@ def task_values(task: TaughtTask) -> Values:
         "metric": card.metric,
         **counted_values(task),
         "served": served.values() if served else None,
-        "can_undo_use": task.prompts.before is not None,
+        "can_undo_use": before is not None,
+        "before": before.values() if before else None,
         "run": task.runs[-1].values() if task.runs else None,
     }
 

@@ -105,7 +105,13 @@ class Comparisons:
             "old": {"version": old.version, "prompt": old.digest},
             "new": {"version": new.version, "prompt": new.digest},
             **scores_beside(task, rows),
-            "notes": [_shown(task, row, before, after) for row, before, after in shown],
+            "notes": [
+                {
+                    **_shown(task, row, before, after),
+                    "old_is_trained": old.was_trained_on(row.corrected.note),
+                }
+                for row, before, after in shown
+            ],
         }
 
     async def _all(

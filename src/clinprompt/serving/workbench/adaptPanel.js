@@ -54,7 +54,7 @@ export function adaptPanel(task, { adapting, enough }, signal, { onDone, onChang
         : "The task is answered by the old prompt until you use the new one.";
     }
     if (corrected < enough) return `The model was made to learn from ${enough} corrections; fewer usually teach it less.`;
-    return "The new prompt is not used before you say so.";
+    return "The next prompt is not used before you say so.";
   }
 
   function isDoneWith(corrected) {

@@ -2,6 +2,7 @@
 
 import { inWords } from "./answerWords.js";
 import { attempt } from "./attempts.js";
+import { many } from "./counts.js";
 import { button, element, errorLine, table, titled } from "./elements.js";
 import { inShort } from "./noteFields.js";
 import { metricName, scoreWords } from "./scoreWords.js";
@@ -16,7 +17,7 @@ export function comparisonPanel(task, signal, onUsed) {
   const place = element("div", { class: "stack" });
   const compareButton = button("Compare old and new", compare);
   const use = button("Use the new prompt", () => change(() => usePrompt(task.name, task.run.run)), { class: "primary" });
-  const undo = button("Undo: use the one before", () => change(() => undoUse(task.name)));
+  const undo = button("Undo", () => change(() => undoUse(task.name)));
   const panel = titled(
     "Old and new",
     { class: "card stack" },
@@ -34,6 +35,7 @@ export function comparisonPanel(task, signal, onUsed) {
     compareButton.hidden = !isDone;
     use.hidden = !isDone || isUsed;
     undo.hidden = !task.can_undo_use;
+    undo.textContent = `Undo: use ${promptWords(task.before)}`;
     if (isUsed && !status.textContent) status.textContent = "The new prompt is used.";
   }
 
@@ -70,13 +72,27 @@ function contents(task, found) {
   const named = [["made since, not trained on", found.not_trained, false], ["that the new prompt was trained on", found.trained, true]];
   const lines = named
     .filter(([, scores]) => scores)
-    .map(([words, scores, isTrained]) => [`${scores.num} ${words}`, ...bothScores(task, scores, found.notes.filter((one) => one.is_trained === isTrained))]);
+    .map(([words, scores, isTrained]) => {
+      const own = found.notes.filter((one) => one.is_trained === isTrained);
+      return [`${scores.num} ${words}${oldWords(own)}`, ...bothScores(task, scores, own)];
+    });
   const rows = [...found.notes].sort((one, other) => change(other) - change(one)).map((row) => rowOf(task, row));
   return [
     table(`Scores on corrections (${metricName(found.metric)})`, ["Corrections", "Old", "New"], lines),
     element("p", { class: "hint" }, found.note),
     table("Answers", ["Note", "Right", "Old", "New"], rows),
   ];
+}
+
+/** Name the prompt that an undo uses again. */
+function promptWords(before) {
+  return before?.corrections ? `the prompt trained on ${many(before.corrections, "correction")}` : "the prompt without training";
+}
+
+/** Say on how many notes the old prompt was trained, too; nothing if on none. */
+function oldWords(notes) {
+  const number = notes.filter((one) => one.old_is_trained).length;
+  return number ? ` (the old prompt was trained on ${number} of them)` : "";
 }
 
 /** Return the scores of both prompts on notes in words. */
