@@ -252,3 +252,21 @@ def test_text_that_looks_like_markup_is_a_note_like_others(workspace, teacher):
     page = opened(workspace, teacher, "<img src=x onerror=alert(1)> takes <b>aspirin</b>")
     assert page.locator(".editable img, .editable b").count() == 0
     assert page.locator(".editable").inner_text().startswith("<img src=x onerror=alert(1)>")
+
+
+def test_a_note_in_which_the_model_found_nothing_says_so(workspace, teacher):
+    words = "The model found nothing here."
+    suggest(teacher, {"entities": []})
+    page = opened(workspace, teacher, "Takes aspirin daily.")
+    assert page.locator(".note-editor .notice").inner_text() == words
+    teacher.page.unroute("**/offers")
+    suggest(teacher, {"entities": [{"start": 6, "end": 13, "type": "DRUG", "text": "aspirin"}]})
+    page.reload()
+    page.locator(".note-editor mark").wait_for()
+    assert page.get_by_text(words).count() == 0
+    answer = {"task": "drugs", "entities": [], "ungrounded": []}
+    answers = {"id": "x", "seconds": 1.0, "answers": [answer]}
+    page.route("**/v1/predict", lambda route: route.fulfill(json=answers))
+    page.get_by_role("link", name="Read").click()
+    teacher.run("Takes aspirin daily.", "drugs")
+    page.get_by_text(words, exact=True).wait_for()

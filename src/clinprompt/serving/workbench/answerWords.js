@@ -4,6 +4,7 @@ import { many } from "./counts.js";
 import { slice } from "./offsets.js";
 
 const NOTHING = "nothing";
+export const NOTHING_FOUND = "The model found nothing here.";
 
 /** Return an answer in few words: mentions and links are only counted. */
 export function inBrief(answer) {

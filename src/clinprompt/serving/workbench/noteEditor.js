@@ -1,5 +1,6 @@
 // The frame around the note that is being corrected: what it is, the keys, and what happened.
 
+import { NOTHING_FOUND } from "./answerWords.js";
 import { button, element, errorLine } from "./elements.js";
 import { keyed } from "./keys.js";
 import { labelEditor } from "./labelEditor.js";
@@ -68,8 +69,10 @@ export function noteEditor(task, offer, answer, does) {
   return { element: frame, error, say, focus: inner.focus, setBusy: (is) => setBusy(frame, is) };
 }
 
-function notices({ ungrounded, unparseable, input_was_cut }) {
+function notices({ entities, relations, ungrounded, unparseable, input_was_cut }) {
+  const isEmpty = (entities ?? relations)?.length === 0 && unparseable === undefined;
   const parts = [
+    isEmpty ? NOTHING_FOUND : null,
     unparseable === undefined ? null : `The model's answer has no valid form: ${unparseable}`,
     ungrounded?.length ? `The model also named what is not in the note: ${ungrounded.join("; ")}` : null,
     input_was_cut ? "The note was too long for the model: it was read in part." : null,

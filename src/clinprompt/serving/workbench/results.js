@@ -1,5 +1,6 @@
 // Show the answers on one note: highlighted text, links, labels and summaries.
 
+import { NOTHING_FOUND } from "./answerWords.js";
 import { many } from "./counts.js";
 import { byId, element, table } from "./elements.js";
 import { drawArcs, linksOf, linkTable } from "./links.js";
@@ -127,6 +128,6 @@ function nameOf(label, note) {
 
 function counted(items, word, threshold) {
   const unsure = items.filter((item) => isUnsure(item, threshold)).length;
-  const number = items.length === 0 ? `No ${word}s found.` : many(items.length, word);
+  const number = items.length === 0 ? NOTHING_FOUND : many(items.length, word);
   return element("p", {}, unsure ? `${number}, ${unsure} of them unsure (marked “?”)` : number);
 }
