@@ -98,7 +98,7 @@ def test_backspace_deletes_and_z_takes_back_step_by_step(workspace, teacher):
     assert mentions(done(workspace, page)[0]) == []
     assert page.locator(".editable").inner_text() != first
     press(page, "z")  # nothing was changed in this note yet
-    page.get_by_text("Took back: this note was corrected.").wait_for()
+    page.get_by_text("Taken back: this note is not corrected any more.").wait_for()
     assert page.locator(".editable").inner_text().replace("DRUG", "") == first.replace("DRUG", "")
     assert marked(page) == []  # as it had been corrected
     assert workspace.get("/tasks/drugs")["notes"]["corrected"] == 0
@@ -260,7 +260,8 @@ def test_a_note_in_which_the_model_found_nothing_says_so(workspace, teacher):
     page = opened(workspace, teacher, "Takes aspirin daily.")
     assert page.locator(".note-editor .notice").inner_text() == words
     teacher.page.unroute("**/offers")
-    suggest(teacher, {"entities": [{"start": 6, "end": 13, "type": "DRUG", "text": "aspirin"}]})
+    aspirin = {"start": 6, "end": 13, "type": "DRUG", "text": "aspirin"}
+    suggest(teacher, {"entities": [aspirin]})
     page.reload()
     page.locator(".note-editor mark").wait_for()
     assert page.get_by_text(words).count() == 0
@@ -270,3 +271,6 @@ def test_a_note_in_which_the_model_found_nothing_says_so(workspace, teacher):
     page.get_by_role("link", name="Read").click()
     teacher.run("Takes aspirin daily.", "drugs")
     page.get_by_text(words, exact=True).wait_for()
+    answer["entities"] = [aspirin]
+    teacher.run("Takes aspirin daily.", "drugs")
+    page.get_by_text("The mention as a table", exact=True).wait_for()

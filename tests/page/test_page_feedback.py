@@ -247,6 +247,10 @@ def test_the_comparison_counts_right_answers_of_few_notes(workspace, teacher):
     right = [sum(one[name] for one in found["notes"]) for name in ("old_is_same", "new_is_same")]
     cells = table.locator("tbody td").all_inner_texts()
     assert cells[1:] == [f"{number} of 3 right" for number in right]
+    answers = page.get_by_role("table", name="Answers").locator("tbody td").all_inner_texts()
+    verdicts = [words for at, words in enumerate(answers) if at % 4 > 1]
+    assert all(words == "✓ right" or words.startswith("✗ wrong: ") for words in verdicts)
+    assert verdicts.count("✓ right") == sum(right)
 
 
 def test_the_list_of_tasks_shows_an_adaptation_and_what_came_of_it(workspace, teacher):

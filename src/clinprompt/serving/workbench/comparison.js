@@ -111,7 +111,7 @@ function change(row) {
 
 function rowOf(task, row) {
   const verdict = (answer, isSame) =>
-    element("span", {}, element("strong", { class: isSame ? "right" : "wrong" }, isSame ? "✓ right " : "✗ wrong "), isSame ? "" : inWords(task, row, answer));
+    element("span", {}, element("strong", { class: isSame ? "right" : "wrong" }, isSame ? "✓ right" : "✗ wrong: "), isSame ? "" : inWords(task, row, answer));
   return [
     element("span", {}, inShort(task, row), row.is_trained ? "" : element("small", {}, " not trained on")),
     inWords(task, row, row.answer),

@@ -115,7 +115,7 @@ export function correctingPanel(task, { onChange, onOrder }) {
         const made = await attempt(error, () => undo(task.name));
         if (!made) return;
         onChange(made);
-        show(made.offer, made.answer ?? made.offer.suggestion, `Took back: this note was ${made.undone}.`);
+        show(made.offer, made.answer ?? made.offer.suggestion, `Taken back: this note is not ${made.undone} any more.`);
       }),
   };
 

@@ -61,7 +61,7 @@ function mentionTable(marks, threshold) {
   return element(
     "details",
     {},
-    element("summary", {}, `All ${marks.length} mentions as a table`),
+    element("summary", {}, marks.length === 1 ? "The mention as a table" : `All ${marks.length} mentions as a table`),
     table("Mentions", ["Mention", "Type", "Probability", "Task"], rows),
   );
 }
