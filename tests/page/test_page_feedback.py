@@ -422,3 +422,11 @@ def test_old_and_new_prompt_are_told_apart(workspace, teacher):
     page.get_by_role("button", name="Undo: use the prompt trained on 2 corrections").click()
     page.get_by_text("The prompt before is used again.").wait_for()
     assert workspace.get("/tasks/drugs")["served"]["version"] == 1
+
+
+def test_each_order_of_notes_says_what_it_is_for(workspace, teacher):
+    given(workspace)
+    page = opened(teacher)
+    [words] = described(page, page.get_by_label("Order of notes"))
+    assert words.startswith("Least sure first is for teaching")
+    assert "random order is for the honest test" in words

@@ -8,7 +8,7 @@ import { correct, offer, skip, undo } from "./workspace.js";
 
 const KEPT = "clinprompt-order"; // how the notes are chosen; nothing of a note is kept in the browser
 const ORDERS = { least_sure: "least sure first", random: "random" };
-const WHY = "Only notes in random order count for the honest test: those that the model is least sure of are harder than others.";
+const WHY = "Least sure first is for teaching the model with few corrections; random order is for the honest test, which counts only such notes.";
 
 /**
  * Return the panel that offers notes. `onChange` is called with the counts when a note is done,
@@ -22,7 +22,7 @@ export function correctingPanel(task, { onChange, onOrder }) {
   const error = errorLine();
   const about = element("p", { class: "about-note" });
   const place = element("div", { class: "editor-place" });
-  const order = element("select", { id: "offer-order", onchange: () => soon(() => reorder()) }, ...Object.entries(ORDERS).map(([value, words]) => element("option", { value }, words)));
+  const order = element("select", { id: "offer-order", "aria-describedby": "order-why", onchange: () => soon(() => reorder()) }, ...Object.entries(ORDERS).map(([value, words]) => element("option", { value }, words)));
   order.value = sessionStorage.getItem(KEPT) in ORDERS ? sessionStorage.getItem(KEPT) : "least_sure";
 
   /** Do one thing at a time: keys that come meanwhile are not meant for the next note. */
@@ -131,7 +131,7 @@ export function correctingPanel(task, { onChange, onOrder }) {
     about,
     error,
     place,
-    element("div", { class: "field order" }, element("label", { for: "offer-order" }, "Order of notes"), order, element("p", { class: "hint" }, WHY)),
+    element("div", { class: "field order" }, element("label", { for: "offer-order" }, "Order of notes"), order, element("p", { id: "order-why", class: "hint" }, WHY)),
   );
   const heading = panel.querySelector("h3");
   heading.tabIndex = -1;
