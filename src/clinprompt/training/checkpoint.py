@@ -92,7 +92,7 @@ def remove_checkpoint(path: Path) -> None:
 def resume(path: Path, states: Sequence[State], say: Callable[[str], None]) -> bool:
     """Restore the states of the last checkpoint, if there is one; return whether there is.
 
-    If it is damaged, it is removed, and the one before it takes its place; ``say`` is told.
+    If it is damaged, it is removed, and the one before it takes its place; ``say`` shows that.
 
     Raises:
         RunError: both are damaged, or their parameters have other shapes.

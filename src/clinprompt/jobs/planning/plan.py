@@ -1,7 +1,7 @@
 """Plan a run: what it needs, what is missing and what it costs. Loads no weights."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -164,7 +164,7 @@ def dry_run(
     known = [card for card, _ in _roles(first, suite) if card.name in here]
     data = {card.name: _timed(partial(load_task, card, place)) for card in known}
     given = cards or Cards()
-    rows = _Rows(suite, data, rate, given)
+    shared = _Shared(suite, data, rate, given)
     return Plan(
         name=config.name,
         suite=suite.name,
@@ -174,7 +174,9 @@ def dry_run(
         rate=rate,
         measured=tuple(data),
         backbones=tuple(
-            _plan_backbone(name, on_backbone(settings, name), rows, 0 if number else start_seconds)
+            _plan_backbone(
+                name, on_backbone(settings, name), shared, 0 if number else start_seconds
+            )
             for number, name in enumerate(config.backbones)
         ),
         tasks=tasks,
@@ -206,23 +208,35 @@ def _timed(load: Callable[[], Value]) -> tuple[Value, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """What all backbones of a plan share: tasks with their data, speed and cards."""
+class _Shared:
+    """What all backbones of a plan share: tasks with their data, speed and cards.
+
+    ``measured`` changes: it keeps the sizes of rows by tokenizer and settings, because backbones
+    without a tokenizer here share the default one, and encoding takes minutes.
+    """
 
     suite: Suite
     data: Mapping[str, tuple[TaskData, float]]
     rate: float | None
     cards: Cards
+    measured: dict[str, tuple[dict[str, RowSizes], float]] = field(default_factory=dict)
+
+    def sizes(self, tokenizer: str, config: RunConfig) -> tuple[dict[str, RowSizes], float]:
+        """Return what ``_measured`` does, which is computed once for equal settings."""
+        key = config.model_copy(update={"backbone": tokenizer}).model_dump_json()
+        if key not in self.measured:
+            self.measured[key] = _measured(tokenizer, config, self.data)
+        return self.measured[key]
 
 
 def _plan_backbone(
-    name: str, configs: Mapping[str, RunConfig], shared: _Rows, start_seconds: float
+    name: str, configs: Mapping[str, RunConfig], shared: _Shared, start_seconds: float
 ) -> BackbonePlan:
     seen, plain = inspect_backbone(name), configs[""]
     if seen.sizes is None:
         return BackbonePlan(name, not seen.problem, seen.problem, None, None)
     tokenizer = _tokenizer_for(name, seen.problem) if shared.data else ""
-    sizes, seconds = _measured(tokenizer, plain, shared.data) if tokenizer else ({}, 0.0)
+    sizes, seconds = shared.sizes(tokenizer, plain) if tokenizer else ({}, 0.0)
     num_bytes = weight_bytes(plain, seen.sizes)
     speed = (
         measure_speed(seen.sizes, plain.dtype)
@@ -262,7 +276,7 @@ def _measured(
 def _costs(
     configs: Mapping[str, RunConfig],
     outline: ModelSizes,
-    shared: _Rows,
+    shared: _Shared,
     sizes: Mapping[str, RowSizes],
     speed: Speed,
 ) -> Costs:
