@@ -63,7 +63,7 @@ def measure(
             for thread in threads:
                 thread.join()
             seconds = time.perf_counter() - started
-            after, end = load.megabytes_after_1000, _megabytes(server.pid)
+            after, end = load.megabytes_after_1000, megabytes(server.pid)
         finally:
             server.terminate()
     return {
@@ -102,7 +102,7 @@ class _Load:
             with self._lock:
                 self.found[answer.status] += 1
                 if self.found.total() == 1000:
-                    self.megabytes_after_1000 = _megabytes(self._pid)
+                    self.megabytes_after_1000 = megabytes(self._pid)
 
 
 def _body(task: dict[str, Any]) -> str:
@@ -128,7 +128,7 @@ def _wait(port: int) -> None:
         time.sleep(0.1)
 
 
-def _megabytes(pid: int) -> float:
+def megabytes(pid: int) -> float:
     """Return the memory that a process holds (Linux)."""
     [line] = [one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in one]
     return int(line.split()[1]) / 1024

@@ -1,17 +1,23 @@
 """Run a server with a workspace for a tiny model and a made metaprompt, and teach on it."""
 
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 from made_metaprompt import save_metaprompt
 from made_server import serving
 
 from clinprompt.serving.access import Limits
 from clinprompt.serving.state import ServerState
+from clinprompt.serving.teaching import adapting
 from clinprompt.serving.teaching.opening import open_tasks, recipe_of
 from clinprompt.serving.teaching.teacher import Teacher
 
 ADAPT = {"steps": 4, "rows": 2, "warmup_steps": 0, "checkpoint_every": 1}
+# The servers of one user take turns to adapt; those of tests in other processes do not.
+_LOCKS = tempfile.TemporaryDirectory()
+adapting.lock_file = lambda: Path(_LOCKS.name) / "adapting.lock"
 DRUGS = ("aspirin", "metformin", "lisinopril", "insulin")
 
 

@@ -22,7 +22,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # How many times more positions than on a CPU are decoded at a time: one of many LoRA processes has
 # less memory than one of the few processes that answer whole teams.
 GPU_FACTORS = {"prompts": 24, "lora": 8}
-PATIENCE_SECONDS = 15.0  # how long a process waits for the last trials of the others
+PATIENCE_SECONDS = 15.0  # how long a process waits for the next trial of the others
 TINY = {
     "suite": "practice",
     "metaprompt": "",
@@ -169,9 +169,14 @@ def run_script(given: argparse.Namespace, grid: Grid, script: str) -> None:
 
 
 def _wait_for(cells: Path, wanted: int) -> None:
-    """Wait a little for trials that other processes of the lane are still computing."""
-    waits_until = monotonic() + PATIENCE_SECONDS
-    while len(read_lines(cells)) < wanted and monotonic() < waits_until:
+    """Wait for trials of other processes of the lane, as long as they finish some."""
+    found, waits_until = -1, 0.0
+    while found < wanted:
+        before, found = found, len(read_lines(cells))
+        if found > before:
+            waits_until = monotonic() + PATIENCE_SECONDS
+        if monotonic() >= waits_until:
+            return
         sleep(0.3)
 
 

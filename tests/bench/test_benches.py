@@ -64,6 +64,46 @@ def test_bench_of_the_server_finds_every_answer_as_offline(
     assert all(row["errors"] == 0 for row in found["rising load"])
 
 
+@pytest.mark.slow
+def test_server_is_asked_twice_its_capacity_by_clients_of_all_kinds(
+    benches, tmp_path, tiny_llama_folder
+):
+    import serve_load  # noqa: PLC0415
+
+    store = save_store(tmp_path / "store", tiny_llama_folder, tasks=("practice-ner-drugs",))
+    found = serve_load.measure(store, minutes=0.15, requests=12, model=str(tiny_llama_folder))
+    assert serve_load.broken({**found, "growth": 0.0}) == []  # memory grows while it warms up
+    assert found["statuses"]["200"] > 10
+    assert found["clients that left"] > 0
+    assert sum(found["clients that stalled"].values()) > 0
+    assert sum(found["garbage"].values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "said"),
+    [
+        ("statuses", {"200": 5, "500": 1}, "got a status besides 200 and 429"),
+        ("garbage", {"422": 5, "500": 1}, "garbage got an undocumented status"),
+        ("different", 1, "differ from the offline ones"),
+        ("growth", 0.06, "memory grew"),
+        ("rows at the end", 1.0, "rows stay in the queue"),
+    ],
+)
+def test_a_broken_promise_of_the_server_is_named(benches, what, value, said):
+    from serve_load import broken  # noqa: PLC0415
+
+    kept = {
+        "statuses": {"200": 5},
+        "garbage": {"422": 5},
+        "clients that stalled": {"408": 1},
+        **dict.fromkeys(("different", "swapped", "growth", "rows at the end", "failures"), 0),
+        **dict.fromkeys(("open files before", "open files at the end"), 20),
+    }
+    assert broken(kept) == []
+    [found] = broken({**kept, what: value})
+    assert said in found
+
+
 def test_bench_of_the_server_recognizes_swapped_answers(benches):
     from serve_requests import Answered, Asked, is_same, is_swapped  # noqa: PLC0415
 

@@ -9,6 +9,8 @@ from made_store import save_store
 from made_workspace import metaprompt_in, notes_of, open_workspace, teaching
 
 from clinprompt.errors import ArtifactError, DataError, SettingError
+from clinprompt.files import locked
+from clinprompt.serving.teaching import adapting
 from clinprompt.serving.teaching import teacher as teacher_module
 from clinprompt.serving.teaching.child import ANOTHER
 
@@ -228,12 +230,8 @@ def test_too_little_memory_is_said_with_its_numbers(page, monkeypatch):
     assert "only 0.1 GB are free" in error["message"]
 
 
-def test_another_adaptation_on_this_machine_is_waited_for(page, monkeypatch, tmp_path):
-    from clinprompt.files import locked  # noqa: PLC0415
-    from clinprompt.serving.teaching.adapting import lock_file  # noqa: PLC0415
-
-    monkeypatch.setenv("CLINPROMPT_CACHE", str(tmp_path))
-    with locked(lock_file(), wait=True):
+def test_another_adaptation_on_this_machine_is_waited_for(page):
+    with locked(adapting.lock_file(), wait=True):
         error = page.post("/tasks/drugs/runs", {}, 409)
     assert (error["code"], error["message"]) == ("is_adapting", ANOTHER)
 
