@@ -225,27 +225,40 @@ def test_a_full_disk_is_said_without_text(place, tiny_llama_folder, monkeypatch)
     assert files_with_mark(place) == set()
 
 
+@pytest.fixture
+def ctrl_c():
+    """Let processes be interrupted also if the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGABRT])
 def test_a_run_that_is_ended_from_outside_leaves_no_text(number, place, tiny_llama_folder):
     """SIGABRT is what a crash of native code looks like; the others are requests to stop."""
     words = words_of(place, tiny_llama_folder, "--set", "adapt.steps=100000")
     python = [sys.executable, "-X", "faulthandler", "-c", "from clinprompt.cli import main; main()"]
-    run = subprocess.Popen(
+    started = subprocess.Popen(
         [*python, *map(str, words)],
         cwd=place,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | {"COLUMNS": "100"},
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     log = Path(place / "run" / "metrics.jsonl")
-    while not (log.is_file() and log.stat().st_size > 200):
-        assert run.poll() is None, run.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    run.send_signal(number)
-    stdout, stderr = run.communicate(timeout=60)
+    with started as run:
+        try:
+            while not (log.is_file() and log.stat().st_size > 200):
+                assert run.poll() is None, run.stderr.read()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            run.send_signal(number)
+            stdout, stderr = run.communicate(timeout=60)
+        finally:
+            run.kill()
     assert run.returncode != 0
     assert MARK.encode() not in stdout + stderr
     assert files_with_mark(place) == set()
