@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from clinprompt.errors import RunError
-from clinprompt.files import write_bytes
+from clinprompt.files import removing, write_bytes
 
 _CHECKSUM = "checksum"
+_AGAIN = "run the same command again"
 
 
 @dataclass
@@ -84,9 +85,14 @@ def before(path: Path) -> Path:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint, the one before it, and what killed processes wrote of one."""
+    """Remove a checkpoint, the one before it, and what killed processes wrote of one.
+
+    Raises:
+        NotRemovedError: a file cannot be removed.
+    """
     for one in (path, before(path), *path.parent.glob(f".{glob.escape(path.name)}.*.part")):
-        one.unlink(missing_ok=True)
+        with removing(f"checkpoint {one}", then=_AGAIN):
+            one.unlink(missing_ok=True)
 
 
 def resume(path: Path, states: Sequence[State], say: Callable[[str], None]) -> bool:
@@ -95,7 +101,8 @@ def resume(path: Path, states: Sequence[State], say: Callable[[str], None]) -> b
     If it is damaged, it is removed, and the one before it takes its place; ``say`` shows that.
 
     Raises:
-        RunError: both are damaged, or their parameters have other shapes.
+        RunError: both are damaged, or their parameters have other shapes, or the damaged one cannot
+            be removed.
     """
     if path.is_file():
         try:
@@ -104,7 +111,8 @@ def resume(path: Path, states: Sequence[State], say: Callable[[str], None]) -> b
             if not before(path).is_file():
                 raise
             load_checkpoint(before(path), states)
-            path.unlink()
+            with removing(f"damaged checkpoint {path}", then=_AGAIN):
+                path.unlink()
             say(f"{path}: was damaged and is removed; the checkpoint before it is used")
         return True
     if before(path).is_file():  # a process was killed while it wrote the last one

@@ -11,6 +11,7 @@ in but is not. Therefore a cache is used only until the machine starts again.
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clinprompt.errors import RunError
+from clinprompt.files import removing
 from clinprompt.training.losses import TeacherOutputs
 
 _FILLED = "filled"
@@ -71,7 +73,8 @@ class TeacherCache:
         try:
             self._columns = _mapped(path, layout)
         except OSError as error:
-            path.unlink(missing_ok=True)  # part of a file would only fill the disk
+            with suppress(OSError):
+                path.unlink(missing_ok=True)  # part of a file would only fill the disk
             raise RunError(
                 f"{path}: cannot reserve {layout.num_bytes:,} bytes for the outputs of teachers "
                 f"({error.strerror or error}); free some space, or set distill.cache_teachers=false"
@@ -115,9 +118,14 @@ class TeacherCache:
 
 
 def remove_cache(path: Path) -> None:
-    """Remove the files of the cache at ``path`` if there are any."""
-    path.unlink(missing_ok=True)
-    path.with_suffix(".json").unlink(missing_ok=True)
+    """Remove the files of the cache at ``path`` if there are any.
+
+    Raises:
+        NotRemovedError: a file cannot be removed.
+    """
+    with removing(f"outputs of teachers, {path}", then="run the same command again"):
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def _reserve(stream: BinaryIO, num_bytes: int) -> None:

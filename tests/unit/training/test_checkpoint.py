@@ -1,7 +1,10 @@
 """A checkpoint is loaded completely, or refused with its name."""
 
+import errno
+import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from clinprompt.errors import RunError
+from clinprompt.files import NotRemovedError
 from clinprompt.training.checkpoint import (
     Progress,
     State,
@@ -194,3 +198,18 @@ def test_a_checkpoint_of_an_earlier_version_has_no_checksum(tmp_path):
     found = made((2, 3), seed=1)
     load_checkpoint(path, [found])
     assert_comes_back(state, found)
+
+
+@pytest.mark.parametrize("name", ["run.safetensors", "run.safetensors.before"])
+def test_a_checkpoint_that_cannot_be_removed_is_named_with_a_remedy(tmp_path, monkeypatch, name):
+    stuck, unlink = tmp_path / name, Path.unlink
+    stuck.touch()
+
+    def broken(path, **options):
+        if path == stuck:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", broken)
+    with pytest.raises(NotRemovedError, match=f"checkpoint .*{name}.*run the same command again"):
+        remove_checkpoint(tmp_path / "run.safetensors")

@@ -6,7 +6,7 @@ Several processes may share one. Knows nothing of models.
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -96,7 +96,8 @@ class BatchFolder:
         """
         shutil.rmtree(self._parts, ignore_errors=True)
         for draft in self.path.glob(".*.part"):
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
     def write_summary(self, summary: Summary) -> None:
         """Write the summary; this comes before the result.

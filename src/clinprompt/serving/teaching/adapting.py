@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 from clinprompt.errors import RunError
-from clinprompt.files import NotRemovedError, cache_folder, locked
+from clinprompt.files import NotRemovedError, cache_folder, locked, removing
 from clinprompt.jobs.before_adapting import Usable
 from clinprompt.methods.table import ADAPT_ALL
 from clinprompt.prompts.artifact import Artifact, load_artifact
@@ -135,7 +135,8 @@ class Run:
             if not is_free:
                 raise AnotherRunError(ANOTHER)
         outcome = self._folder / OUTCOME
-        outcome.unlink(missing_ok=True)
+        with removing("outcome of the adaptation before", then="start the adaptation again"):
+            outcome.unlink(missing_ok=True)
         order = Order(
             task=self.copy.folder.absolute(),
             run=self._folder.absolute() / RUN,

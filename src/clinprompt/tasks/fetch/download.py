@@ -108,7 +108,8 @@ def _raise_if_final(url: str, part: Path, response: httpx2.Response) -> None:
     """Raise an error that another attempt would not change; remove a part that is too long."""
     status = response.status_code
     if status == _RANGE_NOT_SATISFIABLE:
-        part.unlink(missing_ok=True)
+        with writing(part):
+            part.unlink(missing_ok=True)
     if status < 500 and status not in _RETRIED_STATUS:
         raise DataError(
             f"{url}: HTTP {status} ({response.reason_phrase}); the repository was renamed or "

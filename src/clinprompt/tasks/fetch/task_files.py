@@ -10,7 +10,7 @@ import shutil
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -147,7 +147,8 @@ def fetch_files(card: TaskCard, folder: Path, source: DownloadSource) -> tuple[s
                     _pack_folders(archive, draft, missing[name])
                 _verify_and_rename(draft, folder / name, card.checksums[name], url)
         finally:
-            archive.unlink(missing_ok=True)
+            with writing(archive):
+                archive.unlink(missing_ok=True)
     return tuple(missing)
 
 
@@ -200,7 +201,8 @@ def _fetch_file(path: Path, expected: str, upstream: Upstream, source: DownloadS
         draft = _draft(path)
         with writing(draft), part.open("rb") as plain, _reproducible_gzip(draft) as stream:
             shutil.copyfileobj(plain, stream)
-        part.unlink()
+        with writing(part):
+            part.unlink()
         part = draft
     _verify_and_rename(part, path, expected, url)
 
@@ -210,10 +212,12 @@ def _verify_and_rename(draft: Path, path: Path, expected: str, url: str) -> None
     try:
         found = checksum(draft, like=expected, name=path.name)
     except DataError:
-        draft.unlink()
+        with suppress(OSError):
+            draft.unlink()
         raise
     if found != expected:
-        draft.unlink()
+        with suppress(OSError):
+            draft.unlink()
         raise DataError(
             f"{path}: the file from {url} has sha256 {found}, but the card has {expected}; it was "
             "removed. Run the command again; if that does not help, correct the card's path or "
