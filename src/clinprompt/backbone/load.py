@@ -15,6 +15,7 @@ from transformers import (
 
 from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.packed import use_packed_attention
+from clinprompt.backbone.ranks import local_rank
 from clinprompt.backbone.stored import WHEELS, locate, naming_backbone, read_config
 from clinprompt.backbone.supported import check_supported, dequantization
 from clinprompt.backbone.tokenizer_faults import naming_tokenizer
@@ -191,11 +192,15 @@ def check_fits(backbone: Backbone, manifest: Manifest) -> None:
 
 
 def _device(name: str) -> torch.device:
+    """Return a device by name. Each process that torchrun started on a machine has its own GPU."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    own, remedy = local_rank(), "use auto, cpu or cuda"
+    if name == "cuda" and own is not None:
+        name, remedy = f"cuda:{own}", "start at most one process for each GPU of a machine"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise BackboneError(f"device {name!r} is not available; use auto, cpu or cuda") from error
+        raise BackboneError(f"device {name!r} is not available; {remedy}") from error
     return device

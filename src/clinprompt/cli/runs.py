@@ -19,6 +19,7 @@ from clinprompt.cli.screen import (
     Overrides,
     Task,
     console,
+    progress_of_processes,
     say,
     score_bar,
     shown_progress,
@@ -141,9 +142,9 @@ def tune(
 
     folder = out or Path("runs") / f"tune-{_run_name(task)}"
     settings = _settings(config, overrides, name="tune")
-    with shown_progress(folder) as reporter:
+    with progress_of_processes(folder) as reporter:
         saved = tune_task(folder, task, settings, mirror=mirror, reporter=reporter)
-    say(f"prompt: {saved}")
+        reporter.say(f"prompt: {saved}")
 
 
 def distill(
@@ -157,9 +158,9 @@ def distill(
 
     settings = _settings(config, overrides)
     folder = out or Path("runs") / settings.name
-    with shown_progress(folder) as reporter:
+    with progress_of_processes(folder) as reporter:
         saved = api.distill(settings, folder=folder, mirror=mirror, reporter=reporter)
-    say(f"metaprompt: {saved}")
+        reporter.say(f"metaprompt: {saved}")
 
 
 def adapt(
@@ -187,7 +188,7 @@ def adapt(
     from clinprompt import api
 
     folder = out or Path("runs") / f"adapt-{_run_name(task)}"
-    with shown_progress(folder) as reporter:
+    with progress_of_processes(folder) as reporter:
         annotator = api.adapt(
             api.load_task(task, mirror=mirror),
             shots=shots,
@@ -198,9 +199,9 @@ def adapt(
             settings=_settings(config, overrides) if config else overrides or (),
             reporter=reporter,
         )
-    say(f"prompt: {annotator.folder}")
-    for what, command in _next_commands(annotator.folder, task, mirror).items():
-        say(f"{what}: {command}")
+        reporter.say(f"prompt: {annotator.folder}")
+        for what, command in _next_commands(annotator.folder, task, mirror).items():
+            reporter.say(f"{what}: {command}")
 
 
 def evaluate(

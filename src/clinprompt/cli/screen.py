@@ -29,8 +29,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from clinprompt.errors import ClinpromptError
+
 if TYPE_CHECKING:
     from clinprompt.tasks.records import Example
+    from clinprompt.training.progress import Reporter
 
 console = Console()
 complaints = Console(stderr=True)
@@ -70,6 +73,39 @@ def shown_progress(folder: Path, screen: Console = console) -> Iterator["Bar"]:
     """Yield a progress bar for training in a folder; on Ctrl-C, print how to continue."""
     with continued_after_stop(folder), training_bar(screen) as bar:
         yield bar
+
+
+@contextmanager
+def progress_of_processes(folder: Path) -> Iterator["Reporter"]:
+    """Yield a progress bar as ``shown_progress`` does, for all processes that torchrun started.
+
+    They compute together; only the first one prints. What others print are their own errors.
+    """
+    from clinprompt.backbone.ranks import joined, started
+
+    if started().rank:
+        with _silent(), joined():
+            from clinprompt.training.progress import Silent
+
+            yield Silent()
+    else:
+        with joined(), shown_progress(folder) as bar:
+            yield bar
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Name this process in its errors; exit without a message if another one has ended first."""
+    from clinprompt.backbone.ranks import LostProcessError, started
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except LostProcessError:
+        raise typer.Exit(1) from None
+    except ClinpromptError as error:
+        raise type(error)(f"{started().name}: {error}") from error
 
 
 @contextmanager

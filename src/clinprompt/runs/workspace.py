@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from clinprompt.backbone.load import Backbone, load_backbone
+from clinprompt.backbone.ranks import ranks
 from clinprompt.errors import RunError
 from clinprompt.files import locked, write_text
 from clinprompt.prompts.store import Store
@@ -151,7 +152,7 @@ def load_run_backbone(
 def environment(backbone: Backbone) -> dict[str, str]:
     """Return what a result may depend on: versions, device, backbone. Never a host's name."""
     packages = ("torch", "transformers", "peft", "safetensors", "numpy")
-    device = backbone.device
+    device, num_processes = backbone.device, ranks().size
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "clinprompt": __version__,
@@ -159,5 +160,6 @@ def environment(backbone: Backbone) -> dict[str, str]:
         **{name: version(name) for name in packages},
         "device": f"{device.type} ({chip})",
         "threads": str(torch.get_num_threads()),
+        **({"processes": str(num_processes)} if num_processes > 1 else {}),
         "backbone": backbone.fingerprint,
     }
