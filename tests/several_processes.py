@@ -12,7 +12,7 @@ import torch
 from clinprompt.backbone.ranks import joined
 
 
-def in_processes(count, work, *, seconds=60):
+def in_processes(count, work, *, seconds=240):
     """Return what ``work(rank)`` returns in each process, or the error that it raises.
 
     The processes are copies of this one, which takes no time. Whatever they return is sent, so it
