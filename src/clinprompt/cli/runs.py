@@ -144,7 +144,7 @@ def tune(
     settings = _settings(config, overrides, name="tune")
     with progress_of_processes(folder) as reporter:
         saved = tune_task(folder, task, settings, mirror=mirror, reporter=reporter)
-        reporter.say(f"prompt: {saved}")
+    reporter.say(f"prompt: {saved}")
 
 
 def distill(
@@ -160,7 +160,7 @@ def distill(
     folder = out or Path("runs") / settings.name
     with progress_of_processes(folder) as reporter:
         saved = api.distill(settings, folder=folder, mirror=mirror, reporter=reporter)
-        reporter.say(f"metaprompt: {saved}")
+    reporter.say(f"metaprompt: {saved}")
 
 
 def adapt(
@@ -199,9 +199,9 @@ def adapt(
             settings=_settings(config, overrides) if config else overrides or (),
             reporter=reporter,
         )
-        reporter.say(f"prompt: {annotator.folder}")
-        for what, command in _next_commands(annotator.folder, task, mirror).items():
-            reporter.say(f"{what}: {command}")
+    reporter.say(f"prompt: {annotator.folder}")
+    for what, command in _next_commands(annotator.folder, task, mirror).items():
+        reporter.say(f"{what}: {command}")
 
 
 def evaluate(

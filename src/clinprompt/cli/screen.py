@@ -102,9 +102,9 @@ def _silent() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    except LostProcessError:
-        raise typer.Exit(1) from None
     except ClinpromptError as error:
+        if isinstance(error, LostProcessError) or isinstance(error.__cause__, LostProcessError):
+            raise typer.Exit(1) from None
         raise type(error)(f"{started().name}: {error}") from error
 
 
