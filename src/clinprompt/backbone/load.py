@@ -197,7 +197,7 @@ def _device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     own, remedy = local_rank(), "use auto, cpu or cuda"
     if name == "cuda" and own is not None:
-        name, remedy = f"cuda:{own}", "start at most one process for each GPU of a machine"
+        name, remedy = f"cuda:{own}", "start at most one process for each GPU, or use cpu"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
