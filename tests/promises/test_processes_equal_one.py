@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 from time import monotonic
 
 import numpy as np
@@ -28,6 +29,15 @@ UNEVEN = random_rows([(6, 2), (40, 3), (9, 1), (5, 5), (3, 1)])
 OTHER = random_rows([(12, 7), (4, 2)], seed=1)
 HELD_OUT = random_rows([(5, 2), (16, 1), (2, 6)], seed=2)
 SOON = 20  # seconds; alone, it takes less than one
+
+
+@pytest.fixture(autouse=True)
+def temporary_folders(tmp_path, monkeypatch):
+    """Keep the private folder of a process that is killed out of the system's."""
+    folder = tmp_path / "private"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 def member(name, rows, *, num_rows=4, steps=1, loss=None, validate_every=0, seed=0, **changes):
