@@ -1,5 +1,7 @@
 """Load a frozen language model with its tokenizer, and check that a prompt belongs to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,12 @@ from clinprompt.backbone.packed import use_packed_attention
 from clinprompt.backbone.ranks import local_rank
 from clinprompt.backbone.stored import WHEELS, locate, naming_backbone, read_config
 from clinprompt.backbone.supported import check_supported, dequantization
+from clinprompt.backbone.tensor_parallel import (
+    check_divisible,
+    loading_options,
+    num_processes,
+    whole,
+)
 from clinprompt.backbone.tokenizer_faults import naming_tokenizer
 from clinprompt.errors import BackboneError, option
 from clinprompt.prompts.artifact import Manifest
@@ -51,10 +59,13 @@ class Backbone:
 
     @property
     def embeddings(self) -> torch.Tensor:
-        """Return the token embeddings [V, H]."""
+        """Return the token embeddings [V, H].
+
+        If the model is divided over processes, all of them must ask at a time.
+        """
         weight = self.model.get_input_embeddings().weight
         assert isinstance(weight, torch.Tensor)
-        return weight.detach()
+        return whole(weight).detach()
 
     @property
     def num_parameters(self) -> int:
@@ -83,35 +94,50 @@ class Backbone:
 
 
 def load_backbone(
-    name: str, *, device: str = "auto", dtype: torch.dtype = torch.float32
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: torch.dtype = torch.float32,
+    tensor_parallel: bool = False,
 ) -> Backbone:
     """Load ``smollm2-135m``, a checkpoint folder, a GGUF file, or a hub model that is on the disk.
 
+    With ``tensor_parallel``, the weights are divided over all processes that torchrun started: each
+    must call this function, and later use the backbone in the same way at the same time.
+
     Raises:
-        BackboneError: the model is missing or damaged, or does not support prompts.
+        BackboneError: the model is missing or damaged, does not support prompts, or cannot be
+            divided over the processes.
+        SettingError: it is to be divided, but there is one process only.
     """
+    parts = num_processes() if tensor_parallel else 1
     folder, fingerprint = locate(name)
-    chosen_device = _device(device)
+    chosen_device = _device(device) if parts == 1 else _device_of_part(device)
     config = read_config(name, folder)
     check_supported(name, config)
+    if parts > 1:
+        check_divisible(name, config, parts=parts)
     transformers.logging.disable_progress_bar()
     tokenizer = _tokenizer_in(name, folder)
-    with naming_backbone(name):
+    with naming_backbone(name), _quiet(parts):
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             quantization_config=dequantization(name, config),
             local_files_only=True,
             output_loading_info=True,
+            **loading_options(parts),
         )
     if missing := sorted(report["missing_keys"]):
         raise BackboneError(
             f"backbone {name}: cannot be loaded: {len(missing)} weights are missing, the first is "
             f"{missing[0]}; copy the checkpoint again"
         )
-    model.requires_grad_(False).eval().to(chosen_device)
+    model.requires_grad_(False).eval()
+    if parts == 1:
+        model.to(chosen_device)
     use_packed_attention(model)
-    return Backbone(name, model, tokenizer, fingerprint, chosen_device)
+    return Backbone(name, model, tokenizer, fingerprint, model.device)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -204,3 +230,28 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise BackboneError(f"device {name!r} is not available; {remedy}") from error
     return device
+
+
+def _device_of_part(name: str) -> torch.device:
+    """Return the kind of device on which transformers puts the parts of a divided model."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    kind = "cpu" if found is None else found.type
+    if name not in ("auto", kind):
+        hint = "; to use the CPU, set CUDA_VISIBLE_DEVICES= (empty)" if name == "cpu" else ""
+        raise BackboneError(
+            f"device {name!r}: with tensor_parallel, each process has a {kind} device of its own; "
+            f"use device = 'auto'{hint}"
+        )
+    return torch.device(kind)
+
+
+@contextmanager
+def _quiet(parts: int) -> Iterator[None]:
+    """Silence the list of weights that a divided model has whole in each process."""
+    level = transformers.logging.get_verbosity()
+    if parts > 1:
+        transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)

@@ -143,10 +143,16 @@ def load_run_backbone(
     Raises:
         RunError: the folder holds a run with other settings, or something else.
         BackboneError: the backbone cannot be loaded.
+        SettingError: it is to be divided over processes, but there is one process only.
     """
     check_folder(folder, config, results_folder=results_folder or folder)
     dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16
-    return load_backbone(config.backbone, device=config.device, dtype=dtype)
+    return load_backbone(
+        config.backbone,
+        device=config.device,
+        dtype=dtype,
+        tensor_parallel=config.tensor_parallel,
+    )
 
 
 def environment(backbone: Backbone) -> dict[str, str]:
