@@ -116,7 +116,9 @@ def test_the_gradient_equals_that_of_one_process(results, placement):
 def test_greedy_answers_equal_those_of_one_process(results, placement):
     expected, found = results
     assert found[f"{placement} text"].tolist() == expected[f"{placement} text"].tolist()
-    assert relative_error(found[f"{placement} certainty"], expected[f"{placement} certainty"]) < 1e-5
+    assert (
+        relative_error(found[f"{placement} certainty"], expected[f"{placement} certainty"]) < 1e-5
+    )
 
 
 @PLACEMENTS

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -184,22 +185,27 @@ def load_backbone_of(
     *,
     device: str = "auto",
     dtype: torch.dtype = torch.float32,
+    tensor_parallel: bool = False,
 ) -> Backbone:
     """Load the backbone that a prompt was trained on, or the one given by ``name``.
 
+    ``tensor_parallel`` is as in ``load_backbone``.
+
     Raises:
         BackboneError: it cannot be loaded.
+        SettingError: it is to be divided over processes, but there is one process only.
     """
+    load = partial(load_backbone, device=device, dtype=dtype, tensor_parallel=tensor_parallel)
     _device(device)  # otherwise the error below would hide a wrong device
     if not name and manifest.backbone not in WHEELS and not Path(manifest.backbone).exists():
         try:
-            return load_backbone(manifest.backbone, device=device, dtype=dtype)
+            return load(manifest.backbone)
         except BackboneError as error:
             raise BackboneError(
                 f"prompt {manifest.title}: its backbone {manifest.backbone} is not found; give its "
                 f"folder or GGUF file with {option('backbone')}"
             ) from error
-    return load_backbone(name or manifest.backbone, device=device, dtype=dtype)
+    return load(name or manifest.backbone)
 
 
 def check_fits(backbone: Backbone, manifest: Manifest) -> None:

@@ -6,13 +6,14 @@ hidden states and logits of all of them are equal.
 
 A stored prompt has all heads in every process. Gradients of prompts in front of the model are
 complete in every process, because transformers adds up what goes back through the divided layers.
-Of stored keys and values, a process computes the gradients of its own heads, so they are gathered.
+Of stored keys and values, a process computes the gradients of its own heads, so they are added up.
 
 Axes: G key-value heads of the model, g = G / processes, V vocabulary, H hidden size.
 """
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,9 @@ def num_processes() -> int:
     Raises:
         SettingError: this process was started alone.
     """
-    size = dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", 1))
+    size = (
+        dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+    )
     if size == 1:
         raise SettingError(
             "tensor_parallel = true divides the backbone over processes, but there is one process "
@@ -104,14 +107,22 @@ def loading_options(parts: int) -> Mapping[str, Any]:
 def own_heads(model: PreTrainedModel, every: Tensor, *, dim: int) -> Tensor:
     """Return this process's heads of keys or values that have all G heads at a dimension.
 
-    The gradient that goes back has all heads, and is equal in all processes.
+    The gradient that goes back has the heads of all processes.
     """
-    return every if num_parts(model) == 1 else _apply(_OwnHeads, every, dim)
+    if num_parts(model) == 1:
+        return every
+    shared = _with_gradient(every, dist.all_reduce)  # it is zero at the heads of other processes
+    return shared.chunk(num_parts(model), dim=dim)[dist.get_rank()]
 
 
 def all_heads(model: PreTrainedModel, own: Tensor, *, dim: int) -> Tensor:
     """Return all G heads of keys or values of which each process has g; without gradients."""
-    return own if num_parts(model) == 1 else _gathered(own, dim)
+    if num_parts(model) == 1:
+        return own
+    own = own.contiguous()
+    parts = [torch.empty_like(own) for _ in range(num_parts(model))]
+    dist.all_gather(parts, own)
+    return torch.cat(parts, dim=dim)
 
 
 def with_equal_gradients(model: PreTrainedModel, prompts: Tensor) -> Tensor:
@@ -120,7 +131,23 @@ def with_equal_gradients(model: PreTrainedModel, prompts: Tensor) -> Tensor:
     Gradients that are summed in no fixed order, as on a GPU, would differ in their last bits
     otherwise, and with them the trained prompts.
     """
-    return prompts if num_parts(model) == 1 else _apply(_EqualGradients, prompts)
+    if num_parts(model) == 1:
+        return prompts
+    return _with_gradient(prompts, partial(dist.broadcast, src=0))
+
+
+def _with_gradient(values: Tensor, exchange: Callable[[Tensor], object]) -> Tensor:
+    """Return the same values; ``exchange`` changes a copy of the gradient that goes back."""
+    passed = values.view_as(values)
+
+    def changed(gradient: Tensor) -> Tensor:
+        copy = gradient.clone(memory_format=torch.contiguous_format)
+        exchange(copy)
+        return copy
+
+    if passed.requires_grad:
+        passed.register_hook(changed)  # type: ignore[no-untyped-call]
+    return passed
 
 
 def whole(weight: Tensor) -> Tensor:
@@ -136,12 +163,13 @@ def divided_head(head: nn.Linear) -> Callable[[Tensor], Tensor]:
     """
     from torch.distributed.tensor import DTensor, Shard  # noqa: PLC0415 - slow to import
 
+    def own_part(tensor: Tensor) -> Tensor:
+        assert isinstance(tensor, DTensor)
+        return tensor.to_local().detach().float()
+
+    assert isinstance(head.weight, DTensor)
     mesh, num_logits = head.weight.device_mesh, head.weight.shape[0]
-    weight, bias = (
-        None if one is None else one.to_local().detach().float()
-        for one in (head.weight, head.bias)
-    )
-    assert weight is not None
+    weight, bias = own_part(head.weight), None if head.bias is None else own_part(head.bias)
 
     def logits(hidden: Tensor) -> Tensor:
         own = linear(hidden.float(), weight, bias)
@@ -162,43 +190,3 @@ def smallest(model: PreTrainedModel, number: int) -> int:
     numbers = torch.tensor([number], device=model.device)
     dist.all_reduce(numbers, op=dist.ReduceOp.MIN)
     return int(numbers.item())
-
-
-def _apply(function: type[torch.autograd.Function], *inputs: object) -> Tensor:
-    result: Tensor = function.apply(*inputs)  # type: ignore[no-untyped-call]
-    return result
-
-
-def _gathered(own: Tensor, dim: int) -> Tensor:
-    """Return the tensors of all processes, joined in the order of the processes."""
-    own = own.contiguous()
-    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, own)
-    return torch.cat(parts, dim=dim)
-
-
-class _OwnHeads(torch.autograd.Function):
-    """Take the part of this process; gather the gradients of all parts."""
-
-    @staticmethod
-    def forward(ctx: Any, every: Tensor, dim: int) -> Tensor:
-        ctx.dim = dim
-        return every.chunk(dist.get_world_size(), dim=dim)[dist.get_rank()].clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return _gathered(gradient, ctx.dim), None
-
-
-class _EqualGradients(torch.autograd.Function):
-    """Pass values on; send the gradient of the first process to all."""
-
-    @staticmethod
-    def forward(_: Any, values: Tensor) -> Tensor:
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        same = gradient.clone(memory_format=torch.contiguous_format)
-        dist.broadcast(same, src=0)
-        return same

@@ -13,6 +13,7 @@ from clinprompt.cli.screen import (
     Bar,
     Device,
     Free,
+    TensorParallel,
     answer_bar,
     complaints,
     continued_after_stop,
@@ -94,6 +95,7 @@ def predict(
     device: Device = "auto",
     allow_backbone: AllowBackbone = False,
     free: Free = False,
+    tensor_parallel: TensorParallel = False,
 ) -> None:
     """Annotate new notes with a saved prompt, or with tasks of a store (--store)."""
     of_batch = {
@@ -112,8 +114,11 @@ def predict(
             device=device,
             allow_backbone=allow_backbone,
             free=free,
+            tensor_parallel=tensor_parallel,
         )
         return
+    if tensor_parallel:
+        raise SettingError("--tensor-parallel has no effect with --store; leave it out")
     if min_probability is not None:
         raise SettingError("--min-probability has no effect with --store; leave it out")
     if prompt is not None:
@@ -204,13 +209,19 @@ def _predict_one(
     device: str,
     allow_backbone: bool,
     free: bool,
+    tensor_parallel: bool,
 ) -> None:
     check_paths(prompts=[prompt], notes=[notes])
     from clinprompt.jobs.annotate import annotate_file, load_prompt, output_form
 
     known_form = output_form(form)
     loaded = load_prompt(
-        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone, free=free
+        prompt,
+        backbone=backbone,
+        device=device,
+        allow_backbone=allow_backbone,
+        free=free,
+        tensor_parallel=tensor_parallel,
     )
     count = annotate_file(loaded, notes, output, form=known_form, min_probability=min_probability)
     method = how_trained(loaded, loaded.artifact.manifest.method)

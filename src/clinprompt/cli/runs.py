@@ -18,6 +18,7 @@ from clinprompt.cli.screen import (
     Out,
     Overrides,
     Task,
+    TensorParallel,
     console,
     progress_of_processes,
     say,
@@ -224,6 +225,7 @@ def evaluate(
             "--allow-other-task", help="Score it on a task with other labels or kind of answer too."
         ),
     ] = False,
+    tensor_parallel: TensorParallel = False,
     as_json: Json = False,
 ) -> None:
     """Score a saved prompt on test records, with a 95 % confidence interval."""
@@ -231,7 +233,12 @@ def evaluate(
     from clinprompt import api
 
     annotator = api.Annotator.load(
-        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone, free=free
+        prompt,
+        backbone=backbone,
+        device=device,
+        allow_backbone=allow_backbone,
+        free=free,
+        tensor_parallel=tensor_parallel,
     )
     data = api.load_task(task, mirror=mirror) if task else None
     with score_bar() as bar:

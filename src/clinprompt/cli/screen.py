@@ -59,6 +59,12 @@ Overrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1 ...")]
+TensorParallel = Annotated[
+    bool,
+    typer.Option(
+        "--tensor-parallel", help="Divide the model over all processes that torchrun started."
+    ),
+]
 AllowBackbone = Annotated[
     bool, typer.Option("--allow-backbone", help="Use a prompt on a backbone it was not trained on.")
 ]
