@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
 
+from clinprompt.backbone.ranks import ranks
 from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adaptation, adapt_task
@@ -194,7 +195,8 @@ class Annotator:
             allow_other_task=allow_other_task,
             reporter=reporter,
         )
-        self.loaded = keep_score(self.folder, self.loaded, data, cell)
+        if ranks().rank == 0:
+            self.loaded = keep_score(self.folder, self.loaded, data, cell)
         return cell
 
 

@@ -84,15 +84,10 @@ def check_whole(model: PreTrainedModel, *, method: str) -> None:
         SettingError: they are divided over processes.
     """
     if num_parts(model) > 1:
-        raise SettingError(trains_weights(method))
-
-
-def trains_weights(method: str) -> str:
-    """Return the error message of a method that cannot be used with a divided model."""
-    return (
-        f"method {method} changes the weights of the backbone, which tensor_parallel divides over "
-        f"processes; leave {method} out, or {_REMEDY}"
-    )
+        raise SettingError(
+            f"method {method} changes the weights of the backbone, which tensor_parallel divides "
+            f"over processes; use another method, or {_REMEDY}"
+        )
 
 
 def loading_options(parts: int) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from clinprompt.cli.screen import (
     complaints,
     continued_after_stop,
     duration,
+    one_of_processes,
     say,
 )
 from clinprompt.errors import SettingError, number_of
@@ -212,20 +213,23 @@ def _predict_one(
     tensor_parallel: bool,
 ) -> None:
     check_paths(prompts=[prompt], notes=[notes])
+    from clinprompt.backbone.ranks import ranks
     from clinprompt.jobs.annotate import annotate_file, load_prompt, output_form
 
     known_form = output_form(form)
-    loaded = load_prompt(
-        prompt,
-        backbone=backbone,
-        device=device,
-        allow_backbone=allow_backbone,
-        free=free,
-        tensor_parallel=tensor_parallel,
-    )
-    count = annotate_file(loaded, notes, output, form=known_form, min_probability=min_probability)
-    method = how_trained(loaded, loaded.artifact.manifest.method)
-    say(f"{number_of(count, 'note')} annotated for {loaded.card.name} ({method}): {output}")
+    with one_of_processes(tensor_parallel=tensor_parallel):
+        loaded = load_prompt(
+            prompt,
+            backbone=backbone,
+            device=device,
+            allow_backbone=allow_backbone,
+            free=free,
+            tensor_parallel=tensor_parallel,
+        )
+        own = (ranks().folder or output.parent) / output.name
+        count = annotate_file(loaded, notes, own, form=known_form, min_probability=min_probability)
+        method = how_trained(loaded, loaded.artifact.manifest.method)
+        say(f"{number_of(count, 'note')} annotated for {loaded.card.name} ({method}): {output}")
 
 
 def _show(summary: "Summary", folder: Path) -> None:

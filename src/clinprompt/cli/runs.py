@@ -20,6 +20,7 @@ from clinprompt.cli.screen import (
     Task,
     TensorParallel,
     console,
+    one_of_processes,
     progress_of_processes,
     say,
     score_bar,
@@ -232,27 +233,28 @@ def evaluate(
     check_paths(tasks=[task] if task else [], prompts=[prompt])
     from clinprompt import api
 
-    annotator = api.Annotator.load(
-        prompt,
-        backbone=backbone,
-        device=device,
-        allow_backbone=allow_backbone,
-        free=free,
-        tensor_parallel=tensor_parallel,
-    )
-    data = api.load_task(task, mirror=mirror) if task else None
-    with score_bar() as bar:
-        cell = annotator.evaluate(
-            data, num_rows=rows, mirror=mirror, allow_other_task=allow_other_task, reporter=bar
+    with one_of_processes(tensor_parallel=tensor_parallel):
+        annotator = api.Annotator.load(
+            prompt,
+            backbone=backbone,
+            device=device,
+            allow_backbone=allow_backbone,
+            free=free,
+            tensor_parallel=tensor_parallel,
         )
-    if as_json:
-        console.print_json(cell.model_dump_json(exclude=_OF_TRAINING))
-        return
-    score = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
-    too_few = ", too few to tell" if cell.num_rows < FEW_ROWS else ""
-    counted = f"{number_of(cell.num_rows, 'row')}{too_few}"
-    method = how_trained(annotator.loaded, cell.method)
-    say(f"{cell.target}: {score} on {counted} ({cell.scorer}; {method})")
+        data = api.load_task(task, mirror=mirror) if task else None
+        with score_bar() as bar:
+            cell = annotator.evaluate(
+                data, num_rows=rows, mirror=mirror, allow_other_task=allow_other_task, reporter=bar
+            )
+        if as_json:
+            console.print_json(cell.model_dump_json(exclude=_OF_TRAINING))
+            return
+        score = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
+        too_few = ", too few to tell" if cell.num_rows < FEW_ROWS else ""
+        counted = f"{number_of(cell.num_rows, 'row')}{too_few}"
+        method = how_trained(annotator.loaded, cell.method)
+        say(f"{cell.target}: {score} on {counted} ({cell.scorer}; {method})")
 
 
 def check_paths(

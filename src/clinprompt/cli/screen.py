@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from textwrap import indent
 from time import monotonic
@@ -97,6 +97,25 @@ def progress_of_processes(folder: Path) -> Iterator["Reporter"]:
     else:
         with joined(), shown_progress(folder) as bar:
             yield bar
+
+
+@contextmanager
+def one_of_processes(*, tensor_parallel: bool) -> Iterator[None]:
+    """Let all processes that torchrun started compute a block together if they divide a model.
+
+    Only the first one prints, except for errors of others.
+    """
+    from clinprompt.backbone.ranks import joined, started
+
+    if not tensor_parallel:
+        yield
+        return
+    console.quiet = started().rank > 0
+    try:
+        with _silent() if console.quiet else nullcontext(), joined():
+            yield
+    finally:
+        console.quiet = False
 
 
 @contextmanager

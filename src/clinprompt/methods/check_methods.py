@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from clinprompt.backbone.tensor_parallel import trains_weights
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.methods.table import DEFAULT_METHODS, METHODS
 from clinprompt.settings.groups import SearchSettings, split_method
@@ -57,8 +56,6 @@ def _check_method(config: RunConfig, name: str, variant: str) -> None:
             f"method {name} changes the weights themselves: set dtype = "
             f"{method.required_dtype!r}{where}, or give it a variant that does"
         )
-    if own.tensor_parallel and method.trains in ("adapters", "weights"):
-        raise SettingError(trains_weights(name))
     if method.needs_teachers and own.metaprompt:
         raise SettingError(
             f"method {name} starts from prompts of single sources, and a metaprompt that is given "

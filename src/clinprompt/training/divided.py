@@ -1,6 +1,7 @@
 """Divide the rows of a step over several processes, and add up what each of them computed.
 
-With one process, it has all rows and nothing is sent. Knows nothing of prompts or losses.
+With one process, it has all rows and nothing is sent. The same holds if processes divide the model
+instead of rows. Knows nothing of prompts or losses.
 """
 
 import hashlib
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from clinprompt.backbone.gradients import LossValues
-from clinprompt.backbone.ranks import add_up, check_same, copy_from_first, gathered, ranks
+from clinprompt.backbone.ranks import Ranks, add_up, check_same, copy_from_first, gathered, ranks
+from clinprompt.backbone.tensor_parallel import num_parts
 from clinprompt.batches.encode import Row
 
 
@@ -31,9 +34,14 @@ class Attempt:
     was_one_row: bool = False
 
 
-def own_rows(chosen: Sequence[Sequence[Row]]) -> list[list[Row]]:
-    """Return those of the rows of each member that this process computes, in their order."""
-    own, lengths = ranks(), [len(row) for rows in chosen for row in rows]
+def row_processes(model: PreTrainedModel) -> Ranks:
+    """Return which process that divides rows this is; the only one if they divide the model."""
+    return ranks() if num_parts(model) == 1 else Ranks()
+
+
+def own_rows(chosen: Sequence[Sequence[Row]], own: Ranks) -> list[list[Row]]:
+    """Return those of the rows of each member that a process computes, in their order."""
+    lengths = [len(row) for rows in chosen for row in rows]
     owners = iter(owners_of(lengths, own.size))
     return [[row for row in rows if next(owners) == own.rank] for rows in chosen]
 
@@ -51,7 +59,7 @@ def owners_of(lengths: Sequence[int], num_processes: int) -> list[int]:
     return owners
 
 
-def of_all(attempt: Attempt, names: Iterable[str]) -> Attempt:
+def of_all(attempt: Attempt, names: Iterable[str], own: Ranks) -> Attempt:
     """Return the sum of the attempts of all processes; ``names`` are those of the loss terms.
 
     Losses and terms are sums over rows already, weighted by the whole step. If memory did not
@@ -60,6 +68,8 @@ def of_all(attempt: Attempt, names: Iterable[str]) -> Attempt:
     Raises:
         LostProcessError: another process has ended.
     """
+    if own.size == 1:
+        return attempt
     order = list(names)
     losses = [[value.total, *(value.terms[name] for name in order)] for value in attempt.values]
     about = [attempt.num_positions, attempt.full_at, attempt.was_one_row]
@@ -74,13 +84,13 @@ def of_all(attempt: Attempt, names: Iterable[str]) -> Attempt:
     )
 
 
-def add_up_gradients(parameters: Sequence[nn.Parameter]) -> None:
+def add_up_gradients(parameters: Sequence[nn.Parameter], own: Ranks) -> None:
     """Replace each gradient by its sum over all processes. One that no process has stays None.
 
     Raises:
         LostProcessError: another process has ended.
     """
-    if ranks().size == 1:
+    if own.size == 1:
         return
     has_own = torch.tensor([parameter.grad is not None for parameter in parameters])
     has_any = gathered(has_own).any(dim=0).tolist()

@@ -27,6 +27,7 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import is_out_of_memory, release
 from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.ranks import LostProcessError, gathered, ranks
+from clinprompt.backbone.tensor_parallel import num_parts
 from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Batch, Row, collate, group_within_limit, micro_batches
 from clinprompt.batches.mixture import schedule
@@ -40,6 +41,7 @@ from clinprompt.training.divided import (
     make_equal,
     of_all,
     own_rows,
+    row_processes,
 )
 from clinprompt.training.loop import (
     LostStepError,
@@ -163,7 +165,8 @@ def mean_loss(
 
     Several processes divide the rows, and all return the same value.
     """
-    [own] = own_rows([rows])
+    process = row_processes(backbone.model)
+    [own] = own_rows([rows], process)
     total, weight = 0.0, weight_of(rows, row_weights)
     if own:
         tasks = tasks_of(own)
@@ -175,6 +178,8 @@ def mean_loss(
             states = target_states(backbone.model, batch, bank, owners)
             weights = token_weights(states.rows, total=weight, row_weights=row_weights)
             total += float((task_loss(states.logits, states.labels) * weights).sum())
+    if process.size == 1:
+        return total
     return float(gathered(torch.tensor([total], dtype=torch.float64)).sum())
 
 
@@ -325,12 +330,14 @@ def _add_gradients(
     """
     chosen = [one.rows_by_step[number] for one in members]
     terms = members[0].member.spec.loss.weights
+    process = row_processes(backbone.model)
     while True:
         attempt = _attempt(backbone, members, chosen, limit.tokens)
         try:
-            found = of_all(attempt, terms)
+            found = of_all(attempt, terms, process)
             if not found.full_at:
-                add_up_gradients([parameter for one in members for parameter in one.parameters()])
+                trained = [parameter for one in members for parameter in one.parameters()]
+                add_up_gradients(trained, process)
                 return _results(backbone, members, chosen, found)
         except LostProcessError as error:
             raise LostStepError(str(error)) from error
@@ -357,7 +364,7 @@ def _attempt(
     """Add the gradients of the rows of this process; return what it computed of the step."""
     spec = members[0].member.spec
     loss = replace(spec.loss, row_weights=row_weights_of(spec.settings))
-    share = own_rows(chosen)
+    share = own_rows(chosen, row_processes(backbone.model))
     rows = [row for own in share for row in own]
     nothing = [LossValues(0.0, dict.fromkeys(loss.weights, 0.0)) for _ in members]
     if not rows:
@@ -372,6 +379,11 @@ def _attempt(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
+        if num_parts(backbone.model) > 1:
+            raise LostStepError(
+                f"{members[0].member.name}: not enough memory in {ranks().name}; start more "
+                "processes, or lower micro_batch_tokens in a new folder (--out)"
+            ) from error
         return Attempt(nothing, full_at=max(sizes), was_one_row=len(batches) == len(rows))
     return Attempt(values, num_positions=sum(sizes))
 

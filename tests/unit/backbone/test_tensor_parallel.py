@@ -10,8 +10,10 @@ from clinprompt.backbone.load import load_backbone
 from clinprompt.backbone.tensor_parallel import check_divisible
 from clinprompt.backbone.tuners import full, lora
 from clinprompt.errors import BackboneError, SettingError
-from clinprompt.methods.check_methods import check_methods
+from clinprompt.jobs.comparison.compare import compare
+from clinprompt.jobs.comparison.search import search
 from clinprompt.settings.run import check_config
+from clinprompt.training.progress import Silent
 
 
 def llama(query_heads, key_value_heads):
@@ -77,11 +79,14 @@ def test_methods_that_change_weights_are_refused(tiny_llama, monkeypatch):
         pass
 
 
-@pytest.mark.parametrize("method", ["lora", "full", "lora-multitask"])
-def test_a_comparison_refuses_them_before_anything_is_loaded(method):
-    values = {"name": "x", "tensor_parallel": True, "compare": {"methods": [method]}}
-    with pytest.raises(SettingError, match=f"method {method} changes the weights"):
-        check_methods(check_config(values, source="x"))
+@pytest.mark.parametrize("run", [compare, search])
+def test_a_comparison_refuses_it_before_anything_is_loaded(run, tmp_path):
+    plan = {"tasks": ["practice-ner-drugs"], "trials": {"prompt-tuning": [{}]}}
+    config = check_config({"name": "x", "tensor_parallel": True, "search": plan}, source="x")
+    own = {"command": None} if run is compare else {}
+    with pytest.raises(SettingError, match="cannot be used in a comparison or search"):
+        run(tmp_path / "run", config, mirror=None, reporter=Silent(), **own)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_model_that_is_whole_keeps_all_heads(tiny_llama):
