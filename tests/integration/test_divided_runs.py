@@ -18,15 +18,16 @@ DIVIDED = {"tensor_parallel": True}
 pytestmark = pytest.mark.slow
 
 
-def config_in(folder, model, placement, **changes):
+def config_in(folder, model, placement):
     """Return settings of two teachers and a metaprompt, which change little in their few steps.
 
     Adam's first steps are as large for gradients of rounding errors as for others.
     """
-    slow = {**FIT, "learning_rate": 1e-4}
-    distill = {**FIT, "steps": 5, "shared_rate": 1e-4, "factor_rate": 1e-4}
+    rates = {"shared_rate": 1e-4, "factor_rate": 1e-4}
+    slow, distill = {**FIT, "steps": 2, "learning_rate": 1e-4}, {**FIT, **rates}
     prompt = {"length": 4, "placement": placement}
-    return config_of(folder, model, prompt=prompt, teacher=slow, distill=distill, **changes)
+    adapt = {**FIT, **rates}
+    return config_of(folder, model, prompt=prompt, teacher=slow, distill=distill, adapt=adapt)
 
 
 def distilled(folder, config, reporter=None):
@@ -37,9 +38,9 @@ def distilled(folder, config, reporter=None):
     }, saved
 
 
-def scored(metaprompt, folder, settings):
+def scored(metaprompt, folder, model, **settings):
     """Adapt a metaprompt and score the prompt; return both."""
-    changes = {"device": "cpu", "adapt.steps": 2, "adapt.shared_rate": 1e-4, **settings}
+    changes = {"backbone": str(model), "device": "cpu", "adapt.steps": 2, **settings}
     own = api.adapt(TASK, shots=4, metaprompt=str(metaprompt), folder=folder, settings=changes)
     cell = own.evaluate(num_rows=3)
     return own.loaded.prompt.numpy(), cell.value, cell.num_rows
@@ -58,12 +59,13 @@ def test_a_metaprompt_is_distilled_adapted_and_scored_as_by_one_process(
 ):
     config = config_in(tmp_path, tiny_llama_folder, placement)
     expected, saved = distilled(tmp_path / "one", config)
-    prompt, *score = scored(saved, tmp_path / "adapted", {})
+    prompt, *score = scored(saved, tmp_path / "adapted", tiny_llama_folder)
 
     def work(rank):
         divided = config.model_copy(update=DIVIDED)
         found, own = distilled(tmp_path / "two", divided)
-        return found, own, scored(saved, tmp_path / "adapted-two", DIVIDED)
+        adapted = scored(saved, tmp_path / "adapted-two", tiny_llama_folder, **DIVIDED)
+        return found, own, adapted
 
     (first, place, adapted), (other, elsewhere, same) = in_processes(2, work, seconds=300)
     assert_close(first, expected)
@@ -79,14 +81,14 @@ def test_a_metaprompt_is_distilled_adapted_and_scored_as_by_one_process(
 def test_a_killed_distillation_continues_although_one_process_has_cached_outputs(
     tmp_path, tiny_llama_folder
 ):
-    """Three steps for each of two teachers, and two of the metaprompt."""
+    """Two steps for each of two teachers, and two of the three of the metaprompt."""
     config = config_in(tmp_path, tiny_llama_folder, "prefix")
     expected, _ = distilled(tmp_path / "one", config)
     divided = config.model_copy(update=DIVIDED)
 
     def stopped(rank):
         with pytest.raises(Killed):
-            distilled(tmp_path / "run", divided, KillAfter(3 + 3 + 2))
+            distilled(tmp_path / "run", divided, KillAfter(2 + 2 + 2))
 
     def work(rank):
         return distilled(tmp_path / "run", divided)[0]

@@ -12,6 +12,7 @@ from clinprompt.backbone.tuners import full, lora
 from clinprompt.errors import BackboneError, SettingError
 from clinprompt.jobs.comparison.compare import compare
 from clinprompt.jobs.comparison.search import search
+from clinprompt.serving.teaching.opening import recipe_of
 from clinprompt.settings.run import check_config
 from clinprompt.training.progress import Silent
 
@@ -87,6 +88,11 @@ def test_a_comparison_refuses_it_before_anything_is_loaded(run, tmp_path):
     with pytest.raises(SettingError, match="cannot be used in a comparison or search"):
         run(tmp_path / "run", config, mirror=None, reporter=Silent(), **own)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_server_refuses_it():
+    with pytest.raises(SettingError, match="has no effect on a server"):
+        recipe_of("shipped", ["tensor_parallel=true"])
 
 
 def test_a_model_that_is_whole_keeps_all_heads(tiny_llama):
