@@ -110,12 +110,13 @@ def one_of_processes(*, tensor_parallel: bool) -> Iterator[None]:
     if not tensor_parallel:
         yield
         return
-    console.quiet = started().rank > 0
+    is_silent = started().rank > 0
+    console.quiet = complaints.quiet = is_silent
     try:
-        with _silent() if console.quiet else nullcontext(), joined():
+        with _silent() if is_silent else nullcontext(), joined():
             yield
     finally:
-        console.quiet = False
+        console.quiet = complaints.quiet = False
 
 
 @contextmanager
