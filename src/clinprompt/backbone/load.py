@@ -239,7 +239,7 @@ def _device(name: str) -> torch.device:
 
 
 def _device_of_part(name: str) -> torch.device:
-    """Return the kind of device on which transformers puts the parts of a divided model."""
+    """Return the device on which transformers puts the part of a divided model."""
     found = torch.accelerator.current_accelerator(check_available=True)
     kind = "cpu" if found is None else found.type
     if name not in ("auto", kind):
@@ -248,7 +248,7 @@ def _device_of_part(name: str) -> torch.device:
             f"device {name!r}: with tensor_parallel, each process has a {kind} device of its own; "
             f"use device = 'auto'{hint}"
         )
-    return torch.device(kind)
+    return _device(kind)
 
 
 @contextmanager
