@@ -53,11 +53,10 @@ def assert_close(found, expected):
         assert ((found[name] - one) ** 2).sum() <= 1e-8 * (one**2).sum(), name
 
 
-@pytest.mark.parametrize("placement", ["prefix", "layers"])
 def test_a_metaprompt_is_distilled_adapted_and_scored_as_by_one_process(
-    tmp_path, tiny_llama_folder, placement
+    tmp_path, tiny_llama_folder
 ):
-    config = config_in(tmp_path, tiny_llama_folder, placement)
+    config = config_in(tmp_path, tiny_llama_folder, "layers")
     expected, saved = distilled(tmp_path / "one", config)
     prompt, *score = scored(saved, tmp_path / "adapted", tiny_llama_folder)
 
