@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
 
+from clinprompt.backbone.ranks import ranks
 from clinprompt.errors import ArtifactError, DataError, SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.jobs.adapt import Adaptation, adapt_task
@@ -81,16 +82,18 @@ class Annotator:
         device: str = "auto",
         allow_backbone: bool = False,
         free: bool = False,
+        tensor_parallel: bool = False,
     ) -> "Annotator":
         """Load a saved prompt and the language model that it was trained on.
 
         ``backbone`` names another copy of the model. ``allow_backbone`` accepts a model that the
         prompt was not trained on. ``free`` lets answers list mentions and links that are not words
-        of the note.
+        of the note. ``tensor_parallel`` divides the model over all processes that torchrun started.
 
         Raises:
             ArtifactError: the prompt is damaged, or was trained on another model.
             BackboneError: the model cannot be loaded.
+            SettingError: it is to be divided over processes, but there is one process only.
         """
         loaded = load_prompt(
             Path(folder),
@@ -98,6 +101,7 @@ class Annotator:
             device=device,
             allow_backbone=allow_backbone,
             free=free,
+            tensor_parallel=tensor_parallel,
         )
         return cls(Path(folder), lambda: loaded)
 
@@ -191,7 +195,8 @@ class Annotator:
             allow_other_task=allow_other_task,
             reporter=reporter,
         )
-        self.loaded = keep_score(self.folder, self.loaded, data, cell)
+        if ranks().rank == 0:
+            self.loaded = keep_score(self.folder, self.loaded, data, cell)
         return cell
 
 
@@ -275,7 +280,13 @@ def adapt(
         Adaptation(ADAPT_FACTORS if factors_only else ADAPT_ALL, shots, force),
         reporter=reporter or Silent(),
     )
-    load = partial(load_prompt, saved.absolute(), backbone=config.backbone, device=config.device)
+    load = partial(
+        load_prompt,
+        saved.absolute(),
+        backbone=config.backbone,
+        device=config.device,
+        tensor_parallel=config.tensor_parallel,
+    )
     return Annotator(saved, load, data)
 
 

@@ -33,6 +33,7 @@ from clinprompt.backbone.shared_prefix import (
     read_prompts,
     read_text,
 )
+from clinprompt.backbone.tensor_parallel import with_equal_gradients
 from clinprompt.batches.encode import IGNORED, Batch, Row
 from clinprompt.settings.groups import Placement
 
@@ -87,6 +88,7 @@ def make_bank(
         return Bank()
     if placement == "layers":
         return Bank(prefix=prefix_from_layer_prompts(model, prompts))
+    prompts = with_equal_gradients(model, prompts)
     if placement == "prefix":
         return Bank(prefix=read_prompts(model, prompts))
     return Bank(suffix=prompts.to(model.get_input_embeddings().weight.dtype))

@@ -82,11 +82,18 @@ def weights_of_rows(batches: Sequence[Batch], row_weights: RowWeights) -> Int[Te
 
 
 def accumulate_gradients(
-    model: PreTrainedModel, prompts: StepPrompts, batches: Sequence[Batch], loss: Loss
+    model: PreTrainedModel,
+    prompts: StepPrompts,
+    batches: Sequence[Batch],
+    loss: Loss,
+    *,
+    totals: Float[Tensor, " M"] | Int[Tensor, " M"] | None = None,
 ) -> list[LossValues]:
     """Add the gradients of a step's loss, summed over members; return the loss of each member.
 
-    ``batches`` are the micro-batches of the step. Whatever depends on the prompts alone is computed
+    ``batches`` are the micro-batches of the step. If they are only a part of it, ``totals`` are the
+    sums of the weights of all rows of each member in the whole step; the losses and gradients of
+    all parts then add up to those of the step. Whatever depends on the prompts alone is computed
     once. Each micro-batch runs backward to detached copies of it, so memory stays that of one
     micro-batch. One last backward pass reaches the prompts.
     """
@@ -94,10 +101,11 @@ def accumulate_gradients(
     leaves, outputs, inputs = _detached(bank)
     tasks = torch.tensor(prompts.tasks, device=model.device)
     members = torch.tensor(prompts.members, device=model.device)
-    numbers = torch.arange(max(prompts.members) + 1, device=model.device)[:, None]  # [M, 1]
     prompt_of_row = [torch.searchsorted(tasks, batch.tasks) for batch in batches]
-    is_own = numbers == members[torch.cat(prompt_of_row)]  # [M, all rows]
-    totals = (is_own * weights_of_rows(batches, loss.row_weights)).sum(dim=1)
+    if totals is None:
+        owners = members[torch.cat(prompt_of_row)]
+        totals = _totals(weights_of_rows(batches, loss.row_weights), owners)
+    numbers = torch.arange(len(totals), device=model.device)[:, None]  # [M, 1]
     collected = []  # for each micro-batch, its loss and terms [1 + terms, M]
     for batch, owners in zip(batches, prompt_of_row, strict=True):
         states = target_states(model, batch, leaves, owners)
@@ -119,6 +127,12 @@ def accumulate_gradients(
         LossValues(total, dict(zip(loss.weights, terms, strict=True)))
         for total, *terms in whole.T.tolist()  # one read of all values
     ]
+
+
+def _totals(weights: Int[Tensor, " B"], members: Int[Tensor, " B"]) -> Int[Tensor, " M"]:
+    """Return the sum of the weights of the rows of each member."""
+    numbers = torch.arange(int(members.max()) + 1, device=members.device)[:, None]
+    return ((numbers == members) * weights).sum(dim=1)
 
 
 def _detached(bank: Bank) -> tuple[Bank, list[Tensor], list[Tensor]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from clinprompt.backbone.shared_prefix import Prefix, read_prompts
+from clinprompt.backbone.tensor_parallel import all_heads, own_heads
 from clinprompt.settings.groups import Placement
 
 
@@ -26,12 +27,16 @@ def prompt_width(model: PreTrainedModel, placement: Placement) -> int:
 
 
 def prefix_from_layer_prompts(model: PreTrainedModel, prompts: Float[Tensor, "K P W"]) -> Prefix:
-    """Split prompts into the keys and values of each layer; gradients flow back to the prompts."""
+    """Split prompts into the keys and values of each layer; gradients flow back to the prompts.
+
+    If the model is divided over processes, each has the keys and values of its own heads.
+    """
     num_tasks, length, _ = prompts.shape
     num_layers, num_heads, head_size = key_value_shape(model)
     stored = prompts.to(model.get_input_embeddings().weight.dtype)
     parts = stored.view(num_tasks, length, num_layers, 2, num_heads, head_size)
-    layers = tuple((keys, values) for keys, values in parts.permute(2, 3, 0, 4, 1, 5).unbind())
+    own = own_heads(model, parts, dim=4).permute(2, 3, 0, 4, 1, 5)
+    layers = tuple((keys, values) for keys, values in own.unbind())
     positions = torch.arange(length, device=prompts.device).expand(num_tasks, length)
     return Prefix(layers, positions, torch.ones_like(positions, dtype=torch.bool))
 
@@ -43,7 +48,8 @@ def to_layer_prompts(
     """Return prompts with the keys and values that input prompts produce."""
     num_tasks, length, _ = prompts.shape
     layers = read_prompts(model, prompts).keys_values
-    stacked = torch.stack([torch.stack(layer) for layer in layers])  # [L, 2, K, G, P, D]
+    own = torch.stack([torch.stack(layer) for layer in layers])  # [L, 2, K, G, P, D]
+    stacked = all_heads(model, own, dim=3)
     return stacked.permute(2, 4, 0, 1, 3, 5).reshape(num_tasks, length, -1).float()
 
 

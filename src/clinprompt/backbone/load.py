@@ -1,6 +1,9 @@
 """Load a frozen language model with its tokenizer, and check that a prompt belongs to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,8 +18,15 @@ from transformers import (
 
 from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.packed import use_packed_attention
+from clinprompt.backbone.ranks import local_rank
 from clinprompt.backbone.stored import WHEELS, locate, naming_backbone, read_config
 from clinprompt.backbone.supported import check_supported, dequantization
+from clinprompt.backbone.tensor_parallel import (
+    check_divisible,
+    loading_options,
+    num_processes,
+    whole,
+)
 from clinprompt.backbone.tokenizer_faults import naming_tokenizer
 from clinprompt.errors import BackboneError, option
 from clinprompt.prompts.artifact import Manifest
@@ -50,10 +60,13 @@ class Backbone:
 
     @property
     def embeddings(self) -> torch.Tensor:
-        """Return the token embeddings [V, H]."""
+        """Return the token embeddings [V, H].
+
+        If the model is divided over processes, all of them must ask at a time.
+        """
         weight = self.model.get_input_embeddings().weight
         assert isinstance(weight, torch.Tensor)
-        return weight.detach()
+        return whole(weight).detach()
 
     @property
     def num_parameters(self) -> int:
@@ -82,35 +95,50 @@ class Backbone:
 
 
 def load_backbone(
-    name: str, *, device: str = "auto", dtype: torch.dtype = torch.float32
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: torch.dtype = torch.float32,
+    tensor_parallel: bool = False,
 ) -> Backbone:
     """Load ``smollm2-135m``, a checkpoint folder, a GGUF file, or a hub model that is on the disk.
 
+    With ``tensor_parallel``, the weights are divided over all processes that torchrun started: each
+    must call this function, and later use the backbone in the same way at the same time.
+
     Raises:
-        BackboneError: the model is missing or damaged, or does not support prompts.
+        BackboneError: the model is missing or damaged, does not support prompts, or cannot be
+            divided over the processes.
+        SettingError: it is to be divided, but there is one process only.
     """
+    parts = num_processes() if tensor_parallel else 1
     folder, fingerprint = locate(name)
-    chosen_device = _device(device)
+    chosen_device = _device(device) if parts == 1 else _device_of_part(device)
     config = read_config(name, folder)
     check_supported(name, config)
+    if parts > 1:
+        check_divisible(name, config, parts=parts)
     transformers.logging.disable_progress_bar()
     tokenizer = _tokenizer_in(name, folder)
-    with naming_backbone(name):
+    with naming_backbone(name), _quiet(parts):
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             quantization_config=dequantization(name, config),
             local_files_only=True,
             output_loading_info=True,
+            **loading_options(parts),
         )
     if missing := sorted(report["missing_keys"]):
         raise BackboneError(
             f"backbone {name}: cannot be loaded: {len(missing)} weights are missing, the first is "
             f"{missing[0]}; copy the checkpoint again"
         )
-    model.requires_grad_(False).eval().to(chosen_device)
+    model.requires_grad_(False).eval()
+    if parts == 1:
+        model.to(chosen_device)
     use_packed_attention(model)
-    return Backbone(name, model, tokenizer, fingerprint, chosen_device)
+    return Backbone(name, model, tokenizer, fingerprint, model.device)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -157,22 +185,27 @@ def load_backbone_of(
     *,
     device: str = "auto",
     dtype: torch.dtype = torch.float32,
+    tensor_parallel: bool = False,
 ) -> Backbone:
     """Load the backbone that a prompt was trained on, or the one given by ``name``.
 
+    ``tensor_parallel`` is as in ``load_backbone``.
+
     Raises:
         BackboneError: it cannot be loaded.
+        SettingError: it is to be divided over processes, but there is one process only.
     """
+    load = partial(load_backbone, device=device, dtype=dtype, tensor_parallel=tensor_parallel)
     _device(device)  # otherwise the error below would hide a wrong device
     if not name and manifest.backbone not in WHEELS and not Path(manifest.backbone).exists():
         try:
-            return load_backbone(manifest.backbone, device=device, dtype=dtype)
+            return load(manifest.backbone)
         except BackboneError as error:
             raise BackboneError(
                 f"prompt {manifest.title}: its backbone {manifest.backbone} is not found; give its "
                 f"folder or GGUF file with {option('backbone')}"
             ) from error
-    return load_backbone(name or manifest.backbone, device=device, dtype=dtype)
+    return load(name or manifest.backbone)
 
 
 def check_fits(backbone: Backbone, manifest: Manifest) -> None:
@@ -191,11 +224,40 @@ def check_fits(backbone: Backbone, manifest: Manifest) -> None:
 
 
 def _device(name: str) -> torch.device:
+    """Return a device by name. Each process that torchrun started on a machine has its own GPU."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    own, remedy = local_rank(), "use auto, cpu or cuda"
+    if name == "cuda" and own is not None:
+        name, remedy = f"cuda:{own}", "start at most one process for each GPU, or use cpu"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise BackboneError(f"device {name!r} is not available; use auto, cpu or cuda") from error
+        raise BackboneError(f"device {name!r} is not available; {remedy}") from error
     return device
+
+
+def _device_of_part(name: str) -> torch.device:
+    """Return the device on which transformers puts the part of a divided model."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    kind = "cpu" if found is None else found.type
+    if name not in ("auto", kind):
+        hint = "; to use the CPU, set CUDA_VISIBLE_DEVICES= (empty)" if name == "cpu" else ""
+        raise BackboneError(
+            f"device {name!r}: with tensor_parallel, each process has a {kind} device of its own; "
+            f"use device = 'auto'{hint}"
+        )
+    return _device(kind)
+
+
+@contextmanager
+def _quiet(parts: int) -> Iterator[None]:
+    """Silence the list of weights that a divided model has whole in each process."""
+    level = transformers.logging.get_verbosity()
+    if parts > 1:
+        transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)

@@ -25,6 +25,7 @@ from clinprompt.backbone.layers import key_value_shape
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.shared_prefix import Prefix, float32_head, read_text
+from clinprompt.backbone.tensor_parallel import num_parts, smallest
 from clinprompt.batches.encode import Row, collate, group_by_common_start, group_within_limit
 
 Head = Callable[[Tensor], Tensor]
@@ -265,9 +266,10 @@ def max_cached_positions(backbone: Backbone) -> int:
     if backbone.device.type != "cuda" or not is_packable(backbone.model):
         return MIN_CACHED_POSITIONS
     num_layers, num_heads, head_size = key_value_shape(backbone.model)
-    bytes_each = 2 * num_layers * num_heads * head_size * backbone.model.dtype.itemsize
+    own_heads = num_heads // num_parts(backbone.model)
+    bytes_each = 2 * num_layers * own_heads * head_size * backbone.model.dtype.itemsize
     memory = torch.cuda.get_device_properties(backbone.device).total_memory
-    return num_fitting(memory, bytes_each)
+    return smallest(backbone.model, num_fitting(memory, bytes_each))
 
 
 def num_fitting(memory_bytes: int, bytes_each: int) -> int:

@@ -20,6 +20,8 @@ from torch.nn.functional import linear
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from clinprompt.backbone.tensor_parallel import divided_head, num_parts
+
 KeysValues = tuple[tuple[Tensor, Tensor], ...]
 
 
@@ -80,6 +82,8 @@ def float32_head(model: PreTrainedModel) -> Callable[[Float[Tensor, "... H"]], T
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear or head.weight.dtype.itemsize > 2:
         return partial(logits_of, model)  # an adapter in the head has its own forward pass
+    if num_parts(model) > 1:
+        return divided_head(head)
     weight = head.weight.detach().float()
     bias = None if head.bias is None else head.bias.detach().float()
 

@@ -13,10 +13,12 @@ from clinprompt.cli.screen import (
     Bar,
     Device,
     Free,
+    TensorParallel,
     answer_bar,
     complaints,
     continued_after_stop,
     duration,
+    one_of_processes,
     say,
 )
 from clinprompt.errors import SettingError, number_of
@@ -94,6 +96,7 @@ def predict(
     device: Device = "auto",
     allow_backbone: AllowBackbone = False,
     free: Free = False,
+    tensor_parallel: TensorParallel = False,
 ) -> None:
     """Annotate new notes with a saved prompt, or with tasks of a store (--store)."""
     of_batch = {
@@ -112,8 +115,11 @@ def predict(
             device=device,
             allow_backbone=allow_backbone,
             free=free,
+            tensor_parallel=tensor_parallel,
         )
         return
+    if tensor_parallel:
+        raise SettingError("--tensor-parallel has no effect with --store; leave it out")
     if min_probability is not None:
         raise SettingError("--min-probability has no effect with --store; leave it out")
     if prompt is not None:
@@ -204,17 +210,26 @@ def _predict_one(
     device: str,
     allow_backbone: bool,
     free: bool,
+    tensor_parallel: bool,
 ) -> None:
     check_paths(prompts=[prompt], notes=[notes])
+    from clinprompt.backbone.ranks import ranks
     from clinprompt.jobs.annotate import annotate_file, load_prompt, output_form
 
     known_form = output_form(form)
-    loaded = load_prompt(
-        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone, free=free
-    )
-    count = annotate_file(loaded, notes, output, form=known_form, min_probability=min_probability)
-    method = how_trained(loaded, loaded.artifact.manifest.method)
-    say(f"{number_of(count, 'note')} annotated for {loaded.card.name} ({method}): {output}")
+    with one_of_processes(tensor_parallel=tensor_parallel):
+        loaded = load_prompt(
+            prompt,
+            backbone=backbone,
+            device=device,
+            allow_backbone=allow_backbone,
+            free=free,
+            tensor_parallel=tensor_parallel,
+        )
+        own = (ranks().folder or output.parent) / output.name
+        count = annotate_file(loaded, notes, own, form=known_form, min_probability=min_probability)
+        method = how_trained(loaded, loaded.artifact.manifest.method)
+        say(f"{number_of(count, 'note')} annotated for {loaded.card.name} ({method}): {output}")
 
 
 def _show(summary: "Summary", folder: Path) -> None:

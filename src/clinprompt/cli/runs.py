@@ -18,7 +18,10 @@ from clinprompt.cli.screen import (
     Out,
     Overrides,
     Task,
+    TensorParallel,
     console,
+    one_of_processes,
+    progress_of_processes,
     say,
     score_bar,
     shown_progress,
@@ -141,9 +144,9 @@ def tune(
 
     folder = out or Path("runs") / f"tune-{_run_name(task)}"
     settings = _settings(config, overrides, name="tune")
-    with shown_progress(folder) as reporter:
+    with progress_of_processes(folder) as reporter:
         saved = tune_task(folder, task, settings, mirror=mirror, reporter=reporter)
-    say(f"prompt: {saved}")
+    reporter.say(f"prompt: {saved}")
 
 
 def distill(
@@ -157,9 +160,9 @@ def distill(
 
     settings = _settings(config, overrides)
     folder = out or Path("runs") / settings.name
-    with shown_progress(folder) as reporter:
+    with progress_of_processes(folder) as reporter:
         saved = api.distill(settings, folder=folder, mirror=mirror, reporter=reporter)
-    say(f"metaprompt: {saved}")
+    reporter.say(f"metaprompt: {saved}")
 
 
 def adapt(
@@ -187,7 +190,7 @@ def adapt(
     from clinprompt import api
 
     folder = out or Path("runs") / f"adapt-{_run_name(task)}"
-    with shown_progress(folder) as reporter:
+    with progress_of_processes(folder) as reporter:
         annotator = api.adapt(
             api.load_task(task, mirror=mirror),
             shots=shots,
@@ -198,9 +201,9 @@ def adapt(
             settings=_settings(config, overrides) if config else overrides or (),
             reporter=reporter,
         )
-    say(f"prompt: {annotator.folder}")
+    reporter.say(f"prompt: {annotator.folder}")
     for what, command in _next_commands(annotator.folder, task, mirror).items():
-        say(f"{what}: {command}")
+        reporter.say(f"{what}: {command}")
 
 
 def evaluate(
@@ -223,28 +226,35 @@ def evaluate(
             "--allow-other-task", help="Score it on a task with other labels or kind of answer too."
         ),
     ] = False,
+    tensor_parallel: TensorParallel = False,
     as_json: Json = False,
 ) -> None:
     """Score a saved prompt on test records, with a 95 % confidence interval."""
     check_paths(tasks=[task] if task else [], prompts=[prompt])
     from clinprompt import api
 
-    annotator = api.Annotator.load(
-        prompt, backbone=backbone, device=device, allow_backbone=allow_backbone, free=free
-    )
-    data = api.load_task(task, mirror=mirror) if task else None
-    with score_bar() as bar:
-        cell = annotator.evaluate(
-            data, num_rows=rows, mirror=mirror, allow_other_task=allow_other_task, reporter=bar
+    with one_of_processes(tensor_parallel=tensor_parallel):
+        annotator = api.Annotator.load(
+            prompt,
+            backbone=backbone,
+            device=device,
+            allow_backbone=allow_backbone,
+            free=free,
+            tensor_parallel=tensor_parallel,
         )
-    if as_json:
-        console.print_json(cell.model_dump_json(exclude=_OF_TRAINING))
-        return
-    score = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
-    too_few = ", too few to tell" if cell.num_rows < FEW_ROWS else ""
-    counted = f"{number_of(cell.num_rows, 'row')}{too_few}"
-    method = how_trained(annotator.loaded, cell.method)
-    say(f"{cell.target}: {score} on {counted} ({cell.scorer}; {method})")
+        data = api.load_task(task, mirror=mirror) if task else None
+        with score_bar() as bar:
+            cell = annotator.evaluate(
+                data, num_rows=rows, mirror=mirror, allow_other_task=allow_other_task, reporter=bar
+            )
+        if as_json:
+            console.print_json(cell.model_dump_json(exclude=_OF_TRAINING))
+            return
+        score = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
+        too_few = ", too few to tell" if cell.num_rows < FEW_ROWS else ""
+        counted = f"{number_of(cell.num_rows, 'row')}{too_few}"
+        method = how_trained(annotator.loaded, cell.method)
+        say(f"{cell.target}: {score} on {counted} ({cell.scorer}; {method})")
 
 
 def check_paths(

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from textwrap import indent
 from time import monotonic
@@ -29,8 +29,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from clinprompt.errors import ClinpromptError
+
 if TYPE_CHECKING:
     from clinprompt.tasks.records import Example
+    from clinprompt.training.progress import Reporter
 
 console = Console()
 complaints = Console(stderr=True)
@@ -56,6 +59,12 @@ Overrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1 ...")]
+TensorParallel = Annotated[
+    bool,
+    typer.Option(
+        "--tensor-parallel", help="Divide the model over all processes that torchrun started."
+    ),
+]
 AllowBackbone = Annotated[
     bool, typer.Option("--allow-backbone", help="Use a prompt on a backbone it was not trained on.")
 ]
@@ -70,6 +79,59 @@ def shown_progress(folder: Path, screen: Console = console) -> Iterator["Bar"]:
     """Yield a progress bar for training in a folder; on Ctrl-C, print how to continue."""
     with continued_after_stop(folder), training_bar(screen) as bar:
         yield bar
+
+
+@contextmanager
+def progress_of_processes(folder: Path) -> Iterator["Reporter"]:
+    """Yield a progress bar as ``shown_progress`` does, for all processes that torchrun started.
+
+    They compute together; only the first one prints. What others print are their own errors.
+    """
+    from clinprompt.backbone.ranks import joined, started
+
+    if started().rank:
+        with _silent(), joined():
+            from clinprompt.training.progress import Silent
+
+            yield Silent()
+    else:
+        with joined(), shown_progress(folder) as bar:
+            yield bar
+
+
+@contextmanager
+def one_of_processes(*, tensor_parallel: bool) -> Iterator[None]:
+    """Let all processes that torchrun started compute a block together if they divide a model.
+
+    Only the first one prints, except for errors of others.
+    """
+    from clinprompt.backbone.ranks import joined, started
+
+    if not tensor_parallel:
+        yield
+        return
+    is_silent = started().rank > 0
+    console.quiet = complaints.quiet = is_silent
+    try:
+        with _silent() if is_silent else nullcontext(), joined():
+            yield
+    finally:
+        console.quiet = complaints.quiet = False
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Name this process in its errors; exit without a message if another one has ended first."""
+    from clinprompt.backbone.ranks import LostProcessError, started
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except ClinpromptError as error:
+        if isinstance(error, LostProcessError) or isinstance(error.__cause__, LostProcessError):
+            raise typer.Exit(1) from None
+        raise type(error)(f"{started().name}: {error}") from error
 
 
 @contextmanager

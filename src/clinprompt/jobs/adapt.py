@@ -23,10 +23,10 @@ from clinprompt.methods.resolve import check_input_form, with_shape
 from clinprompt.methods.table import METHODS, ZERO_SHOT
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts
-from clinprompt.runs.folder import alone_in, check_folder
 from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.suite_data import copies_left_out
 from clinprompt.runs.task_rows import task_rows_of
+from clinprompt.runs.work_folder import work_folder
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
 from clinprompt.settings.groups import AdaptSettings
 from clinprompt.settings.local_names import plain_name
@@ -98,9 +98,8 @@ def adapt_task(
     check_input_form(config, metaprompt)
     # One folder may hold prompts that were adapted from several metaprompts.
     config = with_shape(config, metaprompt).model_copy(update={"metaprompt": ""})
-    check_folder(folder, config, results_folder=folder)
-    with alone_in(folder):
-        return _adapt_in(Workspace(folder, reporter), data, config, wanted, metaprompt)
+    with work_folder(folder, config) as place:
+        return _adapt_in(Workspace(place, reporter), data, config, wanted, metaprompt)
 
 
 def _adapt_in(

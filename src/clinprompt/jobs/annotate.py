@@ -116,16 +116,20 @@ def load_prompt(
     device: str = "auto",
     allow_backbone: bool = False,
     free: bool = False,
+    tensor_parallel: bool = False,
 ) -> LoadedPrompt:
     """Load a saved prompt, and the backbone that it was trained on or the one named.
 
-    With ``free``, mentions and links in answers need not be words of the text.
+    With ``free``, mentions and links in answers need not be words of the text. With
+    ``tensor_parallel``, the backbone is divided over all processes that torchrun started.
 
     Raises:
         ArtifactError: the prompt is damaged, or was trained on another backbone.
         BackboneError: the backbone cannot be loaded.
+        SettingError: it is to be divided over processes, but there is one process only.
     """
-    model = load_backbone_of(open_prompt(path)[0].manifest, backbone, device=device)
+    manifest = open_prompt(path)[0].manifest
+    model = load_backbone_of(manifest, backbone, device=device, tensor_parallel=tensor_parallel)
     return prompt_on(model, path, allow_backbone=allow_backbone, free=free)
 
 

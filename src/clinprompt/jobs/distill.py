@@ -20,10 +20,11 @@ from clinprompt.jobs.teachers import train_teachers
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.segments import Segments
-from clinprompt.runs.folder import CLAIMS, alone_in, check_folder
+from clinprompt.runs.folder import CLAIMS
 from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.runs.task_rows import TaskRows, task_rows_of
+from clinprompt.runs.work_folder import work_folder
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
 from clinprompt.settings.groups import DistillSettings
 from clinprompt.settings.run import RunConfig
@@ -47,10 +48,9 @@ def distill_suite(
     suite = load_suite(config.suite, config.data, mirror)
     for gap in suite.missing:
         reporter.say(f"suite {suite.name}: {gap}")
-    check_folder(folder, config, results_folder=folder)
-    with alone_in(folder):
-        backbone = load_run_backbone(folder, config)
-        workspace = open_workspace(folder, config, backbone, reporter=reporter)
+    with work_folder(folder, config) as place:
+        backbone = load_run_backbone(place, config)
+        workspace = open_workspace(place, config, backbone, reporter=reporter)
         workspace.record_tasks(suite.sources)
         return workspace.store.save(learn_metaprompt(config, backbone, suite.sources, workspace))
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from clinprompt.jobs.teachers import train_teachers
-from clinprompt.runs.folder import alone_in, check_folder
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.runs.task_rows import task_rows_of
+from clinprompt.runs.work_folder import work_folder
 from clinprompt.runs.workspace import load_run_backbone, open_workspace
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import find_card
@@ -21,10 +21,9 @@ def tune_task(
         RunError: the folder holds something else, or another process works in it.
     """
     data = load_apart(find_card(task), mirror)
-    check_folder(folder, config, results_folder=folder)
-    with alone_in(folder):
-        backbone = load_run_backbone(folder, config)
-        workspace = open_workspace(folder, config, backbone, reporter=reporter)
+    with work_folder(folder, config) as place:
+        backbone = load_run_backbone(place, config)
+        workspace = open_workspace(place, config, backbone, reporter=reporter)
         workspace.record_tasks([data])
         rows = task_rows_of(config, backbone)
         [artifact] = train_teachers(config, backbone, [data], workspace=workspace, task_rows=rows)

@@ -16,7 +16,7 @@ from clinprompt.settings.run import RunConfig
 
 CLAIMS = "claims"  # the folder of lock files by which processes share a run
 _ALONE = ".run.lock"
-_MAY_CHANGE = {"compare", "device", "variants", "search"}
+_MAY_CHANGE = {"compare", "device", "variants", "search", "tensor_parallel"}
 _OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
 _RESULTS = ("cells.jsonl", "search.jsonl")
 _BEGUN = ("metrics.jsonl", "finished.json", *_RESULTS, "checkpoints/*", "store/*")

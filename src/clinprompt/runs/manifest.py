@@ -47,5 +47,9 @@ def manifest_of(
 
 
 def shareable_settings(config: RunConfig) -> dict[str, Any]:
-    """Return the settings as plain values, with plain names in place of local paths."""
-    return with_plain_names(config.model_dump(mode="json"))
+    """Return the settings as plain values, with plain names in place of local paths.
+
+    Whether the backbone was divided over processes is left out, because a prompt that is adapted
+    from this one takes its settings, perhaps in one process.
+    """
+    return with_plain_names(config.model_dump(mode="json", exclude={"tensor_parallel"}))

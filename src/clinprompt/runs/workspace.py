@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from clinprompt.backbone.load import Backbone, load_backbone
+from clinprompt.backbone.ranks import ranks
 from clinprompt.errors import RunError
 from clinprompt.files import locked, write_text
 from clinprompt.prompts.store import Store
@@ -142,16 +143,22 @@ def load_run_backbone(
     Raises:
         RunError: the folder holds a run with other settings, or something else.
         BackboneError: the backbone cannot be loaded.
+        SettingError: it is to be divided over processes, but there is one process only.
     """
     check_folder(folder, config, results_folder=results_folder or folder)
     dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16
-    return load_backbone(config.backbone, device=config.device, dtype=dtype)
+    return load_backbone(
+        config.backbone,
+        device=config.device,
+        dtype=dtype,
+        tensor_parallel=config.tensor_parallel,
+    )
 
 
 def environment(backbone: Backbone) -> dict[str, str]:
     """Return what a result may depend on: versions, device, backbone. Never a host's name."""
     packages = ("torch", "transformers", "peft", "safetensors", "numpy")
-    device = backbone.device
+    device, num_processes = backbone.device, ranks().size
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "clinprompt": __version__,
@@ -159,5 +166,6 @@ def environment(backbone: Backbone) -> dict[str, str]:
         **{name: version(name) for name in packages},
         "device": f"{device.type} ({chip})",
         "threads": str(torch.get_num_threads()),
+        **({"processes": str(num_processes)} if num_processes > 1 else {}),
         "backbone": backbone.fingerprint,
     }

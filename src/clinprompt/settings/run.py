@@ -63,6 +63,10 @@ class RunConfig(Settings):
         default_factory=dict
     )
     search: SearchSettings | None = None
+    tensor_parallel: bool = Field(
+        default=False,
+        description="divide the backbone's weights over all processes that torchrun started",
+    )
 
     @property
     def backbones(self) -> tuple[str, ...]:
@@ -126,7 +130,7 @@ class RunConfig(Settings):
         return check_config(_merged(values, changes), source=source)
 
 
-_FIXED = {"name", "backbone", "device", "compare", "variants", "search"}
+_FIXED = {"name", "backbone", "device", "compare", "variants", "search", "tensor_parallel"}
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

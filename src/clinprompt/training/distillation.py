@@ -15,6 +15,7 @@ from torch import Tensor
 from clinprompt.backbone.bank import Bank, TargetStates, make_bank, target_states
 from clinprompt.backbone.gradients import Loss
 from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.tensor_parallel import num_parts
 from clinprompt.batches.encode import Batch, Row
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.settings.groups import DistillSettings
@@ -89,6 +90,8 @@ def open_teachers(
     if not settings.cache_teachers:
         remove_cache(path)  # an earlier start of this run may have left one, and it reveals answers
         return Teachers(backbone, bank, settings)
+    if num_parts(backbone.model) > 1:
+        remove_cache(path)  # all processes must begin with the same rows in their caches: with none
     num_tokens = backbone.vocabulary_size
     layout = CacheLayout(
         lengths=tuple(len(row.target_ids) for own in rows for row in own),

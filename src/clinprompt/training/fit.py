@@ -3,32 +3,46 @@
 Used for teachers, the metaprompt, adaptation and baselines. The backbone is frozen, so tuners that
 are trained side by side do not affect each other: each has its own loss, gradient norm and learning
 rates, and ends as it would alone, up to rounding. One step reads the rows of all of them at once.
+Several processes that torchrun started divide the rows of each step, see ``divided``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clinprompt.backbone.bank import TargetStates, make_bank, target_states
 from clinprompt.backbone.gradients import (
     Loss,
+    LossValues,
     RowWeights,
     StepPrompts,
     accumulate_gradients,
     token_weights,
-    weights_of_rows,
 )
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.memory import is_out_of_memory, release
 from clinprompt.backbone.packed import is_packable
+from clinprompt.backbone.ranks import LostProcessError, gathered, ranks
+from clinprompt.backbone.tensor_parallel import num_parts
 from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Batch, Row, collate, group_within_limit, micro_batches
 from clinprompt.batches.mixture import schedule
 from clinprompt.settings.groups import FitSettings
 from clinprompt.training.checkpoint import Progress
+from clinprompt.training.divided import (
+    Attempt,
+    add_up_gradients,
+    check_equal,
+    digest_of_rows,
+    make_equal,
+    of_all,
+    own_rows,
+    row_processes,
+)
 from clinprompt.training.loop import (
     LostStepError,
     PhaseFiles,
@@ -78,6 +92,11 @@ class FitSpec:
     groups: Sequence[str] = ()
     averaged_share: float = 0.0
 
+    def described(self) -> str:
+        """Return all values as text, the loss by the weights of its terms."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return str(values | {"loss": dict(self.loss.weights)})
+
 
 @dataclass(frozen=True, slots=True)
 class FitMember:
@@ -116,13 +135,15 @@ def fit_together(
     does not suffice is repeated with smaller micro-batches, which changes it by rounding only.
 
     Raises:
-        RunError: a loss or a gradient is not finite, memory does not suffice for one row, or the
-            disk is full.
+        RunError: a loss or a gradient is not finite, memory does not suffice for one row, the disk
+            is full, or another process trains something else.
     """
     numbered, first_task = [], 0
     for member in members:
         numbered.append(_Numbered(member, first_task, rows_by_step(member, first_task)))
         first_task += len(member.rows)
+    _check_equal_start(backbone, numbered)
+    make_equal([parameter for one in numbered for parameter in one.parameters()])
     limit = _Limit(members[0].spec.settings.micro_batch_tokens, files.reporter)
     return train(
         [_trainable(backbone, one) for one in numbered],
@@ -140,20 +161,31 @@ def mean_loss(
     max_tokens: int = 4096,
     row_weights: RowWeights = torch.ones_like,
 ) -> float:
-    """Return the mean over rows of the mean task loss per target token, in nats."""
-    tasks = tasks_of(rows)
-    bank = make_bank(backbone.model, tuner.prompts(tasks), tuner.placement)
-    order = torch.tensor(tasks, device=backbone.device)
-    prompt_tokens = 0 if bank.suffix is None else bank.num_positions
-    total = 0.0
-    batches = batches_of(backbone, rows, max_tokens, prompt_tokens=prompt_tokens)
-    weight = int(weights_of_rows(batches, row_weights).sum())
-    for batch in batches:
-        owners = torch.searchsorted(order, batch.tasks)
-        states = target_states(backbone.model, batch, bank, owners)
-        weights = token_weights(states.rows, total=weight, row_weights=row_weights)
-        total += float((task_loss(states.logits, states.labels) * weights).sum())
-    return total
+    """Return the mean over rows of the mean task loss per target token, in nats.
+
+    Several processes divide the rows, and all return the same value.
+    """
+    process = row_processes(backbone.model)
+    [own] = own_rows([rows], process)
+    total, weight = 0.0, weight_of(rows, row_weights)
+    if own:
+        tasks = tasks_of(own)
+        bank = make_bank(backbone.model, tuner.prompts(tasks), tuner.placement)
+        order = torch.tensor(tasks, device=backbone.device)
+        prompt_tokens = 0 if bank.suffix is None else bank.num_positions
+        for batch in batches_of(backbone, own, max_tokens, prompt_tokens=prompt_tokens):
+            owners = torch.searchsorted(order, batch.tasks)
+            states = target_states(backbone.model, batch, bank, owners)
+            weights = token_weights(states.rows, total=weight, row_weights=row_weights)
+            total += float((task_loss(states.logits, states.labels) * weights).sum())
+    if process.size == 1:
+        return total
+    return float(gathered(torch.tensor([total], dtype=torch.float64)).sum())
+
+
+def weight_of(rows: Sequence[Row], row_weights: RowWeights) -> int:
+    """Return the sum of the weights of rows."""
+    return int(row_weights(torch.tensor([len(row.target_ids) for row in rows])).sum())
 
 
 def rows_by_step(member: FitMember, first_task: int = 0) -> list[list[Row]]:
@@ -216,11 +248,14 @@ class _Numbered:
         tasks = [task - self.first_task for task in tasks_of(self.rows_by_step[step])]
         return [self.member.tasks[task] for task in tasks if self.member.tasks]
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Return all parameters that are trained."""
+        return [p for group in self.member.tuner.parameter_groups().values() for p in group]
+
     def forget_gradients(self) -> None:
         """Remove what was added to the gradients."""
-        for group in self.member.tuner.parameter_groups().values():
-            for parameter in group:
-                parameter.grad = None
+        for parameter in self.parameters():
+            parameter.grad = None
 
 
 @dataclass
@@ -230,9 +265,8 @@ class _Limit:
     tokens: int
     reporter: Reporter
 
-    def halve(self, batches: Sequence[Batch]) -> None:
+    def halve(self, largest: int) -> None:
         """Halve the size of micro-batches, the largest of which did not fit."""
-        largest = max(batch.input_ids.numel() for batch in batches)
         self.tokens = max(1, min(self.tokens, largest) // 2)
         self.reporter.say(
             f"not enough memory: the step is repeated with micro-batches of {self.tokens} tokens, "
@@ -287,34 +321,71 @@ def _add_gradients(
 ) -> list[StepResult]:
     """Add the gradients of step ``number`` for members whose prompts have the same placement.
 
-    If memory does not suffice, nothing of the attempt is kept, and the next one has smaller
+    Several processes divide the rows, and all end with the same gradients. If memory does not
+    suffice in one of them, nothing of the attempt is kept, and the next one has smaller
     micro-batches.
 
     Raises:
-        LostStepError: memory does not suffice for one row at a time.
+        LostStepError: memory does not suffice for one row at a time, or another process has ended.
     """
     chosen = [one.rows_by_step[number] for one in members]
-    rows = [row for own in chosen for row in own]
+    terms = members[0].member.spec.loss.weights
+    process = row_processes(backbone.model)
     while True:
-        prompts = _step_prompts(members, chosen)
-        batches = _micro_batches(backbone, rows, prompts, limit.tokens)
+        attempt = _attempt(backbone, members, chosen, limit.tokens)
         try:
-            return _results(backbone, members, chosen, prompts, batches)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(batches) == len(rows):
-                raise LostStepError(
-                    f"{members[0].member.name}: not enough memory at step {number + 1} for one row "
-                    f"of at most {max(map(len, rows))} tokens; free some and run the same command "
-                    "again, or lower data.max_input_tokens in a new folder (--out)"
-                ) from error
+            found = of_all(attempt, terms, process)
+            if not found.full_at:
+                trained = [parameter for one in members for parameter in one.parameters()]
+                add_up_gradients(trained, process)
+                return _results(backbone, members, chosen, found)
+        except LostProcessError as error:
+            raise LostStepError(str(error)) from error
+        if found.was_one_row:
+            longest = max(len(row) for own in chosen for row in own)
+            raise LostStepError(
+                f"{members[0].member.name}: not enough memory at step {number + 1} for one row "
+                f"of at most {longest} tokens; free some and run the same command "
+                "again, or lower data.max_input_tokens in a new folder (--out)"
+            )
         # From here on, nothing refers to the tensors of the failed attempt.
-        limit.halve(batches)
-        del prompts, batches
+        limit.halve(found.full_at)
         for one in members:
             one.forget_gradients()
         release(backbone.device)
+
+
+def _attempt(
+    backbone: Backbone,
+    members: Sequence[_Numbered],
+    chosen: Sequence[Sequence[Row]],
+    max_tokens: int,
+) -> Attempt:
+    """Add the gradients of the rows of this process; return what it computed of the step."""
+    spec = members[0].member.spec
+    loss = replace(spec.loss, row_weights=row_weights_of(spec.settings))
+    share = own_rows(chosen, row_processes(backbone.model))
+    rows = [row for own in share for row in own]
+    nothing = [LossValues(0.0, dict.fromkeys(loss.weights, 0.0)) for _ in members]
+    if not rows:
+        return Attempt(nothing)
+    prompts = _step_prompts(members, share)
+    batches = _micro_batches(backbone, rows, prompts, max_tokens)
+    sizes = [batch.input_ids.numel() for batch in batches]
+    weights = [weight_of(own, loss.row_weights) for own in chosen]
+    totals = torch.tensor(weights, device=backbone.device)
+    try:
+        values = accumulate_gradients(backbone.model, prompts, batches, loss, totals=totals)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        if num_parts(backbone.model) > 1:
+            raise LostStepError(
+                f"{members[0].member.name}: not enough memory in {ranks().name}; start more "
+                "processes, or lower micro_batch_tokens in a new folder (--out)"
+            ) from error
+        return Attempt(nothing, full_at=max(sizes), was_one_row=len(batches) == len(rows))
+    return Attempt(values, num_positions=sum(sizes))
 
 
 def _micro_batches(
@@ -329,34 +400,47 @@ def _results(
     backbone: Backbone,
     members: Sequence[_Numbered],
     chosen: Sequence[Sequence[Row]],
-    prompts: StepPrompts,
-    batches: Sequence[Batch],
+    found: Attempt,
 ) -> list[StepResult]:
-    """Add the gradients of micro-batches; return the result of each member."""
-    spec = members[0].member.spec
-    loss = replace(spec.loss, row_weights=row_weights_of(spec.settings))
-    values = accumulate_gradients(backbone.model, prompts, batches, loss)
-    padding = _padding(backbone, batches, sum(len(row) for own in chosen for row in own))
-    is_composed = len(spec.loss.weights) > 1  # a single term is the loss itself
+    """Return the result of each member from what all processes computed."""
+    num_real = sum(len(row) for own in chosen for row in own)
+    padding = 0.0 if is_packable(backbone.model) else 1 - num_real / found.num_positions
+    is_composed = len(members[0].member.spec.loss.weights) > 1  # a single term is the loss itself
     return [
         StepResult(
             value.total,
             sum(len(row) for row in own),
             {**(value.terms if is_composed else {}), "padding": padding},
         )
-        for value, own in zip(values, chosen, strict=True)
+        for value, own in zip(found.values, chosen, strict=True)
     ]
+
+
+def _check_equal_start(backbone: Backbone, members: Sequence[_Numbered]) -> None:
+    """Check that all processes begin the same training, with the same rows and backbone."""
+    if ranks().size == 1:
+        return
+    drawn = (row for one in members for rows in one.rows_by_step for row in rows)
+    validation = (row for one in members for row in one.member.validation)
+    check_equal(
+        {
+            "phase": [one.member.name for one in members],
+            "settings": [one.member.spec.described() for one in members],
+            "rows": digest_of_rows(chain(drawn, validation)),
+            "backbone": backbone.fingerprint,
+        }
+    )
 
 
 def _step_prompts(members: Sequence[_Numbered], chosen: Sequence[Sequence[Row]]) -> StepPrompts:
     """Return the prompts of all tasks of the chosen rows of each member."""
     tasks = [tasks_of(rows) for rows in chosen]
-    vectors = [one.prompts(rows) for one, rows in zip(members, chosen, strict=True)]
+    vectors = [one.prompts(rows) for one, rows in zip(members, chosen, strict=True) if rows]
     if len(members) == 1:
         joined = vectors[0]
     else:
         present = [own for own in vectors if own is not None]
-        assert len(present) == len(members), "weights of the backbone are trained alone"
+        assert len(present) == len(vectors), "weights of the backbone are trained alone"
         joined = torch.cat(present)
     return StepPrompts(
         joined,
@@ -364,10 +448,3 @@ def _step_prompts(members: Sequence[_Numbered], chosen: Sequence[Sequence[Row]])
         [number for number, own in enumerate(tasks) for _ in own],
         members[0].member.tuner.placement,
     )
-
-
-def _padding(backbone: Backbone, batches: Sequence[Batch], num_real: int) -> float:
-    """Return the share of padding among the positions of rows that a step computes."""
-    if is_packable(backbone.model):
-        return 0.0
-    return 1 - num_real / sum(batch.input_ids.numel() for batch in batches)

@@ -1,7 +1,8 @@
 """The training loop of every method. It takes functions and knows nothing of prompts.
 
 It can train several things side by side. It owns changing state: the parameters it is given, their
-optimizers and its own progress.
+optimizers and its own progress. Of several processes that train the same, only the first one writes
+checkpoints.
 """
 
 import math
@@ -18,8 +19,10 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
+from clinprompt.backbone.ranks import ranks
 from clinprompt.errors import RunError
 from clinprompt.training.checkpoint import Progress, State, resume, save_checkpoint
+from clinprompt.training.divided import check_equal
 from clinprompt.training.optim import Decay, build_optimizer, rate_factor, set_rates
 from clinprompt.training.progress import Reporter, Silent
 from clinprompt.training.runlog import RunLog
@@ -105,11 +108,13 @@ def train(trained: Sequence[Trainable], step: Step, files: PhaseFiles) -> list[P
 
     Raises:
         LostStepError: a loss or a gradient is not finite, or memory does not suffice for a row.
-        RunError: a checkpoint is damaged, or the disk is full.
+        RunError: a checkpoint is damaged, the disk is full, or the parameters of processes that
+            train together are no longer the same.
     """
     trainers = [_Trainer(one) for one in trained]
     number, steps = _resume(trainers, files), max(one.schedule.steps for one in trained)
     begun, every = number, trained[0].schedule.checkpoint_every
+    _check_equal(trainers)
     try:
         while number < steps:
             results = _gradients(trainers, step, number)
@@ -119,15 +124,30 @@ def train(trained: Sequence[Trainable], step: Step, files: PhaseFiles) -> list[P
                 for trainer in trainers:
                     trainer.validate(number, files.log)
                 if every and number % every == 0:
-                    save_checkpoint(files.checkpoint, [trainer.state for trainer in trainers])
+                    _check_equal(trainers)
+                    _save(trainers, files)
             files.reporter.advance(**_progress(results))
     except (KeyboardInterrupt, SystemExit, LostStepError):
         if every and number > begun:
-            save_checkpoint(files.checkpoint, [trainer.state for trainer in trainers])
+            _save(trainers, files)
         raise
+    _check_equal(trainers)
     for trainer in trainers:
         trainer.restore_kept()
     return [trainer.state.progress for trainer in trainers]
+
+
+def _save(trainers: Sequence["_Trainer"], files: PhaseFiles) -> None:
+    """Save a checkpoint, if this is the first process."""
+    if ranks().rank == 0:
+        save_checkpoint(files.checkpoint, [trainer.state for trainer in trainers])
+
+
+def _check_equal(trainers: Sequence["_Trainer"]) -> None:
+    """Check that all processes have taken equally many steps and have the same parameters."""
+    states = [trainer.state for trainer in trainers]
+    steps = [state.progress.step for state in states]
+    check_equal({"steps": steps}, [tensor for state in states for tensor in state.parameters])
 
 
 def _resume(trainers: Sequence["_Trainer"], files: PhaseFiles) -> int:

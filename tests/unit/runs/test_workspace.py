@@ -7,7 +7,7 @@ import pytest
 from opened_run import manifest_in, open_run
 
 from clinprompt.errors import RunError
-from clinprompt.runs.folder import check_is_run
+from clinprompt.runs.folder import check_folder, check_is_run
 from clinprompt.runs.workspace import load_run_backbone, open_workspace
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
@@ -73,6 +73,21 @@ def test_the_cache_of_teachers_outputs_may_change(begin):
     begin(distill={"steps": 9, "cache_teachers": False})
     with pytest.raises(RunError, match=r"other settings \(distill\)"):
         begin(distill={"steps": 10, "cache_teachers": False})
+
+
+def test_the_backbone_of_a_run_may_be_divided_over_processes_later(begin, tmp_path):
+    config = train_in(begin()).config
+    check_folder(
+        tmp_path / "run",
+        config.model_copy(update={"tensor_parallel": True}),
+        results_folder=tmp_path / "run",
+    )
+    with pytest.raises(RunError, match="other settings"):
+        check_folder(
+            tmp_path / "run",
+            config.model_copy(update={"tensor_parallel": True, "seed": 1}),
+            results_folder=tmp_path / "run",
+        )
 
 
 def test_a_run_of_an_earlier_version_goes_on_drawing_among_all_tasks(begin):

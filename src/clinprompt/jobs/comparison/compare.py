@@ -32,7 +32,7 @@ from clinprompt.jobs.comparison.grid import (
 )
 from clinprompt.jobs.comparison.report_again import save_contents
 from clinprompt.jobs.comparison.report_contents import report_contents
-from clinprompt.jobs.comparison.variants import OpenVariant, Runs
+from clinprompt.jobs.comparison.variants import OpenVariant, Runs, check_undivided
 from clinprompt.jobs.planning.memory import trained_numbers
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.metaprompts import check_start, find_metaprompt
@@ -99,6 +99,7 @@ def compare(
         ClinpromptError: a setting, task, file or backbone is not usable; the message says how to
             continue.
     """
+    check_undivided(config)
     config = check_methods(config)
     settings = resolve_all(config)
     suite = _suite(config, on_backbone(settings, config.backbone), mirror)

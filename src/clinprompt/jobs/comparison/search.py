@@ -25,7 +25,7 @@ from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.report.score_tables import Table
 from clinprompt.files import Claims, append_line
 from clinprompt.jobs.adapt import Fit, adapt
-from clinprompt.jobs.comparison.variants import OpenVariant, Runs
+from clinprompt.jobs.comparison.variants import OpenVariant, Runs, check_undivided
 from clinprompt.jobs.evaluate import CellInput, evaluate
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.metaprompts import check_unseen
@@ -80,6 +80,7 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
     plan = config.search
     if plan is None:
         raise SettingError(f"{config.name}: has no section [search]; see configs/search.toml")
+    check_undivided(config)
     config = check_methods(config)
     settings = {(config.backbone, ""): resolve(config)}
     _check_input_forms(settings[config.backbone, ""], plan)

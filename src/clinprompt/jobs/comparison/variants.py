@@ -33,6 +33,20 @@ from clinprompt.tasks.card import TaskCard
 from clinprompt.training.progress import Reporter
 
 
+def check_undivided(config: RunConfig) -> None:
+    """Check that each process has a whole backbone, as processes that share a grid need it.
+
+    Raises:
+        SettingError: the settings divide the backbone over processes.
+    """
+    if config.tensor_parallel:
+        raise SettingError(
+            "tensor_parallel = true cannot be used in a comparison or search, whose processes "
+            "compute different cells; leave it out, or use tune, distill or adapt, and evaluate "
+            "with --tensor-parallel"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class OpenVariant:
     """What the cells of one backbone and variant use.

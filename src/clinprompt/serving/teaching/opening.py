@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from clinprompt.backbone.load import Backbone, check_fits, load_backbone
+from clinprompt.errors import SettingError
 from clinprompt.jobs.adapt_settings import adapt_config
 from clinprompt.jobs.before_adapting import untrained_prompt
 from clinprompt.jobs.task_table import load_backbone_for
@@ -20,9 +21,11 @@ def recipe_of(metaprompt: str, changes: Sequence[str]) -> Recipe:
 
     Raises:
         ArtifactError: the folder does not hold a metaprompt.
-        SettingError: a change is unknown or out of range.
+        SettingError: a change is unknown or out of range, or divides the backbone over processes.
     """
     config = adapt_config(metaprompt, list(changes))
+    if config.tensor_parallel:
+        raise SettingError("tensor_parallel = true has no effect on a server; leave it out")
     manifest = find_metaprompt(metaprompt, plain_name(config.backbone)).manifest
     return Recipe(metaprompt, tuple(changes), config, manifest.input_form > 1)
 
