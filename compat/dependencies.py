@@ -29,6 +29,7 @@ GROUPS = {
     "runtime": (),
     "serve": ("serve",),
     "parquet": ("parquet",),
+    "scale": ("scale",),
     "eval": ("eval",),
     "dev": ("dev", "page"),
 }

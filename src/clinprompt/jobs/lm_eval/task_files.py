@@ -90,7 +90,7 @@ def exported_rows(file: str, **_: object) -> dict[str, Any]:
         return {"test": Dataset.from_list([json.loads(line) for line in stream])}
 
 
-def _row(card: TaskCard, example: Example, encoder: Encoder) -> dict[str, object]:
+def _row(card: TaskCard, example: Example, encoder: Encoder) -> dict[str, Any]:
     """Return the row of an example: the text that the model reads, without a chat template."""
     [part] = parts_of(card, unanswered(example), encoder).examples
     form = InputForm(encoder.form.instruction)
