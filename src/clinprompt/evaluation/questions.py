@@ -172,7 +172,7 @@ def _asked(
 def _encoded_parts(
     cards: Mapping[str, TaskCard], example: Example, encoder: Encoder
 ) -> tuple[Parts, list[_Part]]:
-    parts = parts_of(cards[example.task], _unanswered(example), encoder)
+    parts = parts_of(cards[example.task], unanswered(example), encoder)
     return parts, [
         _Part(part, encoder.encode(part), _allowed(cards[part.task], part, encoder))
         for part in parts.examples
@@ -185,7 +185,7 @@ def _allowed(card: TaskCard, example: Example, encoder: Encoder) -> AllowedLines
     return allowed(card, example.record) if allowed else None
 
 
-def _unanswered(example: Example) -> Example:
+def unanswered(example: Example) -> Example:
     """Return an example without its answer, so that the way its input is split cannot reveal it."""
     return replace(example, record=replace(example.record, answer=None), target=None)
 

@@ -101,16 +101,10 @@ def evaluate_prompt(
         SettingError: the task has other labels or another kind of answer than that of the prompt,
             and ``allow_other_task`` is not set; or it is the prompt's own with other splits.
     """
-    if not allow_other_task:
-        _check_same_answers(loaded.card, data.card)
-    _check_same_splits(loaded.card, data.card)
-    manifest = loaded.artifact.manifest
-    try:
-        config = RunConfig.model_validate(manifest.settings)
-    except ValidationError as error:
-        raise of_other_version(manifest, error) from error
-    examples = examples_of(data, "test", limit=num_rows, seed=config.seed)
-    reporter = reporter or Silent()
+    config, examples = rows_of_test(
+        loaded, data, num_rows=num_rows, allow_other_task=allow_other_task
+    )
+    manifest, reporter = loaded.artifact.manifest, reporter or Silent()
     reporter.say(f"{data.card.name}: answer {len(examples)} test records")
     return evaluate(
         loaded.backbone,
@@ -128,6 +122,25 @@ def evaluate_prompt(
         loaded.bank(),
         counting_answers(reporter, data.card.name),
     )
+
+
+def rows_of_test(
+    loaded: LoadedPrompt, data: TaskData, *, num_rows: int, allow_other_task: bool = False
+) -> tuple[RunConfig, tuple[Example, ...]]:
+    """Return the settings of a saved prompt and the test rows that it is scored on.
+
+    Raises:
+        ArtifactError, SettingError: as in ``evaluate_prompt``.
+    """
+    if not allow_other_task:
+        _check_same_answers(loaded.card, data.card)
+    _check_same_splits(loaded.card, data.card)
+    manifest = loaded.artifact.manifest
+    try:
+        config = RunConfig.model_validate(manifest.settings)
+    except ValidationError as error:
+        raise of_other_version(manifest, error) from error
+    return config, examples_of(data, "test", limit=num_rows, seed=config.seed)
 
 
 def keep_score(folder: Path, loaded: LoadedPrompt, data: TaskData, cell: Cell) -> LoadedPrompt:

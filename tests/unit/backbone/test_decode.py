@@ -9,6 +9,7 @@ from tiny import random_prompts, random_rows
 from clinprompt.backbone import decode, scheduler
 from clinprompt.backbone.bank import Bank, make_bank, read_inputs
 from clinprompt.backbone.load import load_backbone
+from clinprompt.backbone.scheduler import Ask
 from clinprompt.backbone.shared_prefix import float32_head, logits_of
 
 
@@ -46,6 +47,15 @@ def test_answers_of_a_16_bit_model_begin_with_the_best_token_in_float32(tiny_lla
         hidden, _ = read_inputs(backbone.model, rows, bank)
         logits = hidden.float() @ backbone.model.get_output_embeddings().weight.float().T
     assert [ids for (ids,) in answers] == logits.argmax(dim=-1).tolist()
+
+
+def test_choices_say_whether_they_would_be_written(backbone):
+    rows, bank = random_rows([(5, 0), (7, 0), (4, 0)]), Bank()
+    written = decode.generate(backbone, rows, bank, limits=[3] * 3, end_ids=())
+    choices = [(ids, ids[:1], (*ids[:2], ids[2] ^ 1), (ids[0] ^ 1, *ids[1:])) for ids in written]
+    asks = [Ask(row, bank, choices=own) for row, own in zip(rows, choices, strict=True)]
+    decode.answer_all(backbone, asks)
+    assert [ask.is_greedy for ask in asks] == [[True, True, False, False]] * 3
 
 
 @pytest.mark.parametrize("has_bias", [False, True])

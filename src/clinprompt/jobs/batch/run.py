@@ -2,10 +2,13 @@
 
 A chunk is written completely or not at all, and held by a claim while it is answered. So a batch
 that was stopped at any moment continues, and several processes may share one folder.
+
+This process answers, unless another *engine* is given: a function that answers all chunks of a
+batch (see ``ray_engine``).
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -73,7 +76,7 @@ class BatchRequest:
 
 
 @dataclass
-class _Batch:
+class Batch:
     """A batch in its folder. ``counted`` are the chunks that the progress has counted."""
 
     request: BatchRequest
@@ -85,6 +88,7 @@ class _Batch:
 
     @property
     def num_chunks(self) -> int:
+        """Return the number of chunks, answered or not."""
         return -(-self.digest.num_notes // self.request.notes_per_chunk)
 
     def chunks(self) -> Iterator[list[RawNote]]:
@@ -93,13 +97,34 @@ class _Batch:
         while chunk := list(islice(notes, self.request.notes_per_chunk)):
             yield chunk
 
+    def num_answers(self, chunk: int) -> int:
+        """Return the number of notes of a chunk times the number of tasks."""
+        size = self.request.notes_per_chunk
+        return min(size, self.digest.num_notes - chunk * size) * len(self.cards)
 
-def answer_batch(request: BatchRequest, progress: Progress) -> Summary:
+    def missing(self) -> list[int]:
+        """Return the numbers of the chunks that are not answered."""
+        return [number for number in range(self.num_chunks) if not self.folder.is_done(number)]
+
+    def begin(self, missing: Sequence[int]) -> None:
+        """Start the progress; chunks that are not ``missing`` are counted."""
+        self.counted = set(range(self.num_chunks)) - set(missing)
+        total = self.digest.num_notes * len(self.cards)
+        done = sum(map(self.num_answers, self.counted))
+        self.progress.begin("answers", total=total, done=done)
+
+
+Engine = Callable[[Batch], None]
+
+
+def answer_batch(
+    request: BatchRequest, progress: Progress, engine: Engine | None = None
+) -> Summary:
     """Answer all notes; return what was answered. The result is in the folder of ``output``.
 
     A note that cannot be read or is empty or too long gets a row with its error. The same call
     continues a batch that was stopped, and may be made by several processes at a time: each returns
-    when all is answered.
+    when all is answered. Without ``engine``, this process answers.
 
     Raises:
         ArtifactError: there is no prompt, or one is damaged or was trained on another backbone.
@@ -116,9 +141,9 @@ def answer_batch(request: BatchRequest, progress: Progress) -> Summary:
     digest = digest_of(request.notes)
     folder = BatchFolder(request.output, request.form)
     folder.start(_description(request, paths, digest))
-    batch = _Batch(request, digest, folder, cards, progress)
+    batch = Batch(request, digest, folder, cards, progress)
     if not folder.is_finished:
-        _fill(batch)
+        (engine or _answer_here)(batch)
     with folder.claim("result", wait=True):
         if not folder.is_finished:
             _join(batch)
@@ -161,12 +186,23 @@ def _description(
     }
 
 
-def _fill(batch: _Batch) -> None:
+def _answer_here(batch: Batch) -> None:
     """Answer all chunks, or wait until other processes have answered them."""
-    request, folder = batch.request, batch.folder
-    missing = [number for number in range(batch.num_chunks) if not folder.is_done(number)]
+    missing = batch.missing()
     if not missing:
         return
+    tasks = tasks_of(batch.request)
+    batch.begin(missing)
+    for waits in (False, True):  # at last wait for chunks that other processes hold
+        if len(batch.counted) == batch.num_chunks:
+            return
+        for number, notes in enumerate(batch.chunks()):
+            if number not in batch.counted:
+                answer_or_skip(batch, tasks, number, notes, waits)
+
+
+def tasks_of(request: BatchRequest) -> list[ServedTask]:
+    """Load the backbone and return the tasks of a batch on it."""
     backbone = load_backbone_for(
         request.store, request.backbone, device=request.device, names=request.tasks
     )
@@ -177,26 +213,20 @@ def _fill(batch: _Batch) -> None:
         allow_backbone=request.allow_backbone,
         free=request.free,
     )
-    batch.counted = set(range(batch.num_chunks)) - set(missing)
-    num_done = sum(_num_notes(batch, number) for number in batch.counted)
-    total = batch.digest.num_notes * len(batch.cards)
-    batch.progress.begin("answers", total=total, done=num_done * len(batch.cards))
-    for waits in (False, True):  # at last wait for chunks that other processes hold
-        if len(batch.counted) == batch.num_chunks:
-            return
-        for number, notes in enumerate(batch.chunks()):
-            if number not in batch.counted:
-                _answer_or_skip(batch, list(table), number, notes, waits)
+    return list(table)
 
 
-def _answer_or_skip(
-    batch: _Batch, tasks: Sequence[ServedTask], number: int, notes: Sequence[RawNote], waits: bool
+def answer_or_skip(
+    batch: Batch, tasks: Sequence[ServedTask], number: int, notes: Sequence[RawNote], waits: bool
 ) -> None:
-    """Answer a chunk, unless another process has answered it or holds it."""
+    """Answer a chunk and count it, unless another process has answered it or holds it.
+
+    If ``waits``, wait for the process that holds it.
+    """
     folder, request = batch.folder, batch.request
     with folder.claim(f"chunk {number}", wait=waits) as is_ours:
         if folder.is_done(number):
-            batch.progress.advance(len(notes) * len(tasks))
+            batch.progress.advance(batch.num_answers(number))
         elif is_ours:
             rows = answer_chunk(
                 tasks,
@@ -210,12 +240,7 @@ def _answer_or_skip(
     batch.counted.add(number)
 
 
-def _num_notes(batch: _Batch, chunk: int) -> int:
-    size = batch.request.notes_per_chunk
-    return min(size, batch.digest.num_notes - chunk * size)
-
-
-def _join(batch: _Batch) -> None:
+def _join(batch: Batch) -> None:
     """Write the summary and the result from the parts."""
     folder = batch.folder
     folder.write_summary(_summary(batch))
@@ -232,7 +257,7 @@ def _join(batch: _Batch) -> None:
             write_brat_folder(folder.result, chunks, batch.cards)
 
 
-def _summary(batch: _Batch) -> Summary:
+def _summary(batch: Batch) -> Summary:
     num_answers = num_errors = 0
     first: list[dict[str, Any]] = []
     for rows in batch.folder.parts(batch.num_chunks):

@@ -1,0 +1,1 @@
+"""Score saved prompts with lm-evaluation-harness."""
