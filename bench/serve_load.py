@@ -162,14 +162,15 @@ class Crowd:
             self._send_garbage,
         ]
         weights = [1.0, ODD_SHARE, ODD_SHARE, ODD_SHARE]
-        started, samples = perf_counter(), [weigh()]
+        started, comes_at, samples = perf_counter(), 0.0, [weigh()]
         async with asyncio.TaskGroup() as group:
             while (passed := perf_counter() - started) < seconds:
                 [kind] = self.draw.choices(kinds, weights)
                 group.create_task(kind())
                 if passed > len(samples) * seconds / 100:
                     samples.append(weigh())
-                await asyncio.sleep(self.draw.expovariate(self.rate * sum(weights)))
+                comes_at += self.draw.expovariate(self.rate * sum(weights))
+                await asyncio.sleep(comes_at - (perf_counter() - started))
         samples.append(weigh())
         return samples
 
