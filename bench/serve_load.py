@@ -89,7 +89,7 @@ def broken(found: dict[str, Any]) -> list[str]:
 
 
 def measure(
-    store: Path, *, minutes: float, requests: int, model: str = "", rows: int = ROWS
+    store: Path, *, minutes: float, requests: int, model: str = "", seconds: int = SECONDS
 ) -> dict[str, Any]:
     """Return what a server on the prompts of a store did under the load."""
     backbone = load_backbone_for(store, model)
@@ -101,7 +101,7 @@ def measure(
         token.write_text(TOKEN)
         port = free_port()
         options = ["--port", str(port), "--token-file", str(token), "--backbone", model]
-        options += ["--max-rows", str(rows), "--max-seconds", str(SECONDS)]
+        options += ["--max-rows", str(ROWS), "--max-seconds", str(seconds)]
         words = [sys.executable, "-c", SERVE, "serve", str(store), *options]
         with started_server(words, port) as server:
             few = [one.body() for one in asked[: max(len(asked) // 2, 2 * CLIENTS)]]

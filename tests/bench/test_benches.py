@@ -71,7 +71,9 @@ def test_server_is_asked_twice_its_capacity_by_clients_of_all_kinds(
     import serve_load  # noqa: PLC0415
 
     store = save_store(tmp_path / "store", tiny_llama_folder, tasks=("practice-ner-drugs",))
-    found = serve_load.measure(store, minutes=0.15, requests=12, model=str(tiny_llama_folder))
+    found = serve_load.measure(
+        store, minutes=0.15, requests=12, model=str(tiny_llama_folder), seconds=10
+    )
     assert serve_load.broken({**found, "growth": 0.0}) == []  # memory grows while it warms up
     assert found["statuses"]["200"] > 10
     assert found["clients that left"] > 0
