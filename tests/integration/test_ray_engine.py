@@ -22,6 +22,7 @@ pytestmark = [
         find_spec("ray") is None, reason="ray is missing: pip install 'clinprompt[scale]'"
     ),
 ]
+DOES_NOT_START = "Ray did not start"
 NUM_NOTES, NOTES_PER_CHUNK = 60, 6
 SCRIPT = Path(__file__).parents[1] / "ray_batch.py"
 
@@ -29,6 +30,14 @@ SCRIPT = Path(__file__).parents[1] / "ray_batch.py"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("ray")
+
+
+def answered_in_a_process(pickled, temporary):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": temporary}
+    command = [sys.executable, str(SCRIPT), str(pickled)]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=500
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +61,12 @@ def seen(folder, tiny_llama_folder):
     pickled = folder / "request"
     pickled.write_bytes(pickle.dumps(request))
     with TemporaryDirectory(prefix="cp", dir="/tmp") as short:  # Ray's sockets need a short name
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": short}
-        command = [sys.executable, str(SCRIPT), str(pickled)]
-        ended = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=500
-        )
+        for _ in range(3):  # a busy machine may be too slow for Ray, which gives up after 30 s
+            ended = answered_in_a_process(pickled, short)
+            if DOES_NOT_START not in ended.stderr:
+                break
+        else:
+            pytest.skip(f"Ray does not start here: {ended.stderr[-300:]}")
         left = [path.name for path in Path(short).iterdir()]
     assert ended.returncode == 0, ended.stderr
     return {**json.loads(ended.stdout.splitlines()[-1]), "left": left}
