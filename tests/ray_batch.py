@@ -9,6 +9,8 @@ import shutil
 import signal
 import stat
 import sys
+import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -42,11 +44,20 @@ class Watched:
                     self.addresses |= {end.ip for end in (one.laddr, one.raddr) if end}
                 self.see_worker(process)
 
+    def kill_one(self):
+        """Look for a worker that answers until one was killed, or the batch is finished."""
+        while not self.killed and (not self.total or self.done < self.total):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    self.see_worker(process)
+            time.sleep(0.002)
+
     def see_worker(self, process):
         if "ChunkWorker" not in name_of(process):
             return
         self.workers.add(process.pid)
-        if not self.killed and name_of(process).startswith(WORKING):
+        is_killer = threading.current_thread() is not threading.main_thread()
+        if is_killer and not self.killed and name_of(process).startswith(WORKING):
             process.send_signal(signal.SIGSTOP)
             if name_of(process).startswith(WORKING):
                 self.killed.append(process.pid)
@@ -84,6 +95,7 @@ def main():
     progress, seen = Watched(), {}
     watch_removal(seen)
     engine = ray_engine(num_workers=NUM_WORKERS)
+    threading.Thread(target=progress.kill_one, daemon=True).start()
     summary = answer_batch(replace(request, output=request.output / "ray"), progress, engine)
     found = {
         "killed": progress.killed,
