@@ -491,6 +491,16 @@ def test_the_command_answers_a_batch_and_names_its_errors(store, tiny_llama_fold
             ("--store", "s", "--input", "n", "--output", "o", "--format", "xls"),
             "no output format 'xls'; known: jsonl, csv, brat, parquet",
         ),
+        (("p", "n", "o", "--engine", "ray"), "--engine has no effect without --store"),
+        (("p", "n", "o", "--workers", "2"), "--workers has no effect without --engine ray"),
+        (
+            ("--store", "s", "--input", "n", "--output", "o", "--ray-address", "a:1"),
+            "--ray-address has no effect without --engine ray",
+        ),
+        (
+            ("--store", "s", "--input", "n", "--output", "o", "--engine", "dask"),
+            "no engine 'dask'; known: plain, ray",
+        ),
     ],
 )
 def test_a_wrong_combination_of_options_is_one_sentence(words, message, tmp_path):

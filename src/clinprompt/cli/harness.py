@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from clinprompt.cli.runs import Backbone, check_paths
+from clinprompt.cli.runs import Backbone, SavedPrompt, ScoredTask, TestRows, check_paths
 from clinprompt.cli.screen import Device, Mirror, complaints, say
 from clinprompt.errors import number_of
 from clinprompt.settings.defaults import TEST_ROWS
@@ -22,15 +22,10 @@ def lm_eval(context: typer.Context) -> None:
 
 
 def lm_eval_task(
-    prompt: Annotated[Path, typer.Argument(help="Folder of a saved prompt.")],
+    prompt: SavedPrompt,
     folder: Annotated[Path, typer.Argument(help="Folder to write the files into.")],
-    task: Annotated[
-        str,
-        typer.Option(
-            help="Folder of the task, if it is your own, or another task than the prompt's."
-        ),
-    ] = "",
-    rows: Annotated[int, typer.Option(min=1, help="Maximal number of test records.")] = TEST_ROWS,
+    task: ScoredTask = "",
+    rows: TestRows = TEST_ROWS,
     mirror: Mirror = None,
     backbone: Backbone = "",
     device: Device = "auto",

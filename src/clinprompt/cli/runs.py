@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 _OF_TRAINING = {"num_examples", "steps", "trained_numbers", "artifact_bytes", "train_seconds"}
 _OF_TRAINING |= {"tokens_per_second"}  # parts of a result that a saved prompt does not tell
 SavedPrompt = Annotated[Path, typer.Argument(help="Folder of a saved prompt.")]
+ScoredTask = Annotated[
+    str,
+    typer.Option(
+        "--task", help="Folder of the task, if it is your own, or another task than the prompt's."
+    ),
+]
+TestRows = Annotated[int, typer.Option("--rows", min=1, help="Maximal number of test records.")]
 Backbone = Annotated[
     str,
     typer.Option(
@@ -208,13 +215,8 @@ def adapt(
 
 def evaluate(
     prompt: SavedPrompt,
-    task: Annotated[
-        str,
-        typer.Option(
-            help="Folder of the task, if it is your own, or another task than the prompt's."
-        ),
-    ] = "",
-    rows: Annotated[int, typer.Option(min=1, help="Maximal number of test records.")] = TEST_ROWS,
+    task: ScoredTask = "",
+    rows: TestRows = TEST_ROWS,
     mirror: Mirror = None,
     backbone: Backbone = "",
     device: Device = "auto",

@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from command_line import call
 
 from clinprompt.errors import ArtifactError, RunError, SettingError
 from clinprompt.jobs.batch import ray_engine as engine
@@ -178,25 +177,3 @@ def test_a_numbered_gpu_is_refused():
     batch.request = request_of(device="cuda:1")
     with pytest.raises(SettingError, match="use --device cuda"):
         engine._answer(batch, num_workers=1, address="")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("p", "n", "o", "--engine", "ray"), "--engine has no effect without --store"),
-        (("p", "n", "o", "--workers", "2"), "--workers has no effect without --engine ray"),
-        (
-            ("--store", "s", "--input", "n", "--output", "o", "--ray-address", "a:1"),
-            "--ray-address has no effect without --engine ray",
-        ),
-        (
-            ("--store", "s", "--input", "n", "--output", "o", "--engine", "dask"),
-            "no engine 'dask'; known: plain, ray",
-        ),
-    ],
-)
-def test_a_wrong_engine_is_one_sentence(words, message, tmp_path):
-    result = call("predict", *words, folder=tmp_path)
-    assert result.exit_code == 2
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1

@@ -50,12 +50,7 @@ class ExportedTask:
 
 
 def export_task(
-    loaded: LoadedPrompt,
-    data: TaskData,
-    folder: Path,
-    *,
-    num_rows: int,
-    allow_other_task: bool = False,
+    loaded: LoadedPrompt, data: TaskData, folder: Path, *, num_rows: int
 ) -> ExportedTask:
     """Write the rows that ``evaluate`` scores, as the prompt's backbone reads them.
 
@@ -66,7 +61,7 @@ def export_task(
         SettingError: the answers of the task are not closed choices; or as in ``evaluate_prompt``.
     """
     card, encoder = data.card, loaded.encoder()
-    _, examples = rows_of_test(loaded, data, num_rows=num_rows, allow_other_task=allow_other_task)
+    _, examples = rows_of_test(loaded, data, num_rows=num_rows)
     if not all(example.choices for example in examples):
         raise SettingError(
             f"{card.name}: its answer is {card.answer}, and lm_eval can score only choices as "
