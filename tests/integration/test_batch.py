@@ -277,7 +277,7 @@ def test_processes_share_a_batch_and_answer_each_chunk_once(request_of, tmp_path
     alone = request_of(notes, "alone")
     answered(alone)
     shared = replace(alone, output=tmp_path / "shared")
-    log, second_works = tmp_path / "log", tmp_path / "second-works"
+    log, works = tmp_path / "log", {number: tmp_path / f"{number}-works" for number in (1, 2)}
     write = BatchFolder.write_part
 
     def work(number):
@@ -287,13 +287,12 @@ def test_processes_share_a_batch_and_answer_each_chunk_once(request_of, tmp_path
             write(folder, chunk, rows)
 
         class Meeting(Counted):
-            """The first process keeps its first chunk until the second has one, too."""
+            """Each process keeps its first chunk until the other has one, too."""
 
             def advance(self, count, /):
                 super().advance(count)
-                if number == 2:
-                    second_works.touch()
-                while not second_works.exists():
+                works[number].touch()
+                while not all(path.exists() for path in works.values()):
                     time.sleep(0.01)
 
         BatchFolder.write_part = logged
