@@ -105,12 +105,16 @@ def _do(step: _Do, tasks: TaughtTasks, time: float) -> None:
 
 
 def _with_step_in_flight(done: list[str], whole: list[str], now: str) -> list[str]:
-    """Return what is done, with the step that was not acknowledged if it happened."""
+    """Return what is done, with the step that was not acknowledged if it happened.
+
+    ``train.jsonl`` is written from the log of corrections. A correction is acknowledged even if
+    this file cannot be written; the file is written when the workspace is opened again.
+    """
     number = len(done)
     if whole[number : number + 1] == [now]:
         return [*done, now]
     if number == len(STEPS) or STEPS[number] not in _OF_SEVERAL_FILES:
-        assert now == done[-1], f"step {number} is half done"
+        assert now in (done[-1], whole[number - 1]), f"step {number} is half done"
     return done
 
 
