@@ -65,7 +65,8 @@ def try_all(arguments: argparse.Namespace, folder: Path) -> list[str]:
     inputs_folder = folder / "inputs"
     inputs_folder.mkdir()
     known = workloads(Inputs(inputs_folder).make())
-    known["adapt"].run(folder / "warm")  # imports what would be imported in each trial
+    for name in ("adapt", "distill"):  # imports and practice notes, which each trial has then
+        known[name].run(folder / f"warm-{name}")
     lost = []
     for name in arguments.workloads or NAMES:
         started = monotonic()
