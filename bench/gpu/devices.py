@@ -23,8 +23,8 @@ from clinprompt.backbone.bank import Bank, make_bank, read_inputs
 from clinprompt.backbone.decode import write
 from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
 from clinprompt.backbone.grammar import LineConstraint
+from clinprompt.backbone.head import float32_head
 from clinprompt.backbone.load import Backbone, load_backbone
-from clinprompt.backbone.shared_prefix import float32_head
 from clinprompt.backbone.start_vectors import start_vectors
 from clinprompt.batches.encode import Encoder, make_encoder
 from clinprompt.evaluation.predict import predict

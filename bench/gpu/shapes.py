@@ -34,14 +34,9 @@ from methods import METHODS, Shape
 
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.decode import write
+from clinprompt.backbone.head import float32_head
 from clinprompt.backbone.load import Backbone
-from clinprompt.backbone.shared_prefix import (
-    Prefix,
-    attention_masks,
-    float32_head,
-    read_embeds,
-    run,
-)
+from clinprompt.backbone.shared_prefix import Prefix, attention_masks, read_embeds, run
 from clinprompt.batches.encode import Row
 
 BACKBONES = {"llama-8b": LLAMA_8B, "gpt-oss-20b": GPT_OSS_20B}

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tiny import place_in, random_prompts, random_rows
 
-from clinprompt.backbone.shared_prefix import logits_of, read_text
+from clinprompt.backbone.head import logits_of
+from clinprompt.backbone.shared_prefix import read_text
 from clinprompt.backbone.tuners import PromptTuner, full, lora, trained_numbers
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts

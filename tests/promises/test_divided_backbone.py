@@ -9,9 +9,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from clinprompt.backbone.bank import make_bank
 from clinprompt.backbone.decode import score_choices, write
 from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
+from clinprompt.backbone.head import float32_head
 from clinprompt.backbone.layers import to_layer_prompts
 from clinprompt.backbone.load import load_backbone
-from clinprompt.backbone.shared_prefix import float32_head
 from clinprompt.batches.encode import collate, micro_batches
 from clinprompt.training.fit import TASK_LOSS
 

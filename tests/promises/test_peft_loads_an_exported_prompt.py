@@ -7,8 +7,9 @@ from peft import PeftModel
 from tiny import random_prompts, random_rows
 from transformers import AutoModelForCausalLM
 
+from clinprompt.backbone.head import logits_of
 from clinprompt.backbone.layers import prefix_from_layer_prompts, to_layer_prompts
-from clinprompt.backbone.shared_prefix import logits_of, read_prompts, read_text
+from clinprompt.backbone.shared_prefix import read_prompts, read_text
 from clinprompt.prompts.artifact import Manifest
 from clinprompt.prompts.peft_export import export_peft
 

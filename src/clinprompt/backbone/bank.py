@@ -23,12 +23,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
+from clinprompt.backbone.head import logits_of
 from clinprompt.backbone.layers import prefix_from_layer_prompts
 from clinprompt.backbone.packed import PackedRows, is_packable, pack_rows, read_packed
 from clinprompt.backbone.shared_prefix import (
     KeysValues,
     Prefix,
-    logits_of,
     read_embeds,
     read_prompts,
     read_text,

@@ -15,11 +15,16 @@ from transformers import PreTrainedModel
 
 from clinprompt.backbone.shared_prefix import Prefix, read_prompts
 from clinprompt.backbone.tensor_parallel import all_heads, own_heads
+from clinprompt.errors import BackboneError
 from clinprompt.settings.groups import Placement
 
 
 def prompt_width(model: PreTrainedModel, placement: Placement) -> int:
-    """Return the width of a prompt at a placement: W for ``layers``, otherwise H."""
+    """Return the width of a prompt at a placement: W for ``layers``, otherwise H.
+
+    Raises:
+        BackboneError: the layers have keys and values of different shapes, for ``layers``.
+    """
     if placement != "layers":
         return int(model.config.hidden_size)
     num_layers, num_heads, head_size = key_value_shape(model)
@@ -54,8 +59,18 @@ def to_layer_prompts(
 
 
 def key_value_shape(model: PreTrainedModel) -> tuple[int, int, int]:
-    """Return a model's number of layers L, of key-value heads G, and head size D."""
+    """Return a model's number of layers L, of key-value heads G, and head size D.
+
+    Raises:
+        BackboneError: its layers have keys and values of different shapes.
+    """
     config = model.config
+    if getattr(config, "is_heterogeneous", False):
+        raise BackboneError(
+            f"the layers of a {config.model_type} have keys and values of different shapes, which "
+            "prompt.placement = 'layers' does not support; set prompt.placement to 'prefix' or "
+            "'suffix'"
+        )
     head_size = getattr(config, "head_dim", None)
     return (
         int(config.num_hidden_layers),

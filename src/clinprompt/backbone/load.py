@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -20,7 +21,7 @@ from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.packed import use_packed_attention
 from clinprompt.backbone.ranks import local_rank
 from clinprompt.backbone.stored import WHEELS, locate, naming_backbone, read_config
-from clinprompt.backbone.supported import check_supported, dequantization
+from clinprompt.backbone.supported import check_supported, dequantization, longest_context
 from clinprompt.backbone.tensor_parallel import (
     check_divisible,
     loading_options,
@@ -55,18 +56,23 @@ class Backbone:
 
     @property
     def context(self) -> int:
-        """Return the longest sequence that the model supports, in positions."""
-        return int(self.model.config.max_position_embeddings)
+        """Return the longest sequence that the model supports with a prompt, in positions."""
+        return longest_context(self.model.config)
 
     @property
     def embeddings(self) -> torch.Tensor:
-        """Return the token embeddings [V, H].
+        """Return the token embeddings [V, H], as the first layer reads them.
 
         If the model is divided over processes, all of them must ask at a time.
         """
-        weight = self.model.get_input_embeddings().weight
-        assert isinstance(weight, torch.Tensor)
-        return whole(weight).detach()
+        embed = self.model.get_input_embeddings()
+        weight = whole(embed.weight).detach()
+        if type(embed) is nn.Embedding:
+            return weight
+        # Gemma's embeddings are scaled: the prompt must be as large as what the layers read.
+        with torch.no_grad():
+            scaled: torch.Tensor = embed(torch.arange(len(weight), device=self.device))
+        return scaled
 
     @property
     def num_parameters(self) -> int:

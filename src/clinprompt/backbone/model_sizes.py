@@ -68,8 +68,8 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # for models that are not on the
 class ModelSizes:
     """The sizes of a model.
 
-    ``query_width`` is A·D, ``key_width`` is G·D. ``inner_width`` is the width of the feed-forward
-    layer; in a mixture of experts, the sum over the experts used for one position.
+    ``query_width`` is A·D, ``key_width`` is G·D, each of the widest layer. ``inner_width`` is the
+    width of the feed-forward layer; in a mixture of experts, the sum over the experts used for one position.
     ``layer_weights`` counts the weights used for one position, without embeddings and head.
     ``linear_inputs`` and ``linear_outputs`` are, for each name of linear layers, the summed widths
     of all layers of that name. ``attends_densely`` means that attention weights are stored for the
@@ -133,7 +133,7 @@ def sizes_of_config(name: str, config: PretrainedConfig) -> ModelSizes:
     with naming_backbone(name), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     num_heads = int(config.num_attention_heads)
-    head_size = int(getattr(config, "head_dim", None) or config.hidden_size // num_heads)
+    head_sizes, key_widths = _widths_of_heads(config)
     linears = [
         (path.rpartition(".")[2], module)
         for path, module in model.named_modules()
@@ -144,8 +144,8 @@ def sizes_of_config(name: str, config: PretrainedConfig) -> ModelSizes:
         num_layers=int(config.num_hidden_layers),
         hidden_size=int(config.hidden_size),
         num_heads=num_heads,
-        query_width=num_heads * head_size,
-        key_width=int(getattr(config, "num_key_value_heads", None) or num_heads) * head_size,
+        query_width=num_heads * max(head_sizes),
+        key_width=max(key_widths),
         inner_width=int(config.intermediate_size) * int(getattr(config, "num_experts_per_tok", 1)),
         vocabulary_size=int(config.vocab_size),
         num_parameters=sum(p.numel() for p in model.parameters()),
@@ -154,6 +154,19 @@ def sizes_of_config(name: str, config: PretrainedConfig) -> ModelSizes:
         linear_outputs=_sum_by_name([(name, module.out_features) for name, module in linears]),
         attends_densely=config._attn_implementation == "eager",
     )
+
+
+def _widths_of_heads(config: PretrainedConfig) -> tuple[list[int], list[int]]:
+    """Return the head size D and the width G·D of each kind of layer."""
+    layers = [config]
+    if getattr(config, "is_heterogeneous", False):
+        layers = [config.per_layer_config[number] for number in range(config.num_hidden_layers)]
+    query_heads = int(config.num_attention_heads)
+    sizes = [
+        int(getattr(one, "head_dim", None) or one.hidden_size // query_heads) for one in layers
+    ]
+    heads = [int(getattr(one, "num_key_value_heads", None) or query_heads) for one in layers]
+    return sizes, [count * size for count, size in zip(heads, sizes, strict=True)]
 
 
 def _layer_weights(model: PreTrainedModel) -> int:

@@ -21,7 +21,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 PACKED_ATTENTION = "clinprompt"
-_FORWARDING = frozenset({"llama", "mistral", "qwen2"})  # pass extra arguments on to attention
+_FORWARDING = frozenset(  # pass extra arguments on to attention, and need nothing special of it
+    {"gemma", "llama", "mistral", "phi", "phi3", "qwen2", "qwen3", "smollm3"}
+)
 _LayerCache = tuple[Float[Tensor, "K G P D"], Float[Tensor, "K G P D"]]
 
 

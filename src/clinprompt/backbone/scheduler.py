@@ -10,7 +10,7 @@ Axes: B rows, S stored positions, H hidden size, V vocabulary.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -21,14 +21,13 @@ from torch import Tensor
 from clinprompt.backbone.arena import Arena
 from clinprompt.backbone.bank import Bank, read_inputs
 from clinprompt.backbone.constraint import Constraint, constrain
+from clinprompt.backbone.head import float32_head
 from clinprompt.backbone.layers import key_value_shape
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
-from clinprompt.backbone.shared_prefix import Prefix, float32_head, read_text
+from clinprompt.backbone.shared_prefix import Prefix, read_text
 from clinprompt.backbone.tensor_parallel import num_parts, smallest
 from clinprompt.batches.encode import Row, collate, group_by_common_start, group_within_limit
-
-Head = Callable[[Tensor], Tensor]
 
 # The limit on positions (of prompts, inputs and answers) that rows being written reserve:
 MIN_CACHED_POSITIONS = 8192

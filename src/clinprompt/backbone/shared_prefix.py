@@ -4,23 +4,18 @@ The backbone is frozen and attention is causal, so the keys and values of a prom
 depend only on the task. One step over B rows of K tasks therefore computes K·P + ΣT positions
 instead of B·P + ΣT. Knows nothing of losses, tasks or training.
 
-Axes: K tasks, P prompt positions, B rows, T text tokens, H hidden size, V vocabulary, S stored
-positions, G key-value heads, D head size.
+Axes: K tasks, P prompt positions, B rows, T text tokens, H hidden size, S stored positions,
+G key-value heads, D head size.
 """
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
-
-from clinprompt.backbone.tensor_parallel import divided_head, num_parts
 
 KeysValues = tuple[tuple[Tensor, Tensor], ...]
 
@@ -64,33 +59,6 @@ def read_text(
         positions = positions + past.is_real.sum(dim=1, keepdim=True)
     embeds = model.get_input_embeddings()(input_ids)
     return read_embeds(model, embeds, positions.clamp(min=0), is_real, past=past)
-
-
-def logits_of(model: PreTrainedModel, hidden: Float[Tensor, "... H"]) -> Float[Tensor, "... V"]:
-    """Return the logits of normalized hidden states, in float32 or float64."""
-    logits: Tensor = model.get_output_embeddings()(hidden)
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def float32_head(model: PreTrainedModel) -> Callable[[Float[Tensor, "... H"]], Tensor]:
-    """Return a function that computes logits as ``logits_of`` does, but multiplies in float32.
-
-    A product in 16 bits rounds many logits of one row to the same value, so the best answer would
-    depend on the order of the options. The function keeps a float32 copy of the head's weights of a
-    16-bit model: make it once for many products, and drop it after them.
-    """
-    head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.weight.dtype.itemsize > 2:
-        return partial(logits_of, model)  # an adapter in the head has its own forward pass
-    if num_parts(model) > 1:
-        return divided_head(head)
-    weight = head.weight.detach().float()
-    bias = None if head.bias is None else head.bias.detach().float()
-
-    def logits(hidden: Float[Tensor, "... H"]) -> Tensor:
-        return linear(hidden.float(), weight, bias)
-
-    return logits
 
 
 def read_embeds(

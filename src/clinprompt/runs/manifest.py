@@ -23,11 +23,13 @@ def manifest_of(
 ) -> Manifest:
     """Return the manifest of a trained prompt; its tensors fill in the hash later."""
     prompt, is_metaprompt = config.prompt, kind == "metaprompt"
-    num_layers, num_heads, _ = key_value_shape(backbone.model)
-    in_layers = {"num_layers": num_layers, "num_heads": num_heads}
+    in_layers = {}
+    if prompt.placement == "layers":
+        num_layers, num_heads, _ = key_value_shape(backbone.model)
+        in_layers = {"num_layers": num_layers, "num_heads": num_heads}
     is_routed = is_metaprompt and prompt.segment > 0
     return Manifest(
-        **(in_layers if prompt.placement == "layers" else {}),
+        **in_layers,
         kind=kind,
         name=name,
         method=method,

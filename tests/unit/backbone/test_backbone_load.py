@@ -61,10 +61,5 @@ def test_weights_without_one_layer_are_refused(copied):
     refuse(copied, "cannot be loaded")
 
 
-def test_a_model_that_rescales_its_logits_is_refused(copied):
-    change_json(copied / "config.json", final_logit_softcapping=30.0)
-    refuse(copied, "final_logit_softcapping")
-
-
 def test_an_unavailable_device_is_refused(tiny_llama_folder):
     refuse(tiny_llama_folder, "device 'tpu9' is not available", device="tpu9")

@@ -8,9 +8,9 @@ from tiny import random_prompts, random_rows
 
 from clinprompt.backbone import decode, scheduler
 from clinprompt.backbone.bank import Bank, make_bank, read_inputs
+from clinprompt.backbone.head import float32_head, logits_of
 from clinprompt.backbone.load import load_backbone
 from clinprompt.backbone.scheduler import Ask
-from clinprompt.backbone.shared_prefix import float32_head, logits_of
 
 
 def test_a_gpu_caches_more_positions_if_its_memory_allows():

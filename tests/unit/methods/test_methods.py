@@ -8,8 +8,9 @@ import torch
 from tiny import random_rows
 
 from clinprompt.backbone.bank import make_bank
+from clinprompt.backbone.head import logits_of
 from clinprompt.backbone.model_sizes import sizes_of_config
-from clinprompt.backbone.shared_prefix import logits_of, read_text
+from clinprompt.backbone.shared_prefix import read_text
 from clinprompt.backbone.tuners import PromptTuner, trained_numbers, trained_tensors
 from clinprompt.errors import SettingError
 from clinprompt.methods.method import Start
