@@ -18,7 +18,9 @@ TASKS = (
 )
 
 
-def save_prompt(store, model, task, *, placement="prefix", length=4, seed=0, name="", **data):
+def save_prompt(
+    store, model, task, *, placement="prefix", length=4, seed=0, name="", quantize="none", **data
+):
     """Save a random prompt of a task for the model in a folder; return the prompt's folder.
 
     ``data`` are other settings of its data.
@@ -27,10 +29,11 @@ def save_prompt(store, model, task, *, placement="prefix", length=4, seed=0, nam
         "name": "made",
         "backbone": str(model),
         "device": "cpu",
+        "quantize": quantize,
         "data": {"max_input_tokens": 400, "max_target_tokens": 40, **data},
         "prompt": {"length": length, "placement": placement},
     }
-    backbone = load_backbone(str(model), device="cpu")
+    backbone = load_backbone(str(model), device="cpu", quantize=quantize)
     manifest = manifest_of(
         check_config(values, source="test"),
         backbone,

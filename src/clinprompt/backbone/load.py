@@ -19,9 +19,17 @@ from transformers import (
 
 from clinprompt.backbone.layers import prompt_width
 from clinprompt.backbone.packed import use_packed_attention
+from clinprompt.backbone.quantized import (
+    check_not_divided,
+    num_weights,
+    own_quantization,
+    prepare,
+    quantization,
+    quantized_options,
+)
 from clinprompt.backbone.ranks import local_rank
 from clinprompt.backbone.stored import WHEELS, locate, naming_backbone, read_config
-from clinprompt.backbone.supported import check_supported, dequantization, longest_context
+from clinprompt.backbone.supported import check_supported, longest_context
 from clinprompt.backbone.tensor_parallel import (
     check_divisible,
     loading_options,
@@ -31,7 +39,8 @@ from clinprompt.backbone.tensor_parallel import (
 from clinprompt.backbone.tokenizer_faults import naming_tokenizer
 from clinprompt.errors import BackboneError, option
 from clinprompt.prompts.artifact import Manifest
-from clinprompt.prompts.belongs import check_backbone, check_end
+from clinprompt.prompts.belongs import check_backbone, check_end, marked, quantize_of
+from clinprompt.settings.groups import Quantize
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ class Backbone:
     @property
     def num_parameters(self) -> int:
         """Return the number of parameters of the model, without LoRA adapters."""
-        return sum(p.numel() for n, p in self.model.named_parameters() if "lora_" not in n)
+        return sum(num_weights(p) for n, p in self.model.named_parameters() if "lora_" not in n)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -105,23 +114,30 @@ def load_backbone(
     *,
     device: str = "auto",
     dtype: torch.dtype = torch.float32,
+    quantize: Quantize = "none",
     tensor_parallel: bool = False,
 ) -> Backbone:
     """Load ``smollm2-135m``, a checkpoint folder, a GGUF file, or a hub model that is on the disk.
 
-    With ``tensor_parallel``, the weights are divided over all processes that torchrun started: each
+    ``quantize`` stores the weights of linear layers with 8 or 4 bits. With ``tensor_parallel``, the
+    weights are divided over all processes that torchrun started: each
     must call this function, and later use the backbone in the same way at the same time.
 
     Raises:
         BackboneError: the model is missing or damaged, does not support prompts, or cannot be
-            divided over the processes.
-        SettingError: it is to be divided, but there is one process only.
+            divided over the processes, or bitsandbytes is missing.
+        SettingError: it is to be divided, but is quantized, or there is one process only.
     """
     parts = num_processes() if tensor_parallel else 1
     folder, fingerprint = locate(name)
     chosen_device = _device(device) if parts == 1 else _device_of_part(device)
     config = read_config(name, folder)
     check_supported(name, config)
+    how = quantization(name, config, quantize, dtype)
+    stored = own_quantization(name, config)
+    is_quantized = quantize != "none" or stored != "none"
+    if parts > 1 and is_quantized:
+        check_not_divided(name)
     if parts > 1:
         check_divisible(name, config, parts=parts)
     transformers.logging.disable_progress_bar()
@@ -130,10 +146,10 @@ def load_backbone(
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            quantization_config=dequantization(name, config),
             local_files_only=True,
             output_loading_info=True,
             **loading_options(parts),
+            **quantized_options(how, chosen_device if is_quantized else None),
         )
     if missing := sorted(report["missing_keys"]):
         raise BackboneError(
@@ -141,10 +157,12 @@ def load_backbone(
             f"{missing[0]}; copy the checkpoint again"
         )
     model.requires_grad_(False).eval()
-    if parts == 1:
+    if parts == 1 and not is_quantized:
         model.to(chosen_device)
+    prepare(model, dtype)
     use_packed_attention(model)
-    return Backbone(name, model, tokenizer, fingerprint, model.device)
+    mark = quantize if stored == "none" else "none"  # a stored one is in the checkpoint's hash
+    return Backbone(name, model, tokenizer, marked(fingerprint, mark), model.device)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -195,13 +213,20 @@ def load_backbone_of(
 ) -> Backbone:
     """Load the backbone that a prompt was trained on, or the one given by ``name``.
 
+    It is quantized as it was in training.
     ``tensor_parallel`` is as in ``load_backbone``.
 
     Raises:
         BackboneError: it cannot be loaded.
         SettingError: it is to be divided over processes, but there is one process only.
     """
-    load = partial(load_backbone, device=device, dtype=dtype, tensor_parallel=tensor_parallel)
+    load = partial(
+        load_backbone,
+        device=device,
+        dtype=dtype,
+        quantize=quantize_of(manifest.fingerprint),
+        tensor_parallel=tensor_parallel,
+    )
     _device(device)  # otherwise the error below would hide a wrong device
     if not name and manifest.backbone not in WHEELS and not Path(manifest.backbone).exists():
         try:

@@ -69,8 +69,11 @@ class ModelSizes:
     """The sizes of a model.
 
     ``query_width`` is A·D, ``key_width`` is G·D, each of the widest layer. ``inner_width`` is the
-    width of the feed-forward layer; in a mixture of experts, the sum over the experts used for one position.
-    ``layer_weights`` counts the weights used for one position, without embeddings and head.
+    width of the feed-forward layer; in a mixture of experts, the sum over the experts used for one
+    position.
+    ``linear_weights`` counts the weights of linear layers, which can be quantized, and
+    ``largest_linear`` those of the largest. ``layer_weights`` counts the weights used for one
+    position, without embeddings and head.
     ``linear_inputs`` and ``linear_outputs`` are, for each name of linear layers, the summed widths
     of all layers of that name. ``attends_densely`` means that attention weights are stored for the
     backward pass.
@@ -86,6 +89,8 @@ class ModelSizes:
     vocabulary_size: int
     num_parameters: int
     layer_weights: int
+    linear_weights: int
+    largest_linear: int
     linear_inputs: Mapping[str, int]
     linear_outputs: Mapping[str, int]
     attends_densely: bool
@@ -139,6 +144,8 @@ def sizes_of_config(name: str, config: PretrainedConfig) -> ModelSizes:
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear)
     ]
+    head = model.get_output_embeddings()
+    inner = [module.weight.numel() for _, module in linears if module is not head]
     return ModelSizes(
         kind=config.model_type,
         num_layers=int(config.num_hidden_layers),
@@ -150,6 +157,8 @@ def sizes_of_config(name: str, config: PretrainedConfig) -> ModelSizes:
         vocabulary_size=int(config.vocab_size),
         num_parameters=sum(p.numel() for p in model.parameters()),
         layer_weights=_layer_weights(model),
+        linear_weights=sum(inner),
+        largest_linear=max(inner, default=0),
         linear_inputs=_sum_by_name([(name, module.in_features) for name, module in linears]),
         linear_outputs=_sum_by_name([(name, module.out_features) for name, module in linears]),
         attends_densely=config._attn_implementation == "eager",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clinprompt.backbone.load import Backbone
+from clinprompt.backbone.quantized import check_unquantized
 from clinprompt.backbone.tensor_parallel import check_whole
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.prompts.decomposed import DecomposedPrompts
@@ -127,9 +128,10 @@ def full(backbone: Backbone) -> Iterator[WeightTuner]:
 
     Raises:
         SettingError: the weights have 16 bits, which is too coarse for small updates, or they are
-            divided over processes.
+            quantized, or divided over processes.
     """
     check_whole(backbone.model, method="full")
+    check_unquantized(backbone.model, method="full")
     weights = list(backbone.model.parameters())
     if any(weight.dtype != torch.float32 for weight in weights):
         raise SettingError(
@@ -157,10 +159,11 @@ def lora(
     nothing at first.
 
     Raises:
-        SettingError: the backbone has no linear layer of one of the given names, or it is divided
-            over processes.
+        SettingError: the backbone has no linear layer of one of the given names, or it is
+            quantized, or divided over processes.
     """
     check_whole(backbone.model, method="lora")
+    check_unquantized(backbone.model, method="lora")
     last_names = {name.rpartition(".")[2] for name, _ in backbone.model.named_modules()}
     if unknown := sorted(set(modules) - last_names):
         hint = did_you_mean(unknown[0], last_names)

@@ -19,7 +19,7 @@ def show_plan(plan: "Plan", *, as_json: bool) -> None:
         return
     say(
         f"{plan.name}: suite {plan.suite}, prompts of {plan.length} positions, rank {plan.rank}, "
-        f"{plan.dtype}. No weights are loaded, nothing is trained.\n",
+        f"{plan.weights}. No weights are loaded, nothing is trained.\n",
         wraps=True,
     )
     known = [(one, one.costs) for one in plan.backbones if one.costs]

@@ -10,7 +10,7 @@ from clinprompt.batches.encode import Encoder, make_encoder
 from clinprompt.errors import ArtifactError
 from clinprompt.jobs.annotate import task_of
 from clinprompt.prompts.artifact import Manifest
-from clinprompt.prompts.belongs import check_backbone
+from clinprompt.prompts.belongs import check_backbone, quantize_of
 from clinprompt.prompts.peft_export import export_peft
 from clinprompt.prompts.store import open_prompt
 from clinprompt.tasks.card import TaskCard
@@ -98,6 +98,11 @@ def _public_name(manifest: Manifest) -> str:
 
 
 def _contents(path: Path, manifest: Manifest, base: str, backbone: str) -> _Contents:
+    if (own := quantize_of(manifest.fingerprint)) != "none":
+        raise ArtifactError(
+            f"{manifest.title}: was trained with quantize = {own!r}, and what is exported runs on "
+            "unquantized weights; train it with quantize = 'none'"
+        )
     folder, fingerprint = locate(backbone)
     width = manifest.hidden_size
     check_backbone(manifest, name=backbone, fingerprint=fingerprint, hidden_size=width)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from clinprompt.errors import SettingError, did_you_mean
+from clinprompt.methods.method import Method
 from clinprompt.methods.table import DEFAULT_METHODS, METHODS
 from clinprompt.settings.groups import SearchSettings, split_method
 from clinprompt.settings.run import RunConfig
@@ -11,6 +12,8 @@ from clinprompt.settings.run import RunConfig
 
 def check_methods(config: RunConfig, *, source: str = "") -> RunConfig:
     """Check the methods in the settings; fill in the default methods if none are named.
+
+    Of the default methods, those that change weights are left out if the weights are quantized.
 
     ``source`` names the settings in errors, for example by their file.
 
@@ -25,7 +28,8 @@ def check_methods(config: RunConfig, *, source: str = "") -> RunConfig:
 
 def _checked(config: RunConfig) -> RunConfig:
     if not config.compare.methods:
-        grid = config.compare.model_copy(update={"methods": DEFAULT_METHODS})
+        usual = tuple(name for name in DEFAULT_METHODS if _may_train(METHODS[name], config))
+        grid = config.compare.model_copy(update={"methods": usual})
         config = config.model_copy(update={"compare": grid})
     trials = config.search.trials if config.search else {}
     for place, names in {
@@ -48,6 +52,11 @@ def _check_names(place: str, names: Iterable[str]) -> None:
             raise SettingError(f"{place}: {name!r} is none; {did_you_mean(method, METHODS)}")
 
 
+def _may_train(method: Method, config: RunConfig) -> bool:
+    """Return whether the weights are as a method needs them: it cannot change quantized ones."""
+    return config.quantize == "none" or method.trains not in ("adapters", "weights")
+
+
 def _check_method(config: RunConfig, name: str, variant: str) -> None:
     method, own = METHODS[name], config.varied(variant) if variant else config
     where = f" in variant {variant}" if variant else ""
@@ -55,6 +64,11 @@ def _check_method(config: RunConfig, name: str, variant: str) -> None:
         raise SettingError(
             f"method {name} changes the weights themselves: set dtype = "
             f"{method.required_dtype!r}{where}, or give it a variant that does"
+        )
+    if not _may_train(method, own):
+        raise SettingError(
+            f"method {name} changes the weights of the backbone, which quantize = {own.quantize!r} "
+            f"quantizes: set quantize = 'none'{where}, or leave {name} out"
         )
     if method.needs_teachers and own.metaprompt:
         raise SettingError(

@@ -123,7 +123,7 @@ def suites_to_learn(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(configs[name].suite for name in variants))
 
 
-_OF_TEACHERS = {"backbone", "dtype", "device", "seed", "data", "prompt", "teacher"}
+_OF_TEACHERS = {"backbone", "dtype", "quantize", "device", "seed", "data", "prompt", "teacher"}
 _OF_STUDENTS = {"rank", "segment"}  # settings of prompts that teachers do not have
 _OF_ANSWERS = {"constrained", "calibration"}  # settings of data that no training reads
 

@@ -5,6 +5,20 @@ from pathlib import Path
 
 from clinprompt.errors import ArtifactError, option
 from clinprompt.prompts.artifact import Manifest
+from clinprompt.settings.groups import Quantize
+
+_QUANTIZED: tuple[Quantize, ...] = ("8-bit", "4-bit")
+
+
+def marked(fingerprint: str, quantize: Quantize) -> str:
+    """Return the fingerprint of a stored checkpoint that was quantized while it was loaded."""
+    return fingerprint if quantize == "none" else f"{fingerprint}:{quantize}"
+
+
+def quantize_of(fingerprint: str) -> Quantize:
+    """Return how a backbone with this fingerprint was quantized while it was loaded."""
+    found: list[Quantize] = [one for one in _QUANTIZED if fingerprint.endswith(f":{one}")]
+    return found[0] if found else "none"
 
 
 def check_backbone(manifest: Manifest, *, name: str, fingerprint: str, hidden_size: int) -> None:
@@ -15,6 +29,7 @@ def check_backbone(manifest: Manifest, *, name: str, fingerprint: str, hidden_si
     """
     if manifest.fingerprint == fingerprint:
         return
+    _check_quantization(manifest, name=name, fingerprint=fingerprint)
     if manifest.hidden_size != hidden_size:
         raise ArtifactError(
             f"prompt {manifest.title} has hidden size {manifest.hidden_size} (backbone "
@@ -28,6 +43,17 @@ def check_backbone(manifest: Manifest, *, name: str, fingerprint: str, hidden_si
         f"({manifest.fingerprint[:20]}…), not on {name} ({fingerprint[:20]}…){hint}; load the "
         f"prompt's backbone, or use {option('allow-backbone')} and expect different answers"
     )
+
+
+def _check_quantization(manifest: Manifest, *, name: str, fingerprint: str) -> None:
+    own, found = quantize_of(manifest.fingerprint), quantize_of(fingerprint)
+    plain = (manifest.fingerprint.removesuffix(f":{own}"), fingerprint.removesuffix(f":{found}"))
+    if plain[0] == plain[1] and own != found:
+        raise ArtifactError(
+            f"prompt {manifest.title} was trained on {manifest.backbone} with quantize = {own!r}, "
+            f"not on {name} with quantize = {found!r}; load the backbone with quantize = {own!r}, "
+            f"or use {option('allow-backbone')} and expect different answers"
+        )
 
 
 def _changed(manifest: Manifest, fingerprint: str) -> str:

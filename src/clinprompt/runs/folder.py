@@ -16,7 +16,9 @@ from clinprompt.settings.run import RunConfig
 
 CLAIMS = "claims"  # the folder of lock files by which processes share a run
 _ALONE = ".run.lock"
-_MAY_CHANGE = {"compare", "device", "variants", "search", "tensor_parallel"}
+_MAY_CHANGE = {
+    *("compare", "device", "variants", "search", "tensor_parallel", "gradient_checkpointing"),
+}
 _OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
 _RESULTS = ("cells.jsonl", "search.jsonl")
 _BEGUN = ("metrics.jsonl", "finished.json", *_RESULTS, "checkpoints/*", "store/*")
@@ -141,7 +143,7 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
     of backbone and suite are checked elsewhere.
     """
     free = {"distill": "cache_teachers", "teacher": "together"}
-    settings = _with_earlier_balance(settings)
+    settings = {"quantize": "none"} | _with_earlier_balance(settings)
     groups = {name: settings[name] for name in free if isinstance(settings.get(name), dict)}
     names = {name: plain_name(settings[name]) for name in ("backbone", "suite") if name in settings}
     # Runs from before this setting existed have input form 1.

@@ -51,7 +51,9 @@ def manifest_of(
 def shareable_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings as plain values, with plain names in place of local paths.
 
-    Whether the backbone was divided over processes is left out, because a prompt that is adapted
-    from this one takes its settings, perhaps in one process.
+    Whether the backbone was divided over processes, or its layers were computed again to save
+    memory, is left out: a prompt that is adapted from this one takes its settings, perhaps on
+    another machine.
     """
-    return with_plain_names(config.model_dump(mode="json", exclude={"tensor_parallel"}))
+    left_out = {"tensor_parallel", "gradient_checkpointing"}
+    return with_plain_names(config.model_dump(mode="json", exclude=left_out))

@@ -19,6 +19,7 @@ import torch
 
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.backbone.ranks import ranks
+from clinprompt.backbone.recompute import recompute_layers
 from clinprompt.errors import RunError
 from clinprompt.files import locked, write_text
 from clinprompt.prompts.store import Store
@@ -147,12 +148,16 @@ def load_run_backbone(
     """
     check_folder(folder, config, results_folder=results_folder or folder)
     dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16
-    return load_backbone(
+    backbone = load_backbone(
         config.backbone,
         device=config.device,
         dtype=dtype,
+        quantize=config.quantize,
         tensor_parallel=config.tensor_parallel,
     )
+    if config.gradient_checkpointing:
+        recompute_layers(backbone.model)
+    return backbone
 
 
 def environment(backbone: Backbone) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NAME_PATTERN = r"^[A-Za-z0-9][\w.-]*$"  # a name becomes a folder, and must stay one
 Routing = Literal["all", "type", "nearest"]
+Quantize = Literal["none", "8-bit", "4-bit"]
 Placement = Literal["prefix", "suffix", "layers"]
 Shots = Annotated[int, Field(ge=0)] | Literal["all"]
 

@@ -17,6 +17,7 @@ from clinprompt.settings.groups import (
     DataSettings,
     DistillSettings,
     PromptSettings,
+    Quantize,
     SearchSettings,
     Settings,
     TeacherSettings,
@@ -49,6 +50,16 @@ class RunConfig(Settings):
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the backbone's weights"
+    )
+    quantize: Quantize = Field(
+        default="none",
+        description="8-bit or 4-bit: the weights of the backbone's linear layers; needs the extra "
+        "quantize. A prompt belongs to the backbone with this quantization",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="compute layers again in the backward pass: less memory, about a third slower, "
+        "the same result",
     )
     seed: int = Field(default=0, ge=0, description="fixes everything that is drawn")
     metaprompt: str = Field(default="", description='"" to distill one, "shipped", or a folder')
@@ -131,6 +142,7 @@ class RunConfig(Settings):
 
 
 _FIXED = {"name", "backbone", "device", "compare", "variants", "search", "tensor_parallel"}
+_FIXED |= {"gradient_checkpointing"}
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

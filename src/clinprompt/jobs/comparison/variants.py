@@ -154,7 +154,7 @@ class Runs:
             return None
         config = self.settings[spec.backbone, spec.variant]
         adapt, placement = config.adapt, config.prompt.placement
-        loaded = (config.backbone, config.dtype, config.device)
+        loaded = _backbone_of(config)
         return (*loaded, placement, adapt.rows, adapt.micro_batch_tokens, _encoding(config))
 
     def metaprompt(self, backbone: str, variant: str) -> Artifact:
@@ -277,11 +277,7 @@ class Runs:
         config = self.settings[key]
         for opened in self._opened.values():
             known = opened.config
-            if (known.backbone, known.dtype, known.device) == (
-                config.backbone,
-                config.dtype,
-                config.device,
-            ):
+            if _backbone_of(known) == _backbone_of(config):
                 return opened.backbone
         self._opened.clear()
         return load_run_backbone(self._folder(*key), config, results_folder=self.folder)
@@ -312,3 +308,8 @@ class Runs:
 def _encoding(config: RunConfig) -> Hashable:
     """Return the settings that the rows of tasks depend on, besides the backbone."""
     return (config.data.model_dump_json(), config.seed, config.prompt.length)
+
+
+def _backbone_of(config: RunConfig) -> tuple[str, str, str, str]:
+    """Return the settings that decide which backbone is loaded."""
+    return config.backbone, config.dtype, config.quantize, config.device

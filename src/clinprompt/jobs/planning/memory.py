@@ -15,6 +15,8 @@ from clinprompt.methods.table import method_of
 from clinprompt.settings.groups import FitSettings, split_method
 from clinprompt.settings.run import RunConfig
 
+# A scale of one byte for 64 weights of 4 bits, and one of four bytes for 256 of these scales.
+_BYTES_OF_WEIGHTS = {"8-bit": 1.0, "4-bit": 0.5 + 1 / 64 + 4 / (64 * 256)}
 _TRAINED_BYTES = 16  # float32: the number, its gradient and the two moments of AdamW
 
 
@@ -66,7 +68,7 @@ def prompt_memory(config: RunConfig, outline: ModelSizes, num_sources: int) -> M
     teachers = num_sources * config.prompt.length
     each = 2 * outline.num_layers * outline.key_width * _bytes(config)
     return Memory(
-        weights=weight_bytes(config, outline),
+        weights=_held_weights(config, outline),
         keys_values=each * (2 * prompts + teachers),
         activations=(computed_positions(config, prompts) + positions)
         * _activations(config, outline),
@@ -80,8 +82,16 @@ def prompt_memory(config: RunConfig, outline: ModelSizes, num_sources: int) -> M
 
 
 def weight_bytes(config: RunConfig, outline: ModelSizes) -> int:
-    """Return the bytes of the backbone's weights."""
-    return outline.num_parameters * _bytes(config)
+    """Return the bytes of the backbone's weights; only those of linear layers are quantized."""
+    others = outline.num_parameters - outline.linear_weights
+    each = _BYTES_OF_WEIGHTS.get(config.quantize, _bytes(config))
+    return int(others * _bytes(config) + outline.linear_weights * each)
+
+
+def _held_weights(config: RunConfig, outline: ModelSizes) -> int:
+    """Return the bytes of the weights, with one quantized layer turned back into numbers."""
+    unpacked = 0 if config.quantize == "none" else outline.largest_linear * _bytes(config)
+    return weight_bytes(config, outline) + unpacked
 
 
 def adapter_memory(
@@ -116,13 +126,17 @@ def _activations(config: RunConfig, outline: ModelSizes) -> int:
     The weights are frozen. A layer keeps the inputs of its two norms, in float32 and in the model's
     type (20·H bytes); queries, keys, values and the output of attention (2·A·D + 2·G·D numbers);
     and three times the inner width of its feed-forward layer. Dense attention also keeps its
-    weights twice (2·A·(P + T) numbers).
+    weights twice (2·A·(P + T) numbers). With ``gradient_checkpointing``, each layer keeps its input
+    only, and one layer at a time all of these.
     """
     numbers = 2 * outline.query_width + 2 * outline.key_width + 3 * outline.inner_width
     if outline.attends_densely:
         seen = config.prompt.length + config.data.max_input_tokens + config.data.max_target_tokens
         numbers += 2 * outline.num_heads * seen
-    return outline.num_layers * (20 * outline.hidden_size + _bytes(config) * numbers)
+    layer = 20 * outline.hidden_size + _bytes(config) * numbers
+    if config.gradient_checkpointing:
+        return outline.num_layers * outline.hidden_size * _bytes(config) + layer
+    return outline.num_layers * layer
 
 
 def _logits(config: RunConfig, outline: ModelSizes, positions: int) -> int:

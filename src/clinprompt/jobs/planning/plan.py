@@ -119,7 +119,7 @@ class Plan:
     suite: str
     length: int
     rank: int
-    dtype: str
+    weights: str
     rate: float | None
     measured: tuple[str, ...]
     backbones: tuple[BackbonePlan, ...]
@@ -170,7 +170,7 @@ def dry_run(
         suite=suite.name,
         length=shape.length,
         rank=shape.rank,
-        dtype=config.dtype,
+        weights=_weights(config),
         rate=rate,
         measured=tuple(data),
         backbones=tuple(
@@ -205,6 +205,11 @@ def _timed(load: Callable[[], Value]) -> tuple[Value, float]:
     """Return what is computed, and the seconds that it took."""
     started = perf_counter()
     return load(), perf_counter() - started
+
+
+def _weights(config: RunConfig) -> str:
+    """Return the type of the backbone's weights, in words."""
+    return config.dtype if config.quantize == "none" else f"{config.dtype}, {config.quantize}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ def backbone_for(recipe: Recipe, store: Path, backbone: str, *, device: str) -> 
     if any(not name.startswith("metaprompts/") for name in Store(store).names()):
         found = load_backbone_for(store, backbone, device=device)
     else:
-        found = load_backbone(recipe.config.backbone, device=device)
+        config = recipe.config
+        found = load_backbone(config.backbone, device=device, quantize=config.quantize)
     name = plain_name(recipe.config.backbone)
     check_fits(found, find_metaprompt(recipe.metaprompt, name).manifest)
     return found
