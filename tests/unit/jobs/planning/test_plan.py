@@ -113,6 +113,24 @@ def test_memory_of_a_tiny_model_by_hand(tiny):
     assert adapters.activations == positions * (a_position + 4 * inputs)
 
 
+def test_quantized_weights_and_layers_computed_again_are_counted(tiny):
+    """A layer: q and o 32², k and v 32·16, three of 32·48; embeddings and head keep their type."""
+    small = ("prompt.length=4", "data.max_input_tokens=16", "data.max_target_tokens=4")
+    kinds = {kind: settings(*small, f"quantize={kind}") for kind in ("none", "8-bit", "4-bit")}
+    linear = 2 * (2 * 32**2 + 2 * 32 * 16 + 3 * 32 * 48)
+    others = 4 * (tiny.num_parameters - linear)
+    found = {kind: prompt_memory(one, tiny, 2).weights for kind, one in kinds.items()}
+    assert found["none"] == others + 4 * linear
+    unpacked = 4 * 32 * 48  # the largest layer
+    assert found["8-bit"] == others + linear + unpacked
+    # A scale of 8 bits for 64 weights, and one of 32 bits for 256 scales.
+    assert found["4-bit"] == int(others + linear * (0.5 + 1 / 64 + 4 / 64 / 256)) + unpacked
+    plain = prompt_memory(kinds["none"], tiny, 2).activations
+    again = prompt_memory(settings(*small, "gradient_checkpointing=true"), tiny, 2).activations
+    a_layer = 20 * 32 + 4 * (2 * 32 + 2 * 16 + 3 * 48)
+    assert again * 2 * a_layer == plain * (2 * 4 * 32 + a_layer)
+
+
 def test_prompts_side_by_side_each_take_memory(tiny):
     few, many = (
         prompt_memory(settings("prompt.length=4", f"compare.together={count}"), tiny, 2)
