@@ -80,25 +80,30 @@ class Annotator:
         *,
         backbone: str = "",
         device: str = "auto",
+        dtype: str = "auto",
         allow_backbone: bool = False,
         free: bool = False,
         tensor_parallel: bool = False,
     ) -> "Annotator":
         """Load a saved prompt and the language model that it was trained on.
 
-        ``backbone`` names another copy of the model. ``allow_backbone`` accepts a model that the
-        prompt was not trained on. ``free`` lets answers list mentions and links that are not words
-        of the note. ``tensor_parallel`` divides the model over all processes that torchrun started.
+        ``backbone`` names another copy of the model. ``dtype`` is the type of its weights: float32,
+        bfloat16, or auto, which is float32 on a CPU and elsewhere as in training.
+        ``allow_backbone`` accepts a model that the prompt was not trained on. ``free`` lets answers
+        list mentions and links that are not words of the note. ``tensor_parallel`` divides the
+        model over all processes that torchrun started.
 
         Raises:
             ArtifactError: the prompt is damaged, or was trained on another model.
             BackboneError: the model cannot be loaded.
-            SettingError: it is to be divided over processes, but there is one process only.
+            SettingError: there is no such ``dtype``, or the model is to be divided over processes,
+                but there is one process only.
         """
         loaded = load_prompt(
             Path(folder),
             backbone=backbone,
             device=device,
+            dtype=dtype,
             allow_backbone=allow_backbone,
             free=free,
             tensor_parallel=tensor_parallel,

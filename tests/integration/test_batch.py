@@ -323,6 +323,7 @@ def test_other_notes_tasks_prompts_or_options_are_refused(request_of, store, tmp
         ({"tasks": (DRUGS,)}, "another tasks"),
         ({"form": "csv"}, "another format"),
         ({"free": True}, "another free"),
+        ({"dtype": "bfloat16"}, "another dtype"),
         ({"max_characters": 9}, "another max characters .200000, now 9"),
     ):
         with pytest.raises(RunError, match=words):
@@ -477,6 +478,9 @@ def test_the_command_answers_a_batch_and_names_its_errors(store, tiny_llama_fold
     assert " left" in result.stderr
     again = call(*words, folder=tmp_path)
     assert (again.exit_code, again.stdout) == (0, result.stdout)
+    other = call(*words, "--dtype", "bfloat16", folder=tmp_path)
+    assert other.exit_code == 2
+    assert "another dtype" in other.stderr
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,12 @@ from clinprompt.backbone.tensor_parallel import (
     whole,
 )
 from clinprompt.backbone.tokenizer_faults import naming_tokenizer
-from clinprompt.errors import BackboneError, option
+from clinprompt.errors import BackboneError, SettingError, option
 from clinprompt.prompts.artifact import Manifest
 from clinprompt.prompts.belongs import check_backbone, check_end, marked, quantize_of
 from clinprompt.settings.groups import Quantize
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,26 +210,27 @@ def load_backbone_of(
     name: str = "",
     *,
     device: str = "auto",
-    dtype: torch.dtype = torch.float32,
+    dtype: str = "auto",
     tensor_parallel: bool = False,
 ) -> Backbone:
     """Load the backbone that a prompt was trained on, or the one given by ``name``.
 
-    It is quantized as it was in training.
-    ``tensor_parallel`` is as in ``load_backbone``.
+    It is quantized as it was in training. ``dtype`` is float32, bfloat16 or auto: float32 on a CPU,
+    elsewhere as in training. ``tensor_parallel`` is as in ``load_backbone``.
 
     Raises:
         BackboneError: it cannot be loaded.
-        SettingError: it is to be divided over processes, but there is one process only.
+        SettingError: ``dtype`` is another word, or the backbone is to be divided over processes,
+            but there is one process only.
     """
     load = partial(
         load_backbone,
         device=device,
-        dtype=dtype,
+        # Otherwise the error below would hide a wrong device.
+        dtype=_dtype(dtype, manifest, _device(device)),
         quantize=quantize_of(manifest.fingerprint),
         tensor_parallel=tensor_parallel,
     )
-    _device(device)  # otherwise the error below would hide a wrong device
     if not name and manifest.backbone not in WHEELS and not Path(manifest.backbone).exists():
         try:
             return load(manifest.backbone)
@@ -237,6 +240,16 @@ def load_backbone_of(
                 f"folder or GGUF file with {option('backbone')}"
             ) from error
     return load(name or manifest.backbone)
+
+
+def _dtype(word: str, manifest: Manifest, device: torch.device) -> torch.dtype:
+    """Return the type of weights by its name; ``auto`` depends on the prompt and the device."""
+    if word == "auto":
+        trained = manifest.settings.get("dtype", "float32")
+        word = "float32" if device.type == "cpu" else trained
+    if word not in DTYPES:
+        raise SettingError(f"dtype {word!r}; use auto, {' or '.join(DTYPES)}")
+    return DTYPES[word]
 
 
 def check_fits(backbone: Backbone, manifest: Manifest) -> None:

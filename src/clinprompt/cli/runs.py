@@ -12,6 +12,7 @@ from clinprompt.cli.screen import (
     AllowBackbone,
     Config,
     Device,
+    Dtype,
     Free,
     Json,
     Mirror,
@@ -220,6 +221,7 @@ def evaluate(
     mirror: Mirror = None,
     backbone: Backbone = "",
     device: Device = "auto",
+    dtype: Dtype = "auto",
     allow_backbone: AllowBackbone = False,
     free: Free = False,
     allow_other_task: Annotated[
@@ -240,6 +242,7 @@ def evaluate(
             prompt,
             backbone=backbone,
             device=device,
+            dtype=dtype,
             allow_backbone=allow_backbone,
             free=free,
             tensor_parallel=tensor_parallel,

@@ -59,6 +59,12 @@ Overrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1 ...")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="Weights in float32 or bfloat16. auto: float32 on a CPU, elsewhere as in training."
+    ),
+]
 TensorParallel = Annotated[
     bool,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clinprompt.cli.screen import Device, Free, say
+from clinprompt.cli.screen import Device, Dtype, Free, say
 from clinprompt.errors import SettingError, number_of
 from clinprompt.settings.defaults import NOTE_CHARACTERS, SHIPPED
 
@@ -53,6 +53,7 @@ def serve(
         str, typer.Option(help="Folder or GGUF file of the backbone, if it was moved.")
     ] = "",
     device: Device = "auto",
+    dtype: Dtype = "auto",
     free: Free = False,
     max_rows: Annotated[
         int, typer.Option(help="Rows that may wait or be answered at a time.", min=1)
@@ -84,7 +85,8 @@ def serve(
 
     place = listening(host, port, token_file=token_file, allowed_hosts=tuple(allowed_host or ()))
     limits = Limits(rows=max_rows, seconds=max_seconds, text_characters=max_characters)
-    choice = _Choice(store, workspace, metaprompt, tuple(overrides or ()), backbone, device, free)
+    changes = tuple(overrides or ())
+    choice = _Choice(store, workspace, metaprompt, changes, backbone, device, dtype, free)
     num_cores = leave_cores_to_engine()  # before anything is computed
     with claimed(workspace) if workspace else nullcontext():
         state, teacher = _opened(choice, limits, num_cores)
@@ -113,6 +115,7 @@ class _Choice:
     changes: tuple[str, ...]
     backbone: str
     device: str
+    dtype: str
     free: bool
 
 
@@ -131,7 +134,9 @@ def _opened(
             )
         if choice.metaprompt != SHIPPED or choice.changes:
             raise SettingError("--metaprompt and --set have no effect without --workspace")
-        model = load_backbone_for(choice.store, choice.backbone, device=choice.device)
+        model = load_backbone_for(
+            choice.store, choice.backbone, device=choice.device, dtype=choice.dtype
+        )
         state = ServerState(
             model, choice.store, limits=limits, free=choice.free, num_cores=num_cores
         )
@@ -149,6 +154,7 @@ def _opened_workspace(
     os.umask(0o077)  # notes and corrections are for the user of the server alone
     store = choice.store or workspace / "store"
     named = [f"backbone={choice.backbone}"] if choice.backbone else []
+    named += [f"dtype={choice.dtype}"] if choice.dtype != "auto" else []
     recipe = recipe_of(choice.metaprompt, [*choice.changes, *named, f"device={choice.device}"])
     model = backbone_for(recipe, store, choice.backbone, device=choice.device)
     tasks = open_tasks(workspace, store, model, recipe)

@@ -109,27 +109,32 @@ def likely(prediction: Prediction, probability: float, card: TaskCard) -> Predic
     )
 
 
-def load_prompt(
+def load_prompt(  # noqa: PLR0913 - the options of Annotator.load
     path: Path,
     *,
     backbone: str = "",
     device: str = "auto",
+    dtype: str = "auto",
     allow_backbone: bool = False,
     free: bool = False,
     tensor_parallel: bool = False,
 ) -> LoadedPrompt:
     """Load a saved prompt, and the backbone that it was trained on or the one named.
 
-    With ``free``, mentions and links in answers need not be words of the text. With
-    ``tensor_parallel``, the backbone is divided over all processes that torchrun started.
+    ``dtype`` is the type of its weights, as in ``load_backbone_of``. With ``free``, mentions and
+    links in answers need not be words of the text. With ``tensor_parallel``, the backbone is
+    divided over all processes that torchrun started.
 
     Raises:
         ArtifactError: the prompt is damaged, or was trained on another backbone.
         BackboneError: the backbone cannot be loaded.
-        SettingError: it is to be divided over processes, but there is one process only.
+        SettingError: ``dtype`` is another word, or the backbone is to be divided over processes,
+            but there is one process only.
     """
     manifest = open_prompt(path)[0].manifest
-    model = load_backbone_of(manifest, backbone, device=device, tensor_parallel=tensor_parallel)
+    model = load_backbone_of(
+        manifest, backbone, device=device, dtype=dtype, tensor_parallel=tensor_parallel
+    )
     return prompt_on(model, path, allow_backbone=allow_backbone, free=free)
 
 

@@ -110,12 +110,7 @@ def audit_prompt(
     method = METHODS[manifest.method]
     metaprompt = metaprompt_of(path, manifest) if method.needs_metaprompt else None
     check_folder(folder, config, results_folder=folder)
-    backbone = load_backbone_of(
-        manifest,
-        wanted.backbone,
-        device=wanted.device,
-        dtype=torch.float32 if config.dtype == "float32" else torch.bfloat16,
-    )
+    backbone = load_backbone_of(manifest, wanted.backbone, device=wanted.device, dtype=config.dtype)
     check_fits(backbone, manifest)
     workspace = open_workspace(folder, config, backbone, reporter=reporter)
     workspace.record_tasks([data])

@@ -110,18 +110,25 @@ def load_tasks(
 
 
 def load_backbone_for(
-    folder: Path, backbone: str = "", *, device: str = "auto", names: Sequence[str] = ()
+    folder: Path,
+    backbone: str = "",
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    names: Sequence[str] = (),
 ) -> Backbone:
     """Return the backbone of the first prompt of a store, or another copy of it by name.
 
-    ``names`` is as in ``load_tasks``.
+    ``dtype`` is as in ``load_backbone_of``, ``names`` as in ``load_tasks``.
 
     Raises:
         ArtifactError: there is no prompt in the folder.
         BackboneError: the backbone cannot be loaded.
+        SettingError: there is no such type.
     """
     first = next(iter(prompt_folders(folder, names).values()))
-    return load_backbone_of(open_prompt(first)[0].manifest, backbone, device=device)
+    manifest = open_prompt(first)[0].manifest
+    return load_backbone_of(manifest, backbone, device=device, dtype=dtype)
 
 
 def prompt_folders(folder: Path, names: Sequence[str] = ()) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from clinprompt.backbone.load import Backbone, load_backbone
+from clinprompt.backbone.load import DTYPES, Backbone, load_backbone
 from clinprompt.backbone.ranks import ranks
 from clinprompt.backbone.recompute import recompute_layers
 from clinprompt.errors import RunError
@@ -147,11 +147,10 @@ def load_run_backbone(
         SettingError: it is to be divided over processes, but there is one process only.
     """
     check_folder(folder, config, results_folder=results_folder or folder)
-    dtype = torch.float32 if config.dtype == "float32" else torch.bfloat16
     backbone = load_backbone(
         config.backbone,
         device=config.device,
-        dtype=dtype,
+        dtype=DTYPES[config.dtype],
         quantize=config.quantize,
         tensor_parallel=config.tensor_parallel,
     )

@@ -58,8 +58,8 @@ class Progress(Protocol):
 class BatchRequest:
     """What to answer: tasks of ``store`` (without ``tasks``, all) about ``notes``, into ``output``.
 
-    ``backbone``, ``device``, ``allow_backbone`` and ``free`` are as in ``load_prompt``. A note of
-    more than ``max_characters`` in all its fields gets an error instead of answers.
+    ``backbone``, ``device``, ``dtype``, ``allow_backbone`` and ``free`` are as in ``load_prompt``.
+    A note of more than ``max_characters`` in all its fields gets an error instead of answers.
     """
 
     store: Path
@@ -69,6 +69,7 @@ class BatchRequest:
     form: TableForm = "jsonl"
     backbone: str = ""
     device: str = "auto"
+    dtype: str = "auto"
     allow_backbone: bool = False
     free: bool = False
     max_characters: int = NOTE_CHARACTERS
@@ -180,6 +181,7 @@ def _description(
         },
         "format": request.form,
         "backbone": request.backbone if request.allow_backbone else "",
+        "dtype": request.dtype,
         "free": request.free,
         "max_characters": request.max_characters,
         "notes_per_chunk": request.notes_per_chunk,
@@ -204,7 +206,11 @@ def _answer_here(batch: Batch) -> None:
 def tasks_of(request: BatchRequest) -> list[ServedTask]:
     """Load the backbone and return the tasks of a batch on it."""
     backbone = load_backbone_for(
-        request.store, request.backbone, device=request.device, names=request.tasks
+        request.store,
+        request.backbone,
+        device=request.device,
+        dtype=request.dtype,
+        names=request.tasks,
     )
     table = load_tasks(
         backbone,

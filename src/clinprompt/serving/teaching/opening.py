@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from clinprompt.backbone.load import Backbone, check_fits, load_backbone
+from clinprompt.backbone.load import DTYPES, Backbone, check_fits, load_backbone
 from clinprompt.errors import SettingError
 from clinprompt.jobs.adapt_settings import adapt_config
 from clinprompt.jobs.before_adapting import untrained_prompt
@@ -37,12 +37,17 @@ def backbone_for(recipe: Recipe, store: Path, backbone: str, *, device: str) -> 
         ArtifactError: the metaprompt is of another backbone.
         BackboneError: the backbone cannot be loaded.
     """
+    config = recipe.config
     if any(not name.startswith("metaprompts/") for name in Store(store).names()):
-        found = load_backbone_for(store, backbone, device=device)
+        found = load_backbone_for(store, backbone, device=device, dtype=config.dtype)
     else:
-        config = recipe.config
-        found = load_backbone(config.backbone, device=device, quantize=config.quantize)
-    name = plain_name(recipe.config.backbone)
+        found = load_backbone(
+            config.backbone,
+            device=device,
+            dtype=DTYPES[config.dtype],
+            quantize=config.quantize,
+        )
+    name = plain_name(config.backbone)
     check_fits(found, find_metaprompt(recipe.metaprompt, name).manifest)
     return found
 
