@@ -112,6 +112,8 @@ def _one(changes: dict[str, Any]) -> dict[str, float]:
     start_peak(device)
     before = peak_bytes(device)
     backbone = load_backbone(BACKBONE, device="cpu", quantize=config.quantize)
+    for weight in backbone.model.parameters():  # else the whole checkpoint stays mapped
+        weight.data = weight.data.clone()
     if config.gradient_checkpointing:
         recompute_layers(backbone.model)
     length = data.max_input_tokens + data.max_target_tokens
