@@ -17,6 +17,7 @@ install_import_hook(
         "clinprompt.backbone.bank",
         "clinprompt.backbone.decode",
         "clinprompt.backbone.gradients",
+        "clinprompt.backbone.head",
         "clinprompt.backbone.load",
         "clinprompt.backbone.packed",
         "clinprompt.backbone.shared_prefix",
