@@ -78,7 +78,7 @@ def computed() -> list[str]:
 def measured() -> list[str]:
     """Return the table of measured memory."""
     lines = [
-        "| weights | layers computed again | computed (MB) | measured (MB) | ratio |",
+        "| weights | layers computed again | computed (MB) | measured (MB) | difference |",
         "| --- | --- | --- | --- | --- |",
     ]
     for kind in ("none", "8-bit", "4-bit"):
@@ -89,8 +89,8 @@ def measured() -> list[str]:
             found = json.loads(done.stdout.splitlines()[-1])
             name = "float32" if kind == "none" else kind
             lines.append(
-                f"| {name} | {'yes' if again else 'no'} | {found['computed']:.0f} | "
-                f"{found['measured']:.0f} | {found['measured'] / found['computed']:.2f} |"
+                f"| {name} | {'yes' if again else 'no'} | {found['computed']:,.0f} | "
+                f"{found['measured']:,.0f} | {found['measured'] - found['computed']:+.0f} |"
             )
     return lines
 

@@ -22,7 +22,8 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # How many times more positions than on a CPU are decoded at a time: one of many LoRA processes has
 # less memory than one of the few processes that answer whole teams.
 GPU_FACTORS = {"prompts": 24, "lora": 8}
-PATIENCE_SECONDS = 15.0  # how long a process waits for the next trial of the others
+# How long a process waits for the next trial of the others. A tiny run may share a busy machine.
+PATIENCE_SECONDS, TINY_PATIENCE_SECONDS = 15.0, 120.0
 TINY = {
     "suite": "practice",
     "metaprompt": "",
@@ -145,7 +146,8 @@ def fill(given: argparse.Namespace, grid: Grid) -> None:
         if given.search_seconds:
             own = {"compare.methods": trials} | ({"compare.shots": [4]} if given.tiny else {})
             missing = run("search", SEARCH, own, given.search_seconds)
-            _wait_for(cells, len(read_lines(cells)) + missing)
+            patience = TINY_PATIENCE_SECONDS if given.tiny else PATIENCE_SECONDS
+            _wait_for(cells, len(read_lines(cells)) + missing, patience)
         _choose(rates, {method: best_trial(method, read_lines(cells)) for method in lane.searched})
     changed: dict[str, Any] = {"compare.methods": list(lane.compared)}
     for method, own in json.loads(rates.read_text()).items():
@@ -168,13 +170,13 @@ def run_script(given: argparse.Namespace, grid: Grid, script: str) -> None:
     sys.exit(show_end(session, given, is_done=is_done))
 
 
-def _wait_for(cells: Path, wanted: int) -> None:
+def _wait_for(cells: Path, wanted: int, patience: float) -> None:
     """Wait for trials of other processes of the lane, as long as they finish some."""
     found, waits_until = -1, 0.0
     while found < wanted:
         before, found = found, len(read_lines(cells))
         if found > before:
-            waits_until = monotonic() + PATIENCE_SECONDS
+            waits_until = monotonic() + patience
         if monotonic() >= waits_until:
             return
         sleep(0.3)

@@ -93,7 +93,8 @@ TRIAL_NAME = ("method", "settings", "task", "shots", "seed")
 METAPROMPTS = "metaprompts"  # the folder in a store whose folders are named by hashes
 
 EXACT_ONLY = {"sha256", "fingerprint"}  # fields of the record that another CPU may change
-APPROXIMATE = {"tensors", "search"}  # parts of the record that other CPUs give within 3 digits
+# Parts of the record that other CPUs give within 3 digits.
+APPROXIMATE = {"tensors", "search", "probability"}
 
 SUITE = """
 name = "small"
@@ -285,7 +286,7 @@ def portable(recording: Any) -> Any:
 def differences(old: Any, new: Any, *, exact: bool, place: str = "") -> Iterator[str]:
     """Yield one line for each value that differs between two recordings.
 
-    Unless ``exact``, floats may differ by rounding: tensors and losses by 1e-3, others by 1e-6.
+    Unless ``exact``, floats may differ by rounding: those in APPROXIMATE by 1e-3, others by 1e-6.
     """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:

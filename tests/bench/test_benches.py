@@ -133,3 +133,24 @@ def test_bench_of_the_server_recognizes_swapped_answers(benches):
     assert not is_swapped(asked, response("mk00001", rounded), expected)
     assert is_swapped(asked, response("mk00001", less_likely), expected)
     assert not is_same(response("")["answers"], expected)
+
+
+def test_types_of_weights_are_compared_turn_by_turn(benches):
+    """Each turn of the first work is compared with the same turn of the others."""
+    from dtypes import compared  # noqa: PLC0415
+
+    seconds = {"float32": [2.0, 4.0, 8.0], "other": [1.0, 1.0, 6.0]}
+    first, other = compared(seconds, tokens=8)
+    assert (first["tokens a second"], first["ratio of seconds"]) == (2.0, 1.0)
+    assert (other["tokens a second"], other["ratio of seconds"]) == (8.0, 0.5)
+
+
+def test_types_of_weights_read_and_write_the_same_rows(benches, tiny_llama):
+    import dtypes  # noqa: PLC0415
+
+    rows = dtypes.make_rows(tiny_llama, 3)
+    assert [len(row.input_ids) for row in rows] == [dtypes.ROW_TOKENS] * 3
+    hidden, _ = dtypes.reader(rows)(tiny_llama)()
+    logits = dtypes.writer(rows)(tiny_llama)()
+    assert hidden.shape == (3, tiny_llama.hidden_size)
+    assert logits.shape == (3, tiny_llama.vocabulary_size)
