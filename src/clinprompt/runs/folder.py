@@ -17,7 +17,12 @@ from clinprompt.settings.run import RunConfig
 CLAIMS = "claims"  # the folder of lock files by which processes share a run
 _ALONE = ".run.lock"
 _MAY_CHANGE = {
-    *("compare", "device", "variants", "search", "tensor_parallel", "gradient_checkpointing"),
+    "compare",
+    "device",
+    "variants",
+    "search",
+    "tensor_parallel",
+    "gradient_checkpointing",
 }
 _OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
 _RESULTS = ("cells.jsonl", "search.jsonl")
