@@ -122,8 +122,8 @@ def load_backbone(
     """Load ``smollm2-135m``, a checkpoint folder, a GGUF file, or a hub model that is on the disk.
 
     ``quantize`` stores the weights of linear layers with 8 or 4 bits. With ``tensor_parallel``, the
-    weights are divided over all processes that torchrun started: each
-    must call this function, and later use the backbone in the same way at the same time.
+    weights are divided over all processes that torchrun started: each must call this function, and
+    later use the backbone in the same way at the same time.
 
     Raises:
         BackboneError: the model is missing or damaged, does not support prompts, or cannot be
