@@ -27,7 +27,7 @@ from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.initializers import from_vocabulary
 from clinprompt.settings.groups import DistillSettings, Placement, PromptSettings
 from clinprompt.training.distillation import Teachers, distillation_loss
-from clinprompt.training.fit import TASK_LOSS, batches_of
+from clinprompt.training.member import TASK_LOSS, batches_of
 from clinprompt.training.teacher_cache import CacheLayout, TeacherCache
 
 Step = Callable[[Sequence[Row]], float]

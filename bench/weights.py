@@ -103,7 +103,7 @@ def _one(changes: dict[str, Any]) -> dict[str, float]:
     from clinprompt.backbone.memory import peak_bytes, start_peak  # noqa: PLC0415
     from clinprompt.backbone.recompute import recompute_layers  # noqa: PLC0415
     from clinprompt.batches.encode import Row, collate  # noqa: PLC0415
-    from clinprompt.training.fit import TASK_LOSS  # noqa: PLC0415
+    from clinprompt.training.member import TASK_LOSS  # noqa: PLC0415
 
     config = check_config({"name": "x", **changes}, source="bench")
     memory = step_memory("SmolLM2 135M", config)

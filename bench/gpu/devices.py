@@ -39,7 +39,7 @@ from clinprompt.settings.run import RunConfig, load_config
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.records import Example
-from clinprompt.training.fit import TASK_LOSS, batches_of
+from clinprompt.training.member import TASK_LOSS, batches_of
 
 TASKS = ("practice-ner-drugs", "practice-re-frequency", "practice-nli-social", "practice-sum-plan")
 ROWS_OF_A_TASK = 6

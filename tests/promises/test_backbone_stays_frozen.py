@@ -10,7 +10,8 @@ from clinprompt.backbone.tuners import PromptTuner, full, lora, trained_numbers
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
-from clinprompt.training.fit import FitMember, FitSpec, fit
+from clinprompt.training.fit import fit
+from clinprompt.training.member import FitMember, FitSpec
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 ROWS = [random_rows([(6, 2), (4, 3), (9, 1)], tasks=(0,))]

@@ -13,7 +13,7 @@ from clinprompt.backbone.head import float32_head
 from clinprompt.backbone.layers import to_layer_prompts
 from clinprompt.backbone.load import load_backbone
 from clinprompt.batches.encode import collate, micro_batches
-from clinprompt.training.fit import TASK_LOSS
+from clinprompt.training.member import TASK_LOSS
 
 NUM_PROCESSES = 2
 MODELS = ("llama", "qwen2")

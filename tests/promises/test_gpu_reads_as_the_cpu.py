@@ -9,7 +9,7 @@ from clinprompt.backbone.decode import generate, score_choices
 from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
 from clinprompt.backbone.layers import to_layer_prompts
 from clinprompt.backbone.load import load_backbone
-from clinprompt.training.fit import TASK_LOSS, batches_of
+from clinprompt.training.member import TASK_LOSS, batches_of
 
 ROWS = random_rows([(6, 3), (15, 1), (40, 5), (9, 2), (3, 4)], tasks=(0, 1, 2))
 PLACEMENTS = ("prefix", "suffix", "layers")

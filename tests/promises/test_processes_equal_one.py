@@ -21,8 +21,9 @@ from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
 from clinprompt.training.checkpoint import before
 from clinprompt.training.divided import owners_of
-from clinprompt.training.fit import FitMember, FitSpec, fit_together, mean_loss
+from clinprompt.training.fit import fit_together, mean_loss
 from clinprompt.training.losses import task_loss
+from clinprompt.training.member import FitMember, FitSpec
 from clinprompt.training.progress import Silent
 
 UNEVEN = random_rows([(6, 2), (40, 3), (9, 1), (5, 5), (3, 1)])

@@ -9,7 +9,7 @@ from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.decode import distinct_choices, generate, score_choices
 from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
 from clinprompt.batches.encode import Row, collate, micro_batches
-from clinprompt.training.fit import TASK_LOSS
+from clinprompt.training.member import TASK_LOSS
 
 TASKS = (1, 4)
 LENGTHS = [(3, 2), (17, 4), (8, 1), (12, 3), (5, 6), (1, 1)]

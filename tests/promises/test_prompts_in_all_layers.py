@@ -8,7 +8,7 @@ from clinprompt.backbone.bank import make_bank, target_states
 from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
 from clinprompt.backbone.layers import prompt_width, to_layer_prompts
 from clinprompt.batches.encode import collate
-from clinprompt.training.fit import TASK_LOSS
+from clinprompt.training.member import TASK_LOSS
 
 ROWS = random_rows([(9, 3), (4, 2), (12, 1)], tasks=(0, 1))
 

@@ -8,7 +8,8 @@ from clinprompt.backbone.tuners import PromptTuner, lora
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
-from clinprompt.training.fit import FitMember, FitSpec, fit
+from clinprompt.training.fit import fit
+from clinprompt.training.member import FitMember, FitSpec
 
 STEPS = 11
 ROWS = [

@@ -34,9 +34,9 @@ from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import catalog
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.checkpoint import Progress
-from clinprompt.training.fit import FitMember, FitSpec
 from clinprompt.training.fit import fit as fit_member
 from clinprompt.training.fit import fit_together as fit_members
+from clinprompt.training.member import FitMember, FitSpec
 from clinprompt.training.progress import Reporter
 
 LEAST_ROWS = 64  # with fewer examples, or fewer steps than this, nothing is kept for validation

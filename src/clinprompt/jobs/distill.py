@@ -31,7 +31,8 @@ from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.distillation import distillation_loss, open_teachers
-from clinprompt.training.fit import FitMember, FitSpec, fit
+from clinprompt.training.fit import fit
+from clinprompt.training.member import FitMember, FitSpec
 from clinprompt.training.progress import Reporter
 
 _PHASE = "distill"  # in the log, and the name of the checkpoint

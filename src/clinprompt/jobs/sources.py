@@ -17,7 +17,8 @@ from clinprompt.runs.task_rows import TaskRows
 from clinprompt.runs.workspace import Workspace
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.load import TaskData
-from clinprompt.training.fit import FitMember, FitSpec, fit
+from clinprompt.training.fit import fit
+from clinprompt.training.member import FitMember, FitSpec
 
 
 def train_on_sources(

@@ -15,7 +15,8 @@ from clinprompt.runs.task_rows import TaskRows
 from clinprompt.runs.workspace import Workspace
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.load import TaskData
-from clinprompt.training.fit import FitMember, FitSpec, fit_together
+from clinprompt.training.fit import fit_together
+from clinprompt.training.member import FitMember, FitSpec
 
 
 def train_teachers(

@@ -9,8 +9,8 @@ from clinprompt.backbone.bank import Bank, target_states
 from clinprompt.backbone.gradients import token_weights
 from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Row
-from clinprompt.training.fit import batches_of
 from clinprompt.training.losses import task_loss
+from clinprompt.training.member import batches_of
 
 
 @torch.no_grad()

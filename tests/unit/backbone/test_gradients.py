@@ -7,7 +7,7 @@ from tiny import random_prompts
 from clinprompt.backbone.gradients import Loss, StepPrompts, accumulate_gradients
 from clinprompt.batches.encode import Row, collate
 from clinprompt.settings.groups import FitSettings
-from clinprompt.training.fit import row_weights_of
+from clinprompt.training.member import row_weights_of
 
 # Rows of tasks 0, 2 and 5. The first row has two target tokens.
 ROWS = (

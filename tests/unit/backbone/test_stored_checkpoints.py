@@ -16,7 +16,8 @@ from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.errors import BackboneError
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
-from clinprompt.training.fit import FitMember, FitSpec, fit
+from clinprompt.training.fit import fit
+from clinprompt.training.member import FitMember, FitSpec
 
 ROWS = random_rows([(6, 2), (4, 3), (9, 1)])
 SHARDS = "model-*-of-*.safetensors"

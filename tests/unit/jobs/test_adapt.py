@@ -16,7 +16,8 @@ from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.workspace import Workspace
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
-from clinprompt.training.fit import mean_loss, row_weights_of
+from clinprompt.training.fit import mean_loss
+from clinprompt.training.member import row_weights_of
 
 LENGTH, HIDDEN, RANK = 4, 32, 2
 SOURCES = ("practice-ner-labs", "practice-nli-history")

@@ -14,15 +14,9 @@ from clinprompt.backbone.tuners import PromptTuner, lora
 from clinprompt.errors import RunError
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
-from clinprompt.training.fit import (
-    FitMember,
-    FitSpec,
-    fit,
-    fit_together,
-    mean_loss,
-    rows_by_step,
-)
+from clinprompt.training.fit import fit, fit_together, mean_loss
 from clinprompt.training.losses import task_loss
+from clinprompt.training.member import FitMember, FitSpec, rows_by_step
 from clinprompt.training.progress import Silent
 
 ROWS = random_rows([(6, 2), (4, 3), (9, 1), (1, 5)], tasks=(0, 2))

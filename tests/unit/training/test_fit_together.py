@@ -13,7 +13,8 @@ from clinprompt.errors import RunError
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
 from clinprompt.prompts.soft import SoftPrompts
 from clinprompt.settings.groups import FitSettings
-from clinprompt.training.fit import FitMember, FitSpec, fit, fit_together
+from clinprompt.training.fit import fit, fit_together
+from clinprompt.training.member import FitMember, FitSpec
 
 LENGTH = 3
 PLACEMENTS = ("prefix", "suffix", "layers")

@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from clinprompt.backbone.arena import Arena
+from clinprompt.backbone.load import DTYPES
 from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.backbone.packed import pack_rows, read_packed, use_packed_attention
 from clinprompt.backbone.shared_prefix import Prefix
@@ -61,7 +62,7 @@ def measure_speed(outline: ModelSizes, dtype: Literal["float32", "bfloat16"]) ->
     A mixture of experts is measured as a layer with the experts that one position uses.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = _one_layer(outline, torch.float32 if dtype == "float32" else torch.bfloat16, device)
+    model = _one_layer(outline, DTYPES[dtype], device)
     weights = outline.layer_weights / outline.num_layers
     length = max(1, min(_POSITIONS, int(_OPERATIONS / (2 * _ROWS * weights))))
     operations = _operations(outline, weights, length)
