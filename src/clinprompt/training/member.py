@@ -1,4 +1,4 @@
-"""What a fit trains, and how: tuners, their rows, the settings, the loss and the weights of rows."""
+"""What a fit trains, and how: tuners and their rows, settings, loss, and the weight of a row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
