@@ -1,7 +1,8 @@
 """Compare a metaprompt with LoRA and prompt tuning at 16 and 64 examples, on one GPU.
 
-Searches the rates of each method on held-back tasks (search-few-shots.toml), with four trials a
-method. Then it fills configs/few-shots.toml draw by draw. README.md says what it needs and returns.
+Fills configs/few-shots-16.toml draw by draw; its rates were searched on a CPU. Then it searches the
+rates of each method for 64 examples on held-back tasks (search-few-shots.toml), with four trials a
+method, and fills configs/few-shots.toml with them. README.md says what it needs and returns.
 
 Run, from the root of the repository, with CLINPROMPT_MIRROR set:
      python bench/gpu/3_few_shots.py OUT --metaprompt FOLDER --mps
@@ -12,7 +13,13 @@ Run, from the root of the repository, with CLINPROMPT_MIRROR set:
 from grids import Grid, grid_arguments, run_script
 from session import read_arguments
 
-GRID = Grid("few-shots", "few-shots.toml", tiny={"compare.shots": [4]})
+GRID = Grid(
+    "few-shots",
+    "few-shots.toml",
+    known="few-shots-16.toml",
+    narrowed={"compare.shots": [64]},
+    tiny={"compare.shots": [4]},
+)
 
 
 def main() -> None:

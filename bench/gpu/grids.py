@@ -1,4 +1,4 @@
-"""Search the settings of each method on held-back tasks, then fill a grid, in lanes of processes.
+"""Search the settings of each method on held-back tasks and fill grids, in lanes of processes.
 
 Prompts are trained and answered in teams. LoRA cells run one after the other in parallel processes.
 All processes of a lane share its cells. Knows nothing of which grid it is.
@@ -100,12 +100,14 @@ def show_end(session: Session, given: argparse.Namespace, *, is_done: bool) -> i
 class Grid:
     """A comparison: its name in files, its config in configs/, and changed settings.
 
-    ``fixed`` are changed in the search too, ``narrowed`` in the comparison alone, ``tiny`` there
-    in a trial.
+    ``known`` is the config of another comparison, with settings that need no search; it is filled
+    first, in at most half of the time. ``fixed`` are changed in the search too, ``narrowed`` in the
+    comparison alone, ``tiny`` in the comparisons of a trial.
     """
 
     name: str
     config: str
+    known: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     narrowed: Mapping[str, Any] = field(default_factory=dict)
     tiny: Mapping[str, Any] = field(default_factory=dict)
@@ -139,6 +141,10 @@ def fill(given: argparse.Namespace, grid: Grid) -> None:
         say.say(f"{name}: {len(outcome.cells)} cells, {outcome.num_missing} missing")
         return outcome.num_missing
 
+    tiny = grid.tiny if given.tiny else {}
+    if grid.known:
+        known = {"compare.methods": list(lane.compared), **tiny}
+        run(Path(grid.known).stem, CONFIGS / grid.known, known, given.seconds / 2)
     rates = given.work / f"rates-{given.worker}.json"
     if not rates.is_file():
         trials = [trial for method in lane.searched for trial in trials_of(method)]
@@ -154,7 +160,7 @@ def fill(given: argparse.Namespace, grid: Grid) -> None:
         say.say(f"{method}: {own['settings']}, chosen on {', '.join(own['tasks']) or 'none'}")
         where = "variants.factors." if method == "adapted-factors" else ""
         changed |= {where + key: value for key, value in own["settings"].items()}
-    changed |= {**grid.narrowed, **(grid.tiny if given.tiny else {})}
+    changed |= {**grid.narrowed, **tiny}
     run(grid.name, CONFIGS / grid.config, changed, max(1.0, ends - monotonic()))
 
 
