@@ -1,6 +1,7 @@
 """Print to the terminal: tables, examples, progress; and the options that commands share."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ _SECONDS_BETWEEN_LINES = 5
 _MAX_LINES = 40  # of an example's input
 _LINES_AT_EACH_END = 15  # kept of a longer input
 _INDENT = "  "
+_NO_SCREEN = 1000  # columns, more than a table has
 
 Mirror = Annotated[
     Path | None,
@@ -296,8 +298,9 @@ def print_table(
 ) -> None:
     """Print a table, with a line between sections; long words are folded on a narrow screen.
 
-    With ``num_texts``, all columns but the first and the last ``num_texts`` hold numbers, which
-    are aligned to the right.
+    In a file or pipe, which has no width unless ``COLUMNS`` gives one, each row is one line. With
+    ``num_texts``, all columns but the first and the last ``num_texts`` hold numbers, which are
+    aligned to the right.
     """
     numbers = () if num_texts is None else range(1, len(header) - num_texts)
     table = Table(
@@ -315,7 +318,8 @@ def print_table(
         for row in rows:
             table.add_row(*map(escape, row))
         table.add_section()
-    console.print(table)
+    has_width = console.is_terminal or "COLUMNS" in os.environ
+    (console if has_width else Console(width=_NO_SCREEN)).print(table)
     console.print()
 
 

@@ -1,4 +1,4 @@
-"""Progress on a screen that is not a terminal."""
+"""Progress and tables on a screen that is not a terminal."""
 
 import io
 
@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from clinprompt.cli import screen
-from clinprompt.cli.screen import Bar
+from clinprompt.cli.screen import Bar, print_table
 
 
 @pytest.fixture
@@ -44,3 +44,14 @@ def test_answers_that_take_little_time_are_not_shown_as_lines(clock):
 
 def test_a_bar_without_lines_prints_none(clock):
     assert lines_of(clock, 1.0, prints_lines=False) == []
+
+
+@pytest.mark.parametrize(("columns", "num_lines"), [(None, 1), ("40", 10)])
+def test_a_row_is_one_line_unless_a_width_is_given(capsys, monkeypatch, columns, num_lines):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    print_table(["setting", "loss"], [["x" * 300, "0.5"]])
+    printed = capsys.readouterr().out
+    assert sum("x" in line for line in printed.splitlines()) == num_lines
+    assert printed.count("x") == 300
