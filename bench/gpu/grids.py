@@ -107,10 +107,10 @@ class Grid:
 
     name: str
     config: str
-    known: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     narrowed: Mapping[str, Any] = field(default_factory=dict)
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    known: str = ""
 
 
 def fill(given: argparse.Namespace, grid: Grid) -> None:
