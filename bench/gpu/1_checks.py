@@ -66,7 +66,7 @@ def main() -> None:
                 session.say(f"{name}: done before")
                 continue
             words = [__file__, *sys.argv[1:], "--work", str(given.work), "--worker", name]
-            is_done = session.run(*words, seconds=LIMITS[name])
+            is_done = session.run(*words, seconds=_limit(given, name))
             session.say(f"{name}: {'done' if is_done else 'not finished, see log.txt'}")
             if session.seconds_left < 1:
                 break
@@ -84,6 +84,11 @@ def check(given: argparse.Namespace) -> None:
     torch.set_num_threads(int(os.environ.get("CHECK_THREADS", "0")) or os.cpu_count() or 1)
     given.device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
     _save(given, CHECKS[given.worker](given))
+
+
+def _limit(given: argparse.Namespace, name: str) -> float:
+    """Return the seconds of a check; a trial, on any processor, has those of the whole call."""
+    return given.seconds if given.tiny else LIMITS[name]
 
 
 def _save(given: argparse.Namespace, found: dict[str, Any]) -> None:
@@ -122,7 +127,7 @@ def _serving(given: argparse.Namespace) -> dict[str, Any]:
     from queue_answers import compare_queues  # noqa: PLC0415
     from queue_load import time_queue  # noqa: PLC0415
 
-    ends, case = monotonic() + LIMITS["serving"] - START_SECONDS, _case(given)
+    ends, case = monotonic() + _limit(given, "serving") - START_SECONDS, _case(given)
     sides = [load(case, place, "float32") for place in ("cpu", given.device)]
     answers = compare_queues(case, *sides, pause_seconds=0.005 if given.tiny else 0.05)
     del sides
@@ -138,7 +143,7 @@ def _serving(given: argparse.Namespace) -> dict[str, Any]:
 def _steps(given: argparse.Namespace) -> dict[str, Any]:
     from shapes import time_steps  # noqa: PLC0415
 
-    limit = LIMITS[given.worker] - START_SECONDS
+    limit = _limit(given, given.worker) - START_SECONDS
     return time_steps(given.worker, given.device, limit, is_tiny=bool(given.tiny))
 
 

@@ -1,8 +1,9 @@
 """Compare a metaprompt with LoRA and prompt tuning at 16 and 64 examples, on one GPU.
 
-Fills configs/few-shots-16.toml draw by draw; its rates were searched on a CPU. Then it searches the
-rates of each method for 64 examples on held-back tasks (search-few-shots.toml), with four trials a
-method, and fills configs/few-shots.toml with them. README.md says what it needs and returns.
+Fills configs/few-shots.toml for 16 examples first, draw by draw, with rates that were searched on a
+CPU. Then it searches the rates of each method for 64 examples on held-back tasks
+(search-few-shots.toml), with four trials a method, and fills the config for 64 examples with them.
+README.md says what it needs and returns.
 
 Run, from the root of the repository, with CLINPROMPT_MIRROR set:
      python bench/gpu/3_few_shots.py OUT --metaprompt FOLDER --mps
@@ -10,15 +11,18 @@ Run, from the root of the repository, with CLINPROMPT_MIRROR set:
      python bench/gpu/3_few_shots.py OUT --tiny MODEL                  (a trial, on any processor)
 """
 
+from choice import SIXTEEN_EXAMPLES
 from grids import Grid, grid_arguments, run_script
 from session import read_arguments
 
+# Its rates are from configs/four-targets-search.toml; those that are not here equal the config's.
+SIXTEEN = {"name": "few-shots-16", "baselines.prompt_rate": 0.05, **SIXTEEN_EXAMPLES}
 GRID = Grid(
     "few-shots",
     "few-shots.toml",
-    known="few-shots-16.toml",
+    known=SIXTEEN,
     narrowed={"compare.shots": [64]},
-    tiny={"compare.shots": [4]},
+    tiny={"adapt.steps": 2, "compare.shots": [4]},
 )
 
 

@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from choice import SIXTEEN_EXAMPLES
 from grids import Grid, fill, grid_arguments, run_lanes, show_end
 from learning import learn
 from session import Session, read_arguments
@@ -40,9 +41,14 @@ def main() -> None:
         learn(given, LEARNING | backbone)
     elif given.worker:
         given.metaprompt = given.work / f"metaprompt-{given.seed}"
-        shots, tiny = {"compare.shots": [16]}, {"compare.shots": [4]}
-        fixed = COMPARING | backbone
-        fill(given, Grid("second-backbone", "few-shots.toml", fixed, narrowed=shots, tiny=tiny))
+        grid = Grid(
+            "second-backbone",
+            "few-shots.toml",
+            fixed=COMPARING | backbone,
+            narrowed=SIXTEEN_EXAMPLES,
+            tiny={"adapt.steps": 2, "compare.shots": [4]},
+        )
+        fill(given, grid)
     else:
         sys.exit(_run(given))
 

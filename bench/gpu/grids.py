@@ -100,9 +100,9 @@ def show_end(session: Session, given: argparse.Namespace, *, is_done: bool) -> i
 class Grid:
     """A comparison: its name in files, its config in configs/, and changed settings.
 
-    ``known`` is the config of another comparison, with settings that need no search; it is filled
-    first, in at most half of the time. ``fixed`` are changed in the search too, ``narrowed`` in the
-    comparison alone, ``tiny`` in the comparisons of a trial.
+    ``known`` makes of the same config another comparison, of another name, whose settings need no
+    search; it is filled first, in at most half of the time. ``fixed`` are changed in the search
+    too, ``narrowed`` in the comparison alone, ``tiny`` in the comparisons of a trial.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Grid:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     narrowed: Mapping[str, Any] = field(default_factory=dict)
     tiny: Mapping[str, Any] = field(default_factory=dict)
-    known: str = ""
+    known: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fill(given: argparse.Namespace, grid: Grid) -> None:
@@ -143,8 +143,8 @@ def fill(given: argparse.Namespace, grid: Grid) -> None:
 
     tiny = grid.tiny if given.tiny else {}
     if grid.known:
-        known = {"compare.methods": list(lane.compared), **tiny}
-        run(Path(grid.known).stem, CONFIGS / grid.known, known, given.seconds / 2)
+        known = {"compare.methods": list(lane.compared), **grid.known, **tiny}
+        run(grid.known["name"], CONFIGS / grid.config, known, given.seconds / 2)
     rates = given.work / f"rates-{given.worker}.json"
     if not rates.is_file():
         trials = [trial for method in lane.searched for trial in trials_of(method)]

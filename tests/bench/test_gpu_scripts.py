@@ -42,8 +42,9 @@ def _cells(out, grid):
 
 
 def _run_script(name, out, work, model, *options):
+    """Run a script on a tiny model; its time is enough on a busy machine, unless given."""
     command = [sys.executable, str(FOLDER / name), str(out), "--work", str(work)]
-    command += ["--tiny", str(model), *options]
+    command += ["--tiny", str(model), "--seconds", "3000", *options]
     environment = {**os.environ, "CHECK_THREADS": "1"}
     return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
 
