@@ -11,18 +11,17 @@ Run, from the root of the repository, with CLINPROMPT_MIRROR set:
      python bench/gpu/3_few_shots.py OUT --tiny MODEL                  (a trial, on any processor)
 """
 
-from choice import SIXTEEN_EXAMPLES
 from grids import Grid, grid_arguments, run_script
 from session import read_arguments
 
 # Its rates are from configs/four-targets-search.toml; those that are not here equal the config's.
-SIXTEEN = {"name": "few-shots-16", "baselines.prompt_rate": 0.05, **SIXTEEN_EXAMPLES}
+SIXTEEN = {"name": "few-shots-16", "baselines.prompt_rate": 0.05, "compare.shots": [16]}
 GRID = Grid(
     "few-shots",
     "few-shots.toml",
     known=SIXTEEN,
     narrowed={"compare.shots": [64]},
-    tiny={"adapt.steps": 2, "compare.shots": [4]},
+    tiny={"compare.shots": [4]},
 )
 
 

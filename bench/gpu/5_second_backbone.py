@@ -14,7 +14,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from choice import SIXTEEN_EXAMPLES
 from grids import Grid, fill, grid_arguments, run_lanes, show_end
 from learning import learn
 from session import Session, read_arguments
@@ -45,8 +44,8 @@ def main() -> None:
             "second-backbone",
             "few-shots.toml",
             fixed=COMPARING | backbone,
-            narrowed=SIXTEEN_EXAMPLES,
-            tiny={"adapt.steps": 2, "compare.shots": [4]},
+            narrowed={"compare.shots": [16]},
+            tiny={"compare.shots": [4]},
         )
         fill(given, grid)
     else:

@@ -15,15 +15,6 @@ SETTINGS = {
     "lora": ("baselines.lora_rate",),
 }
 
-# For 16 examples; the configs have those for 64. Few steps, because every method fits 16 examples
-# closely within twenty.
-SIXTEEN_EXAMPLES: dict[str, Any] = {
-    "adapt.steps": 20,
-    "adapt.rows": 4,
-    "adapt.warmup_steps": 2,
-    "compare.shots": [16],
-}
-
 
 def trials_of(method: str) -> list[str]:
     """Return the trials of a method, as METHOD@VARIANT."""

@@ -315,6 +315,28 @@ def test_teams_of_variants_shots_and_seeds_have_the_same_cells(tmp_path, tiny_ll
         assert_close(*(found[n][1] / "variants" / variant for n in (100, 1)))
 
 
+def test_steps_and_rates_of_a_number_of_examples_are_used_for_its_cells(
+    tmp_path, tiny_llama_folder
+):
+    """The cells of 3 examples are those of a grid with these settings; teams have both."""
+    grid = {"methods": ["prompt-tuning", "lora"], "together": 4}
+    own = {"adapt": {"steps": 5}, "baselines": {"prompt_rate": 0.02, "lora_rate": 0.02}}
+    both = config_of(
+        tmp_path, tiny_llama_folder, compare={**grid, "shots": [2, 3]}, at_shots={"3": own}
+    )
+    many = {name: {**getattr(both, name).model_dump(), **own[name]} for name in own}
+    alone = config_of(tmp_path, tiny_llama_folder, compare={**grid, "shots": [3]}, **many)
+    cells = fill(tmp_path / "both", both).cells
+    expected = fill(tmp_path / "alone", alone).cells
+    assert {(cell.shots, cell.steps) for cell in cells} == {(2, 3), (3, 5)}
+    assert scores([cell for cell in cells if cell.shots == 3]) == scores(expected)
+    saved = sorted((tmp_path / "alone" / "store").rglob("*.safetensors"))
+    assert len(saved) == 2
+    for path in saved:
+        same = tmp_path / "both" / path.relative_to(tmp_path / "alone")
+        torch.testing.assert_close(load_file(same), load_file(path), rtol=1e-3, atol=1e-3)
+
+
 class StopAt:
     """Stop everything at the first message that begins with these words."""
 
@@ -666,6 +688,15 @@ def test_trials_with_another_number_of_shots_are_run_and_ranked_separately(
     assert len(ranked(tmp_path, tiny_llama_folder, shots=3)) == 1
     lines = (tmp_path / "run" / "search.jsonl").read_text().splitlines()
     assert [json.loads(line)["shots"] for line in lines] == [2, 3]
+
+
+def test_a_search_uses_the_settings_for_its_number_of_examples(tmp_path, tiny_llama_folder):
+    """A trial that changes the steps itself has its own."""
+    config = searched(tmp_path, tiny_llama_folder, trials={"lora": [{}, {"adapt": {"steps": 1}}]})
+    config = config.model_copy(update={"at_shots": {"2": {"adapt": {"steps": 2}}}})
+    search(tmp_path / "run", config, mirror=None, reporter=Silent())
+    lines = (tmp_path / "run" / "search.jsonl").read_text().splitlines()
+    assert {json.loads(line)["steps"] for line in lines} == {1, 2}
 
 
 def test_settings_are_not_ranked_before_all_their_trials_are_finished(tmp_path, tiny_llama_folder):

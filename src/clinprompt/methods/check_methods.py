@@ -36,6 +36,10 @@ def _checked(config: RunConfig) -> RunConfig:
         "compare.methods": config.compare.methods,
         "search.trials": trials,
         "adapt.method_steps": config.adapt.method_steps,
+        **{
+            f"at_shots.{shots}.adapt.method_steps": config.at(shots).adapt.method_steps
+            for shots in config.at_shots
+        },
     }.items():
         _check_names(place, names)
     for name in (*config.compare.methods, *trials):

@@ -4,13 +4,15 @@ Knows the files of a run folder by name, and nothing of what they mean.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import RunError, option
-from clinprompt.files import locked
+from clinprompt.files import complete_lines, locked
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 
@@ -27,6 +29,7 @@ _MAY_CHANGE = {
 _OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
 _RESULTS = ("cells.jsonl", "search.jsonl")
 _BEGUN = ("metrics.jsonl", "finished.json", *_RESULTS, "checkpoints/*", "store/*")
+_SHOTS_IN_NAME = re.compile(r"-k([0-9]+|all)-")
 _CHOOSE_ANOTHER = f"choose another {option('out', argument='folder')}"
 _BEFORE_RESULTS = {"teachers", "metaprompts"}  # in the store
 
@@ -78,7 +81,8 @@ def check_folder(folder: Path, config: RunConfig, *, results_folder: Path) -> No
 
     All settings may differ as long as nothing was trained or scored. Settings of the grid may
     differ. Settings of adaptation may differ as long as there is no
-    result, neither in the folder nor in ``results_folder``.
+    result, neither in the folder nor in ``results_folder``; those for a number of examples
+    (``at_shots``) as long as there is no result with that number.
 
     Raises:
         RunError: it holds a run with other settings, or something else.
@@ -89,6 +93,8 @@ def check_folder(folder: Path, config: RunConfig, *, results_folder: Path) -> No
     if not has_begun(folder, results_folder):
         return
     now = _fixed(config.model_dump(mode="json"))
+    begun = _shots_of_results(folder, results_folder)
+    before, now = (_with_shots(settings, begun) for settings in (before, now))
     may_change = _MAY_CHANGE if _has_results(folder, results_folder) else _MAY_CHANGE | _OF_RESULTS
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed := [key for key in changed if key not in may_change]:
@@ -173,6 +179,26 @@ def _with_earlier_balance(settings: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(distill, dict):
         return settings
     return settings | {"distill": {"balance": "tasks", **distill}}
+
+
+def _with_shots(settings: dict[str, Any], begun: set[str]) -> dict[str, Any]:
+    """Return settings in which ``at_shots`` has only these numbers of examples."""
+    own = settings.get("at_shots") or {}
+    if not isinstance(own, dict):
+        return settings
+    return settings | {"at_shots": {shots: own[shots] for shots in own.keys() & begun}}
+
+
+def _shots_of_results(folder: Path, results_folder: Path) -> set[str]:
+    """Return the numbers of examples ("all" too) that a fit was started with, or a cell scored."""
+    fitted = chain((folder / "checkpoints").glob("*"), (folder / "store").glob("*/*"))
+    found = {match[1] for path in fitted if (match := _SHOTS_IN_NAME.search(path.name))}
+    for line in chain(*(complete_lines(results_folder / name)[0] for name in _RESULTS)):
+        with suppress(
+            ValueError, KeyError, TypeError
+        ):  # who reads the results says what is damaged
+            found.add(str(json.loads(line)["shots"]))
+    return found
 
 
 def _has_results(folder: Path, results_folder: Path) -> bool:

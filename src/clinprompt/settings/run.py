@@ -35,7 +35,10 @@ class RunConfig(Settings):
 
     ``metaprompt`` is "" to distill one from the suite's sources, "shipped" for the one in the
     package, or the folder of a saved one. A variant is a named group of changed settings for the
-    methods that name it: an ablation, or a baseline of another size.
+    methods that name it: an ablation, or a baseline of another size. ``at_shots`` holds changed
+    settings of ``adapt`` and ``baselines`` for a number of examples, such as more steps for more
+    examples: ``[at_shots.64]``, ``[at_shots.all]``. Comparisons and searches use them. If a variant
+    or a trial of a search changes the same setting, its value is used.
     """
 
     name: str = Field(pattern=NAME_PATTERN, description="of the run and its folder")
@@ -72,6 +75,12 @@ class RunConfig(Settings):
     compare: CompareSettings = CompareSettings()
     variants: dict[Annotated[str, Field(pattern=NAME_PATTERN)], dict[str, Any]] = Field(
         default_factory=dict
+    )
+    at_shots: dict[
+        Annotated[str, Field(pattern=r"^([1-9][0-9]*|all)$")], dict[str, dict[str, Any]]
+    ] = Field(
+        default_factory=dict,
+        description="changed settings of adapt and baselines, by number of examples",
     )
     search: SearchSettings | None = None
     tensor_parallel: bool = Field(
@@ -122,6 +131,34 @@ class RunConfig(Settings):
                 self.changed(changes, source=f"search.trials.{method}, trial {number}")
         return self
 
+    @model_validator(mode="after")
+    def _changes_only_fits_by_shots(self) -> Self:
+        for shots, values in self.at_shots.items():
+            names = [f"{group}.{key}" for group, own in values.items() for key in own]
+            if others := [name for name in names if not _is_of_fits(name)]:
+                raise ValueError(
+                    f"at_shots.{shots}: {others[0]} is the same for any number of examples; only "
+                    "steps, rows, rates and the choice of the best state in adapt and baselines "
+                    "may change"
+                )
+            self.at(shots)
+        return self
+
+    def at(self, shots: int | str) -> "RunConfig":
+        """Return the settings for a number of examples, or "all".
+
+        Raises:
+            SettingError: a setting for that number is unknown or out of range.
+        """
+        changes = self.at_shots.get(str(shots))
+        if not changes:
+            return self
+        plain = {name: getattr(self, name).model_dump() for name in _OF_FITS}
+        checked = check_config(
+            {"name": self.name, **_merged(plain, changes)}, source=f"at_shots.{shots}"
+        )
+        return self.model_copy(update={name: getattr(checked, name) for name in _OF_FITS})
+
     def varied(self, variant: str) -> "RunConfig":
         """Return the settings of a variant ("" for none), without grid, variants and search.
 
@@ -134,15 +171,33 @@ class RunConfig(Settings):
     def changed(self, changes: dict[str, Any], *, source: str) -> "RunConfig":
         """Return these settings, without grid, variants and search, with changes on top.
 
+        ``at_shots`` loses what is changed.
+
         Raises:
             SettingError: a change is unknown or out of range.
         """
         values = self.model_dump(exclude={"compare", "variants", "search"})
+        values["at_shots"] = {shots: _without(own, changes) for shots, own in self.at_shots.items()}
         return check_config(_merged(values, changes), source=source)
 
 
 _FIXED = {"name", "backbone", "device", "compare", "variants", "search", "tensor_parallel"}
-_FIXED |= {"gradient_checkpointing"}
+_FIXED |= {"gradient_checkpointing", "at_shots"}
+_OF_FITS = ("adapt", "baselines")  # groups of settings that may depend on the number of examples,
+# except for those that decide on memory, on what is trained, or on training on sources
+_NOT_BY_SHOTS = {
+    "adapt.micro_batch_tokens",
+    "adapt.routing",
+    "baselines.lora_rank",
+    "baselines.lora_modules",
+    "baselines.source_prompt_rate",
+    "baselines.source_lora_rate",
+}
+
+
+def _is_of_fits(name: str) -> bool:
+    """Return whether a setting, group.key, may depend on the number of examples."""
+    return name.partition(".")[0] in _OF_FITS and name not in _NOT_BY_SHOTS
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -155,6 +210,14 @@ def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         else:
             both[key] = change
     return both
+
+
+def _without(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return groups of values without those that are changed."""
+    return {
+        group: {key: value for key, value in own.items() if key not in changes.get(group, ())}
+        for group, own in values.items()
+    }
 
 
 def load_config(path: Path, overrides: Changes = ()) -> RunConfig:

@@ -146,6 +146,28 @@ def test_settings_of_cells_stay_once_there_is_a_result(begin, result, changed):
         begin(**{changed: ONLY_CELLS[changed]})
 
 
+@pytest.mark.parametrize(
+    "result", ["cells.jsonl", "checkpoints/a__lora-k4-seed0.safetensors", "store/a/lora-k4-seed0"]
+)
+def test_settings_for_a_number_of_examples_stay_once_there_is_a_result_with_it(begin, result):
+    run = begin(at_shots={"4": {"adapt": {"steps": 7}}})
+    path = run.workspace.folder / result
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"shots": 4}\n{"shots": 0}\n' if result == "cells.jsonl" else "")
+    begin(at_shots={"4": {"adapt": {"steps": 7}}, "all": {"adapt": {"steps": 9}}})
+    for changed in ({}, {"4": {"adapt": {"steps": 8}}}):
+        with pytest.raises(RunError, match=r"other settings \(at_shots\)"):
+            begin(at_shots=changed)
+
+
+def test_a_run_from_before_settings_by_number_of_examples_goes_on(begin):
+    folder = train_in(begin()).workspace.folder
+    saved = json.loads((folder / "config.json").read_text())
+    del saved["at_shots"]
+    (folder / "config.json").write_text(json.dumps(saved))
+    begin()
+
+
 def test_an_adapted_prompt_in_the_store_is_a_result(begin):
     run = begin()
     (run.workspace.folder / "store" / "teachers" / "a").mkdir(parents=True)

@@ -82,11 +82,45 @@ def test_an_override_that_names_nothing_is_refused(override):
             "method spot starts from prompts of single sources",
         ),
         ({"variants": {"v": {"device": "cpu"}}}, "device is the same in all variants"),
+        ({"at_shots": {"16": {"adapt": {"step": 1}}}}, "at_shots.16: adapt.step: unknown setting"),
+        ({"at_shots": {"16": {"data": {"test_rows": 1}}}}, "data.test_rows is the same for any"),
+        ({"at_shots": {"16": {"adapt": {"routing": "all"}}}}, "adapt.routing is the same for any"),
+        ({"at_shots": {"few": {}}}, "at_shots.few.*is not of the form"),
+        (
+            {"at_shots": {"all": {"adapt": {"method_steps": {"loar": 1}}}}},
+            "at_shots.all.adapt.method_steps: 'loar' is none; did you mean lora",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(values, words):
     with pytest.raises(SettingError, match=words):
         check(**values)
+
+
+def test_settings_depend_on_the_number_of_examples_unless_a_variant_sets_them():
+    config = check(
+        adapt={"steps": 5, "rows": 3},
+        at_shots={"64": {"adapt": {"steps": 9}, "baselines": {"lora_rate": 0.5}}, "all": {}},
+        variants={"fast": {"baselines": {"lora_rate": 0.7}}},
+        compare={"methods": ["lora@fast"]},
+    )
+    assert config.at(16) == config.at("all") == config
+    many = config.at(64)
+    assert (many.adapt.steps, many.adapt.rows, many.baselines.lora_rate) == (9, 3, 0.5)
+    fast = config.varied("fast").at(64)
+    assert (fast.adapt.steps, fast.baselines.lora_rate) == (9, 0.7)
+    assert check_config(config.model_dump(), source="x") == config
+
+
+def test_settings_by_number_of_examples_are_kept_beside_those_of_a_given_metaprompt():
+    """The metaprompt brings its rates; the steps are those given, also for 64 examples."""
+    config = check(
+        metaprompt="shipped", adapt={"steps": 5}, at_shots={"64": {"adapt": {"steps": 9}}}
+    )
+    found, brought = resolve_all(config)[config.backbone, ""], check(metaprompt="shipped")
+    rate = resolve_all(brought)[config.backbone, ""].adapt.shared_rate
+    assert [one.adapt.steps for one in (found, found.at(64))] == [5, 9]
+    assert found.at(64).adapt.shared_rate == rate != check().adapt.shared_rate
 
 
 def test_a_file_is_read_with_overrides_on_top(tmp_path):

@@ -104,7 +104,8 @@ def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fi
     else:
         rows = opened.task_rows.shots(spec.data, _count(opened, spec), seed=spec.seed)
     start = opened.start(spec.data.card, rows, seed=spec.seed, metaprompt=metaprompt)
-    return Fit(method_of(spec.method), replace(start, validation=validation), spec.name)
+    start = replace(start, config=opened.config.at(spec.shots), validation=validation)
+    return Fit(method_of(spec.method), start, spec.name)
 
 
 def _calibrated(

@@ -65,15 +65,16 @@ class _Sender:
 def steps_of(folder: Path, config: RunConfig) -> tuple[int, int]:
     """Return how many training steps a comparison without variants takes, and how many are done."""
     suite, compared = find_suite(config.suite), config.compare
-    per_target = sum(
-        config.adapt.method_steps.get(name, config.adapt.steps)
+    of_one_draw = sum(
+        settings.method_steps.get(name, settings.steps)
+        for settings in (config.at(shots).adapt for shots in compared.shots)
         for name in compared.methods
         if method_of(name).trains != "nothing"
     )
-    cells = len(compared.targets or suite.targets) * len(compared.shots) * len(compared.seeds)
+    fits = len(compared.targets or suite.targets) * len(compared.seeds)
     on_sources = len(suite.sources) * config.teacher.steps + config.distill.steps
     done = sum("loss" in row for row in RunLog(folder / "metrics.jsonl").rows())
-    return on_sources + per_target * cells, done
+    return on_sources + of_one_draw * fits, done
 
 
 def fill_in_processes(

@@ -155,7 +155,7 @@ def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
         check_unseen(metaprompt, (card.name,))
     plain = runs.open_plain()
     backbone, workspace = plain.backbone, plain.workspace
-    config = plain.config.changed(dict(trial.changes), source=source)
+    config = plain.config.changed(dict(trial.changes), source=source).at(trial.shots)
     task_rows = _rows_under(config, plain)
     rows = task_rows.shots(trial.data, trial.shots, seed=trial.seed)
     changed = replace(plain, config=config, task_rows=task_rows)

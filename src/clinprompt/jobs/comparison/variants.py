@@ -152,7 +152,7 @@ class Runs:
         """
         if method_of(spec.method).trains != "prompt":
             return None
-        config = self.settings[spec.backbone, spec.variant]
+        config = self.settings[spec.backbone, spec.variant].at(spec.shots)
         adapt, placement = config.adapt, config.prompt.placement
         loaded = _backbone_of(config)
         return (*loaded, placement, adapt.rows, adapt.micro_batch_tokens, _encoding(config))

@@ -187,14 +187,16 @@ def _cells(
     """Return the work of a method's cells."""
     method, own, plain = method_of(name), configs[split_method(name)[1]], configs[""]
     seeds = len(plain.compare.seeds) if method.uses_shots else 1
-    work = Amount()
-    for task, known in sizes.items():
-        rows = known or _longest(own, task)
-        for shots in _shots(name, plain):
-            work += _cell(name, own, outline, rows, shots).times(seeds)
+    work, steps = Amount(), 0
+    is_trained = bool(method.count(own, outline))
+    for shots in _shots(name, plain):
+        fitted = own.at(shots)
+        for task, known in sizes.items():
+            rows = known or _longest(own, task)
+            work += _cell(name, fitted, outline, rows, shots).times(seeds)
+            steps += seeds * _steps(name, fitted) if is_trained else 0
     cells = num_cells(name, plain, len(sizes))
-    steps = _steps(name, own) if method.count(own, outline) else 0
-    return _phase(f"{name} ({cells})", cells * steps, work, is_shared=True)
+    return _phase(f"{name} ({cells})", steps, work, is_shared=True)
 
 
 def _cell(

@@ -238,6 +238,21 @@ def test_a_variant_and_steps_of_a_method_count_as_its_own(tiny):
     assert (plain.steps, full.steps) == (60, 3)
 
 
+def test_steps_and_rows_count_as_they_are_for_each_number_of_examples(tiny):
+    """2 draws at 4 examples and 2 at 64: 3 and 5 steps each, once for each of two targets."""
+    grid = ('compare.methods=["lora"]', "adapt.steps=3", "compare.seeds=[0, 1]")
+    few, many, both = (
+        phases(by_variant(settings(*grid, *own)), tiny, {}, ["b", "c"])[0]
+        for own in (
+            ("compare.shots=[4]",),
+            ("compare.shots=[64]", "adapt.steps=5", "adapt.rows=40"),
+            ("compare.shots=[4, 64]", "at_shots.64.adapt.steps=5", "at_shots.64.adapt.rows=40"),
+        )
+    )
+    assert both.steps == 2 * 2 * 3 + 2 * 2 * 5
+    assert both.operations == few.operations + many.operations
+
+
 def test_a_prompt_in_all_layers_is_as_wide_as_their_keys_and_values(tiny):
     """L = 2, G·D = 16: 2·2·16 = 64 numbers a position."""
     config = settings("prompt.length=4", "prompt.placement=layers")
