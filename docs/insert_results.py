@@ -1,4 +1,4 @@
-"""Write the committed results on open21's targets as tables: all of them, and six rows for README.
+"""Write committed results as tables: those on open21's targets, and those on four targets in README.
 
 Run: make readme. Writes docs/results/open21/table.md and the part of README.md between two marks.
 """
@@ -15,16 +15,18 @@ from clinprompt.evaluation.statistics.summaries import Summary, SummaryKey, summ
 from clinprompt.settings.groups import Shots
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results" / "open21"
-TABLE = RESULTS / "table.md"
+OPEN21 = ROOT / "docs" / "results" / "open21"
+FOUR_TARGETS = ROOT / "docs" / "results" / "four-targets"
+TABLE = OPEN21 / "table.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 IN_README: dict[tuple[str, Shots], str] = {
-    ("metaprompt@shipped", 0): "metaprompt, no examples",
-    ("prompt-tuning@layers", 16): "prompt tuning",
-    ("full@float32", 16): "full fine-tuning",
+    ("instruction", 0): "instruction, no examples",
+    ("in-context", 16): "examples in the prompt",
+    ("metaprompt", 0): "metaprompt, no examples",
+    ("prompt-tuning", 16): "prompt tuning",
     ("lora", 16): "LoRA, r = 8",
-    ("adapted-factors@shipped-factors", 16): "metaprompt, factors adapted",
-    ("adapted-metaprompt@shipped", 16): "metaprompt, adapted",
+    ("adapted-factors@factors", 16): "metaprompt, factors adapted",
+    ("adapted-metaprompt", 16): "metaprompt, adapted",
 }
 
 
@@ -39,7 +41,7 @@ def main() -> None:
 
 def whole_table() -> str:
     """Return every method and number of examples by task type, with a caption."""
-    cells, summaries = _results()
+    cells, summaries = _results(OPEN21)
     types = types_of(summaries.values())
     num_targets = sum(map(len, types.values()))
     heads = [f"{name} ({len(own)})" for name, own in types.items()]
@@ -67,23 +69,23 @@ def whole_table() -> str:
 
 
 def readme_table() -> str:
-    """Return the six rows that README shows: one mean over all targets for each method."""
-    _, summaries = _results()
-    num_targets = len({key[0] for key in summaries})
+    """Return the rows that README shows: the scores of each method on four targets, their mean."""
+    _, summaries = _results(FOUR_TARGETS)
+    targets = list(dict.fromkeys(key[0] for key in summaries))
     lines = [
-        f"| method, 16 examples per task | trained numbers | mean over {num_targets} tasks |",
-        "| --- | --- | --- |",
+        f"| method, 16 examples | trained numbers | {' | '.join(targets)} | mean |",
+        f"|{' --- |' * (len(targets) + 3)}",
     ]
     for (method, shots), name in IN_README.items():
         own = {key: one for key, one in summaries.items() if key[1:] == (method, shots)}
-        lines.append(
-            f"| {name} | {_trained(own):,} | {mean_text(list(own.values()), num_targets)} |"
-        )
+        scores = [_mean(own, [target]) for target in targets]
+        mean = mean_text(list(own.values()), len(targets))
+        lines.append(f"| {name} | {_trained(own):,} | {' | '.join(scores)} | {mean} |")
     return "\n".join(lines)
 
 
-def _results() -> tuple[list[Cell], dict[SummaryKey, Summary]]:
-    cells = read_cells(RESULTS / "cells.jsonl")
+def _results(folder: Path) -> tuple[list[Cell], dict[SummaryKey, Summary]]:
+    cells = read_cells(folder / "cells.jsonl")
     return cells, summarize(cells, np.random.default_rng(0))
 
 
@@ -93,7 +95,7 @@ def _trained(own: Mapping[SummaryKey, Summary]) -> int:
 
 def _reference(types: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the rows of chance and majority, which see no note."""
-    known = json.loads((RESULTS / "baselines.json").read_text(encoding="utf-8"))
+    known = json.loads((OPEN21 / "baselines.json").read_text(encoding="utf-8"))
     lines = []
     for name, words in (("chance", "chance"), ("majority", "most frequent answer")):
         groups = [[known[target][name] for target in own] for own in types.values()]
