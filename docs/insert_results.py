@@ -1,4 +1,4 @@
-"""Write committed results as tables: those on open21's targets, and those on four targets in README.
+"""Write committed results as tables: open21's on a page, those on four targets in README.
 
 Run: make readme. Writes docs/results/open21/table.md and the part of README.md between two marks.
 """
