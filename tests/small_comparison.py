@@ -12,6 +12,7 @@ METHODS = (
     "adapted-metaprompt",
     "adapted-factors",
 )
+COMMAND = "clinprompt compare tiny.toml"
 MEASURED_TIMES = {"train_seconds", "evaluate_seconds", "tokens_per_second", "peak_bytes"}
 FIT = {"steps": 3, "rows": 2, "warmup_steps": 1, "checkpoint_every": 2}
 SUITE = """
@@ -49,13 +50,13 @@ def config_of(folder, model, **sections):
     return check_config({**values, **sections}, source="test")
 
 
-def fill(folder, config, reporter=None, budget=None):
-    """Compute the missing cells of a comparison in a folder, and return all of them."""
+def fill(folder, config, reporter=None, budget=None, command=None):
+    """Compute the missing cells of a comparison; with a command, write the report too."""
     return compare(
         folder,
         config,
         mirror=None,
-        command="clinprompt compare tiny.toml",
+        command=command,
         reporter=reporter or Silent(),
         budget=budget,
     )

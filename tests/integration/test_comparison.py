@@ -9,7 +9,16 @@ import pytest
 import torch
 from opened_run import open_run
 from safetensors.torch import load_file
-from small_comparison import FIT, MEASURED_TIMES, METHODS, artifacts, config_of, fill, without_times
+from small_comparison import (
+    COMMAND,
+    FIT,
+    MEASURED_TIMES,
+    METHODS,
+    artifacts,
+    config_of,
+    fill,
+    without_times,
+)
 from tiny import KillAfter, Killed
 
 from clinprompt.errors import ArtifactError, DataError, RunError, SettingError
@@ -56,7 +65,7 @@ def compared(tmp_path_factory, tiny_llama_folder):
     base = tmp_path_factory.mktemp("compare")
     grid = {"methods": ALL_METHODS, "shots": [2, "all"], "targets": ["practice-nli-social"]}
     config = config_of(base, tiny_llama_folder, compare=grid, variants=VARIANTS)
-    return base / "run", config, fill(base / "run", config).cells
+    return base / "run", config, fill(base / "run", config, command=COMMAND).cells
 
 
 def test_every_method_has_its_cells(compared):
@@ -319,7 +328,7 @@ def test_steps_and_rates_of_a_number_of_examples_are_used_for_its_cells(
     tmp_path, tiny_llama_folder
 ):
     """The cells of 3 examples are those of a grid with these settings; teams have both."""
-    grid = {"methods": ["prompt-tuning", "lora"], "together": 4}
+    grid = {"methods": ["prompt-tuning", "lora"], "targets": ["practice-nli-social"], "together": 4}
     own = {"adapt": {"steps": 5}, "baselines": {"prompt_rate": 0.02, "lora_rate": 0.02}}
     both = config_of(
         tmp_path, tiny_llama_folder, compare={**grid, "shots": [2, 3]}, at_shots={"3": own}
@@ -331,7 +340,7 @@ def test_steps_and_rates_of_a_number_of_examples_are_used_for_its_cells(
     assert {(cell.shots, cell.steps) for cell in cells} == {(2, 3), (3, 5)}
     assert scores([cell for cell in cells if cell.shots == 3]) == scores(expected)
     saved = sorted((tmp_path / "alone" / "store").rglob("*.safetensors"))
-    assert len(saved) == 2
+    assert len(saved) == 1
     for path in saved:
         same = tmp_path / "both" / path.relative_to(tmp_path / "alone")
         torch.testing.assert_close(load_file(same), load_file(path), rtol=1e-3, atol=1e-3)
@@ -428,7 +437,7 @@ def test_a_metaprompt_that_was_trained_on_a_target_is_refused(
 
 
 def test_a_report_says_for_which_targets_a_given_metaprompt_was_not_cleaned(compared, tmp_path):
-    fill(tmp_path / "run", from_saved(compared, ["metaprompt"]))
+    fill(tmp_path / "run", from_saved(compared, ["metaprompt"]), command=COMMAND)
     report = (tmp_path / "run" / "report" / "report.md").read_text()
     assert "but not with those of practice-nli-social" in report
     assert str(compared[0]) not in report

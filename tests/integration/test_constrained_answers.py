@@ -6,7 +6,7 @@ import re
 import pytest
 from command_line import call
 from made_metaprompt import save_metaprompt
-from small_comparison import config_of, fill
+from small_comparison import COMMAND, config_of, fill
 
 TASK = "practice-ner-drugs"
 NOTES = ("Took aspirin 81 mg.", "Né:\r\n metformin 🙂\t2x", "No drugs", "")
@@ -72,7 +72,7 @@ def test_a_comparison_reports_these_shares_for_each_method(tmp_path, tiny_llama_
         settings = {**data, "validation_rows": 2, "constrained": constrained}
         compare = {"methods": methods, "shots": [2]}
         config = config_of(tmp_path, tiny_llama_folder, data=settings, compare=compare)
-        cells = fill(tmp_path / str(constrained), config).cells
+        cells = fill(tmp_path / str(constrained), config, command=COMMAND).cells
         wrong = [
             max(cell.unparseable, cell.ungrounded) for cell in cells if cell.task_type == "ner"
         ]

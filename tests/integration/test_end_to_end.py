@@ -7,7 +7,7 @@ import pytest
 import torch
 from command_line import call
 from safetensors.torch import load_file
-from small_comparison import METHODS, artifacts, config_of, fill, without_times
+from small_comparison import COMMAND, METHODS, artifacts, config_of, fill, without_times
 from tiny import KillAfter, Killed
 
 from clinprompt.errors import ArtifactError, BackboneError, RunError, SettingError
@@ -23,7 +23,7 @@ from clinprompt.training.progress import Silent
 
 
 def run_comparison(folder, config, reporter=None):
-    return fill(folder, config, reporter).cells
+    return fill(folder, config, reporter, command=COMMAND).cells
 
 
 @pytest.fixture(scope="module")
