@@ -9,7 +9,7 @@ from operator import add
 from statistics import fmean
 
 from clinprompt.backbone.model_sizes import ModelSizes
-from clinprompt.jobs.adapt import LEAST_ROWS, LEAST_STEPS
+from clinprompt.jobs.adapt import LEAST_ROWS, LEAST_STEPS, steps_of
 from clinprompt.jobs.calibrate import NUM_INPUTS
 from clinprompt.jobs.planning.row_sizes import decoding_work
 from clinprompt.jobs.planning.work import Amount, AnswerWork, Counter, Phase, RowSizes
@@ -227,7 +227,7 @@ def _num_shots(config: RunConfig, rows: RowSizes, shots: Shots) -> int:
 
 
 def _steps(name: str, config: RunConfig) -> int:
-    return config.adapt.method_steps.get(method_of(name).name, config.adapt.steps)
+    return steps_of(method_of(name), config.adapt)
 
 
 def _calibrating(config: RunConfig, rows: RowSizes, shots: Shots) -> int:
