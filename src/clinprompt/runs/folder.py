@@ -194,9 +194,8 @@ def _shots_of_results(folder: Path, results_folder: Path) -> set[str]:
     fitted = chain((folder / "checkpoints").glob("*"), (folder / "store").glob("*/*"))
     found = {match[1] for path in fitted if (match := _SHOTS_IN_NAME.search(path.name))}
     for line in chain(*(complete_lines(results_folder / name)[0] for name in _RESULTS)):
-        with suppress(
-            ValueError, KeyError, TypeError
-        ):  # who reads the results says what is damaged
+        # A damaged line is named by those who read the results.
+        with suppress(ValueError, KeyError, TypeError):
             found.add(str(json.loads(line)["shots"]))
     return found
 

@@ -183,8 +183,9 @@ class RunConfig(Settings):
 
 _FIXED = {"name", "backbone", "device", "compare", "variants", "search", "tensor_parallel"}
 _FIXED |= {"gradient_checkpointing", "at_shots"}
-_OF_FITS = ("adapt", "baselines")  # groups of settings that may depend on the number of examples,
-# except for those that decide on memory, on what is trained, or on training on sources
+# Groups whose settings may depend on the number of examples, and those in them that may not:
+# they decide on memory, on what is trained, or on training on sources.
+_OF_FITS = ("adapt", "baselines")
 _NOT_BY_SHOTS = {
     "adapt.micro_batch_tokens",
     "adapt.routing",
@@ -213,9 +214,10 @@ def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return groups of values without those that are changed."""
+    """Return groups of values without those that are changed; a wrong change is checked later."""
+    lost = {group: own if isinstance(own, Mapping) else {} for group, own in changes.items()}
     return {
-        group: {key: value for key, value in own.items() if key not in changes.get(group, ())}
+        group: {key: value for key, value in own.items() if key not in lost.get(group, {})}
         for group, own in values.items()
     }
 

@@ -85,6 +85,10 @@ def test_an_override_that_names_nothing_is_refused(override):
         ({"at_shots": {"16": {"adapt": {"step": 1}}}}, "at_shots.16: adapt.step: unknown setting"),
         ({"at_shots": {"16": {"data": {"test_rows": 1}}}}, "data.test_rows is the same for any"),
         ({"at_shots": {"16": {"adapt": {"routing": "all"}}}}, "adapt.routing is the same for any"),
+        (
+            {"at_shots": {"16": {"adapt": {"steps": 1}}}, "variants": {"v": {"adapt": 5}}},
+            "variants.v: adapt: must be a section",
+        ),
         ({"at_shots": {"few": {}}}, "at_shots.few.*is not of the form"),
         (
             {"at_shots": {"all": {"adapt": {"method_steps": {"loar": 1}}}}},
