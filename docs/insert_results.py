@@ -12,21 +12,21 @@ import numpy as np
 from clinprompt.evaluation.cells import Cell, read_cells, shots_name, shots_order
 from clinprompt.evaluation.report.score_tables import mean_text
 from clinprompt.evaluation.statistics.summaries import Summary, SummaryKey, summarize, types_of
-from clinprompt.settings.groups import Shots
+from clinprompt.settings.groups import Shots, split_method
 
 ROOT = Path(__file__).parents[1]
 OPEN21 = ROOT / "docs" / "results" / "open21"
 FOUR_TARGETS = ROOT / "docs" / "results" / "four-targets"
 TABLE = OPEN21 / "table.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-IN_README: dict[tuple[str, Shots], str] = {
-    ("instruction", 0): "instruction, no examples",
-    ("in-context", 16): "examples in the prompt",
-    ("metaprompt", 0): "metaprompt, no examples",
-    ("prompt-tuning", 16): "prompt tuning",
-    ("lora", 16): "LoRA, r = 8",
-    ("adapted-factors@factors", 16): "metaprompt, factors adapted",
-    ("adapted-metaprompt", 16): "metaprompt, adapted",
+IN_README = {
+    "instruction": "instruction",
+    "in-context": "examples in the prompt",
+    "metaprompt": "metaprompt",
+    "prompt-tuning": "prompt tuning",
+    "lora": "LoRA, r = 8",
+    "adapted-factors": "metaprompt, factors adapted",
+    "adapted-metaprompt": "metaprompt, adapted",
 }
 
 
@@ -73,15 +73,23 @@ def readme_table() -> str:
     _, summaries = _results(FOUR_TARGETS)
     targets = list(dict.fromkeys(key[0] for key in summaries))
     lines = [
-        f"| method, 16 examples | trained numbers | {' | '.join(targets)} | mean |",
-        f"|{' --- |' * (len(targets) + 3)}",
+        f"| examples | method | trained numbers | {' | '.join(targets)} | mean |",
+        f"|{' --- |' * (len(targets) + 4)}",
     ]
-    for (method, shots), name in IN_README.items():
+    columns = {(one.method, one.shots) for one in summaries.values()}
+    for method, shots in sorted(columns, key=_place):
         own = {key: one for key, one in summaries.items() if key[1:] == (method, shots)}
+        name = IN_README[split_method(method)[0]]
         scores = [_mean(own, [target]) for target in targets]
         mean = mean_text(list(own.values()), len(targets))
-        lines.append(f"| {name} | {_trained(own):,} | {' | '.join(scores)} | {mean} |")
+        lines.append(f"| {shots} | {name} | {_trained(own):,} | {' | '.join(scores)} | {mean} |")
     return "\n".join(lines)
+
+
+def _place(column: tuple[str, Shots]) -> tuple[float, int]:
+    """Return what columns of the results are sorted by: number of examples, then method."""
+    method, shots = column
+    return shots_order(shots), list(IN_README).index(split_method(method)[0])
 
 
 def _results(folder: Path) -> tuple[list[Cell], dict[SummaryKey, Summary]]:

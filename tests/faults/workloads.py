@@ -21,8 +21,6 @@ from clinprompt.jobs.distill import distill_suite
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.settings.groups import Shots
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.practice.notes import make_records
-from clinprompt.tasks.readers.datasets import practice_notes
 from clinprompt.training.progress import Silent
 
 TASK = "practice-nli-social"
@@ -36,8 +34,6 @@ NAMES = (
     "predict-brat",
     "corrections",
 )
-# Every trial draws the same practice notes, which takes longer than the rest of it: keep them.
-practice_notes.make_records = cache(lambda *given, **named: tuple(make_records(*given, **named)))
 STEPS = {"steps": 3, "rows": 2, "warmup_steps": 1, "checkpoint_every": 1}
 
 

@@ -1,6 +1,7 @@
 """Read the invented practice notes as if they were a data set. Opens no files."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal
 
 from pydantic import Field
@@ -30,4 +31,10 @@ class PracticeReader(Settings):
         counts = {"train": self.train, "validation": self.validation, "test": self.test}
         if split not in counts:
             raise DataError(f"practice: no split {split!r}; {did_you_mean(split, counts)}")
-        yield from make_records(self.task, split, count=counts[split], seed=self.seed)
+        yield from _records(self.task, split, counts[split], self.seed)
+
+
+@cache
+def _records(task: PracticeTask, split: str, count: int, seed: int) -> tuple[Record, ...]:
+    """Return the records of one split; keep them, because drawing hundreds takes a second."""
+    return tuple(make_records(task, split, count=count, seed=seed))
