@@ -186,6 +186,19 @@ def test_a_report_is_written_again_from_the_files_of_a_run_alone(compared, tmp_p
         assert (report.parent / name).read_bytes() == (folder / "report" / name).read_bytes()
 
 
+def test_a_report_shows_what_earlier_commands_compared(compared, tmp_path):
+    """The last command compared one method with two examples alone."""
+    folder, _, _ = compared
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("store", "variants"))
+    saved = json.loads((copy / "config.json").read_text())
+    saved["compare"] |= {"methods": ["lora"], "shots": [2]}
+    (copy / "config.json").write_text(json.dumps(saved))
+    text = report_again(copy).with_suffix(".md").read_text()
+    assert "| lora, all rows |" in text
+    assert "| adapted-metaprompt, 2-shot |" in text
+
+
 def test_a_report_without_saved_contents_is_refused(compared, tmp_path):
     folder, _, _ = compared
     with pytest.raises(RunError, match=r"has no cells\.jsonl"):
@@ -264,6 +277,18 @@ def in_teams(folder, model, **changes):
     grid = {"methods": ["metaprompt", "lora", *PROMPTS], **TEAMS, **changes}
     steps = {"prompt-tuning": 5, "spot": 2}
     return config_of(folder, model, compare=grid, adapt={**FIT, "method_steps": steps})
+
+
+def test_cells_of_other_row_weights_or_placements_are_in_other_teams(tmp_path, tiny_llama_folder):
+    grid = {"methods": ["prompt-tuning", "prompt-tuning@token", "peft-mpt"], "shots": [4]}
+    grid |= {"targets": ["practice-ner-drugs"]}
+    own = {"variants": {"token": {"adapt": {"row_weights": "token"}}}, "adapt": FIT}
+    own |= {"prompt": {"length": 4, "placement": "layers"}}
+    alone = config_of(tmp_path, tiny_llama_folder, compare=grid, **own)
+    teams = config_of(tmp_path, tiny_llama_folder, compare={**grid, "together": 3}, **own)
+    expected = fill(tmp_path / "alone", alone).cells
+    assert without_times(fill(tmp_path / "teams", teams).cells) == without_times(expected)
+    assert artifacts(tmp_path / "teams") == artifacts(tmp_path / "alone")
 
 
 def scores(cells):
@@ -554,7 +579,7 @@ def test_a_metaprompt_for_spot_must_have_teachers(compared):
 @pytest.mark.parametrize(
     ("grid", "variants", "words"),
     [
-        ({"methods": ["lara"]}, {}, "'lara' is none"),
+        ({"methods": ["lara"]}, {}, "'lara' is no method"),
         ({"methods": ["lora@wide"]}, {}, "no variant 'wide'"),
         ({}, {"x": {"adapt": {"stepps": 3}}}, "variants.x: adapt.stepps: unknown setting"),
         ({}, {"x": {"name": "y"}}, "name is the same in all variants"),
@@ -679,6 +704,37 @@ def test_a_search_judged_by_loss_writes_no_answers_and_ranks_by_loss(tmp_path, t
         assert len(set(losses.values())) == 2
         shown = [(row[1], row[4]) for row in table.rows if row[0] == method]
         assert shown == [(one, f"{losses[one]:.3f}") for one in sorted(losses, key=losses.get)]
+
+
+@pytest.mark.parametrize("judged_by", ["loss", "score"])
+def test_a_trial_that_diverges_is_the_worst_and_the_search_goes_on(
+    tmp_path, tiny_llama_folder, judged_by
+):
+    rates = (1e30, 0.01)
+    trials = {"lora": [{"baselines": {"lora_rate": rate}} for rate in rates]}
+    config = searched(tmp_path, tiny_llama_folder, trials=trials, judged_by=judged_by)
+    table = search(tmp_path / "run", config, mirror=None, reporter=Silent())
+    lost, kept = (
+        json.loads(line) for line in (tmp_path / "run" / "search.jsonl").read_text().splitlines()
+    )
+    assert (lost["loss"], lost.get("score", 0.0)) == (None, 0.0)
+    assert kept["loss"] < 100
+    assert len(table.rows) == 2
+    if judged_by == "loss":
+        assert [row[1] for row in table.rows] == [kept["settings"], lost["settings"]]
+    assert search(tmp_path / "run", config, mirror=None, reporter=Silent()) == table
+
+
+def test_a_trial_whose_settings_are_written_in_another_order_is_the_same_trial(
+    tmp_path, tiny_llama_folder
+):
+    trial = {"adapt": {"steps": 1, "rows": 1}, "baselines": {"lora_rate": 0.01}}
+    turned = {"baselines": {"lora_rate": 0.01}, "adapt": {"rows": 1, "steps": 1}}
+    for changes in (trial, turned):
+        config = searched(tmp_path, tiny_llama_folder, trials={"lora": [changes]})
+        table = search(tmp_path / "run", config, mirror=None, reporter=Silent())
+        assert len(table.rows) == 1
+    assert len((tmp_path / "run" / "search.jsonl").read_text().splitlines()) == 1
 
 
 LORA_TRIAL = {"baselines": {"lora_rate": 0.01}}

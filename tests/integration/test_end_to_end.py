@@ -242,6 +242,15 @@ def test_a_killed_adaptation_continues(compared, tmp_path):
     assert torch.equal(again, adapt_once(tmp_path / "fresh", compared)["vectors"])
 
 
+def test_adapting_uses_the_settings_for_its_number_of_examples(compared, tmp_path):
+    run, config, _ = compared
+    [metaprompt] = (run / "store" / "metaprompts").iterdir()
+    own = config.model_copy(update={"at_shots": {"2": {"adapt": {"steps": 1}}}})
+    adapted(tmp_path / "run", own, metaprompt, shots=2)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert sum("loss" in json.loads(line) for line in lines) == 1
+
+
 def test_adapting_again_with_other_shots_starts_from_the_beginning(compared, tmp_path):
     adapt_once(tmp_path / "run", compared, shots=2)
     again = adapt_once(tmp_path / "run", compared, shots=4)["vectors"]

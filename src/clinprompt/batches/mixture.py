@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 Item = TypeVar("Item")
 SPLIT_SEEDS = {"train": 1, "validation": 2, "test": 3}  # added to a run's seed to draw samples
 ROWS_PER_EMPTY = 4  # at most one in so many few-shot rows has an empty answer
-SPLIT_SEEDS = {"train": 1, "validation": 2, "test": 3}  # added to a run's seed to draw samples
 
 
 def task_weights(
@@ -93,14 +92,19 @@ def balanced_draws(size: int, count: int, *, draws: int, seed: int) -> list[tupl
 
 
 def draw_shots(groups: Sequence[str], count: int, *, seed: int) -> tuple[int, ...]:
-    """Choose ``count`` row numbers, balanced over the groups (labels) as far as rows allow."""
+    """Choose ``count`` row numbers, balanced over the groups (labels) as far as rows allow.
+
+    If ``count`` is no multiple of the number of groups, which groups have one row more is random.
+    """
     generator = np.random.default_rng(seed)
     unused: dict[str, list[int]] = {group: [] for group in sorted(set(groups))}
     for index in generator.permutation(len(groups)):
         unused[groups[index]].append(int(index))
+    names = list(unused)
+    in_turn = [unused[names[number]] for number in generator.permutation(len(names))]
     chosen: list[int] = []
     while len(chosen) < min(count, len(groups)):
-        for rows in unused.values():
+        for rows in in_turn:
             if rows and len(chosen) < count:
                 chosen.append(rows.pop())
     return tuple(sorted(chosen))

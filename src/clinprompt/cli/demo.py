@@ -47,11 +47,11 @@ def run_demo(settings: "RunConfig", folder: Path, command: str) -> None:
 def _fill(settings: "RunConfig", folder: Path, num_processes: int, *, num_threads: int) -> None:
     """Train and score everything, in several processes."""
     from clinprompt.backbone.stored import locate
-    from clinprompt.jobs.comparison.processes import fill_in_processes, steps_of
+    from clinprompt.jobs.comparison.processes import fill_in_processes, steps_in_all
 
     say("Preparing the language model (half a minute when it is first used) ...")
     locate(settings.backbone)
-    with SharedBars(console, *steps_of(folder, settings)) as bars:
+    with SharedBars(console, *steps_in_all(folder, settings)) as bars:
         reporters = [bars.line(f"{number}:") for number in range(1, num_processes + 1)]
         fill_in_processes(
             folder, settings, mirror=None, reporters=reporters, num_threads=num_threads

@@ -133,7 +133,8 @@ def _adapt_in(
     workspace.store.save(metaprompt)
     task_rows = task_rows_of(config, backbone)
     rows = task_rows.shots(data, wanted.shots, seed=config.seed) if wanted.shots else ()
-    start = Start(config, backbone, data.card, rows, config.seed, metaprompt, say=reporter.say)
+    own = config.at(wanted.shots)
+    start = Start(own, backbone, data.card, rows, config.seed, metaprompt, say=reporter.say)
     fit = Fit(METHODS[wanted.method], start, name, shown=place)
     saved = workspace.store.save(_made(fit, workspace, data), place)
     workspace.forget(name)
@@ -220,7 +221,8 @@ def adapt_together(fits: Sequence[Fit], workspace: Workspace) -> list[Adapted]:
         assert fit.method.trains == "prompt"
         with fit.method.started(fit.start) as (tuner, rates):
             members.append(_member(fit, tuner, rates))
-    files = workspace.phase_files([fit.name for fit in fits])
+    settings = [one.spec.described() for one in members]
+    files = workspace.phase_files([fit.name for fit in fits], settings=settings)
     all_progress = fit_members(fits[0].start.backbone, members, files)
     return [
         _adapted(fit, one.tuner, progress)

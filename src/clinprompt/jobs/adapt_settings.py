@@ -26,12 +26,14 @@ def adapt_config(metaprompt: str, settings: Changes | RunConfig = ()) -> RunConf
 def settings_of(metaprompt: str) -> dict[str, Any]:
     """Return the settings of the run that made a metaprompt, as plain values, to adapt it with.
 
-    For the metaprompt in the package, return only the settings that do not depend on its data.
+    Those for single numbers of examples (``at_shots``) are left out, because they would win over
+    changes. For the metaprompt in the package, return only the settings that do not depend on its
+    data.
 
     Raises:
         ArtifactError: the folder does not hold a metaprompt.
     """
     settings = find_metaprompt(metaprompt).manifest.settings
     if metaprompt != SHIPPED:
-        return settings
+        return {name: value for name, value in settings.items() if name != "at_shots"}
     return {name: settings[name] for name in ("backbone", "prompt", "adapt")}

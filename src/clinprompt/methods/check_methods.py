@@ -32,16 +32,12 @@ def _checked(config: RunConfig) -> RunConfig:
         grid = config.compare.model_copy(update={"methods": usual})
         config = config.model_copy(update={"compare": grid})
     trials = config.search.trials if config.search else {}
-    for place, names in {
-        "compare.methods": config.compare.methods,
-        "search.trials": trials,
-        "adapt.method_steps": config.adapt.method_steps,
-        **{
-            f"at_shots.{shots}.adapt.method_steps": config.at(shots).adapt.method_steps
-            for shots in config.at_shots
-        },
-    }.items():
-        _check_names(place, names)
+    _check_names("compare.methods", map(_plain, config.compare.methods))
+    _check_names("search.trials", trials)
+    for place, steps in _method_steps(config):
+        _check_names(place, steps)
+        if idle := [name for name in steps if METHODS[name].trains == "nothing"]:
+            raise SettingError(f"{place}: {idle[0]} trains nothing, so it takes no steps")
     for name in (*config.compare.methods, *trials):
         _check_method(config, *split_method(name))
     if config.search:
@@ -50,10 +46,31 @@ def _checked(config: RunConfig) -> RunConfig:
     return config
 
 
+def _plain(name: str) -> str:
+    return split_method(name)[0]
+
+
+def _method_steps(config: RunConfig) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield every place that sets steps of single methods, with their names."""
+    changed = {
+        "": config,
+        **{f"at_shots.{shots}.": config.at(shots) for shots in config.at_shots},
+        **{f"variants.{name}.": config.varied(name) for name in config.variants},
+    }
+    for place, own in changed.items():
+        yield f"{place}adapt.method_steps", own.adapt.method_steps
+    for method, trials in (config.search.trials if config.search else {}).items():
+        for changes in trials:
+            adapt = changes.get("adapt", {})
+            yield f"search.trials.{method}: adapt.method_steps", adapt.get("method_steps", {})
+
+
 def _check_names(place: str, names: Iterable[str]) -> None:
     for name in names:
-        if (method := split_method(name)[0]) not in METHODS:
-            raise SettingError(f"{place}: {name!r} is none; {did_you_mean(method, METHODS)}")
+        if name not in METHODS:
+            plain = _plain(name)
+            hint = f"write {plain}" if plain in METHODS else did_you_mean(plain, METHODS)
+            raise SettingError(f"{place}: {name!r} is no method; {hint}")
 
 
 def _may_train(method: Method, config: RunConfig) -> bool:

@@ -19,6 +19,7 @@ from clinprompt.batches.encode import Encoder, Row
 from clinprompt.errors import SettingError
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.prompts.initializers import scale_of_parts
+from clinprompt.settings.groups import Placement
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.records import Record
@@ -112,6 +113,7 @@ class Method:
     ``needs_teachers``, the run itself must have trained a prompt for each source task. If there is
     ``on_sources``, the method is trained on the rows of all source tasks once in a run, before it
     is fitted to targets: a context manager like ``start``, of the settings and the backbone.
+    ``placement`` is where its prompt always stands; None: where the settings say.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Method:
     required_dtype: str = ""
     is_checkpointed: bool = True
     saves: Saves = "nothing"
+    placement: Placement | None = None
 
     def started(self, given: Start) -> Started:
         """Return ``start`` as a context manager: what the method trains and its learning rates.

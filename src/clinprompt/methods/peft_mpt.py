@@ -20,4 +20,11 @@ def _count(config: RunConfig, sizes: ModelSizes) -> int:
     return prompt.length * hidden + prompt.rank * (prompt.length + hidden)
 
 
-PEFT_MPT = Method("peft-mpt", trains="prompt", count=_count, start=_start, saves="prompt")
+PEFT_MPT = Method(
+    "peft-mpt",
+    trains="prompt",
+    count=_count,
+    start=_start,
+    saves="prompt",
+    placement="prefix",
+)

@@ -125,7 +125,8 @@ def suites_to_learn(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
 
 _OF_TEACHERS = {"backbone", "dtype", "quantize", "device", "seed", "data", "prompt", "teacher"}
 _OF_STUDENTS = {"rank", "segment"}  # settings of prompts that teachers do not have
-_OF_ANSWERS = {"constrained", "calibration"}  # settings of data that no training reads
+# Settings of data that no training reads.
+_OF_ANSWERS = {"constrained", "calibration", "nothing_share", "test_rows", "test_label_rows"}
 
 _ON_SOURCES = _OF_TEACHERS - {"teacher"} | {"suite", "distill"}
 _OF_ADAPTERS = ("lora_rank", "lora_modules")

@@ -24,7 +24,8 @@ Value = TypeVar("Value")
 
 _RECORDS = TypeAdapter(tuple[Record, ...])
 # Settings of evaluation, and of how many records other splits have: training rows are independent.
-_NOT_OF_ROWS = {"validation_rows", "test_rows", "test_label_rows", "constrained", "calibration"}
+_NOT_OF_ROWS = {"validation_rows", "test_rows", "test_label_rows"}
+_NOT_OF_ROWS |= {"constrained", "calibration", "nothing_share"}
 _PROBE = (
     " Pt. is a 54yo woman\u2014s/p CABG x3 (2019); BP 120/80,\tT 38.5\u00b0C.\n\nPlan:  naproxen "
     "500 mg b.i.d., \u2265 2 \u03bcg\u00b7L; d\u00e9j\u00e0-vu? \u201cn\u00e3o\u201d <b>"

@@ -52,16 +52,16 @@ class Workspace:
         """Return the log of metrics."""
         return RunLog(self.folder / "metrics.jsonl")
 
-    def phase_files(self, phases: Sequence[str]) -> PhaseFiles:
+    def phase_files(self, phases: Sequence[str], *, settings: Sequence[str] = ()) -> PhaseFiles:
         """Return the log and the checkpoint of phases that are trained together, or of one phase.
 
-        The checkpoint of several is named after the first, with a hash of all their names: only
-        the same phases continue from it.
+        The checkpoint of several is named after the first, with a hash of all their names and
+        settings: only the same phases with the same settings continue from it.
         """
         first, *others = phases
         if not others:
             return PhaseFiles(first, self.log, self._checkpoint(first), self.reporter)
-        digest = hashlib.sha256("\n".join(phases).encode()).hexdigest()[:8]
+        digest = hashlib.sha256("\n".join([*phases, *settings]).encode()).hexdigest()[:8]
         shared = self.phase_files([f"{first}+{digest}"])
         return replace(shared, phase=f"{first} and {len(others)} more")
 

@@ -106,7 +106,9 @@ class FitSettings(Settings):
     steps: int = Field(default=300, ge=0, description="training steps")
     rows: int = Field(default=16, ge=1, description="rows a step, over all tasks")
     warmup_steps: int = Field(
-        default=10, ge=0, description="the learning rates rise to their full size"
+        default=10,
+        ge=0,
+        description="the learning rates rise to their full size; at most half of the steps",
     )
     decay: Literal["constant", "linear", "cosine"] = Field(
         default="linear", description="of the learning rates after the warm-up"
@@ -174,7 +176,8 @@ class AdaptSettings(FitSettings):
     steps: int = Field(default=60, ge=0, description="training steps")
     row_weights: Weighting = Field(default="capped", description=_ROW_WEIGHTS)
     method_steps: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        default_factory=dict, description="steps of single methods, by name"
+        default_factory=dict,
+        description="steps of single methods, by name; they win over ``steps`` wherever it is set",
     )
     routing: Routing = "type"
     shared_rate: float = Field(default=0.03, gt=0, description="learning rate of the shared prompt")

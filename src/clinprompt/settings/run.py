@@ -160,13 +160,12 @@ class RunConfig(Settings):
         return self.model_copy(update={name: getattr(checked, name) for name in _OF_FITS})
 
     def varied(self, variant: str) -> "RunConfig":
-        """Return the settings of a variant ("" for none), without grid, variants and search.
+        """Return the settings of a variant, without grid, variants and search.
 
         Raises:
             SettingError: a setting of it is unknown or out of range.
         """
-        changes = self.variants[variant] if variant else {}
-        return self.changed(changes, source=f"variants.{variant}")
+        return self.changed(self.variants[variant], source=f"variants.{variant}")
 
     def changed(self, changes: dict[str, Any], *, source: str) -> "RunConfig":
         """Return these settings, without grid, variants and search, with changes on top.
@@ -324,6 +323,8 @@ def _is_group(annotation: object) -> TypeGuard[type[BaseModel]]:
 def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
+    if not place:  # a check of several settings; its message names them
+        return plain_message(first)
     if first["type"] != "extra_forbidden":
         given = "" if first["type"] == "missing" else f" (given: {first.get('input')!r})"
         return f"{place}: {plain_message(first)}{given}"

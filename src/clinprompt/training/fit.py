@@ -8,6 +8,7 @@ rates, and ends as it would alone, up to rounding.
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
+from math import ceil
 
 import torch
 
@@ -123,7 +124,7 @@ def _trainable(backbone: Backbone, numbered: NumberedMember) -> Trainable:
             clip_norm=settings.clip_norm,
             validate_every=validate_every,
             checkpoint_every=settings.checkpoint_every,
-            averaged_steps=0 if validate_every else round(spec.averaged_share * settings.steps),
+            averaged_steps=0 if validate_every else ceil(spec.averaged_share * settings.steps),
         ),
         lambda: mean_loss(
             backbone, member.tuner, member.validation, row_weights=row_weights_of(settings)

@@ -34,6 +34,10 @@ class LostStepError(RunError):
     """Signal a step that could not be taken. The state before it is whole and is kept."""
 
 
+class DivergedError(LostStepError):
+    """Signal a loss or a gradient that is not finite."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How long and how fast to train; see ``settings.groups.FitSettings`` for units.
@@ -248,12 +252,12 @@ class _Trainer:
         """Scale the gradient down to the norm of the schedule; return its norm before.
 
         Raises:
-            LostStepError: the loss or the norm is not finite.
+            DivergedError: the loss or the norm is not finite.
         """
         norm = float(clip_grad_norm_(self.state.parameters, self.schedule.clip_norm))
         for what, value in (("loss", loss), ("gradient", norm)):
             if not math.isfinite(value):
-                raise LostStepError(
+                raise DivergedError(
                     f"{self.name}: the {what} is {value} at step {number + 1}, "
                     f"{self._conditions(number)}; lower the learning rate in a new folder (--out), "
                     "or run the same command again to repeat this step from the state before it"

@@ -37,7 +37,11 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Mapping[str, float], fact
 
 
 def rate_factor(step: int, *, steps: int, warmup_steps: int, decay: Decay) -> float:
-    """Return the factor of the learning rate at a step: linear warm-up, then the decay."""
+    """Return the factor of the learning rate at a step: linear warm-up, then the decay.
+
+    The warm-up takes at most half of the steps.
+    """
+    warmup_steps = min(warmup_steps, steps // 2)
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     done = (step - warmup_steps) / max(1, steps - warmup_steps)

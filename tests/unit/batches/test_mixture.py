@@ -102,6 +102,17 @@ def test_shots_are_balanced_as_far_as_rows_allow(groups, count, seed):
         assert got[group] == have[group] or got[group] >= max(got.values(), default=0) - 1
 
 
+def test_no_label_is_preferred_where_the_shots_cannot_be_even():
+    """Four rows of three labels, in many draws: each label has two of them about equally often."""
+    groups = ["a", "b", "c"] * 5
+    twice = Counter()
+    for seed in range(300):
+        got = Counter(groups[index] for index in draw_shots(groups, 4, seed=seed))
+        twice.update(label for label, count in got.items() if count == 2)
+    assert twice.total() == 300
+    assert all(70 < twice[label] < 130 for label in "abc")
+
+
 def test_shots_depend_only_on_the_seed():
     groups = ["a", "b"] * 20
     assert draw_shots(groups, 8, seed=0) == draw_shots(groups, 8, seed=0)

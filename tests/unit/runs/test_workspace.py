@@ -277,3 +277,16 @@ def test_manifests_of_a_relative_path_do_not_depend_on_the_working_directory(
     assert manifest_in(run, "prompt", [card]) == here
     assert here.backbone == name
     assert here.settings["compare"]["backbones"] == [name]
+
+
+def test_phases_that_train_together_continue_only_with_their_settings(begin):
+    workspace = begin().workspace
+    first = workspace.phase_files(["a", "b"], settings=["rate 1", "rate 2"])
+    assert (
+        first.checkpoint
+        == workspace.phase_files(["a", "b"], settings=["rate 1", "rate 2"]).checkpoint
+    )
+    assert (
+        first.checkpoint
+        != workspace.phase_files(["a", "b"], settings=["rate 1", "rate 3"]).checkpoint
+    )

@@ -54,6 +54,9 @@ def test_an_override_that_names_nothing_is_refused(override):
         check(override, seed=1)
 
 
+STEPS_OF_NO_METHOD = {"adapt": {"method_steps": {"x": 1}}}
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -63,7 +66,7 @@ def test_an_override_that_names_nothing_is_refused(override):
         ({"prompt": 5}, "prompt: must be a section with values by name"),
         ({"distill": {"temperature": 0}}, r"distill.temperature: must be more than 0 \(given: 0\)"),
         ({"adapt": {"routing": "best"}}, "adapt.routing: .*'all', 'type' or 'nearest'"),
-        ({"compare": {"methods": ["loar"]}}, "compare.methods: 'loar' is none; did you mean lora"),
+        ({"compare": {"methods": ["loar"]}}, "methods: 'loar' is no method; did you mean lora"),
         ({"seed": "one"}, "seed: must be a whole number"),
         (
             {"search": {"tasks": ["a"], "trials": {"lora": [{}]}, "shot": 4}},
@@ -92,7 +95,36 @@ def test_an_override_that_names_nothing_is_refused(override):
         ({"at_shots": {"few": {}}}, "at_shots.few.*is not of the form"),
         (
             {"at_shots": {"all": {"adapt": {"method_steps": {"loar": 1}}}}},
-            "at_shots.all.adapt.method_steps: 'loar' is none; did you mean lora",
+            "at_shots.all.adapt.method_steps: 'loar' is no method; did you mean lora",
+        ),
+        (
+            {"adapt": {"method_steps": {"lora@wide": 1}}},
+            "adapt.method_steps: 'lora@wide' is no method; write lora",
+        ),
+        (
+            {"adapt": {"method_steps": {"instruction": 1}}},
+            "adapt.method_steps: instruction trains nothing, so it takes no steps",
+        ),
+        (
+            {"variants": {"v": {"adapt": {"method_steps": {"loar": 1}}}}},
+            "variants.v.adapt.method_steps: 'loar' is no method",
+        ),
+        (
+            {"search": {"tasks": ["a"], "trials": {"lora@wide": [{}]}}},
+            "search.trials: 'lora@wide' is no method; write lora",
+        ),
+        (
+            {
+                "search": {
+                    "tasks": ["a"],
+                    "trials": {"lora": [{"adapt": {"method_steps": {"x": 1}}}]},
+                }
+            },
+            "search.trials.lora: adapt.method_steps: 'x' is no method",
+        ),
+        (
+            {"compare": {"methods": ["lora@wide"]}},
+            r"^c.toml: compare.methods: no variant 'wide'; [^{]*$",
         ),
     ],
 )
@@ -240,5 +272,5 @@ def test_one_change_may_be_one_text():
 
 def test_an_error_on_a_method_names_the_file_of_the_settings():
     config = check_config({"name": "x"}, source="c.toml", overrides=["compare.methods=['lor']"])
-    with pytest.raises(SettingError, match=r"^c\.toml: compare\.methods: 'lor' is none"):
+    with pytest.raises(SettingError, match=r"^c\.toml: compare\.methods: 'lor' is no method"):
         check_methods(config, source="c.toml")

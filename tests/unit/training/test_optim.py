@@ -29,6 +29,12 @@ def test_no_step_is_wasted_on_a_rate_of_zero(decay):
         assert min(factors(decay, steps=steps, warmup_steps=warmup_steps)) > 0
 
 
+@pytest.mark.parametrize(("steps", "reached"), [(8, 4), (3, 1), (1, 0)])
+def test_a_warm_up_takes_at_most_half_of_the_steps(steps, reached):
+    found = factors("constant", steps=steps, warmup_steps=10)
+    assert found.index(1.0) == reached
+
+
 def test_each_group_trains_at_its_own_rate():
     groups = {"slow": [nn.Parameter(torch.zeros(1))], "fast": [nn.Parameter(torch.zeros(1))]}
     rates = {"slow": 0.01, "fast": 0.5}

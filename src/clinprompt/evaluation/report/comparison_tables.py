@@ -35,7 +35,8 @@ _NOTE = (
     "Score minus the score of {reference} on the same test rows and draws. Brackets: 95 % interval "
     "of a hierarchical bootstrap. It resamples the draws (seeds) of the training examples and the "
     "test rows, both methods alike; that of a mean resamples the targets as well, so it holds for "
-    "targets like these. Intervals are not corrected for the number of comparisons."
+    "targets like these. Both are widened for few draws and targets. Intervals are not corrected "
+    "for the number of comparisons."
 )
 _ONE_SEED = "There is one draw, so no interval includes differences between draws."
 

@@ -8,17 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
+import numpy as np
 from numpy.random import Generator
 
 from clinprompt.evaluation.statistics.hierarchical import (
     expanded_interval,
+    interval_over_seeds,
     over_seeds,
     over_targets,
 )
 from clinprompt.evaluation.statistics.summaries import (
     Grid,
     Summary,
-    interval_ends,
     methods_of,
     targets_of,
 )
@@ -220,17 +221,23 @@ def _agree(one: _RowsAndSeeds, other: _RowsAndSeeds) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Paired:
-    """The difference of each seed on one target, and the mean over resampled seeds and rows [D]."""
+    """The difference of each seed on one target, and what ``over_seeds`` returns of them."""
 
     by_seed: Mapping[int, float]
-    resampled: Numbers
+    mean: Numbers
+    added: Numbers
 
     @property
     def value(self) -> float:
         return fmean(self.by_seed.values())
 
+    @property
+    def resampled(self) -> Numbers:
+        return np.asarray(self.mean + self.added)
+
     def difference(self) -> Difference:
-        return Difference(self.value, *interval_ends(self.resampled), self.by_seed)
+        ends = interval_over_seeds(self.mean, self.added, len(self.by_seed))
+        return Difference(self.value, *ends, self.by_seed)
 
 
 def _pairs(
@@ -256,7 +263,7 @@ def _paired(first: Summary, second: Summary, generator: Generator) -> _Paired:
     cells = zip(first.cells, second.cells, strict=True)
     return _Paired(
         {one.seed: other.value - one.value for one, other in cells},
-        over_seeds(second.seed_draws - first.seed_draws, generator),
+        *over_seeds(second.seed_draws - first.seed_draws, generator),
     )
 
 

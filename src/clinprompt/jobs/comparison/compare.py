@@ -238,10 +238,17 @@ def _compute(runs: Runs, team: Sequence[CellSpec]) -> Iterator[Cell]:
 
 
 def _expected_seconds(known: Sequence[Cell], spec: CellSpec) -> float:
-    """Return the mean seconds of the method's known cells, else of all known cells, else 0."""
-    own = [cell for cell in known if (cell.backbone, cell.method) == (spec.key[0], spec.method)]
-    taken = [cell.train_seconds + cell.evaluate_seconds for cell in own or known]
-    return fmean(taken) if taken else 0.0
+    """Return the mean seconds of the known cells that are most like a cell; 0 if none is known.
+
+    Those of its method and number of examples are most like it, then those of its number of
+    examples, then those of its method.
+    """
+    same = [cell for cell in known if cell.backbone == spec.key[0]]
+    of_shots = [cell for cell in same if cell.shots == spec.shots]
+    of_method = [cell for cell in same if cell.method == spec.method]
+    of_both = [cell for cell in of_shots if cell.method == spec.method]
+    alike = of_both or of_shots or of_method or known
+    return fmean(cell.train_seconds + cell.evaluate_seconds for cell in alike) if alike else 0.0
 
 
 def _in_order(cells: Sequence[Cell], grid: Sequence[Block], ablations: Sequence[str]) -> list[Cell]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clinprompt.evaluation.cells import cell_name
+from clinprompt.evaluation.cells import cell_name, shots_order
 from clinprompt.evaluation.questions import Prediction
 from clinprompt.jobs.annotate import prompt_on
 from clinprompt.jobs.comparison.grid import chosen_targets
@@ -41,7 +41,7 @@ def example_notes(
     """
     suite = _targets(config, mirror)
     backbone = load_run_backbone(folder, config)
-    shots, seed = config.compare.shots[-1], config.compare.seeds[0]
+    shots, seed = max(config.compare.shots, key=shots_order), config.compare.seeds[0]
     for data in suite.targets:
         place = folder / "store" / cell_name(data.card.name, method, shots, seed)
         loaded = prompt_on(backbone, place)

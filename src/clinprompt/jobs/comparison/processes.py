@@ -20,6 +20,7 @@ from typing import NoReturn
 import torch
 
 from clinprompt.errors import ClinpromptError, RunError, place_of
+from clinprompt.jobs.adapt import steps_of
 from clinprompt.jobs.comparison.compare import compare
 from clinprompt.methods.table import method_of
 from clinprompt.settings.run import RunConfig
@@ -62,17 +63,18 @@ class _Sender:
         self.events.put(_Event(self.process, call))
 
 
-def steps_of(folder: Path, config: RunConfig) -> tuple[int, int]:
+def steps_in_all(folder: Path, config: RunConfig) -> tuple[int, int]:
     """Return how many training steps a comparison without variants takes, and how many are done."""
     suite, compared = find_suite(config.suite), config.compare
     of_one_draw = sum(
-        settings.method_steps.get(name, settings.steps)
-        for settings in (config.at(shots).adapt for shots in compared.shots)
-        for name in compared.methods
-        if method_of(name).trains != "nothing"
+        steps_of(method, config.at(shots).adapt)
+        for shots in compared.shots
+        for method in map(method_of, compared.methods)
+        if method.trains != "nothing"
     )
     fits = len(compared.targets or suite.targets) * len(compared.seeds)
-    on_sources = len(suite.sources) * config.teacher.steps + config.distill.steps
+    learned = len(suite.sources) * config.teacher.steps + config.distill.steps
+    on_sources = 0 if config.metaprompt else learned
     done = sum("loss" in row for row in RunLog(folder / "metrics.jsonl").rows())
     return on_sources + of_one_draw * fits, done
 

@@ -28,6 +28,9 @@ def save_contents(folder: Path, contents: ReportContents) -> None:
 def report_again(run_folder: Path) -> Path:
     """Write the report of a run again and return its path.
 
+    It shows all results of the run on the targets that were compared last, also those of methods
+    and numbers of examples that an earlier command compared.
+
     Raises:
         RunError: the folder holds no comparison, or its report was written by a version that did
             not save what a report shows in addition to its cells.
@@ -42,24 +45,24 @@ def report_again(run_folder: Path) -> Path:
             "finished cell again"
         )
     compared = read_json(run_folder / "config.json")["compare"]
-    cells = _in_order(read_cells(cells_path), compared)
-    write_report(folder, _contents(read_json(path), cells))
+    kept = read_json(path)
+    shown = [cell for cell in read_cells(cells_path) if cell.target in kept["baselines"]]
+    write_report(folder, _contents(kept, _in_order(shown, compared)))
     return folder / "report.html"
 
 
 def _in_order(cells: list[Cell], compared: Mapping[str, Any]) -> list[Cell]:
-    """Return the cells of the methods that are compared, in the order of the grid.
+    """Return the cells in the order of the grid that was compared last, with ablations marked.
 
-    Targets are in the order in which they were computed. Ablations are marked.
+    Targets, and methods that are not in that grid, are in the order in which they were computed.
     """
-    methods = list(compared["methods"])
     chosen = [
         cell.model_copy(
             update={"is_ablation": split_method(cell.method)[1] in compared["ablations"]}
         )
         for cell in cells
-        if cell.method in methods
     ]
+    methods = [*compared["methods"], *(cell.method for cell in chosen)]
     shots = [0, *compared["shots"], *(cell.shots for cell in chosen)]
     targets = [cell.target for cell in chosen]
     backbones = [*(compared["backbones"] or ()), *(cell.backbone for cell in chosen)]

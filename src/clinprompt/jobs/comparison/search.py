@@ -15,16 +15,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
-
-from clinprompt.backbone.bank import make_bank
 from clinprompt.backbone.tuners import Tuner
 from clinprompt.batches.encode import Row
 from clinprompt.errors import RunError, SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.report.score_tables import Table
 from clinprompt.files import Claims, append_line
-from clinprompt.jobs.adapt import Fit, adapt
+from clinprompt.jobs.adapt import Fit, adapt, bank_of
 from clinprompt.jobs.comparison.variants import OpenVariant, Runs, check_undivided
 from clinprompt.jobs.evaluate import CellInput, evaluate
 from clinprompt.methods.check_methods import check_methods
@@ -43,6 +40,7 @@ from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example
 from clinprompt.tasks.suite import find_suite
 from clinprompt.training.fit import mean_loss
+from clinprompt.training.loop import DivergedError
 from clinprompt.training.progress import Reporter
 
 
@@ -60,14 +58,18 @@ class Trial:
     @property
     def key(self) -> str:
         """Return what identifies this trial."""
-        what = [self.method, self.changes, self.data.card.name, self.shots, self.seed]
-        return json.dumps(what, sort_keys=True)
+        return _key(self.method, self.changes, self.data.card.name, self.shots, self.seed)
 
     @property
     def phase(self) -> str:
         """Return the name of its log and checkpoint, which no other trial has."""
         digest = hashlib.sha256(self.key.encode()).hexdigest()[:8]
-        return f"search/{self.method}-{self.data.card.name}-seed{self.seed}-{digest}"
+        name = f"{self.method}-{self.data.card.name}-k{self.shots}-seed{self.seed}"
+        return f"search/{name}-{digest}"
+
+
+def _key(method: str, changes: Mapping[str, Any], task: str, shots: int, seed: int) -> str:
+    return json.dumps([method, changes, task, shots, seed], sort_keys=True)
 
 
 def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Reporter) -> Table:
@@ -94,11 +96,11 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
         with claims.claim(trial.key) as is_ours:
             if is_ours and trial.key not in _finished(path, plan.judged_by):
                 line = _run_trial(runs, trial, plan.judged_by)
-                append_line(path, json.dumps(line))
+                append_line(path, json.dumps(line, allow_nan=False))
                 what = line["metric"] if plan.judged_by == "score" else "loss"
-                found = f"{line['task']}: {what} {line[plan.judged_by]:.3f}"
+                found = f"{line['task']}: {what} {_number(line[plan.judged_by]):.3f}"
                 reporter.say(f"{line['method']} {line['settings']}  {found}")
-    return _table(plan, list(_finished(path, plan.judged_by).values()))
+    return _table(plan, _finished(path, plan.judged_by))
 
 
 def _suite(config: RunConfig, settings: SearchSettings, mirror: Path | None) -> SuiteData:
@@ -146,7 +148,10 @@ def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator
 
 
 def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
-    """Fit the trial's method and return its line of results, with a score if it is judged by it."""
+    """Fit the trial's method and return its line of results, with a score if it is judged by it.
+
+    A trial that diverges has no loss and a score of 0, so the search goes on with the others.
+    """
     source = _place_of(trial.method, trial.number)
     method, card = METHODS[trial.method], trial.data.card
     metaprompt: Artifact | None = None
@@ -154,21 +159,18 @@ def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
         metaprompt = runs.metaprompt(runs.backbone, "")
         check_unseen(metaprompt, (card.name,))
     plain = runs.open_plain()
-    backbone, workspace = plain.backbone, plain.workspace
+    workspace = plain.workspace
     config = plain.config.changed(dict(trial.changes), source=source).at(trial.shots)
     task_rows = _rows_under(config, plain)
     rows = task_rows.shots(trial.data, trial.shots, seed=trial.seed)
     changed = replace(plain, config=config, task_rows=task_rows)
     start = changed.start(card, rows, seed=trial.seed, metaprompt=metaprompt)
-    with adapt(Fit(method, start, trial.phase), workspace) as fitted:
-        examples = _judging_examples(task_rows, trial.data)
-        rows = _judging_rows(task_rows, trial.data, examples)
-        loss = mean_loss(backbone, fitted.tuner, rows)
-        scored: dict[str, Any] = {}
-        if judged_by == "score":
-            cell = _scored(changed, trial, fitted.tuner, examples)
-            scored = {"metric": cell.metric, "score": cell.value}
-        progress = fitted.progress
+    try:
+        results = _results(changed, trial, Fit(method, start, trial.phase), judged_by)
+    except DivergedError:
+        runs.reporter.say(f"{source}: diverged on {card.name}, so it counts as the worst one")
+        scored = {"metric": card.metric, "score": 0.0} if judged_by == "score" else {}
+        results = _DIVERGED | scored
     workspace.forget(trial.phase)
     return {
         "key": trial.key,
@@ -177,12 +179,42 @@ def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
         "task": card.name,
         "shots": trial.shots,
         "seed": trial.seed,
+        **results,
+    }
+
+
+def _results(opened: OpenVariant, trial: Trial, fit: Fit, judged_by: JudgedBy) -> dict[str, Any]:
+    """Fit a method and return how it is judged, with the loss on the judging rows.
+
+    Raises:
+        DivergedError: a loss or a gradient is not finite.
+    """
+    with adapt(fit, opened.workspace) as fitted:
+        examples = _judging_examples(opened.task_rows, trial.data)
+        rows = _judging_rows(opened.task_rows, trial.data, examples)
+        loss = mean_loss(opened.backbone, fitted.tuner, rows)
+        if not math.isfinite(loss):
+            raise DivergedError(f"{fit.name}: the loss on the judging rows is {loss}")
+        scored: dict[str, Any] = {}
+        if judged_by == "score":
+            cell = _scored(opened, trial, fitted.tuner, examples)
+            scored = {"metric": cell.metric, "score": cell.value}
+        progress = fitted.progress
+    return {
         **scored,
         "loss": loss,
         "training_loss": progress.last_loss,
         "steps": progress.step,
         "seconds": progress.seconds,
     }
+
+
+_DIVERGED: dict[str, Any] = {"loss": None, "training_loss": None, "steps": 0, "seconds": 0.0}
+
+
+def _number(value: float | None) -> float:
+    """Return a score or loss of a line; a trial that diverged has an infinite loss."""
+    return math.inf if value is None else value
 
 
 def _rows_under(config: RunConfig, plain: OpenVariant) -> TaskRows:
@@ -218,8 +250,6 @@ def _judging_rows(
 
 def _scored(opened: OpenVariant, trial: Trial, tuner: Tuner, examples: Sequence[Example]) -> Cell:
     """Answer examples with a fitted tuner, and score the answers by the metric of their task."""
-    with torch.inference_mode():
-        bank = make_bank(opened.backbone.model, tuner.prompts([0]), tuner.placement)
     given = CellInput(
         backbone_name=plain_name(opened.config.backbone),
         card=trial.data.card,
@@ -230,7 +260,7 @@ def _scored(opened: OpenVariant, trial: Trial, tuner: Tuner, examples: Sequence[
         seed=trial.seed,
         interval_seed=opened.config.seed,
     )
-    return evaluate(opened.backbone, given, bank)
+    return evaluate(opened.backbone, given, bank_of(opened.backbone, [tuner]))
 
 
 def _finished(path: Path, judged_by: JudgedBy) -> dict[str, dict[str, Any]]:
@@ -245,23 +275,26 @@ def _finished(path: Path, judged_by: JudgedBy) -> dict[str, dict[str, Any]]:
     try:
         finished = {line["key"]: line for line in map(json.loads, lines) if judged_by in line}
         for line in finished.values():
-            _trial_of(line)
+            line["task"], line["loss"], line["seconds"]
         return finished
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: damaged; delete the line that is not JSON") from error
 
 
-def _table(settings: SearchSettings, lines: Sequence[Mapping[str, Any]]) -> Table:
+def _table(settings: SearchSettings, finished: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return how trials that are finished on all tasks and seeds are judged, the best first."""
     tasks = tuple(cards_of(settings.tasks))
     rows = []
     for method, trials in settings.trials.items():
         complete: dict[str, list[Mapping[str, Any]]] = {}
-        for words in map(_in_words, trials):
-            wanted = [(method, words, settings.shots, seed) for seed in settings.seeds]
-            own = [line for line in lines if _trial_of(line) in wanted and line["task"] in tasks]
-            if len(own) == len(tasks) * len(wanted):
-                complete[words] = own
+        for changes in trials:
+            keys = [
+                _key(method, changes, task, settings.shots, seed)
+                for task in tasks
+                for seed in settings.seeds
+            ]
+            if all(key in finished for key in keys):
+                complete[_in_words(changes)] = [finished[key] for key in keys]
         rows += _method_rows(method, complete, tasks, settings.judged_by)
     seeds = "one seed" if len(settings.seeds) == 1 else f"mean over {len(settings.seeds)} seeds"
     what = (
@@ -288,7 +321,10 @@ def _method_rows(
 ) -> list[list[str]]:
     """Return a row for each trial of a method, the best first."""
     found = {
-        words: [fmean(line[judged_by] for line in own if line["task"] == task) for task in tasks]
+        words: [
+            fmean(_number(line[judged_by]) for line in own if line["task"] == task)
+            for task in tasks
+        ]
         for words, own in complete.items()
     }
     scores = found
@@ -298,7 +334,7 @@ def _method_rows(
     rows = []
     for words in sorted(scores, key=lambda one: (ranks[one], -shares[one])):
         own = complete[words]
-        loss, seconds = (fmean(line[name] for line in own) for name in ("loss", "seconds"))
+        loss, seconds = (fmean(_number(line[name]) for line in own) for name in ("loss", "seconds"))
         numbers = [f"{value:.3f}" for value in (*found[words], loss)]
         shown = [f"{ranks[words]:.2f}", f"{shares[words]:.2f}"]
         rows.append([method, words, *shown, *numbers, f"{seconds:.0f}"])
@@ -324,11 +360,6 @@ def mean_ranks_and_shares(
         )
         shares[words] = fmean(value / max(task) if max(task) > 0 else 1.0 for value, task in pairs)
     return ranks, shares
-
-
-def _trial_of(line: Mapping[str, Any]) -> tuple[str, str, int, int]:
-    """Return what identifies the trial of a line, apart from its task."""
-    return (line["method"], line["settings"], line["shots"], line["seed"])
 
 
 def _in_words(changes: Mapping[str, Any], prefix: str = "") -> str:

@@ -147,15 +147,16 @@ class Runs:
         """Return the key of the cells that can be trained side by side with a cell.
 
         These are cells of all variants, targets, shots and seeds whose prompts have the same
-        placement, and whose rows are encoded and batched alike. None: the method trains no prompt,
-        so its cells are computed alone.
+        placement, and whose rows are encoded, batched and weighted alike. None: the method trains
+        no prompt, so its cells are computed alone.
         """
-        if method_of(spec.method).trains != "prompt":
+        method = method_of(spec.method)
+        if method.trains != "prompt":
             return None
         config = self.settings[spec.backbone, spec.variant].at(spec.shots)
-        adapt, placement = config.adapt, config.prompt.placement
-        loaded = _backbone_of(config)
-        return (*loaded, placement, adapt.rows, adapt.micro_batch_tokens, _encoding(config))
+        adapt, placement = config.adapt, method.placement or config.prompt.placement
+        batches = (adapt.rows, adapt.micro_batch_tokens, adapt.row_weights, adapt.row_cap)
+        return (*_backbone_of(config), placement, *batches, _encoding(config))
 
     def metaprompt(self, backbone: str, variant: str) -> Artifact:
         """Return the metaprompt of a backbone under a variant; distill it if it is missing.

@@ -9,7 +9,7 @@ from operator import add
 from statistics import fmean
 
 from clinprompt.backbone.model_sizes import ModelSizes
-from clinprompt.jobs.adapt import LEAST_ROWS, LEAST_STEPS, steps_of
+from clinprompt.jobs.adapt import LEAST_STEPS, num_held_out, steps_of
 from clinprompt.jobs.calibrate import NUM_INPUTS
 from clinprompt.jobs.planning.row_sizes import decoding_work
 from clinprompt.jobs.planning.work import Amount, AnswerWork, Counter, Phase, RowSizes
@@ -241,15 +241,10 @@ def _calibrating(config: RunConfig, rows: RowSizes, shots: Shots) -> int:
 
 def _validation_rows(config: RunConfig, rows: RowSizes, shots: Shots, steps: int) -> int:
     """Return how many rows choose the best state of a fit; see ``jobs.adapt``."""
-    fit = config.adapt
-    if not fit.validate_every or steps < LEAST_STEPS:
-        return 0
     if shots == "all" and rows.validation_rows:
-        return rows.validation_rows
-    count = _num_shots(config, rows, shots)
-    if count < LEAST_ROWS:
-        return 0
-    return min(int(fit.validation_share * count), config.data.validation_rows)
+        may_validate = config.adapt.validate_every and steps >= LEAST_STEPS
+        return rows.validation_rows if may_validate else 0
+    return num_held_out(config, _num_shots(config, rows, shots), steps)
 
 
 def _phase(name: str, steps: int, work: Amount, *, is_shared: bool = False) -> Phase:

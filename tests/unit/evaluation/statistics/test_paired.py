@@ -45,8 +45,9 @@ def test_the_difference_of_each_seed_is_kept():
     found = held(*cells).differences
     assert found["other", "headqa"].by_seed == {0: 1.0, 1: 0.5}
     assert found["other", MEAN].by_seed == {0: 1.0, 1: 0.5}
-    # Two seeds, and rows that differ in one of them: a resample of seed 0 twice gives 1.
-    assert found["other", "headqa"].high == 1.0
+    # Two seeds, and rows that differ in one of them.
+    assert found["other", "headqa"].low < 0
+    assert found["other", "headqa"].high >= 1
 
 
 def test_the_mean_without_two_targets_leaves_out_those_that_contribute_most():
