@@ -58,10 +58,11 @@ def prompt_memory(config: RunConfig, outline: ModelSizes, num_sources: int) -> M
     - keys and values of the prompts and their gradients, 2·2·L·G·D·k·P·b, and keys and values of
       all K teachers, 2·L·G·D·K·P·b
     - activations of N + k·P positions (of N unless prompts are before the input)
-    - 16 bytes for each trained number, of the metaprompt or of the teachers trained side by side
+    - 16 bytes for each trained number, of the metaprompt or of the prompts trained side by side
     """
     num_teachers = min(config.teacher.together, num_sources)
-    num_prompts = max(num_teachers, min(config.distill.rows, num_sources), config.compare.together)
+    side_by_side = max(num_teachers, config.compare.together)
+    num_prompts = max(side_by_side, min(config.distill.rows, num_sources))
     prompts = num_prompts * config.prompt.length
     fits = (config.teacher, config.distill, config.adapt)
     positions = max(_positions(config, fit) for fit in fits)
@@ -76,7 +77,7 @@ def prompt_memory(config: RunConfig, outline: ModelSizes, num_sources: int) -> M
         trained=_TRAINED_BYTES
         * max(
             metaprompt_numbers(config, outline, num_sources),
-            num_teachers * prompt_numbers(config, outline),
+            side_by_side * prompt_numbers(config, outline),
         ),
     )
 
