@@ -46,7 +46,7 @@ def test_two_started_processes_give_the_cells_of_one(tmp_path, tiny_llama_folder
     alone = fill(tmp_path / "alone", config).cells
     assert without_times(fill(tmp_path / "run", config).cells) == without_times(alone)
     assert artifacts(tmp_path / "run") == artifacts(tmp_path / "alone")
-    total, done = processes.steps_of(tmp_path / "run", config)
+    total, done = processes.steps_in_all(tmp_path / "run", config)
     # Two teachers of 3 steps, 5 of distillation, 2 targets x 4 methods x 3 steps.
     assert total == done == sum(one.num_steps for one in reporters) == 2 * 3 + 5 + 2 * 4 * 3
     assert all(one.num_steps for one in reporters)
