@@ -251,10 +251,15 @@ def steps_of(method: Method, settings: AdaptSettings) -> int:
     return settings.method_steps.get(method.name, settings.steps)
 
 
+def may_validate(settings: AdaptSettings, steps: int) -> bool:
+    """Return whether validation rows, if there are any, choose the best state of a fit."""
+    return settings.validate_every > 0 and steps >= LEAST_STEPS
+
+
 def num_held_out(config: RunConfig, num_rows: int, steps: int) -> int:
     """Return how many of the rows of a task are kept to choose the best state."""
     settings = config.adapt
-    if not settings.validate_every or steps < LEAST_STEPS or num_rows < LEAST_ROWS:
+    if not may_validate(settings, steps) or num_rows < LEAST_ROWS:
         return 0
     return min(int(settings.validation_share * num_rows), config.data.validation_rows)
 
@@ -263,8 +268,7 @@ def _divided(start: Start, steps: int) -> tuple[Sequence[Row], Sequence[Row]]:
     """Return the rows to train on, and those that choose the best state (none: the last one)."""
     rows = start.rows
     if start.validation:
-        may_validate = start.config.adapt.validate_every and steps >= LEAST_STEPS
-        return rows, start.validation if may_validate else ()
+        return rows, start.validation if may_validate(start.config.adapt, steps) else ()
     count = num_held_out(start.config, len(rows), steps)
     return hold_out(rows, count, seed=start.seed) if count else (rows, ())
 

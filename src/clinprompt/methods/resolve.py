@@ -8,7 +8,7 @@ from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Method
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
-from clinprompt.settings.groups import AdaptSettings, split_method
+from clinprompt.settings.groups import OF_ANSWERS, AdaptSettings, split_method
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 
@@ -125,8 +125,6 @@ def suites_to_learn(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
 
 _OF_TEACHERS = {"backbone", "dtype", "quantize", "device", "seed", "data", "prompt", "teacher"}
 _OF_STUDENTS = {"rank", "segment"}  # settings of prompts that teachers do not have
-# Settings of data that no training reads.
-_OF_ANSWERS = {"constrained", "calibration", "nothing_share", "test_rows", "test_label_rows"}
 
 _ON_SOURCES = _OF_TEACHERS - {"teacher"} | {"suite", "distill"}
 _OF_ADAPTERS = ("lora_rank", "lora_modules")
@@ -140,7 +138,7 @@ def same_on_sources(one: RunConfig, other: RunConfig) -> bool:
             config.model_dump(
                 include=_ON_SOURCES,
                 exclude={
-                    "data": _OF_ANSWERS,
+                    "data": OF_ANSWERS,
                     "prompt": _OF_STUDENTS,
                     "distill": {"cache_teachers"},
                 },
@@ -157,7 +155,7 @@ def same_teachers(one: RunConfig, other: RunConfig) -> bool:
     first, second = (
         config.model_dump(
             include=_OF_TEACHERS,
-            exclude={"data": _OF_ANSWERS, "prompt": _OF_STUDENTS, "teacher": {"together"}},
+            exclude={"data": OF_ANSWERS, "prompt": _OF_STUDENTS, "teacher": {"together"}},
         )
         for config in (one, other)
     )

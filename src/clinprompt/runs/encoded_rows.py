@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from clinprompt.errors import DataError
 from clinprompt.files import write_bytes
-from clinprompt.settings.groups import DataSettings
+from clinprompt.settings.groups import OF_ANSWERS, DataSettings
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Record
 
@@ -24,8 +24,7 @@ Value = TypeVar("Value")
 
 _RECORDS = TypeAdapter(tuple[Record, ...])
 # Settings of evaluation, and of how many records other splits have: training rows are independent.
-_NOT_OF_ROWS = {"validation_rows", "test_rows", "test_label_rows"}
-_NOT_OF_ROWS |= {"constrained", "calibration", "nothing_share"}
+_NOT_OF_ROWS = OF_ANSWERS | {"validation_rows"}
 _PROBE = (
     " Pt. is a 54yo woman\u2014s/p CABG x3 (2019); BP 120/80,\tT 38.5\u00b0C.\n\nPlan:  naproxen "
     "500 mg b.i.d., \u2265 2 \u03bcg\u00b7L; d\u00e9j\u00e0-vu? \u201cn\u00e3o\u201d <b>"

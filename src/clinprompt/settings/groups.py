@@ -21,6 +21,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+# Settings of data that no training reads: how many test rows are answered, and how.
+OF_ANSWERS = {"constrained", "calibration", "nothing_share", "test_rows", "test_label_rows"}
+
+
 class DataSettings(Settings):
     """How much of each task is used. Lengths count tokens of the backbone's tokenizer."""
 

@@ -13,7 +13,7 @@ from clinprompt.tasks.kinds.scores import Numbers
 
 _TAIL = 0.025  # of a 95 % interval, on each side
 _NORMAL = NormalDist().inv_cdf(1 - _TAIL)
-# 97.5 % points of Student's distribution by degrees of freedom; for more, the next smaller entry.
+# 97.5 % points of Student's distribution by degrees of freedom.
 _STUDENT = {
     1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262,
     10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000, 1000: 1.962,

@@ -275,7 +275,8 @@ def _finished(path: Path, judged_by: JudgedBy) -> dict[str, dict[str, Any]]:
     try:
         finished = {line["key"]: line for line in map(json.loads, lines) if judged_by in line}
         for line in finished.values():
-            line["task"], line["loss"], line["seconds"]
+            if lacking := {"task", "loss", "seconds"} - line.keys():
+                raise KeyError(*lacking)
         return finished
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: damaged; delete the line that is not JSON") from error

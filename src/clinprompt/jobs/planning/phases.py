@@ -9,7 +9,7 @@ from operator import add
 from statistics import fmean
 
 from clinprompt.backbone.model_sizes import ModelSizes
-from clinprompt.jobs.adapt import LEAST_STEPS, num_held_out, steps_of
+from clinprompt.jobs.adapt import may_validate, num_held_out, steps_of
 from clinprompt.jobs.calibrate import NUM_INPUTS
 from clinprompt.jobs.planning.row_sizes import decoding_work
 from clinprompt.jobs.planning.work import Amount, AnswerWork, Counter, Phase, RowSizes
@@ -242,8 +242,7 @@ def _calibrating(config: RunConfig, rows: RowSizes, shots: Shots) -> int:
 def _validation_rows(config: RunConfig, rows: RowSizes, shots: Shots, steps: int) -> int:
     """Return how many rows choose the best state of a fit; see ``jobs.adapt``."""
     if shots == "all" and rows.validation_rows:
-        may_validate = config.adapt.validate_every and steps >= LEAST_STEPS
-        return rows.validation_rows if may_validate else 0
+        return rows.validation_rows if may_validate(config.adapt, steps) else 0
     return num_held_out(config, _num_shots(config, rows, shots), steps)
 
 
