@@ -95,13 +95,14 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def random_rows(lengths, *, tasks=(0,), seed=0):
-    """Return a row for each (input length, target length), of the tasks in turn."""
+    """Return a row for each (input length, target length), of the tasks in turn and a note each."""
     draw = random.Random(seed)
     return [
         Row(
             task=tasks[index % len(tasks)],
             input_ids=tuple(draw.randrange(256) for _ in range(num_input)),
             target_ids=tuple(draw.randrange(256) for _ in range(num_target)),
+            note=index,
         )
         for index, (num_input, num_target) in enumerate(lengths)
     ]

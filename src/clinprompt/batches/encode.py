@@ -24,7 +24,8 @@ IGNORED = -100
 class Row:
     """One encoded example. ``task`` is its task's index; ``target_ids`` end with the end token.
 
-    ``number`` identifies the row if something is stored for each row of a run.
+    ``number`` identifies the row if something is stored for each row of a run. Training examples
+    of one task that are windows of one note have the same number ``note``.
     """
 
     task: int
@@ -33,6 +34,7 @@ class Row:
     input_was_cut: bool = False
     target_was_cut: bool = False
     number: int = 0
+    note: int = 0
 
     def __len__(self) -> int:
         return len(self.input_ids) + len(self.target_ids)

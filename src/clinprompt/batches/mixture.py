@@ -67,12 +67,23 @@ def sample(items: Sequence[Item], count: int, *, seed: int) -> tuple[Item, ...]:
 
 
 def hold_out(
-    items: Sequence[Item], count: int, *, seed: int
-) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Return the items without ``count`` random ones, and these; both in their original order."""
-    held = set(sample(range(len(items)), count, seed=seed))
-    kept = tuple(item for index, item in enumerate(items) if index not in held)
-    return kept, tuple(items[index] for index in sorted(held))
+    notes: Sequence[int], count: int, *, seed: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Divide rows into those kept and at most ``count`` held out; return the numbers of both.
+
+    ``notes[i]`` is the note that row i is from. Notes are taken whole, at random: one is passed
+    over if it has more rows than are still wanted. So no row is held out whose note is trained on.
+    """
+    sizes = Counter(notes)
+    held: set[int] = set()
+    room = count
+    for note in np.random.default_rng(seed).permutation(list(sizes)):
+        if sizes[note] <= room:
+            held.add(note)
+            room -= sizes[note]
+    numbers = range(len(notes))
+    kept = tuple(number for number in numbers if notes[number] not in held)
+    return kept, tuple(number for number in numbers if notes[number] in held)
 
 
 def balanced_draws(size: int, count: int, *, draws: int, seed: int) -> list[tuple[int, ...]]:

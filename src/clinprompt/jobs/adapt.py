@@ -257,11 +257,19 @@ def may_validate(settings: AdaptSettings, steps: int) -> bool:
 
 
 def num_held_out(config: RunConfig, num_rows: int, steps: int) -> int:
-    """Return how many of the rows of a task are kept to choose the best state."""
+    """Return how many of the rows of a task are kept at most to choose the best state."""
     settings = config.adapt
     if not may_validate(settings, steps) or num_rows < LEAST_ROWS:
         return 0
     return min(int(settings.validation_share * num_rows), config.data.validation_rows)
+
+
+def divided(
+    rows: Sequence[Row], config: RunConfig, steps: int, *, seed: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the numbers of the rows that are trained on, and of those kept for validation."""
+    count = num_held_out(config, len(rows), steps)
+    return hold_out([row.note for row in rows], count, seed=seed)
 
 
 def _divided(start: Start, steps: int) -> tuple[Sequence[Row], Sequence[Row]]:
@@ -269,8 +277,8 @@ def _divided(start: Start, steps: int) -> tuple[Sequence[Row], Sequence[Row]]:
     rows = start.rows
     if start.validation:
         return rows, start.validation if may_validate(start.config.adapt, steps) else ()
-    count = num_held_out(start.config, len(rows), steps)
-    return hold_out(rows, count, seed=start.seed) if count else (rows, ())
+    kept, held = divided(rows, start.config, steps, seed=start.seed)
+    return [rows[number] for number in kept], [rows[number] for number in held]
 
 
 def _adapted(fit: Fit, tuner: Tuner, progress: Progress) -> Adapted:

@@ -135,7 +135,7 @@ def _audit(
 ) -> Audit:
     """Return the result of the attack on a prompt and on the prompt before it was trained."""
     backbone, seed = spec.start.backbone, manifest.seed
-    own = spec.division(pool.drawn, seed)
+    own = spec.division(pool, pool.drawn, seed)
     losses = np.array(row_losses(backbone, bank, pool.rows))
     test = _Test.of(pool, shadows, own)
     return Audit(

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from clinprompt.backbone.bank import Bank
 from clinprompt.batches.encode import Row
-from clinprompt.batches.mixture import balanced_draws, hold_out
+from clinprompt.batches.mixture import balanced_draws
 from clinprompt.errors import DataError, RunError, number_of
 from clinprompt.files import append_line
 from clinprompt.jobs.adapt import (
@@ -21,7 +21,7 @@ from clinprompt.jobs.adapt import (
     adapt,
     adapt_together,
     bank_of,
-    num_held_out,
+    divided,
     steps_of,
 )
 from clinprompt.methods.method import Method, Start
@@ -73,11 +73,12 @@ class ShadowSpec:
     start: Start
     key: str
 
-    def division(self, drawn: Sequence[int], seed: int) -> Division:
-        """Return how training with a seed uses the rows that it is given."""
+    def division(self, pool: "Pool", drawn: Sequence[int], seed: int) -> Division:
+        """Return how training with a seed uses the rows of a pool that it is given."""
         config = self.start.config
-        count = num_held_out(config, len(drawn), steps_of(self.method, config.adapt))
-        return Division(*hold_out(drawn, count, seed=seed))
+        rows = [pool.rows[row] for row in drawn]
+        kept, held = divided(rows, config, steps_of(self.method, config.adapt), seed=seed)
+        return Division(tuple(drawn[row] for row in kept), tuple(drawn[row] for row in held))
 
     def fit(self, number: int, rows: Sequence[Row], num_shadows: int) -> Fit:
         """Return the training of one shadow."""
@@ -103,8 +104,8 @@ def pool_of(found: Candidates, count: int, *, seed: int) -> Pool:
         DataError: there are too few rows of either.
     """
     drawn = found.choose(count, seed=seed)
-    notes = {found.note_of(row) for row in drawn}
-    rest = [row for row in range(len(found.rows)) if found.note_of(row) not in notes]
+    notes = {found.rows[row].note for row in drawn}
+    rest = [number for number, row in enumerate(found.rows) if row.note not in notes]
     if count < LEAST_ROWS or len(rest) < LEAST_ROWS:
         raise DataError(
             f"{found.name}: the prompt was trained on {number_of(count, 'row')}, and the notes "
@@ -142,7 +143,7 @@ def train_shadows(
             for number in numbers
         ]
         for number, bank in zip(numbers, _banks(fits, workspace), strict=True):
-            division = spec.division(draws[number], spec.seed_of(number))
+            division = spec.division(pool, draws[number], spec.seed_of(number))
             losses = tuple(row_losses(spec.start.backbone, bank, pool.rows))
             known[number] = Shadow(number, division.trained, division.held, losses)
             line = {"prompt": spec.key, **asdict(known[number])}

@@ -232,11 +232,6 @@ class Candidates:
         chosen = np.random.default_rng(seed).permutation(self.choose(count, seed=seed))
         return tuple(self.examples[index].record for index in chosen)
 
-    def note_of(self, row: int) -> str:
-        """Return what identifies the note that a row is from: its group, or else its record."""
-        record = self.examples[row].record
-        return record.group or record.id
-
     def only(self, rows: Sequence[int]) -> "Candidates":
         """Return the candidates with some of their rows."""
         return replace(
@@ -276,7 +271,12 @@ def candidates(encoder: Encoder, data: TaskData, *, seed: int) -> Candidates:
     """
     whole = (training_example(data.card, record, seed=seed) for record in data.splits["train"])
     examples = (part for one in whole for part in parts_of(data.card, one, encoder).examples)
-    encoded = [(example, encoder.encode(example)) for example in examples]
+    notes: dict[str, int] = {}
+    encoded = []
+    for example in examples:
+        note = example.record.group or example.record.id
+        row = replace(encoder.encode(example), note=notes.setdefault(note, len(notes)))
+        encoded.append((example, row))
     fitting = [pair for pair in encoded if _shows_its_answer(data.card, pair[1])]
     listing = kind_of(data.card).listing
     answers = [example.record.answer for example, _ in fitting]

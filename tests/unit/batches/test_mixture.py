@@ -11,6 +11,7 @@ from clinprompt.batches.mixture import (
     balanced_draws,
     draw_annotated,
     draw_shots,
+    hold_out,
     sample,
     schedule,
     task_weights,
@@ -90,6 +91,17 @@ def test_a_sample_has_no_repeats_and_keeps_the_order(size, count, seed):
     assert len(drawn) == min(size, count)
     assert list(drawn) == sorted(set(drawn))
     assert drawn == sample(range(size), count, seed=seed)
+
+
+@given(st.lists(st.integers(0, 5)), st.integers(0, 20), st.integers(0, 5))
+def test_whole_notes_are_held_out_as_far_as_they_have_room(notes, count, seed):
+    kept, held = hold_out(notes, count, seed=seed)
+    assert sorted([*kept, *held]) == list(range(len(notes)))
+    assert len(held) <= count
+    sides = [{notes[number] for number in side} for side in (kept, held)]
+    assert not sides[0] & sides[1]
+    assert all(notes.count(note) > count - len(held) for note in sides[0])
+    assert (kept, held) == hold_out(notes, count, seed=seed)
 
 
 @given(st.lists(st.sampled_from("abc")), st.integers(0, 20), st.integers(0, 5))

@@ -7,7 +7,7 @@ import torch
 from tiny import random_rows
 
 from clinprompt.batches.mixture import hold_out
-from clinprompt.jobs.adapt import Fit, adapt, adapt_together
+from clinprompt.jobs.adapt import Fit, adapt, adapt_together, divided
 from clinprompt.methods.method import Start
 from clinprompt.methods.table import METHODS
 from clinprompt.prompts.artifact import make_artifact
@@ -182,9 +182,17 @@ def test_a_fifth_of_64_examples_or_more_chooses_the_best_state(fit_of, workspace
     fit = fit_of(method, rows=MANY[:64], steps=50, validate_every=25)
     with adapt(fit, workspace) as fitted:
         assert fitted.progress.best_step in {25, 50}
-        held = hold_out(fit.start.rows, 12, seed=0)[1]
-        best = loss_of(fit, fitted.tuner, held)
+        held = hold_out(range(64), 12, seed=0)[1]
+        best = loss_of(fit, fitted.tuner, [fit.start.rows[row] for row in held])
         assert best == pytest.approx(fitted.progress.best_loss, rel=1e-4)
+
+
+def test_windows_of_one_note_are_not_on_both_sides(fit_of):
+    start = fit_of("prompt-tuning", rows=MANY[:64], validate_every=25).start
+    rows = [replace(row, note=number // 5) for number, row in enumerate(start.rows)]
+    kept, held = divided(rows, start.config, 50, seed=1)
+    assert (len(kept), len(held)) == (54, 10)  # 12 wanted: two notes of five
+    assert not {rows[row].note for row in kept} & {rows[row].note for row in held}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Which rows an audit compares, and what is kept of each finished shadow."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from made_metaprompt import save_metaprompt
@@ -24,7 +25,11 @@ from tiny import random_rows  # isort: skip
 
 def candidates_of(groups):
     """Return candidates whose rows are from notes of these groups."""
-    rows = random_rows([(4 + number, 2) for number in range(len(groups))])
+    notes = [one or number for number, one in enumerate(groups)]
+    rows = [
+        replace(row, note=notes.index(note))
+        for row, note in zip(random_rows([(4, 2)] * len(groups)), notes, strict=True)
+    ]
     records = [Record(str(number), {"text": "a"}, group=one) for number, one in enumerate(groups)]
     examples = tuple(Example("task", record, "a", "b", ()) for record in records)
     return Candidates("task", 9, examples, tuple(rows), ("",) * len(rows))
@@ -36,9 +41,8 @@ def test_the_pool_has_the_rows_of_the_prompt_and_as_many_of_other_notes():
     drawn = found.draw(10, seed=4)
     assert tuple(pool.rows[row] for row in pool.drawn) == drawn
     assert len(pool.rows) == 20
-    note_of = {row: found.note_of(number) for number, row in enumerate(found.rows)}
     others = [row for row in pool.rows if row not in drawn]
-    assert not {note_of[row] for row in others} & {note_of[row] for row in drawn}
+    assert not {row.note for row in others} & {row.note for row in drawn}
 
 
 def test_the_pool_takes_fewer_others_if_there_are_not_enough():
@@ -118,9 +122,10 @@ def test_rows_that_only_choose_the_best_state_are_named(spec):
     adapt_settings = spec.start.config.adapt.model_copy(update={"steps": 50, "validate_every": 10})
     config = spec.start.config.model_copy(update={"adapt": adapt_settings})
     start = Start(config, spec.start.backbone, spec.start.card)
-    found = ShadowSpec(spec.method, start, "key").division(range(64), seed=0)
+    pool = Pool(tuple(random_rows([(3, 1)] * 70)), tuple(range(6, 70)))
+    found = ShadowSpec(spec.method, start, "key").division(pool, pool.drawn, seed=0)
     assert (len(found.trained), len(found.held)) == (52, 12)  # a fifth of 64, rounded down
-    assert sorted([*found.trained, *found.held]) == list(range(64))
+    assert sorted([*found.trained, *found.held]) == list(range(6, 70))
 
 
 def test_the_rows_of_a_prompt_are_drawn_again_from_its_seed(spec, tiny_llama):

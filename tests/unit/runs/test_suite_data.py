@@ -73,6 +73,16 @@ def test_shots_of_closed_labels_are_balanced(tokenizer):
     assert yes == 3
 
 
+def test_windows_of_one_note_have_its_number(tokenizer):
+    texts = ["Aspirin was given. Pain was less. Fever was not seen. " * 3, "No pain."]
+    records = [Record(str(number), {"text": text}) for number, text in enumerate(texts)]
+    answered = tuple(replace(record, answer=SpansAnswer(())) for record in records)
+    data = data_of(card_of("ner", "spans", labels={"drug": "drug"}), train=answered)
+    found = candidates(Encoder(tokenizer, 60, 40), data, seed=0)
+    assert [row.note for row in found.rows] == [0] * (len(found.rows) - 1) + [1]
+    assert len(found.rows) > 2
+
+
 def test_shots_of_mentions_are_annotated_and_show_every_type(tokenizer):
     text = "aspirin 5 mg"
     drug, dose = Span(0, 7, "drug"), Span(8, 12, "dose")
