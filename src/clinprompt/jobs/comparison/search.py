@@ -3,16 +3,14 @@
 A trial is fitted to a few examples of each held-back task and judged on validation rows of that
 task: by the score of its answers or, without answering, by its loss. Trials of a method are
 compared by their mean rank over tasks, so no task counts more than another. Targets are not used.
-Every trial is one line of ``search.jsonl``; the same command continues after a stop.
+The same command continues a search after a stop.
 """
 
-import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from clinprompt.backbone.tuners import Tuner
@@ -22,6 +20,15 @@ from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.report.score_tables import Table
 from clinprompt.files import Claims, append_line
 from clinprompt.jobs.adapt import Fit, adapt, bank_of
+from clinprompt.jobs.calibrate import Answering, calibrate
+from clinprompt.jobs.comparison.search_table import judged_value, table_of_trials
+from clinprompt.jobs.comparison.trials import (
+    SEARCH_FILE,
+    Trial,
+    finished_trials,
+    in_words,
+    trials_of,
+)
 from clinprompt.jobs.comparison.variants import OpenVariant, Runs, check_undivided
 from clinprompt.jobs.evaluate import CellInput, evaluate
 from clinprompt.methods.check_methods import check_methods
@@ -44,34 +51,6 @@ from clinprompt.training.loop import DivergedError
 from clinprompt.training.progress import Reporter
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One method with other settings on one held-back task with one seed."""
-
-    method: str
-    number: int
-    changes: Mapping[str, Any]
-    data: TaskData
-    shots: int
-    seed: int
-
-    @property
-    def key(self) -> str:
-        """Return what identifies this trial."""
-        return _key(self.method, self.changes, self.data.card.name, self.shots, self.seed)
-
-    @property
-    def phase(self) -> str:
-        """Return the name of its log and checkpoint, which no other trial has."""
-        digest = hashlib.sha256(self.key.encode()).hexdigest()[:8]
-        name = f"{self.method}-{self.data.card.name}-k{self.shots}-seed{self.seed}"
-        return f"search/{name}-{digest}"
-
-
-def _key(method: str, changes: Mapping[str, Any], task: str, shots: int, seed: int) -> str:
-    return json.dumps([method, changes, task, shots, seed], sort_keys=True)
-
-
 def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Reporter) -> Table:
     """Run every missing trial; return the trials of each method, the best first.
 
@@ -90,17 +69,17 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
     check_is_run(folder)
     claims = Claims(folder / CLAIMS)
     runs = Runs(folder, config.backbone, settings, suite, mirror, claims, reporter)
-    path = folder / "search.jsonl"
+    path = folder / SEARCH_FILE
     held_back = [load_apart(card, mirror) for card in cards_of(plan.tasks).values()]
-    for trial in _trials(plan, held_back):
+    for trial in trials_of(plan, held_back):
         with claims.claim(trial.key) as is_ours:
-            if is_ours and trial.key not in _finished(path, plan.judged_by):
+            if is_ours and trial.key not in finished_trials(path, plan.judged_by):
                 line = _run_trial(runs, trial, plan.judged_by)
                 append_line(path, json.dumps(line, allow_nan=False))
                 what = line["metric"] if plan.judged_by == "score" else "loss"
-                found = f"{line['task']}: {what} {_number(line[plan.judged_by]):.3f}"
+                found = f"{line['task']}: {what} {judged_value(line[plan.judged_by]):.3f}"
                 reporter.say(f"{line['method']} {line['settings']}  {found}")
-    return _table(plan, _finished(path, plan.judged_by))
+    return table_of_trials(plan, finished_trials(path, plan.judged_by))
 
 
 def _suite(config: RunConfig, settings: SearchSettings, mirror: Path | None) -> SuiteData:
@@ -138,15 +117,6 @@ def _place_of(method: str, number: int) -> str:
     return f"search.trials.{method}, trial {number + 1}"
 
 
-def _trials(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator[Trial]:
-    """Yield trials in an order such that a stopped search has tried all methods equally often."""
-    for seed in settings.seeds:
-        for data in held_back:
-            for number in range(len(next(iter(settings.trials.values())))):
-                for method, trials in settings.trials.items():
-                    yield Trial(method, number, trials[number], data, settings.shots, seed)
-
-
 def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
     """Fit the trial's method and return its line of results, with a score if it is judged by it.
 
@@ -175,7 +145,7 @@ def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
     return {
         "key": trial.key,
         "method": trial.method,
-        "settings": _in_words(trial.changes),
+        "settings": in_words(trial.changes),
         "task": card.name,
         "shots": trial.shots,
         "seed": trial.seed,
@@ -212,11 +182,6 @@ def _results(opened: OpenVariant, trial: Trial, fit: Fit, judged_by: JudgedBy) -
 _DIVERGED: dict[str, Any] = {"loss": None, "training_loss": None, "steps": 0, "seconds": 0.0}
 
 
-def _number(value: float | None) -> float:
-    """Return a score or loss of a line; a trial that diverged has an infinite loss."""
-    return math.inf if value is None else value
-
-
 def _rows_under(config: RunConfig, plain: OpenVariant) -> TaskRows:
     """Return the encoded rows of the plain run if these settings encode the same, else new ones."""
     before = plain.config
@@ -249,126 +214,27 @@ def _judging_rows(
 
 
 def _scored(opened: OpenVariant, trial: Trial, tuner: Tuner, examples: Sequence[Example]) -> Cell:
-    """Answer examples with a fitted tuner, and score the answers by the metric of their task."""
+    """Answer examples with a fitted tuner, and score the answers by the metric of their task.
+
+    Answers are calibrated as those of a cell with few shots are.
+    """
+    bank, encoder = bank_of(opened.backbone, [tuner]), opened.task_rows.encoder()
+    calibration = calibrate(
+        Answering(opened.backbone, encoder, bank),
+        trial.data,
+        opened.config.data,
+        seed=opened.config.seed,
+        may_validate=False,
+    )
     given = CellInput(
         backbone_name=plain_name(opened.config.backbone),
         card=trial.data.card,
         examples=examples,
-        encoder=opened.task_rows.encoder(),
+        encoder=encoder,
         method=trial.method,
         shots=trial.shots,
         seed=trial.seed,
         interval_seed=opened.config.seed,
+        calibration=calibration,
     )
-    return evaluate(opened.backbone, given, bank_of(opened.backbone, [tuner]))
-
-
-def _finished(path: Path, judged_by: JudgedBy) -> dict[str, dict[str, Any]]:
-    """Return the lines of finished trials by key, without a half-written last line.
-
-    Lines of a search that was judged by loss have no score; judged by score, their trials are run
-    again.
-    """
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    try:
-        finished = {line["key"]: line for line in map(json.loads, lines) if judged_by in line}
-        for line in finished.values():
-            if lacking := {"task", "loss", "seconds"} - line.keys():
-                raise KeyError(*lacking)
-        return finished
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: damaged; delete the line that is not JSON") from error
-
-
-def _table(settings: SearchSettings, finished: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return how trials that are finished on all tasks and seeds are judged, the best first."""
-    tasks = tuple(cards_of(settings.tasks))
-    rows = []
-    for method, trials in settings.trials.items():
-        complete: dict[str, list[Mapping[str, Any]]] = {}
-        for changes in trials:
-            keys = [
-                _key(method, changes, task, settings.shots, seed)
-                for task in tasks
-                for seed in settings.seeds
-            ]
-            if all(key in finished for key in keys):
-                complete[_in_words(changes)] = [finished[key] for key in keys]
-        rows += _method_rows(method, complete, tasks, settings.judged_by)
-    seeds = "one seed" if len(settings.seeds) == 1 else f"mean over {len(settings.seeds)} seeds"
-    what = (
-        "Scores on validation rows of tasks held back, by the metric of each task"
-        if settings.judged_by == "score"
-        else "Losses on validation rows of tasks held back"
-    )
-    note = (
-        f"{what}, after {settings.shots} examples; {seeds}. Rank: of the trials of a method on a "
-        "task (1 is best, equal ones share their mean rank), mean over tasks; the lowest is "
-        "chosen. Share: the score (or the probability of a target token) divided by the best one "
-        "of the method on that task, mean over tasks; it decides between equal ranks. Loss: nats a "
-        "target token."
-    )
-    header = ["method", "settings", "rank", "share", *tasks, "mean loss", "s"]
-    return Table("Search", header, rows, note)
-
-
-def _method_rows(
-    method: str,
-    complete: Mapping[str, Sequence[Mapping[str, Any]]],
-    tasks: Sequence[str],
-    judged_by: JudgedBy,
-) -> list[list[str]]:
-    """Return a row for each trial of a method, the best first."""
-    found = {
-        words: [
-            fmean(_number(line[judged_by]) for line in own if line["task"] == task)
-            for task in tasks
-        ]
-        for words, own in complete.items()
-    }
-    scores = found
-    if judged_by == "loss":
-        scores = {words: [math.exp(-loss) for loss in own] for words, own in found.items()}
-    ranks, shares = mean_ranks_and_shares(scores)
-    rows = []
-    for words in sorted(scores, key=lambda one: (ranks[one], -shares[one])):
-        own = complete[words]
-        loss, seconds = (fmean(_number(line[name]) for line in own) for name in ("loss", "seconds"))
-        numbers = [f"{value:.3f}" for value in (*found[words], loss)]
-        shown = [f"{ranks[words]:.2f}", f"{shares[words]:.2f}"]
-        rows.append([method, words, *shown, *numbers, f"{seconds:.0f}"])
-    return rows
-
-
-def mean_ranks_and_shares(
-    scores: Mapping[str, Sequence[float]],
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the mean rank over tasks of each trial, and its mean share of the best score.
-
-    ``scores`` has the score of each trial on each task. Equal scores get the mean of their ranks.
-    On a task where all scores are 0, every share is 1.
-    """
-    by_task = [list(own) for own in zip(*scores.values(), strict=True)]
-    ranks: dict[str, float] = {}
-    shares: dict[str, float] = {}
-    for words, own in scores.items():
-        pairs = list(zip(own, by_task, strict=True))
-        ranks[words] = fmean(
-            sum(other > value for other in task) + (1 + task.count(value)) / 2
-            for value, task in pairs
-        )
-        shares[words] = fmean(value / max(task) if max(task) > 0 else 1.0 for value, task in pairs)
-    return ranks, shares
-
-
-def _in_words(changes: Mapping[str, Any], prefix: str = "") -> str:
-    """Return nested settings as section.key=value words."""
-    words = []
-    for key, value in changes.items():
-        if isinstance(value, Mapping):
-            words.append(_in_words(value, f"{prefix}{key}."))
-        else:
-            words.append(f"{prefix}{key}={value}")
-    return " ".join(words)
+    return evaluate(opened.backbone, given, bank)
