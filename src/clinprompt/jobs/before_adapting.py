@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from clinprompt.backbone.load import Backbone, check_fits
 from clinprompt.backbone.model_sizes import inspect_backbone
-from clinprompt.jobs.adapt import Adaptation, Fit, artifact_of
+from clinprompt.jobs.adapt import Adaptation, Fit, artifact_of, steps_of
 from clinprompt.jobs.planning.memory import prompt_memory
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Start
@@ -47,11 +47,13 @@ def untrained_prompt(backbone: Backbone, card: TaskCard, config: RunConfig) -> A
 class Usable:
     """The rows that an adaptation can train on, and those that it cannot.
 
-    A long record has several rows. Rows are left out if their answers are too long.
+    A long record has several rows. Rows are left out if their answers are too long. ``steps`` is
+    how many training steps an adaptation to these rows takes.
     """
 
     rows: int
     left_out: int
+    steps: int
 
 
 def usable_rows(backbone: Backbone, card: TaskCard, config: RunConfig) -> Usable:
@@ -63,7 +65,9 @@ def usable_rows(backbone: Backbone, card: TaskCard, config: RunConfig) -> Usable
     metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
     rows = task_rows_of(with_shape(config, metaprompt), backbone)
     found = rows.candidates(load_apart(card, None))
-    return Usable(len(found.rows), found.num_too_long + found.num_cut)
+    count = len(found.rows)
+    steps = steps_of(METHODS[ADAPT_ALL], config.at(count).adapt)
+    return Usable(count, found.num_too_long + found.num_cut, steps)
 
 
 def adaptation_bytes(config: RunConfig) -> int:

@@ -7,7 +7,7 @@ from made_metaprompt import save_metaprompt
 from clinprompt import api
 from clinprompt.backbone import memory
 from clinprompt.jobs.adapt_settings import adapt_config
-from clinprompt.jobs.before_adapting import adaptation_bytes, untrained_prompt
+from clinprompt.jobs.before_adapting import adaptation_bytes, untrained_prompt, usable_rows
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.serving.teaching.new_card import NewTask, card_text
 from clinprompt.tasks.card import read_card
@@ -38,6 +38,16 @@ def test_the_start_of_a_task_is_what_adapt_saves_without_examples(
     assert own.content_hash == expected.content_hash
     assert (own.name, own.method, own.shots) == (expected.name, expected.method, 0)
     assert own.settings == expected.settings
+
+
+def test_the_steps_are_those_for_the_number_of_rows(tmp_path, tiny_llama, tiny_llama_folder):
+    metaprompt = str(save_metaprompt(tmp_path / "m", tiny_llama_folder))
+    changes = [f"backbone={tiny_llama_folder}", "adapt.steps=7", "at_shots.1.adapt.steps=3"]
+    config = adapt_config(metaprompt, changes)
+    card = read_card(task_in(tmp_path / "mine") / "card.toml")
+    assert usable_rows(tiny_llama, card, config).steps == 3
+    several = config.model_copy(update={"at_shots": {"2": config.at_shots["1"]}})
+    assert usable_rows(tiny_llama, card, several).steps == 7
 
 
 def test_the_estimate_of_memory_has_the_weights_and_the_programs(tmp_path, tiny_llama_folder):

@@ -17,7 +17,6 @@ from typing import Any
 from clinprompt.errors import RunError
 from clinprompt.files import NotRemovedError, cache_folder, locked, removing
 from clinprompt.jobs.before_adapting import Usable
-from clinprompt.methods.table import ADAPT_ALL
 from clinprompt.prompts.artifact import Artifact, load_artifact
 from clinprompt.serving.teaching import run_files
 from clinprompt.serving.teaching.child import ANOTHER, Order
@@ -43,12 +42,6 @@ class Recipe:
     changes: tuple[str, ...]
     config: RunConfig
     reads_instructions: bool
-
-    @property
-    def steps(self) -> int:
-        """Return the number of training steps."""
-        own = self.config.adapt
-        return own.method_steps.get(ADAPT_ALL, own.steps)
 
 
 class AnotherRunError(RunError):
@@ -112,12 +105,12 @@ class Run:
         return may_go_on and run_files.is_copied(self._folder, places)
 
     def will_use(self, usable: Usable) -> None:
-        """Note what the copy gives to train on.
+        """Note what the copy gives to train on, and for how many steps.
 
         Raises:
             RunError: it cannot be written.
         """
-        self._change(rows=usable.rows, left_out=usable.left_out)
+        self._change(rows=usable.rows, left_out=usable.left_out, steps=usable.steps)
 
     def remove(self) -> None:
         """Remove a run that was never started."""

@@ -32,7 +32,7 @@ class About:
 
     number: int
     notes: tuple[int, ...]
-    steps: int
+    steps: int = 0
     rows: int = 0
     left_out: int = 0
     state: State = "stopped"

@@ -198,7 +198,7 @@ class Teacher:
             raise Refused(409, "nothing_to_train", "no note is corrected yet; correct some first")
         task.write_train()  # the log may be ahead of it, if the disk was full
         number = task.next_run()
-        about = About(number, notes, self.recipe.steps)
+        about = About(number, notes)
         run = Run.made(task.places.runs / str(number), about, task.places)
         try:
             usable = await self._state.tokenizing(partial(self._usable, run))
