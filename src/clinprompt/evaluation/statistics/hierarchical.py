@@ -84,8 +84,7 @@ def expanded_interval(resampled: Numbers, num_units: int) -> tuple[float, float]
     """
     tail = _TAIL
     if num_units > 1:
-        point = _STUDENT[max(known for known in _STUDENT if known < num_units)]
-        wide = (num_units / (num_units - 1)) ** 0.5 * point
+        wide = (num_units / (num_units - 1)) ** 0.5 * _student(num_units - 1)
         tail = NormalDist().cdf(-wide)
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return float(low), float(high)

@@ -59,7 +59,7 @@ def _longest(config: RunConfig, task: str) -> RowSizes:
     steps, decoded = _decoding_of_equal_rows(rows, data.max_input_tokens, answer, further)
     test = AnswerWork(rows, data.max_input_tokens, 0, steps, decoded)
     counts = data.train_rows, data.validation_rows
-    return RowSizes(data.max_input_tokens, answer, *counts, has_labels=False, test=test)
+    return RowSizes(data.max_input_tokens, answer, *counts, calibrated="nothing", test=test)
 
 
 @cache
@@ -209,8 +209,7 @@ def _cell(
     shown = _num_shots(config, rows, shots) * lengths if is_shown else 0
     count = Counter(config, outline, reads_prompt=method.reads_prompt, shown=shown)
     work = count.answered(rows.test)
-    if calibrating := _calibrating(config, rows, shots):
-        work += count.answered(rows.test).times(calibrating / rows.test.rows)
+    work += _calibration(count, config, rows, shots)
     if not method.count(config, outline):
         return work
     prompts, steps, fit = int(method.reads_prompt), _steps(name, config), config.adapt
@@ -230,13 +229,22 @@ def _steps(name: str, config: RunConfig) -> int:
     return steps_of(method_of(name), config.adapt)
 
 
-def _calibrating(config: RunConfig, rows: RowSizes, shots: Shots) -> int:
-    """Return how many rows are scored to calibrate labels; see ``jobs.calibrate``."""
-    mode = config.data.calibration
-    validation = rows.validation_rows if shots == "all" else 0
-    if not rows.has_labels or mode == "off" or (mode == "auto" and not validation):
-        return 0
-    return min(NUM_INPUTS, rows.train_rows) + (validation if mode == "auto" else 0)
+def _calibration(count: Counter, config: RunConfig, rows: RowSizes, shots: Shots) -> Amount:
+    """Return the work of a cell's calibration; see ``jobs.calibrate``.
+
+    Labels of validation rows are scored once; lists are written with and without the correction.
+    """
+    settings, are_lists = config.data, rows.calibrated == "lists"
+    is_stated = are_lists and settings.nothing_share is not None
+    is_certain = settings.calibration == "on" or is_stated
+    validation = rows.validation_rows if shots == "all" and not is_certain else 0
+    is_off = settings.calibration == "off" or rows.calibrated == "nothing"
+    if is_off or not (is_certain or validation):
+        return Amount()
+    answer = count.answered(rows.test).times(1 / rows.test.rows)
+    one = count.read(rows.test.inputs, 1, predicted=1) if are_lists else answer
+    inputs = one.times(min(NUM_INPUTS, rows.train_rows))
+    return inputs + answer.times(2 * validation if are_lists else validation)
 
 
 def _validation_rows(config: RunConfig, rows: RowSizes, shots: Shots, steps: int) -> int:

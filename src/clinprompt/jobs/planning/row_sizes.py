@@ -10,7 +10,7 @@ from clinprompt.backbone.scheduler import MIN_CACHED_POSITIONS, SHARE
 from clinprompt.batches.encode import Encoder
 from clinprompt.batches.mixture import sample
 from clinprompt.batches.parts import parts_of
-from clinprompt.jobs.planning.work import AnswerWork, RowSizes
+from clinprompt.jobs.planning.work import AnswerWork, Calibrated, RowSizes
 from clinprompt.runs.task_rows import encode_all, max_test_rows
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard
@@ -43,9 +43,14 @@ def row_sizes(data: TaskData, encoder: Encoder, config: RunConfig) -> RowSizes |
         answers=fmean(len(row.target_ids) for row in trained),
         train_rows=len(splits["train"]),
         validation_rows=min(len(splits.get("validation", ())), config.data.validation_rows),
-        has_labels=kind_of(card).answer is LabelAnswer and bool(card.labels),
+        calibrated=_calibrated(card),
         test=measure(card, test, encoder, num_rows, config.prompt.length),
     )
+
+
+def _calibrated(card: TaskCard) -> Calibrated:
+    kind = kind_of(card)
+    return "lists" if kind.allowed else "labels" if kind.answer is LabelAnswer else "nothing"
 
 
 def encoded_share(data: TaskData, config: RunConfig, num_cells: int) -> float:

@@ -7,6 +7,7 @@ Axes: L layers, A query heads, D head size, P prompt positions.
 """
 
 from dataclasses import astuple, dataclass
+from typing import Literal
 
 from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.jobs.planning.memory import computed_positions
@@ -79,15 +80,21 @@ class AnswerWork:
     decoded: float = 0
 
 
+Calibrated = Literal["nothing", "labels", "lists"]
+
+
 @dataclass(frozen=True, slots=True)
 class RowSizes:
-    """Mean lengths of a task's training rows in tokens, its numbers of rows, and its test rows."""
+    """Mean lengths of a task's training rows in tokens, its numbers of rows, and its test rows.
+
+    ``calibrated`` says what a calibration of the task corrects: see ``jobs.calibrate``.
+    """
 
     inputs: float
     answers: float
     train_rows: int
     validation_rows: int
-    has_labels: bool
+    calibrated: Calibrated
     test: AnswerWork
 
 

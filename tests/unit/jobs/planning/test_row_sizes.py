@@ -54,7 +54,7 @@ def test_lengths_and_rows_are_those_of_the_records():
         answers=(5 + 9) / 2 + 2,
         train_rows=2,
         validation_rows=0,
-        has_labels=False,
+        calibrated="nothing",
         test=AnswerWork(1, shortest, 0, answer - 1, answer - 1),
     )
     both = row_sizes(data_of(card, train=records, test=records), ENCODER, config_of())
@@ -72,7 +72,7 @@ def test_labels_of_several_tokens_are_read_once_for_each_row():
     fields = {"text": "Smokes.", "statement": "Smokes."}
     record = Record("1", fields, LabelAnswer("entailment"))
     found = row_sizes(data_of(card, train=[record], test=[record]), ENCODER, config_of())
-    assert found.has_labels
+    assert found.calibrated == "labels"
     assert (found.test.decoding_steps, found.test.decoded) == (0, 0)
     assert found.test.further == len(card.labels) * longest
 
@@ -110,7 +110,7 @@ def test_measured_targets_count_with_their_sizes(tiny_llama):
     config = check_config({"name": "x"}, source="x", overrides=overrides)
     configs = on_backbone(resolve_all(config), config.backbone)
     test = AnswerWork(rows=3, inputs=7, decoding_steps=5, decoded=9)
-    known = {"c": RowSizes(6, 1, 9, 0, has_labels=False, test=test)}
+    known = {"c": RowSizes(6, 1, 9, 0, calibrated="nothing", test=test)}
     [phase] = phases(configs, tiny, {}, ["c"], known)
     linear = 2 * (7 * tiny.layer_weights + 264 * 32)
     attention = 4 * 2 * 32 * 7 * (4 + 7 / 2)
@@ -141,3 +141,47 @@ def test_a_plan_measures_the_targets_whose_data_is_here(tiny_llama_folder):
     assert cells.work.decoding_steps > 0
     assert costs.speed.step_seconds == pytest.approx(costs.weight_bytes * 200 / 1e12)
     assert costs.seconds == sum(phase.seconds(costs.speed) for phase in costs.phases)
+
+
+@pytest.mark.parametrize(
+    ("calibrated", "settings", "inputs", "answers"),
+    [
+        ("labels", ["data.calibration=on"], 0, 9),  # as many as there are training rows
+        ("labels", [], 0, 9 + 2),  # "auto": and the validation rows
+        ("lists", [], 9, 2 * 2),  # validation rows are answered with and without
+        ("lists", ["data.calibration=on"], 9, 0),
+        ("lists", ["data.nothing_share=0.5"], 9, 0),
+        ("lists", ["data.calibration=off", "data.nothing_share=0.5"], 0, 0),
+        ("lists", ["compare.shots=[4]"], 0, 0),
+        ("nothing", ["data.calibration=on"], 0, 0),
+    ],
+)
+def test_rows_that_a_calibration_reads_and_answers_count(
+    tiny_llama, calibrated, settings, inputs, answers
+):
+    """P = 4; a validation or test row has 7 tokens and takes 3 decoded rows."""
+    tiny = inspect_backbone(tiny_llama.name).sizes
+    test = AnswerWork(rows=3, inputs=7, decoding_steps=6, decoded=9)
+    known = {"c": RowSizes(6, 1, 9, 2, calibrated=calibrated, test=test)}
+    found = []
+    for overrides in (["data.calibration=off"], settings):
+        whole = [
+            "prompt.length=4",
+            "adapt.steps=2",
+            'compare.methods=["prompt-tuning"]',
+            'compare.shots=["all"]',
+            *overrides,
+        ]
+        config = check_config({"name": "x"}, source="x", overrides=whole)
+        configs = on_backbone(resolve_all(config), config.backbone)
+        [phase] = phases(configs, tiny, {}, ["c"], known)
+        found.append(phase.work)
+    without, having = found
+    assert having.decoded - without.decoded == pytest.approx(3 * answers)
+    assert having.decoding_steps - without.decoding_steps == pytest.approx(2 * answers)
+    head = 2 * 264 * 32
+    margin = 2 * 8 * tiny.layer_weights + head + 4 * 2 * 32 * 8 * (4 + 8 / 2)
+    answer = 2 * 7 * tiny.layer_weights + head + 4 * 2 * 32 * 7 * (4 + 7 / 2)
+    shared = 4 * 2 * tiny.layer_weights / 3
+    expected = inputs * margin + answers * (answer + shared)
+    assert having.read - without.read == pytest.approx(expected)
