@@ -54,6 +54,26 @@ def test_results_tables_are_made_from_the_committed_cells():
     assert TABLE.read_text(encoding="utf-8").strip() == whole_table().strip()
 
 
+_NUMBER = r"([+-]?\d+(?:\.\d+)?)"
+_DIFFERENCE = re.compile(rf"([+-]\d+(?:\.\d+)?)( points)?\s+\[{_NUMBER},\s+{_NUMBER}\]")
+
+
+def differences(path):
+    """Return the differences with intervals that a document shows, in hundredths."""
+    found = _DIFFERENCE.findall(path.read_text(encoding="utf-8"))
+    return {
+        tuple(round(float(number) * (1 if points else 100)) for number in (middle, low, high))
+        for middle, points, low, high in found
+    }
+
+
+@pytest.mark.parametrize(("name", "least"), [("README.md", 8), ("docs/paper.md", 4)])
+def test_differences_that_a_document_shows_are_those_of_the_report(name, least):
+    shown = differences(ROOT / name)
+    assert len(shown) >= least
+    assert shown <= differences(ROOT / "docs" / "results" / "four-targets" / "report.md")
+
+
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
