@@ -181,8 +181,28 @@ def _check_file(card: TaskCard, path: Path) -> None:
         raise DataError(f"{path}: no such file, needed for {card.name}; {remedy(card)}")
 
 
+def _open_splits(card: TaskCard, folder: Path) -> dict[Split, list[DataFile]]:
+    """Open all files of a task; those that share a stem know it."""
+    opened: dict[Split, list[DataFile]] = {
+        split: [
+            file for address in getattr(card.files, split) for file in open_files(folder, address)
+        ]
+        for split in SPLITS
+    }
+    every = [file for files in opened.values() for file in files]
+    names = Counter(file.name for file in every)
+    if twice := next((name for name, count in names.items() if count > 1), ""):
+        raise DataError(f"{card.path}: card.files names {twice} twice; name it once")
+    stems = Counter(file.stem for file in every)
+    return {
+        split: [replace(file, has_namesake=stems[file.stem] > 1) for file in files]
+        for split, files in opened.items()
+    }
+
+
 def _read_splits(card: TaskCard, folder: Path) -> Splits:
-    read = {split: tuple(_read(card, folder, split)) for split in SPLITS}
+    opened = _open_splits(card, folder)
+    read = {split: tuple(_read(card, opened[split], split)) for split in SPLITS}
     counts = Counter(record.id for pairs in read.values() for _, record in pairs)
     repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
@@ -220,16 +240,16 @@ def _draw(card: TaskCard, reader: PracticeReader, split: Split) -> Iterator[Reco
         yield record
 
 
-def _read(card: TaskCard, folder: Path, split: Split) -> Iterator[tuple[DataFile, Record]]:
+def _read(
+    card: TaskCard, files: Iterable[DataFile], split: Split
+) -> Iterator[tuple[DataFile, Record]]:
     reader = card.readers.get(split, card.reader)
     assert not isinstance(reader, PracticeReader)
-    addresses: tuple[str, ...] = getattr(card.files, split)
-    for address in addresses:
-        for file in open_files(folder, address):
-            for record in without_ignored(card, reader.read(file)):
-                with file.errors_at():
-                    _check_record(card, record)
-                yield file, record
+    for file in files:
+        for record in without_ignored(card, reader.read(file)):
+            with file.errors_at():
+                _check_record(card, record)
+            yield file, record
 
 
 def without_ignored(card: TaskCard, records: Iterable[Record]) -> Iterator[Record]:

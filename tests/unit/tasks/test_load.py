@@ -38,6 +38,24 @@ def test_user_folder_loads_without_a_mirror(tmp_path):
     assert data.splits["validation"] == data.splits["test"] == ()
 
 
+def test_files_of_one_name_in_several_folders_give_different_ids(tmp_path):
+    card = CARD_TEXT.replace('id = "n", ', "").replace(
+        'train = ["a.csv"]', 'train = ["a.csv", "x/b.csv"], test = ["y/b.csv"]'
+    )
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "b.csv").write_text(f"n,t,l\n1,{name},1\n")
+    splits = load(tmp_path, card=card).splits
+    assert [one.id for one in splits["train"]] == ["a:2", "a:3", "x/b.csv:2"]
+    assert [one.id for one in splits["test"]] == ["y/b.csv:2"]
+
+
+def test_a_file_that_is_named_twice_is_refused(tmp_path):
+    card = CARD_TEXT.replace('["a.csv"]', '["a.csv"], test = ["a.csv"]')
+    with pytest.raises(DataError, match=r"card.files names .*a.csv twice; name it once"):
+        load(tmp_path, card=card)
+
+
 def test_practice_task_loads_without_files():
     data = load_task(find_card("practice-ner-drugs"), None)
     assert all(data.splits.values())

@@ -1,6 +1,6 @@
 """Choose how many records move to the splits that a user's data has no files for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clinprompt.errors import DataError, SettingError, number_of, option
@@ -46,7 +46,7 @@ def make_splits(
         Resplit.model_validate(shares | {"seed": seed})
         for seed in range(_NUM_SEEDS if num_records < _SMALL else 1)
     ]
-    best = min(tries, key=lambda resplit: _unevenness(move_groups(splits, resplit), shares))
+    best = min(tries, key=lambda resplit: _unevenness(splits, resplit, shares))
     if all(move_groups(splits, best).values()):
         return best
     raise DataError(
@@ -80,20 +80,24 @@ def _usual_test_share(num_records: int) -> float:
     return round(share, 2)
 
 
-def _unevenness(splits: Splits, shares: Mapping[Split, float]) -> float:
-    """Return the largest difference, in records, of a made split from its share.
+def _unevenness(splits: Splits, resplit: Resplit, shares: Mapping[Split, float]) -> float:
+    """Return the largest difference, in records, of a made split from its share of the records.
 
     Records whose answer lists nothing are also counted by themselves.
     """
-    if not all(splits.values()):
+    made = move_groups(splits, resplit)
+    if not all(made.values()):
         return float("inf")
-    sizes = {split: len(records) for split, records in splits.items()}
-    nothing = {split: sum(map(_lists_nothing, records)) for split, records in splits.items()}
+    counts: tuple[Callable[[Sequence[Record]], int], ...] = (len, _num_of_nothing)
     return max(
-        abs(counts[split] - share * sum(counts.values()))
-        for counts in (sizes, nothing)
+        abs(count(made[split]) - share * count(splits["train"]))
+        for count in counts
         for split, share in shares.items()
     )
+
+
+def _num_of_nothing(records: Sequence[Record]) -> int:
+    return sum(map(_lists_nothing, records))
 
 
 def _lists_nothing(record: Record) -> bool:

@@ -52,13 +52,13 @@ def detect_table(files: Sequence[DataFile], named: NamedColumns) -> TableLayout:
                     f"its first row is not that of {files[0].place}; give every file the same "
                     "column names in the same order"
                 )
-        check_names(files[0], list(filter(None, header)))
+        check_names(files[0], header)
         return TableLayout(settings, _rows(tables, header), named)
     if not _has_header(tables, named):
         numbers = [str(index) for index in range(len(header))]
         bare = [[numbers, *table] for table in tables]
         return TableLayout({**settings, "header": False}, _rows(bare, numbers), named)
-    check_names(files[0], list(filter(None, header)))
+    check_names(files[0], header)
     note = f"header: the first row is read as column names ({', '.join(header)}), not as a record"
     return TableLayout(settings, _rows(tables, header), _by_name(named, header), (note,))
 

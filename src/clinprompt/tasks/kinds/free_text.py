@@ -59,16 +59,40 @@ def exact_match(text: str, gold: str) -> float:
 
 
 def rouge_l(text: str, gold: str) -> float:
-    """Return ROUGE-L F of two texts, each read as one line."""
-    return float(_rouge()(" ".join(gold.split()), " ".join(text.split()))["rougeL"].fmeasure)
+    """Return ROUGE-L F of two texts, each read as one line.
+
+    If most letters of ``gold`` are not a to z, all letters count (rouge-score drops others), and a
+    character of a script without blanks is a word.
+    """
+    compare = _rouge(is_latin=_is_latin(gold))
+    return float(compare(" ".join(gold.split()), " ".join(text.split()))["rougeL"].fmeasure)
+
+
+def _is_latin(text: str) -> bool:
+    letters = [character for character in text.lower() if character.isalpha()]
+    return 2 * sum("a" <= character <= "z" for character in letters) >= len(letters)
+
+
+class _Words:
+    """Split a text of any script into words, as a tokenizer of rouge-score."""
+
+    # Ideographs, kana and Thai have no blanks between words.
+    _WORD = re.compile(
+        r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0e7f\u3040-\u9fff]+"
+    )
+
+    def tokenize(self, text: str) -> list[str]:
+        return self._WORD.findall(text.lower())
 
 
 @cache
-def _rouge() -> Callable[[str, str], Mapping[str, Any]]:
+def _rouge(*, is_latin: bool) -> Callable[[str, str], Mapping[str, Any]]:
     from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415 - takes a second to import
 
     compare: Callable[[str, str], Mapping[str, Any]]
-    compare = RougeScorer(["rougeL"], use_stemmer=True).score
+    compare = RougeScorer(
+        ["rougeL"], use_stemmer=True, tokenizer=None if is_latin else _Words()
+    ).score
     return compare
 
 

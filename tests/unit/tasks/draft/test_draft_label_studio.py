@@ -49,6 +49,14 @@ def make(folder, type_, tasks, **named):
     return draft, data, [record for split in SPLITS for record in data.splits[split]]
 
 
+@pytest.mark.parametrize("names", [(None, None), ("same", "same")])
+def test_results_without_ids_of_their_own_are_all_read(tmp_path, names):
+    """One with the id of another, and the same label, is a mention of its own."""
+    results = [dict(IRON, id=names[0]), dict(span("r", 15, 19, "rash", "DRUG"), id=names[1])]
+    _, _, records = make(tmp_path, "ner", [annotated(i, *results) for i in range(20)])
+    assert records[0].answer.spans == (Span(5, 9, "DRUG"), Span(14, 18, "DRUG"))
+
+
 def test_spans_are_read_in_the_utf16_offsets_of_the_tool(tmp_path):
     draft, data, records = make(tmp_path, "ner", [annotated(i, RASH, IRON) for i in range(20)])
     assert len(records) == 20

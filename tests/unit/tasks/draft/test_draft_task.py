@@ -241,9 +241,17 @@ class TestColumns:
     def test_a_column_name_that_appears_twice_is_refused(self, tmp_path):
         lines = [f"t{i},u{i},{'yn'[i % 2]}" for i in range(20)]
         origin = put(tmp_path / "a.csv", "text,text,label", *lines)
-        assert "a.csv: two columns are named 'text'" in refusal("nli", origin, text=("text",))
+        assert "a.csv: columns 1 and 2 have the same name; rename one" in refusal(
+            "nli", origin, text=("text",)
+        )
         by_number = {"text": ("0",), "label": "2"}
-        assert "two columns are named 'text'" in refusal("nli", origin, **by_number)
+        assert "columns 1 and 2 have the same name; rename one" in refusal(
+            "nli", origin, **by_number
+        )
+
+    def test_equal_texts_in_a_first_row_that_is_no_header_are_not_shown(self, tmp_path):
+        origin = put(tmp_path / "a.csv", *(f"{SECRET},{SECRET},yes" for _ in range(20)))
+        refusal("nli", origin)
 
     @pytest.mark.parametrize("quoted", ["", '"'])
     def test_a_cell_longer_than_tables_allow_is_named(self, tmp_path, quoted):

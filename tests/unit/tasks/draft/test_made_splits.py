@@ -26,6 +26,14 @@ def test_small_data_gets_a_larger_share_of_test_records(tmp_path, num, least, mo
     assert least <= len(draft(tmp_path, num=num).data.splits["test"]) <= most
 
 
+def test_a_large_test_file_does_not_change_the_share_for_validation(tmp_path):
+    for split, num in (("train", 100), ("test", 900)):
+        rows = [{"text": f"Takes iron {n} times.", "entities": [[6, 10, "D"]]} for n in range(num)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    sizes = {name: len(own) for name, own in draft_task("ner", tmp_path).data.splits.items()}
+    assert sizes == {"train": 90, "validation": 10, "test": 900}
+
+
 def test_records_that_list_nothing_are_spread_over_the_splits(tmp_path):
     """Of ten among sixty, 3.7 belong to the test split, 1 to validation and 5.3 to training."""
     made = draft(tmp_path, num=60, nothing=range(0, 60, 6))

@@ -16,6 +16,7 @@ from clinprompt.tasks.kinds import (
     parse_answer,
     render_answer,
 )
+from clinprompt.tasks.kinds.free_text import rouge_l
 from clinprompt.tasks.records import (
     LabelAnswer,
     Record,
@@ -357,3 +358,19 @@ def test_list_marks_before_a_mention_are_ignored():
     assert answer == SpansAnswer((Span(0, 7, "DRUG"), Span(9, 19, "DRUG")))
     typed = parse_answer(NER2, record("aspirin"), "1. drug: aspirin")
     assert typed == SpansAnswer((Span(0, 7, "DRUG"),))
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "expected"),
+    [
+        ("Боль в груди", "Боль в груди", 1),
+        ("Боль в ноге", "Боль в груди", 2 / 3),
+        ("胸痛", "胸痛两天", 2 * 2 / 6),
+        ("Боль", "CT normal", 0),
+        ("pains of the chest", "pain in the chest", 3 / 4),  # stemmed, as always
+        ("pain (CT)", "pain — CT", 1),
+        ("", "—", 0),
+    ],
+)
+def test_rouge_l_counts_the_words_of_every_script(said, gold, expected):
+    assert rouge_l(said, gold) == pytest.approx(expected)

@@ -78,3 +78,11 @@ def test_given_mentions_are_listed_by_type_in_order_and_each_once():
 def test_a_link_to_nothing_is_refused():
     with pytest.raises(DataError, match="'T9', which is not annotated"):
         list(View(answer="relations").records(document("xxxxxx", [Link("p", "T0", "T9")])))
+
+
+@pytest.mark.parametrize(
+    "values", [{"answer": "pairs", "pairs": [("x", "y")]}, {"answer": "relations"}]
+)
+def test_types_without_an_effect_are_refused(values):
+    with pytest.raises(ValueError, match="types has no effect"):
+        View(types=("x",), **values)

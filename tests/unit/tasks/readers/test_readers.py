@@ -78,6 +78,13 @@ class TestConll:
         assert mentions(first) == [("old men", "PAR")]
         assert first.group == second.group == "a:document1"
 
+    def test_a_document_line_ends_the_sentence_before_it(self, tmp_path):
+        lines = "iron\tB-X\n-DOCSTART-\tO\nzinc\tI-X\n"
+        first, second = read(self.tab, tmp_path / "a.tsv", lines)
+        assert (mentions(first), mentions(second)) == ([("iron", "X")], [("zinc", "X")])
+        assert (first.group, second.group) == ("", "a:document2")
+        assert (first.id, second.id) == ("a:1", "a:3")
+
     def test_unusual_line_separators_stay_inside_tokens(self, tmp_path):
         (record,) = read(self.tab, tmp_path / "a.tsv", "a\u2028b\tB-X\nc\tO\n")
         assert record.text == "a\u2028b c"
@@ -123,6 +130,18 @@ class TestJsonl:
         path.write_text(json.dumps({"text": "Took iron.", "spans": held}))
         [record] = reader.read(*open_files(tmp_path, "a.jsonl"))
         assert record.answer.spans == (Span(5, 9, "DRUG"), Span(5, 9, "IRON"))
+
+    @pytest.mark.parametrize(
+        ("key", "hint"), [("span", "did you mean span"), ("other", "correct reader.spans")]
+    )
+    def test_a_file_without_any_list_of_mentions_is_refused(self, tmp_path, key, hint):
+        """Else a misspelled key would make every note one with nothing to find."""
+        rows = [{"text": "Took iron.", key: [[5, 9, "D"]]}, {"text": SECRET}]
+        reader = JsonlReader(name="jsonl", spans="spans", row=RowShape(fields={"text": "text"}))
+        path, lines = tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))
+        assert f"no line has a list named 'spans'; {hint}" in refusal(reader, path, lines)
+        empty = json.dumps({"text": "Well.", "spans": []})
+        assert len(read(reader, path, f"{empty}\n{lines}")) == 3
 
     def test_spans_may_be_absent_and_count_crlf_characters(self, tmp_path):
         rows = [
@@ -220,6 +239,17 @@ class TestExcel:
         content = self.book([("File", "Q", "S"), ("x", "a\nb", 5), (None, None, None)])
         (record,) = read(self.reader, tmp_path / "a.xlsx", content)
         assert record == Record("a:2", {"text": "a b"}, TextAnswer("5"))
+
+    def test_a_needed_column_that_appears_twice_is_refused(self, tmp_path):
+        rows = [("Q", "S", "S", "note", "note"), ("q", "s", "other", 1, 2)]
+        message = refusal(self.reader, tmp_path / "a.xlsx", self.book(rows))
+        assert "columns 2 and 3 have the same name" in message
+        spare = [("Q", "S", "note", "note"), ("q", "s", 1, 2)]
+        assert len(read(self.reader, tmp_path / "a.xlsx", self.book(spare))) == 1
+
+    def test_a_row_with_a_remark_only_is_not_blank(self, tmp_path):
+        rows = [("Q", "S", "remark"), ("q", "s", None), (None, None, "to do")]
+        assert refusal(self.reader, tmp_path / "a.xlsx", self.book(rows)).startswith(":3: ")
 
     def test_part_of_the_address_names_the_sheet(self, tmp_path):
         content = self.book([("Q", "S"), ("q", "s")])

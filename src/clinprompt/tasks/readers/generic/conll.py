@@ -44,6 +44,9 @@ class ConllReader(Settings):
         first, document = 1, ""
         for number, line in file.lines():
             if line.startswith(_DOCUMENT):
+                if sentence:
+                    yield _record(f"{name}:{first}", sentence, document)
+                    sentence = []
                 document = f"{name}:document{number}"
             elif line.strip(" \t"):
                 first = first if sentence else number
@@ -90,6 +93,8 @@ class ConllReader(Settings):
 
 def _name(file: DataFile) -> str:
     """Return the file's name with its folder, which no other file has."""
+    if file.has_namesake:
+        return file.label
     folder = file.place.rpartition("/")[0]
     return f"{folder}/{file.stem}" if folder else file.stem
 

@@ -36,6 +36,7 @@ class DataFile:
 
     ``place`` is the file's path in its archive, or below the task's folder if it is in none.
     ``members`` returns the content of every member of its archive by name; None for a plain file.
+    ``has_namesake`` says that another file of the task has the same ``stem``.
     """
 
     name: str
@@ -46,12 +47,25 @@ class DataFile:
     members: Callable[[], Mapping[str, bytes]] | None = field(
         default=None, repr=False, compare=False
     )
+    has_namesake: bool = False
 
     @property
     def stem(self) -> str:
         """Return the file's name without folders and suffixes."""
         inner = self.part if is_archive(self.path) else self.path.name
         return _file_name(inner).partition(".")[0]
+
+    @property
+    def label(self) -> str:
+        """Return what the ids of records without their own begin with: the stem, if it tells.
+
+        With a namesake it is the file's place, with the name of its archive and its part.
+        """
+        if not self.has_namesake:
+            return self.stem
+        if is_archive(self.path):
+            return f"{self.path.name}!{self.place}"
+        return f"{self.place}!{self.part}" if self.part else self.place
 
     def content(self) -> bytes:
         """Return the file's bytes.

@@ -2,8 +2,7 @@
 
 import csv
 import io
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 from clinprompt.errors import DataError
@@ -38,24 +37,31 @@ class TableReader(Settings):
         for number, cells in read_rows(file, DELIMITERS[self.delimiter], quotes=self.quotes):
             if not names:
                 names = cells if self.header else [str(index) for index in range(len(cells))]
-                check_names(file, [name for name in names if name in self.row.names()])
+                check_names(file, names, needed=self.row.names())
                 if self.header:
                     continue
             if len(cells) != len(names):
                 message = f"{len(cells)} columns, but the first row has {len(names)}"
                 raise file.error(f"{message}; correct the row or reader.delimiter", number)
             with file.errors_at(number):
-                yield self.row.record(dict(zip(names, cells, strict=True)), f"{file.stem}:{number}")
+                yield self.row.record(
+                    dict(zip(names, cells, strict=True)), f"{file.label}:{number}"
+                )
 
 
-def check_names(file: DataFile, names: Sequence[str]) -> None:
-    """Check that no two columns have the same name.
+def check_names(
+    file: DataFile, names: Sequence[str], *, needed: Collection[str] | None = None
+) -> None:
+    """Check that no two columns have the same name, of those that are ``needed`` if given.
 
     Raises:
-        DataError: two have.
+        DataError: two have. The error says which columns, but not their name: without a header,
+            it is text of a record.
     """
-    if twice := next((name for name, count in Counter(names).items() if count > 1), ""):
-        raise file.error(f"two columns are named {twice!r}; rename one")
+    for number, name in enumerate(names, start=1):
+        before = names.index(name) + 1
+        if before < number and name and (needed is None or name in needed):
+            raise file.error(f"columns {before} and {number} have the same name; rename one")
 
 
 class CellError(DataError):

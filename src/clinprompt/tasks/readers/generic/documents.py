@@ -58,13 +58,14 @@ class Document:
 class View(Settings):
     """Which task to make of a document.
 
-    Only ``types`` and ``link_types`` are kept (empty: all). With ``given``, the field ``mentions``
-    lists the mentions of the ``types``, in the form of ``listed``. ``pairs`` are the (head type,
-    tail type) of candidates; a candidate without a link has the label ``negative``. If links are
-    not ``directed``, or both ends have the same type, the end that appears first is the head of a
-    candidate. If two ends have several links, the one that comes first in ``link_types`` counts.
-    Candidates whose mentions all overlap are left out, because the marks cannot show them. Without
-    ``self_links``, links whose two ends are the same words are left out.
+    Only ``link_types`` are kept, whatever their ends are, and only mentions of the ``types``
+    (empty: all). With ``given``, the field ``mentions`` lists these, in the form of ``listed``.
+    ``pairs`` are the (head type, tail type) of candidates; a candidate without a link has the label
+    ``negative``. If links are not ``directed``, or both ends have the same type, the end that
+    appears first is the head of a candidate. If two ends have several links, the one that comes
+    first in ``link_types`` counts. Candidates whose mentions all overlap are left out, because the
+    marks cannot show them. Without ``self_links``, links whose two ends are the same words are left
+    out.
     """
 
     answer: Literal["entities", "relations", "pairs"]
@@ -80,6 +81,12 @@ class View(Settings):
     def _has_effect(self) -> Self:
         if (self.answer == "pairs") != bool(self.pairs):
             raise ValueError("pairs goes with answer = 'pairs', which needs it")
+        if self.types and (
+            self.answer == "pairs" or (self.answer, self.given) == ("relations", False)
+        ):
+            raise ValueError(
+                "types has no effect with answer = 'pairs', or with 'relations' without given"
+            )
         if self.answer == "entities" and (self.link_types or self.given or not self.directed):
             raise ValueError(
                 "link_types, given and directed have no effect with answer = 'entities'"

@@ -13,6 +13,7 @@ from clinprompt.errors import DataError, did_you_mean
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.archives import DAMAGED, Unsafe, check_zip
 from clinprompt.tasks.readers.generic.data_files import DataFile
+from clinprompt.tasks.readers.generic.delimited import check_names
 from clinprompt.tasks.readers.generic.rows import RowShape, no_value
 from clinprompt.tasks.records import Record
 
@@ -66,17 +67,19 @@ class ExcelReader(Settings):
         """
         sheet = open_sheet(file, file.part or self.sheet)
         header = next(rows_of(file, sheet), ())
+        names = ["" if name is None else str(name) for name in header]
+        check_names(file, names, needed=self.row.names())
         columns = {str(name): index for index, name in enumerate(header) if name is not None}
         for name in self.row.names():
             if name not in columns:
                 raise file.error(no_value(name, columns), 1)
-        # Some workbooks claim 16,384 columns, so read only up to the last one that is needed.
-        width = max(columns[name] for name in self.row.names()) + 1
+        # Some workbooks claim 16,384 columns, so read only up to the last one that has a name.
+        width = max(columns.values()) + 1
         for number, cells in enumerate(rows_of(file, sheet, width), start=1):
             if number > 1 and any(cell is not None for cell in cells):
                 values = {name: cells[columns[name]] for name in self.row.names()}
                 with file.errors_at(number):
-                    yield self.row.record(values, f"{file.stem}:{number}")
+                    yield self.row.record(values, f"{file.label}:{number}")
 
 
 def open_sheet(file: DataFile, name: str = "") -> Sheet:

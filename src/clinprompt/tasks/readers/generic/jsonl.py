@@ -5,6 +5,7 @@ Knows no cards.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -69,10 +70,11 @@ class JsonlReader(Settings):
     """Read one JSON object per line; ``row`` says what its values become.
 
     ``spans`` is the key of a list of mentions in the field ``text``, in a form that ``parse_span``
-    reads; a line without it has no mentions. A mention that is repeated is kept once. If mentions
-    bring their texts, the file's way to count offsets is found from them (see ``offsets.py``).
-    White space at the ends of a mention is left out. ``links`` is the key of a list of links
-    instead: each has a ``label``, and a ``head`` and a ``tail`` that are mentions.
+    reads; a line without it has no mentions, but one line of a file must have it. A mention that is
+    repeated is kept once. If mentions bring their texts, the file's way to count offsets is found
+    from them (see ``offsets.py``). White space at the ends of a mention is left out. ``links`` is
+    the key of a list of links instead: each has a ``label``, and a ``head`` and a ``tail`` that are
+    mentions.
     """
 
     name: Literal["jsonl"]
@@ -109,7 +111,7 @@ class JsonlReader(Settings):
             return
         for number, values in load_lines(file):
             with file.errors_at(number):
-                yield self.row.record(values, f"{file.stem}:{number}")
+                yield self.row.record(values, f"{file.label}:{number}")
 
     def notes(self, file: DataFile) -> Iterator[str]:
         """Yield what is read differently from how it is written, one line each."""
@@ -135,16 +137,31 @@ class JsonlReader(Settings):
                 yield replace(line.record, answer=answer)
 
     def _lines(self, file: DataFile) -> Iterator[_Line]:
+        """Yield the lines of a file.
+
+        Raises:
+            DataError: a line is damaged, or no line at all has the key of the lists.
+        """
         shape = self.row.model_copy(update={"verbatim": True})
+        seen = dict[str, None]()
         for number, values in load_lines(file):
+            seen |= dict.fromkeys(values)
             with file.errors_at(number):
-                record = shape.record(values, f"{file.stem}:{number}")
+                record = shape.record(values, f"{file.label}:{number}")
                 if self.links:
                     listed = _list(values, self.links, f"links; {_EACH_LINK}")
                     yield _Line(number, record, (), tuple(map(_link, listed)))
                 else:
                     listed = _list(values, self.spans, f"mentions; {_EACH}")
                     yield _Line(number, record, _mentions(listed), ())
+        key = self.spans or self.links
+        if seen and key not in seen:
+            near = " or ".join(get_close_matches(key, seen, n=3, cutoff=0.5))
+            hint = f"did you mean {near}?" if near else "correct reader.spans or reader.links"
+            raise file.error(
+                f"no line has a list named {key!r}; {hint} (a note with nothing to find may leave "
+                "it out, but not all notes of a file; give one of them an empty list)"
+            )
 
 
 def _list(values: Mapping[str, object], key: str, what: str) -> list[object]:

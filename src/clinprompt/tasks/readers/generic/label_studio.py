@@ -140,7 +140,7 @@ class LabelStudioReader(Settings):
 
 def _record(shape: RowShape, task: Task, file: DataFile) -> Record:
     try:
-        return shape.record(_values(task), f"{file.stem}:{task.name.removeprefix('task ')}")
+        return shape.record(_values(task), f"{file.label}:{task.name.removeprefix('task ')}")
     except DataError as error:
         raise DataError(f"{task.name}: {error}") from error
 

@@ -6,8 +6,9 @@ control, what was annotated with it; relations are left out there.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.readers.generic.data_files import DataFile
@@ -113,7 +114,8 @@ def _full(task: Mapping[str, object], annotation: Mapping[str, object], name: st
         value = result.get("value")
         match result.get("type"):
             case "labels":
-                made = tuple(_regions(table(value, name), result, name))
+                taken = {region.key for region in regions}
+                made = tuple(_regions(table(value, name), result, name, taken))
                 regions += made
                 keys |= {str(result.get("id")): region.key for region in made[:1]}
             case "relation":
@@ -145,7 +147,7 @@ def _minimal(task: Mapping[str, object], name: str) -> Task:
             case [{"start": _, "end": _}, *_]:
                 for number, one in enumerate(value):
                     place = {"id": f"{control}{number}", "from_name": control}
-                    regions += _regions(table(one, name), place, name)
+                    regions += _regions(table(one, name), place, name, set())
             case {"choices": [*_]}:
                 values[control] = _single(table(value, name), control, name)
                 choices.append(control)
@@ -155,9 +157,9 @@ def _minimal(task: Mapping[str, object], name: str) -> Task:
 
 
 def _regions(
-    value: Mapping[str, object], result: Mapping[str, object], name: str
+    value: Mapping[str, object], result: Mapping[str, object], name: str, taken: Collection[str]
 ) -> Iterator[Region]:
-    """Yield one region for each label of a marked part."""
+    """Yield one region for each label of a marked part, with a key that is not ``taken``."""
     start, end, labels = value.get("start"), value.get("end"), value.get("labels")
     if type(start) is not int or type(end) is not int:
         raise DataError(f"{name}: a span needs whole numbers for start and end; mark plain text")
@@ -166,7 +168,9 @@ def _regions(
     shown = value.get("text")
     for label in labels:
         span = WrittenSpan(Span(start, end, label), shown if isinstance(shown, str) else None)
-        yield Region(f"{result.get('id')}:{label}", str(result.get("from_name")), span)
+        keys = (f"{result.get('id')}:{label}{':' * again}" for again in count())
+        key = next(key for key in keys if key not in taken)
+        yield Region(key, str(result.get("from_name")), span)
 
 
 def _links(result: Mapping[str, object]) -> Iterator[Link]:

@@ -34,7 +34,7 @@ class ParallelReader(Settings):
             if bool(text) != bool(answer):
                 raise file.error(f"no partner in {partner}; give both as many lines", number)
             if text:
-                yield Record(f"{file.stem}:{number}", {"text": text}, TextAnswer(answer))
+                yield Record(f"{file.label}:{number}", {"text": text}, TextAnswer(answer))
 
 
 def _lines(file: DataFile) -> Iterator[str]:

@@ -30,7 +30,7 @@ class SquadReader(Settings):
         """
         with file.errors_at():
             for number, value in enumerate(items(load_object(file), "data", "file"), start=1):
-                article = f"{file.stem}:article{number}"
+                article = f"{file.label}:article{number}"
                 for passage in items(table(value, article), "paragraphs", article):
                     values = table(passage, article)
                     for question in items(values, "qas", article):
