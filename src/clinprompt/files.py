@@ -4,6 +4,7 @@ Knows nothing about what the files contain.
 """
 
 import ctypes
+import errno
 import glob
 import hashlib
 import os
@@ -21,6 +22,7 @@ from clinprompt.errors import RunError
 
 _DRAFT = ".draft"  # a folder; it holds the new content and, for a moment, the old one
 _CONTENT, _OLD = "content", "old"
+_NO_PLACE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 
 
@@ -39,9 +41,11 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        remedy = "free some space or choose another folder, then run the same command again"
+        if error.errno in _NO_PLACE:
+            remedy = "choose another name"
         raise RunError(
-            f"{path}: could not be written ({error.strerror or error}); free some space or choose "
-            "another folder, then run the same command again"
+            f"{path}: could not be written ({error.strerror or error}); {remedy}"
         ) from error
 
 

@@ -133,6 +133,12 @@ def test_the_card_of_a_folder_continues_the_run_of_the_folder(tmp_path, tiny_lla
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["adapt-my-task"]
 
 
+def test_a_store_that_does_not_exist_is_refused(tmp_path):
+    ended = call("prompts", "list", "nope", folder=tmp_path)
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert "nope: no such folder; name a store" in ended.stderr
+
+
 def test_prompts_are_listed_by_method_examples_and_score(adapt, tmp_path):
     adapt()
     adapt("--factors-only", shots=0)

@@ -118,7 +118,7 @@ def test_a_comparison_can_be_extended_later(compared, tmp_path, tiny_llama_folde
 def test_other_settings_in_the_same_folder_are_refused(compared):
     folder, config, _ = compared
     other = config.model_copy(update={"seed": 1})
-    with pytest.raises(RunError, match=r"other settings \(seed\)"):
+    with pytest.raises(RunError, match="other settings: seed"):
         run_comparison(folder, other)
 
 
@@ -175,6 +175,8 @@ def test_a_saved_prompt_annotates_a_file(compared, tmp_path, tiny_llama_folder):
     with pytest.raises(BackboneError, match="give its folder or GGUF file with --backbone"):
         load_prompt(saved, device="cpu")
     loaded = load_prompt(saved, backbone=str(tiny_llama_folder), device="cpu")
+    with pytest.raises(SettingError, match=r"is a folder; name a file, such as .*answers.jsonl"):
+        annotate_file(loaded, notes, tmp_path)
     with pytest.raises(SettingError, match="is the file of notes itself"):
         annotate_file(loaded, notes, notes)
     assert annotate_file(loaded, notes, output) == 2

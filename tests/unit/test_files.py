@@ -58,6 +58,13 @@ def test_a_failed_append_is_a_run_error(tmp_path, full_disk):
         append_line(tmp_path / "log", "x")
 
 
+def test_a_name_that_is_taken_is_not_said_to_be_a_full_disk(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "inside"):
+        with pytest.raises(RunError, match=r"could not be written .*; choose another name"):
+            write_text(path, "x")
+
+
 def test_a_line_that_cannot_be_written_is_removed_again(tmp_path, full_disk):
     path = tmp_path / "log"
     path.write_text("one\n")

@@ -90,7 +90,7 @@ def predict(
         str,
         typer.Option(
             help="With --store: plain (this process answers) or ray (several workers; needs "
-            "clinprompt[scale])."
+            r"clinprompt\[scale])."
         ),
     ] = "plain",
     workers: Annotated[

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from clinprompt.cli.screen import Json, complaints, console, print_json, print_table, say
+from clinprompt.errors import ArtifactError
 
 if TYPE_CHECKING:
     from clinprompt.jobs.verify import Verified
@@ -28,6 +29,8 @@ def list_(
     """List the prompts of a store."""
     from clinprompt.prompts.store import Store
 
+    if not store.is_dir():
+        raise ArtifactError(f"{store}: no such folder; name a store, such as runs/practice/store")
     kept = Store(store)
     manifests = {name: kept.load(name).manifest for name in kept.names()}
     if as_json:

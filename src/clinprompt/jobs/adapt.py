@@ -19,7 +19,7 @@ from clinprompt.batches.mixture import hold_out
 from clinprompt.jobs.calibrate import Answering, calibrate, with_calibration
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Method, Rates, Start
-from clinprompt.methods.resolve import check_input_form, with_shape
+from clinprompt.methods.resolve import check_shape, with_shape
 from clinprompt.methods.table import METHODS, ZERO_SHOT
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts
@@ -91,11 +91,11 @@ def adapt_task(
 
     Raises:
         ArtifactError: the folder does not hold a metaprompt, or one of another backbone.
-        SettingError: the settings ask for another input form than that of the metaprompt.
+        SettingError: the settings ask for another shape or input form than that of the metaprompt.
         RunError: the folder holds something else, or another process works in it.
     """
     metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
-    check_input_form(config, metaprompt)
+    check_shape(config, metaprompt)
     # One folder may hold prompts that were adapted from several metaprompts.
     config = with_shape(config, metaprompt).model_copy(update={"metaprompt": ""})
     with work_folder(folder, config) as place:

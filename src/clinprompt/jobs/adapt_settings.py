@@ -1,7 +1,9 @@
 """Find the settings that a metaprompt is adapted with: its own, with changes on top."""
 
+from pathlib import Path
 from typing import Any
 
+from clinprompt.errors import SettingError, option
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.settings.defaults import SHIPPED
@@ -11,16 +13,29 @@ from clinprompt.settings.run import Changes, RunConfig, check_config
 def adapt_config(metaprompt: str, settings: Changes | RunConfig = ()) -> RunConfig:
     """Return the settings of an adaptation: the metaprompt's own, with changes on top.
 
+    Of a config, what it sets is a change; what it leaves out is as in the metaprompt.
+
     Raises:
         ArtifactError: the folder does not hold a metaprompt.
-        SettingError: a change is unknown or out of range.
+        SettingError: a change is unknown or out of range, or names another metaprompt.
     """
     if isinstance(settings, RunConfig):
-        config = settings
-    else:
-        values = settings_of(metaprompt) | {"name": "adapt"}
-        config = check_config(values, source="settings", overrides=settings)
+        settings = settings.model_dump(exclude_unset=True)
+    values = settings_of(metaprompt) | {"name": "adapt", "metaprompt": ""}
+    config = check_config(values, source="settings", overrides=settings)
+    if config.metaprompt and not _is_same(config.metaprompt, metaprompt):
+        raise SettingError(
+            f"metaprompt = {config.metaprompt!r} is not the one that is adapted; give "
+            f"{option('metaprompt')} for it, and leave the setting out"
+        )
     return check_methods(config).model_copy(update={"metaprompt": metaprompt})
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Return whether two names of metaprompts, "shipped" or folders, mean the same one."""
+    return one == other or (
+        SHIPPED not in (one, other) and Path(one).resolve() == Path(other).resolve()
+    )
 
 
 def settings_of(metaprompt: str) -> dict[str, Any]:

@@ -251,6 +251,11 @@ def _check_output(card: TaskCard, notes: Path, output: Path, form: OutputForm) -
     """Check that the answers can be written, before anything is read."""
     if output.resolve() == notes.resolve():
         raise SettingError(f"{output}: is the file of notes itself; name another output")
+    if form == "jsonl" and output.is_dir():
+        raise SettingError(
+            f"{output}: is a folder; name a file, such as {output / 'answers.jsonl'}"
+            + (", or give --format brat" if kind_of(card).listing else "")
+        )
     if form == "brat" and output.exists():
         raise SettingError(f"{output}: exists; name a new folder")
     if form == "brat" and kind_of(card).listing is None:

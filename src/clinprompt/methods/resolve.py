@@ -49,14 +49,16 @@ def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConf
     return fitting
 
 
-def check_input_form(config: RunConfig, metaprompt: Artifact) -> None:
-    """Check that the settings do not ask for another input form than that of the metaprompt.
+def check_shape(config: RunConfig, metaprompt: Artifact) -> None:
+    """Check that the settings ask for no other shape or input form than those of the metaprompt.
 
     Raises:
         SettingError: they do.
     """
-    explicit = config.data.model_fields_set.intersection(_OF_METAPROMPT["data"])
-    _check_explicit(config, with_shape(config, metaprompt), "data", explicit)
+    fitting = with_shape(config, metaprompt)
+    for group, names in _OF_METAPROMPT.items():
+        explicit = getattr(config, group).model_fields_set.intersection(names)
+        _check_explicit(config, fitting, group, explicit)
 
 
 def _check_explicit(own: RunConfig, fitting: RunConfig, group: str, names: Iterable[str]) -> None:

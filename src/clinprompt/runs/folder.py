@@ -98,10 +98,20 @@ def check_folder(folder: Path, config: RunConfig, *, results_folder: Path) -> No
     may_change = _MAY_CHANGE if _has_results(folder, results_folder) else _MAY_CHANGE | _OF_RESULTS
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed := [key for key in changed if key not in may_change]:
+        first = _difference(changed[0], before.get(changed[0]), now.get(changed[0]))
+        more = f" (also {', '.join(changed[1:])})" if changed[1:] else ""
         raise RunError(
-            f"{folder}: holds a run with other settings ({', '.join(changed)}); use its own "
-            f"config, or {_CHOOSE_ANOTHER}"
+            f"{folder}: holds a run with other settings: {first}{more}; give the settings of that "
+            f"run, or {_CHOOSE_ANOTHER}"
         )
+
+
+def _difference(name: str, before: object, now: object) -> str:
+    """Return the first setting that differs, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        return _difference(f"{name}.{keys[0]}", before.get(keys[0]), now.get(keys[0]))
+    return f"{name} is {json.dumps(before)} there, and {json.dumps(now)} here"
 
 
 def check_backbone(folder: Path, *, fingerprint: str, name: str) -> None:
@@ -193,6 +203,9 @@ def _shots_of_results(folder: Path, results_folder: Path) -> set[str]:
     """Return the numbers of examples ("all" too) that a fit was started with, or a cell scored."""
     fitted = chain((folder / "checkpoints").glob("*"), (folder / "store").glob("*/*"))
     found = {match[1] for path in fitted if (match := _SHOTS_IN_NAME.search(path.name))}
+    # ``adapt`` saves prompts under short names.
+    for manifest in (folder / "store").glob("*/manifest.json"):
+        found.add(str(read_json(manifest).get("shots")))
     for line in chain(*(complete_lines(results_folder / name)[0] for name in _RESULTS)):
         # A damaged line is named by those who read the results.
         with suppress(ValueError, KeyError, TypeError):

@@ -4,11 +4,25 @@ Knows nothing of what the settings do, and no method by name. The paper does not
 publish the prompt length, the loss weights or the learning rates, so these defaults are our choice.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 NAME_PATTERN = r"^[A-Za-z0-9][\w.-]*$"  # a name becomes a folder, and must stay one
+DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+SHOTS_PATTERN = r"^([1-9][0-9]*|all)$"
+PATTERNS = {
+    NAME_PATTERN: "letters, digits, '_', '.' and '-', and begin with a letter or digit",
+    DEVICE_PATTERN: "auto, cpu, mps, cuda, or cuda: and a number",
+    SHOTS_PATTERN: "a number of examples, or all",
+}
 Routing = Literal["all", "type", "nearest"]
 Quantize = Literal["none", "8-bit", "4-bit"]
 Placement = Literal["prefix", "suffix", "layers"]
@@ -21,11 +35,26 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class SettingsOfRun(Settings):
+    """A group of settings of a run; a truth value is no number."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse true and false for numbers, which pydantic would read as 1 and 0."""
+        if isinstance(value, bool):
+            annotation = cls.model_fields[str(info.field_name)].annotation
+            kinds = {annotation, *get_args(annotation)}
+            if bool not in kinds and kinds & {int, float}:
+                raise ValueError(f"must be a {'' if float in kinds else 'whole '}number")
+        return value
+
+
 # Settings of data that no training reads: how many test rows are answered, and how.
 OF_ANSWERS = {"constrained", "calibration", "nothing_share", "test_rows", "test_label_rows"}
 
 
-class DataSettings(Settings):
+class DataSettings(SettingsOfRun):
     """How much of each task is used. Lengths count tokens of the backbone's tokenizer."""
 
     max_input_tokens: int = Field(default=512, ge=8, description="longer inputs: see long_inputs")
@@ -71,7 +100,7 @@ class DataSettings(Settings):
     )
 
 
-class PromptSettings(Settings):
+class PromptSettings(SettingsOfRun):
     """The shape of every prompt, and the start of a prompt that is trained from scratch."""
 
     length: int = Field(default=100, ge=1, description="P, positions")
@@ -104,7 +133,7 @@ _ROW_WEIGHTS = (
 )
 
 
-class FitSettings(Settings):
+class FitSettings(SettingsOfRun):
     """How long and how fast something is trained."""
 
     steps: int = Field(default=300, ge=0, description="training steps")
@@ -213,7 +242,7 @@ class AdaptSettings(FitSettings):
     )
 
 
-class BaselineSettings(Settings):
+class BaselineSettings(SettingsOfRun):
     """What the metaprompt is compared with; steps and rows are those of ``adapt``.
 
     ``prompt_rate`` is that of prompt tuning, of SPoT and of the multitask prompt on a target,
@@ -234,7 +263,7 @@ class BaselineSettings(Settings):
     source_lora_rate: float = Field(default=0.001, gt=0)
 
 
-class CompareSettings(Settings):
+class CompareSettings(SettingsOfRun):
     """The grid of results.
 
     ``methods`` are names of methods, or METHOD@VARIANT (see ``RunConfig.variants``); if empty,
@@ -275,7 +304,7 @@ def join_method(method: str, variant: str) -> str:
 JudgedBy = Literal["score", "loss"]
 
 
-class SearchSettings(Settings):
+class SearchSettings(SettingsOfRun):
     """The trials that search for the settings of each method, on tasks held back from sources.
 
     ``trials`` maps each method to groups of changed settings. All methods have the same number of

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from clinprompt.settings.groups import PATTERNS
+
 _MESSAGES = {
     "missing": "is missing; add it",
     "greater_than": "must be more than {gt:g}",
@@ -32,6 +34,9 @@ _MESSAGES = {
 
 def plain_message(problem: Mapping[str, Any]) -> str:
     """Return the message of one of pydantic's errors, to follow the name of the setting."""
+    pattern = problem.get("ctx", {}).get("pattern")
+    if pattern in PATTERNS:
+        return f"must be {PATTERNS[pattern]}"
     words = _MESSAGES.get(problem["type"])
     if words:
         return words.format(**problem.get("ctx", {}))

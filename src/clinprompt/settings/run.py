@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.settings.defaults import DEFAULT_BACKBONE
 from clinprompt.settings.groups import (
+    DEVICE_PATTERN,
     NAME_PATTERN,
+    SHOTS_PATTERN,
     AdaptSettings,
     BaselineSettings,
     CompareSettings,
@@ -19,7 +21,7 @@ from clinprompt.settings.groups import (
     PromptSettings,
     Quantize,
     SearchSettings,
-    Settings,
+    SettingsOfRun,
     TeacherSettings,
     split_method,
 )
@@ -30,15 +32,15 @@ from clinprompt.settings.toml_text import parse_toml
 Changes = Mapping[str, Any] | Sequence[str]
 
 
-class RunConfig(Settings):
+class RunConfig(SettingsOfRun):
     """All settings of a run: sources → teachers → metaprompt → targets → report.
 
     ``metaprompt`` is "" to distill one from the suite's sources, "shipped" for the one in the
     package, or the folder of a saved one. A variant is a named group of changed settings for the
     methods that name it: an ablation, or a baseline of another size. ``at_shots`` holds changed
     settings of ``adapt`` and ``baselines`` for a number of examples, such as more steps for more
-    examples: ``[at_shots.64]``, ``[at_shots.all]``. Comparisons and searches use them. If a variant
-    or a trial of a search changes the same setting, its value is used.
+    examples: ``[at_shots.64]``, ``[at_shots.all]``. Comparisons, searches and adaptations use
+    them. If a variant or a trial of a search changes the same setting, its value is used.
     """
 
     name: str = Field(pattern=NAME_PATTERN, description="of the run and its folder")
@@ -48,7 +50,7 @@ class RunConfig(Settings):
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        pattern=DEVICE_PATTERN,
         description="auto, cpu, mps, cuda, cuda:1 ...",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
@@ -76,9 +78,7 @@ class RunConfig(Settings):
     variants: dict[Annotated[str, Field(pattern=NAME_PATTERN)], dict[str, Any]] = Field(
         default_factory=dict
     )
-    at_shots: dict[
-        Annotated[str, Field(pattern=r"^([1-9][0-9]*|all)$")], dict[str, dict[str, Any]]
-    ] = Field(
+    at_shots: dict[Annotated[str, Field(pattern=SHOTS_PATTERN)], dict[str, dict[str, Any]]] = Field(
         default_factory=dict,
         description="changed settings of adapt and baselines, by number of examples",
     )
@@ -332,5 +332,13 @@ def _first_problem(error: ValidationError) -> str:
     for part in first["loc"][:-1]:
         annotation = group.model_fields[str(part)].annotation
         [group] = [one for one in (annotation, *get_args(annotation)) if _is_group(one)]
-    hint = did_you_mean(str(first["loc"][-1]), group.model_fields)
+    name = str(first["loc"][-1])
+    sections = [
+        f"{section}.{name}"
+        for section, field in RunConfig.model_fields.items()
+        if _is_group(field.annotation) and name in field.annotation.model_fields
+    ]
+    hint = did_you_mean(name, group.model_fields)
+    if group is RunConfig and sections:
+        hint = f"did you mean {' or '.join(sections)}?"
     return f"{place}: unknown setting; {hint}"

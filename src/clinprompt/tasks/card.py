@@ -214,8 +214,15 @@ class TaskCard(Settings):
         if self.labels and not kind.has_labels:
             raise ValueError(f"labels has no effect with answer = {self.answer!r}; leave it out")
         words = [one_line(word).casefold() for word in self.labels.values()]
-        if len(set(words)) < len(words) or "" in words:
-            raise ValueError("labels: give each label a different word (case and blanks aside)")
+        for label, word in zip(self.labels, words, strict=True):
+            if not word:
+                raise ValueError(f"labels: {label} has no word; give it one")
+            first = list(self.labels)[words.index(word)]
+            if first != label:
+                raise ValueError(
+                    f"labels: {first} and {label} have the same word; give each label a different "
+                    "one (case and blanks aside)"
+                )
         needs_positive = kind.metric(self).needs_positive
         if self.positive and not needs_positive:
             raise ValueError(

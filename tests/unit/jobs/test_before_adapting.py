@@ -2,14 +2,17 @@
 
 import json
 
+import pytest
 from made_metaprompt import save_metaprompt
 
 from clinprompt import api
 from clinprompt.backbone import memory
+from clinprompt.errors import SettingError
 from clinprompt.jobs.adapt_settings import adapt_config
 from clinprompt.jobs.before_adapting import adaptation_bytes, untrained_prompt, usable_rows
 from clinprompt.prompts.artifact import load_artifact
 from clinprompt.serving.teaching.new_card import NewTask, card_text
+from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import read_card
 
 
@@ -48,6 +51,38 @@ def test_the_steps_are_those_for_the_number_of_rows(tmp_path, tiny_llama, tiny_l
     assert usable_rows(tiny_llama, card, config).steps == 3
     several = config.model_copy(update={"at_shots": {"2": config.at_shots["1"]}})
     assert usable_rows(tiny_llama, card, several).steps == 7
+
+
+def test_a_config_changes_what_it_sets_and_leaves_the_rest_to_the_metaprompt(
+    tmp_path, tiny_llama_folder
+):
+    own = {"steps": 7, "rows": 3}
+    metaprompt = str(save_metaprompt(tmp_path / "m", tiny_llama_folder, adapt=own))
+    given = check_config({"name": "mine", "adapt": {"rows": 5}}, source="test")
+    found = adapt_config(metaprompt, given)
+    assert (found.name, found.adapt.steps, found.adapt.rows) == ("mine", 7, 5)
+    assert found.metaprompt == metaprompt
+
+
+@pytest.mark.parametrize("name", ["shipped", "another"])
+def test_another_metaprompt_among_the_settings_is_refused(tmp_path, tiny_llama_folder, name):
+    metaprompt = str(save_metaprompt(tmp_path / "m", tiny_llama_folder))
+    with pytest.raises(SettingError, match=f"metaprompt = '{name}' is not the one .*--metaprompt"):
+        adapt_config(metaprompt, {"metaprompt": name})
+    assert adapt_config(metaprompt, {"metaprompt": metaprompt}).metaprompt == metaprompt
+
+
+def test_a_shape_that_the_metaprompt_does_not_have_is_refused(tmp_path, tiny_llama_folder):
+    metaprompt = str(save_metaprompt(tmp_path / "m", tiny_llama_folder))
+    changes = {"backbone": str(tiny_llama_folder), "prompt.length": 9}
+    with pytest.raises(SettingError, match=r"prompt.length = 9, but the metaprompt .* has 4"):
+        api.adapt(
+            task_in(tmp_path / "mine"),
+            shots=0,
+            metaprompt=metaprompt,
+            folder=tmp_path / "run",
+            settings=changes,
+        )
 
 
 def test_the_estimate_of_memory_has_the_weights_and_the_programs(tmp_path, tiny_llama_folder):

@@ -46,13 +46,13 @@ def test_nothing_is_locked_before_anything_is_trained(begin):
     train_in(run)
     with pytest.raises(RunError, match="changed since"):
         run.workspace.record_tasks([data])
-    with pytest.raises(RunError, match=r"other settings \(seed\)"):
+    with pytest.raises(RunError, match="other settings: seed"):
         begin(seed=4)
 
 
 def test_other_settings_are_refused_by_name(begin):
     train_in(begin())
-    with pytest.raises(RunError, match=r"other settings \(seed\)"):
+    with pytest.raises(RunError, match="other settings: seed"):
         begin(seed=3)
 
 
@@ -62,7 +62,7 @@ def test_a_run_from_before_input_forms_continues_in_form_1_only(begin, tmp_path)
     values = json.loads(path.read_text())
     del values["data"]["input_form"]
     path.write_text(json.dumps(values))
-    with pytest.raises(RunError, match=r"other settings \(data\)"):
+    with pytest.raises(RunError, match="other settings: data"):
         begin()
     begin(data={"input_form": 1})
 
@@ -71,7 +71,7 @@ def test_the_cache_of_teachers_outputs_may_change(begin):
     """A full disk: the remedy that is advised must be taken in the same folder."""
     train_in(begin(distill={"steps": 9}))
     begin(distill={"steps": 9, "cache_teachers": False})
-    with pytest.raises(RunError, match=r"other settings \(distill\)"):
+    with pytest.raises(RunError, match=r"other settings: distill."):
         begin(distill={"steps": 10, "cache_teachers": False})
 
 
@@ -97,7 +97,7 @@ def test_a_run_of_an_earlier_version_goes_on_drawing_among_all_tasks(begin):
     settings = json.loads(path.read_text())
     del settings["distill"]["balance"]
     path.write_text(json.dumps(settings))
-    with pytest.raises(RunError, match=r"other settings \(distill\)"):
+    with pytest.raises(RunError, match=r"other settings: distill."):
         begin()
     begin(distill={"balance": "tasks"})
 
@@ -142,7 +142,7 @@ def test_settings_of_cells_may_change_before_there_is_a_result(begin):
 def test_settings_of_cells_stay_once_there_is_a_result(begin, result, changed):
     run = begin()
     put(run.workspace.folder, result)
-    with pytest.raises(RunError, match=rf"other settings \({changed}\)"):
+    with pytest.raises(RunError, match=f"other settings: {changed}."):
         begin(**{changed: ONLY_CELLS[changed]})
 
 
@@ -156,7 +156,7 @@ def test_settings_for_a_number_of_examples_stay_once_there_is_a_result_with_it(b
     path.write_text('{"shots": 4}\n{"shots": 0}\n' if result == "cells.jsonl" else "")
     begin(at_shots={"4": {"adapt": {"steps": 7}}, "all": {"adapt": {"steps": 9}}})
     for changed in ({}, {"4": {"adapt": {"steps": 8}}}):
-        with pytest.raises(RunError, match=r"other settings \(at_shots\)"):
+        with pytest.raises(RunError, match="other settings: at_shots"):
             begin(at_shots=changed)
 
 
@@ -168,13 +168,31 @@ def test_a_run_from_before_settings_by_number_of_examples_goes_on(begin):
     begin()
 
 
+def test_other_settings_are_named_with_both_values(begin):
+    run = begin(adapt={"steps": 7})
+    put(run.workspace.folder, "cells.jsonl")
+    words = r"other settings: adapt.steps is 7 there, and 8 here \(also seed\); give the settings"
+    with pytest.raises(RunError, match=words):
+        begin(adapt={"steps": 8}, seed=3)
+
+
+def test_the_settings_of_an_adapted_prompt_with_its_number_of_examples_stay(begin):
+    run = begin(at_shots={"4": {"adapt": {"steps": 7}}})
+    prompt = run.workspace.folder / "store" / "mine" / "manifest.json"
+    prompt.parent.mkdir(parents=True)
+    prompt.write_text('{"shots": 4}')
+    begin(at_shots={"4": {"adapt": {"steps": 7}}, "9": {"adapt": {"steps": 1}}})
+    with pytest.raises(RunError, match=r"other settings: at_shots.4.adapt.steps is 7 there, and 8"):
+        begin(at_shots={"4": {"adapt": {"steps": 8}}})
+
+
 def test_an_adapted_prompt_in_the_store_is_a_result(begin):
     run = begin()
     (run.workspace.folder / "store" / "teachers" / "a").mkdir(parents=True)
     (run.workspace.folder / "store" / "metaprompts" / "b").mkdir(parents=True)
     begin(adapt={"steps": 7})
     (run.workspace.folder / "store" / "my-task").mkdir()
-    with pytest.raises(RunError, match=r"other settings \(adapt\)"):
+    with pytest.raises(RunError, match="other settings: adapt"):
         begin(adapt={"steps": 8})
 
 
@@ -190,7 +208,7 @@ def test_results_of_a_variant_are_in_the_folder_above(tmp_path, tiny_llama_folde
     open_variant(folder, check_config(settings, source="x"), above)
     put(above, "cells.jsonl")
     changed = check_config({**settings, "adapt": {"steps": 7}}, source="x")
-    with pytest.raises(RunError, match=r"other settings \(adapt\)"):
+    with pytest.raises(RunError, match="other settings: adapt"):
         open_variant(folder, changed, above)
 
 

@@ -68,6 +68,12 @@ STEPS_OF_NO_METHOD = {"adapt": {"method_steps": {"x": 1}}}
         ({"adapt": {"routing": "best"}}, "adapt.routing: .*'all', 'type' or 'nearest'"),
         ({"compare": {"methods": ["loar"]}}, "methods: 'loar' is no method; did you mean lora"),
         ({"seed": "one"}, "seed: must be a whole number"),
+        ({"seed": True}, r"seed: must be a whole number \(given: True\)"),
+        ({"adapt": {"steps": True}}, "adapt.steps: must be a whole number"),
+        ({"adapt": {"shared_rate": False}}, "adapt.shared_rate: must be a number"),
+        ({"data": {"nothing_share": True}}, "data.nothing_share: must be a number"),
+        ({"device": "gpu"}, "device: must be auto, cpu, mps, cuda, or cuda: and a number"),
+        ({"shared_rate": 1}, "unknown setting; did you mean distill.shared_rate or adapt.shared_"),
         (
             {"search": {"tasks": ["a"], "trials": {"lora": [{}]}, "shot": 4}},
             "search.shot: unknown setting; did you mean shots",
@@ -92,7 +98,7 @@ STEPS_OF_NO_METHOD = {"adapt": {"method_steps": {"x": 1}}}
             {"at_shots": {"16": {"adapt": {"steps": 1}}}, "variants": {"v": {"adapt": 5}}},
             "variants.v: adapt: must be a section",
         ),
-        ({"at_shots": {"few": {}}}, "at_shots.few.*is not of the form"),
+        ({"at_shots": {"few": {}}}, "at_shots.few.*must be a number of examples, or all"),
         (
             {"at_shots": {"all": {"adapt": {"method_steps": {"loar": 1}}}}},
             "at_shots.all.adapt.method_steps: 'loar' is no method; did you mean lora",

@@ -84,8 +84,12 @@ def test_folder_without_card_is_refused(tmp_path):
         ('title = "Mine"', 'title = "Mine"\nignore = ["1"]', "ignore: '1' has a word in labels"),
         ('"accuracy"', '"rouge_l"', "metric = 'rouge_l'"),
         ('{ 1 = "yes", 0 = "no" }', "{}", "labels is empty"),
-        ('1 = "yes", 0 = "no"', '1 = "not so", 0 = "not  so"', "give each label a different word"),
-        ('"no" }', '"Yes" }', "each label a different word"),
+        (
+            '1 = "yes", 0 = "no"',
+            '1 = "not so", 0 = "not  so"',
+            "1 and 0 have the same word; give each label a different one",
+        ),
+        ('"no" }', '"Yes" }', "give each label a different one"),
         ('"accuracy"', '"positive_f1"\npositive = "2"', "must name some of the labels"),
         (
             '"accuracy"',

@@ -153,7 +153,7 @@ def _resplit(resplit: Resplit) -> list[_Setting]:
     shares = {"validation": resplit.validation, "test": resplit.test}
     note = "the share of groups to move there"
     settings: list[_Setting] = [(split, share, note) for split, share in shares.items() if share]
-    seed_note = "decides which groups move; this number comes near the shares, others move others"
+    seed_note = "decides which groups are moved; chosen because it comes near these shares"
     return [*settings, ("seed", resplit.seed, seed_note)]
 
 

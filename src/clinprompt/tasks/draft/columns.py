@@ -342,8 +342,9 @@ class _Search:
         if are_names(names) and not any(name in self.values(name) for name in names):
             return did_you_mean(sought, names) if sought else f"it has: {', '.join(names)}"
         return (
-            f"its {len(names)} columns look like a row, not like names; if the table has no "
-            "header, name columns by number from 0"
+            f"its {len(names)} columns look like a row, not like names; if they are names, give "
+            "them as they are written there; if the table has no header, name columns by number "
+            "from 0"
         )
 
     def _usual(self, role: str) -> tuple[str, ...]:

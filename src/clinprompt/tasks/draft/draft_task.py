@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -235,8 +236,9 @@ def _findings(contents: CardContents, data: TaskData, own: OwnFiles) -> Iterator
     yield f"reader: {contents.reader['name']}{''.join(settings)}"
     for role, name in contents.reader.get("row", {}).items():
         for part, column in name.items() if isinstance(name, Mapping) else [(role, name)]:
-            shown = column if isinstance(column, str) else ", ".join(column)
-            yield f"{part}: column {shown}"
+            named = [column] if isinstance(column, str) else column
+            shown = f"{'column' if len(named) == 1 else 'columns'} {', '.join(named)}"
+            yield f"{'answer' if role == 'text' else part}: {shown}"
     made, total = contents.resplit, sum(map(len, data.splits.values()))
     for split in SPLITS:
         is_made = made is not None and not contents.files.get(split)
@@ -246,6 +248,27 @@ def _findings(contents: CardContents, data: TaskData, own: OwnFiles) -> Iterator
         yield how_to_change(made)
     for label, word in label_names(contents.labels).items():
         yield f"label {label}: {word}"
+    yield from _odd_labels(contents.labels, data)
+
+
+def _odd_labels(labels: Sequence[str], data: TaskData) -> Iterator[str]:
+    """Yield what may be mistakes: labels of one record, and those that differ only in case."""
+    kind = kind_of(data.card)
+    records = chain.from_iterable(data.splits.values())
+    answers = (record.answer for record in records if record.answer is not None)
+    counts = Counter(label for answer in answers for label in set(kind.labels_in(answer)))
+    for label in labels:
+        if counts[label] == 1:
+            yield f"label {label}: in only one record, so some splits have none; is it a mistake?"
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(label.casefold(), []).append(label)
+    for own in alike.values():
+        if len(own) > 1:
+            yield (
+                f"labels {' and '.join(own)}: differ only in case; if they mean the same, make "
+                "them one in the data, else give each a word of its own in the card"
+            )
 
 
 def _equal_texts(data: TaskData) -> Iterator[str]:

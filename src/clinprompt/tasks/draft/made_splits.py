@@ -51,8 +51,8 @@ def make_splits(
         return best
     raise DataError(
         f"{place}: {number_of(num_records, 'record is', 'records are')} too few, or form too few "
-        "groups, to be split into train, validation and test; add more, or give files named "
-        "train, dev and test"
+        "groups, to be split into train, validation and test (records with the same text, or of "
+        "one group, stay together); add more, or give files named train, dev and test"
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-from clinprompt.errors import DataError
+from clinprompt.errors import DataError, number_of
 from clinprompt.tasks.draft.columns import NamedColumns, Values, are_names, is_usual
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.delimited import DELIMITERS, CellError, check_names, read_rows
@@ -76,6 +76,7 @@ def _parted(files: Sequence[DataFile]) -> tuple[dict[str, Any], list[_Cells]]:
         raise empty.error("the file is empty; add records, or remove it")
     for file in files:
         _check_cells(file)
+        _check_rows(file)
     raise files[0].error(
         "no table: rows differ in their number of columns, or have only one; separate columns by "
         "comma, tab, semicolon or bar in every row"
@@ -95,6 +96,26 @@ def _cells(file: DataFile, delimiter: str, *, quotes: bool) -> _Cells:
         return [cells for _, cells in read_rows(file, delimiter, quotes=quotes)]
     except DataError:
         return []
+
+
+def _check_rows(file: DataFile) -> None:
+    """Check whether single rows are the reason why a file is no table.
+
+    Raises:
+        DataError: most rows have the same number of columns, but not all.
+    """
+    for delimiter in DELIMITERS.values():
+        try:
+            rows = list(read_rows(file, delimiter, quotes=True))
+        except DataError:
+            continue
+        [(usual, count)] = Counter(len(cells) for _, cells in rows).most_common(1)
+        if usual > 1 and len(rows) / 2 < count < len(rows):
+            number, cells = next(row for row in rows if len(row[1]) != usual)
+            raise file.error(
+                f"{number_of(len(cells), 'column')}, but most rows have {usual}; correct the row",
+                number,
+            )
 
 
 def _check_cells(file: DataFile) -> None:

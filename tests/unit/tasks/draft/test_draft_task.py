@@ -253,6 +253,17 @@ class TestColumns:
         origin = put(tmp_path / "a.csv", *(f"{SECRET},{SECRET},yes" for _ in range(20)))
         refusal("nli", origin)
 
+    @pytest.mark.parametrize(("odd", "count"), [(SECRET, "1 column"), ("a,b,no,c", "4 columns")])
+    def test_a_row_of_another_length_is_named_by_its_line(self, tmp_path, odd, count):
+        origin = put(tmp_path / "a.csv", *pairs("yes", "no"), odd)
+        assert f"a.csv:22: {count}, but most rows have 3" in refusal("nli", origin)
+
+    def test_labels_that_may_be_mistakes_are_named(self, tmp_path):
+        origin = put(tmp_path / "a.csv", *pairs("yes", "no", "No"), "other,one,maybe")
+        found = draft_task("nli", origin, "", NamedColumns(label="gold_label")).found
+        assert any(line.startswith("label maybe: in only one record") for line in found)
+        assert any(line.startswith("labels No and no: differ only in case") for line in found)
+
     @pytest.mark.parametrize("quoted", ["", '"'])
     def test_a_cell_longer_than_tables_allow_is_named(self, tmp_path, quoted):
         long = f"{quoted}{10_000 * SECRET}{quoted}"
@@ -705,7 +716,7 @@ class TestCard:
         assert "[labels]" in lines
         assert "[resplit]" in lines
         [seed] = [line for line in lines if line.startswith("seed = ")]
-        assert "# decides which groups move; this number comes near the shares" in seed
+        assert "# decides which groups are moved; chosen because" in seed
 
     def test_card_and_show_say_whether_the_model_reads_the_instruction(self, tmp_path):
         """The sentences hold as long as the shipped metaprompt has input form 1."""
