@@ -15,7 +15,12 @@ from clinprompt.tasks.kinds.density import answer_density
 from clinprompt.tasks.kinds.link_ends import link_ends
 from clinprompt.tasks.kinds.mention_rules import have_overlap, have_symbols
 from clinprompt.tasks.readers import PracticeReader
-from clinprompt.tasks.readers.generic.data_files import DataFile, check_inside, open_files
+from clinprompt.tasks.readers.generic.data_files import (
+    DataFile,
+    check_inside,
+    know_namesakes,
+    open_files,
+)
 from clinprompt.tasks.readers.notes import reading_notes
 from clinprompt.tasks.records import (
     LabelAnswer,
@@ -181,23 +186,19 @@ def _check_file(card: TaskCard, path: Path) -> None:
         raise DataError(f"{path}: no such file, needed for {card.name}; {remedy(card)}")
 
 
-def _open_splits(card: TaskCard, folder: Path) -> dict[Split, list[DataFile]]:
+def _open_splits(card: TaskCard, folder: Path) -> dict[Split, tuple[DataFile, ...]]:
     """Open all files of a task; those that share a stem know it."""
-    opened: dict[Split, list[DataFile]] = {
-        split: [
-            file for address in getattr(card.files, split) for file in open_files(folder, address)
-        ]
+    opened: dict[Split, tuple[DataFile, ...]] = {
+        split: tuple(
+            chain(*(open_files(folder, address) for address in getattr(card.files, split)))
+        )
         for split in SPLITS
     }
     every = [file for files in opened.values() for file in files]
     names = Counter(file.name for file in every)
     if twice := next((name for name, count in names.items() if count > 1), ""):
         raise DataError(f"{card.path}: card.files names {twice} twice; name it once")
-    stems = Counter(file.stem for file in every)
-    return {
-        split: [replace(file, has_namesake=stems[file.stem] > 1) for file in files]
-        for split, files in opened.items()
-    }
+    return know_namesakes(opened)
 
 
 def _read_splits(card: TaskCard, folder: Path) -> Splits:

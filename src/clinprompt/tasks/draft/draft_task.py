@@ -34,6 +34,7 @@ from clinprompt.tasks.draft.own_files import OwnFiles, find_own_files, open_own_
 from clinprompt.tasks.kinds import KINDS, TASK_TYPES, kind_of, make_example
 from clinprompt.tasks.load import Splits, TaskData, load_task, whole_text
 from clinprompt.tasks.readers import FileReader
+from clinprompt.tasks.readers.generic.data_files import know_namesakes
 from clinprompt.tasks.readers.notes import reading_notes
 from clinprompt.tasks.records import Example, Record
 
@@ -215,8 +216,8 @@ def _keep_private(copy: Path, original: Path) -> None:
 
 def _read(own: OwnFiles, reader: FileReader) -> Splits:
     read: dict[Split, tuple[Record, ...]] = {}
-    for split in SPLITS:
-        files = tuple(open_own_files(own, split))
+    opened = know_namesakes({split: tuple(open_own_files(own, split)) for split in SPLITS})
+    for split, files in opened.items():
         read[split] = tuple(record for file in files for record in reader.read(file))
         if files and not read[split]:
             raise files[0].error(f"holds no records for {split}; add some, or remove the file")

@@ -245,3 +245,17 @@ class TestManyFiles:
         draft = draft_task("ner", tmp_path / "in")
         assert len(draft.data.card.files.train) == 7
         assert "train: 7 of 21 records, *.bio 7" in draft.found
+
+
+def test_exports_of_one_name_in_several_folders_are_divided_by_the_usual_shares(tmp_path):
+    for ward in ("a", "b"):
+        (tmp_path / "in" / ward).mkdir(parents=True)
+        tasks = [annotated(number, RASH, IRON) for number in range(30)]
+        for task in tasks:
+            task["data"]["text"] += f" on ward {ward}"
+        (tmp_path / "in" / ward / "export.json").write_text(json.dumps(tasks), encoding="utf-8")
+    made = draft_task("ner", tmp_path / "in").data.splits
+    sizes = {split: len(records) for split, records in made.items()}
+    assert sizes["train"] + sizes["validation"] + sizes["test"] == 60
+    assert abs(sizes["validation"] - 6) <= 1
+    assert abs(sizes["test"] - 22) <= 1

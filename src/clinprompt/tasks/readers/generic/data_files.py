@@ -8,12 +8,14 @@ also matches ``/``. Files named ``._...``, which macOS adds, match no pattern.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 from clinprompt.errors import DataError
 from clinprompt.tasks.readers.generic.archives import (
@@ -24,6 +26,8 @@ from clinprompt.tasks.readers.generic.archives import (
     untar,
     unzip,
 )
+
+Key = TypeVar("Key")
 
 _JUNK = "._"
 _MAX_NAME_BYTES = 255  # of a file or folder, on all usual systems
@@ -157,6 +161,15 @@ def open_files(folder: Path, address: str) -> tuple[DataFile, ...]:
         place = path.relative_to(folder).as_posix()
         opened.append(DataFile(shown, path, partial(_load, path), part, place))
     return tuple(opened)
+
+
+def know_namesakes(opened: Mapping[Key, Sequence[DataFile]]) -> dict[Key, tuple[DataFile, ...]]:
+    """Return the files of all splits of a task; those that share a stem with another know it."""
+    stems = Counter(file.stem for files in opened.values() for file in files)
+    return {
+        key: tuple(replace(file, has_namesake=stems[file.stem] > 1) for file in files)
+        for key, files in opened.items()
+    }
 
 
 def check_inside(place: str, what: str) -> None:
