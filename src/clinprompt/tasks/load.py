@@ -227,9 +227,7 @@ def notes_of(card: TaskCard, mirror: Path | None) -> tuple[str, ...]:
         return ()
     folder = _folder(card, mirror)
     notes: dict[str, None] = {}
-    for split in SPLITS:
-        addresses: tuple[str, ...] = getattr(card.files, split)
-        files = [file for address in addresses for file in open_files(folder, address)]
+    for split, files in _open_splits(card, folder).items():
         reader = card.readers.get(split, card.reader)
         notes |= dict.fromkeys(f"{split}: {note}" for note in reading_notes(reader, files))
     return tuple(notes)

@@ -75,7 +75,6 @@ def _parted(files: Sequence[DataFile]) -> tuple[dict[str, Any], list[_Cells]]:
     if empty := next((file for file in files if not file.text().strip()), None):
         raise empty.error("the file is empty; add records, or remove it")
     for file in files:
-        _check_cells(file)
         _check_rows(file)
     raise files[0].error(
         "no table: rows differ in their number of columns, or have only one; separate columns by "
@@ -99,16 +98,20 @@ def _cells(file: DataFile, delimiter: str, *, quotes: bool) -> _Cells:
 
 
 def _check_rows(file: DataFile) -> None:
-    """Check whether single rows are the reason why a file is no table.
+    """Check whether single cells or rows are the reason why a file is no table.
 
     Raises:
-        DataError: most rows have the same number of columns, but not all.
+        DataError: a cell is too long, or most rows have the same number of columns, but not all.
     """
+    readings = []
     for delimiter in DELIMITERS.values():
         try:
-            rows = list(read_rows(file, delimiter, quotes=True))
+            readings.append(list(read_rows(file, delimiter, quotes=True)))
+        except CellError:
+            raise
         except DataError:
             continue
+    for rows in filter(None, readings):
         [(usual, count)] = Counter(len(cells) for _, cells in rows).most_common(1)
         if usual > 1 and len(rows) / 2 < count < len(rows):
             number, cells = next(row for row in rows if len(row[1]) != usual)
@@ -116,22 +119,6 @@ def _check_rows(file: DataFile) -> None:
                 f"{number_of(len(cells), 'column')}, but most rows have {usual}; correct the row",
                 number,
             )
-
-
-def _check_cells(file: DataFile) -> None:
-    """Check whether a cell that is too long is the reason why a file is no table.
-
-    Raises:
-        DataError: a cell is too long.
-    """
-    for delimiter in DELIMITERS.values():
-        try:
-            for _ in read_rows(file, delimiter, quotes=True):
-                pass
-        except CellError:
-            raise
-        except DataError:
-            continue
 
 
 def _rows(tables: Sequence[_Cells], names: Sequence[str]) -> tuple[tuple[Values, ...], ...]:

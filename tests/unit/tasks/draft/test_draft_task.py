@@ -258,6 +258,9 @@ class TestColumns:
         origin = put(tmp_path / "a.csv", *pairs("yes", "no"), odd)
         assert f"a.csv:22: {count}, but most rows have 3" in refusal("nli", origin)
 
+    def test_a_table_of_empty_cells_is_refused(self, tmp_path):
+        assert "no table" in refusal("nli", put(tmp_path / "a.csv", ",,", ",,"))
+
     def test_labels_that_may_be_mistakes_are_named(self, tmp_path):
         origin = put(tmp_path / "a.csv", *pairs("yes", "no", "No"), "other,one,maybe")
         found = draft_task("nli", origin, "", NamedColumns(label="gold_label")).found

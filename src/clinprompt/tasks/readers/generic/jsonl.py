@@ -5,7 +5,6 @@ Knows no cards.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -20,7 +19,7 @@ from clinprompt.tasks.readers.generic.offsets import (
     counting_of,
     offset_notes,
 )
-from clinprompt.tasks.readers.generic.rows import RowShape
+from clinprompt.tasks.readers.generic.rows import RowShape, similar
 from clinprompt.tasks.records import Answer, Record, Relation, RelationsAnswer, Span, SpansAnswer
 
 _EACH = 'write each as {"start": 0, "end": 4, "label": "DRUG"} or [0, 4, "DRUG"]'
@@ -156,8 +155,7 @@ class JsonlReader(Settings):
                     yield _Line(number, record, _mentions(listed), ())
         key = self.spans or self.links
         if seen and key not in seen:
-            near = " or ".join(get_close_matches(key, seen, n=3, cutoff=0.5))
-            hint = f"did you mean {near}?" if near else "correct reader.spans or reader.links"
+            hint = similar(key, seen, otherwise="correct reader.spans or reader.links")
             raise file.error(
                 f"no line has a list named {key!r}; {hint} (a note with nothing to find may leave "
                 "it out, but not all notes of a file; give one of them an empty list)"

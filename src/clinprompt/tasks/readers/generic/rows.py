@@ -119,9 +119,13 @@ def _lettered(options: object, name: str) -> object:
 
 def no_value(name: str, known: Iterable[str]) -> str:
     """Return a message that a name is missing, with similar names; others may be clinical text."""
+    return f"no value named {name!r}; {similar(name, known, otherwise='correct reader.row')}"
+
+
+def similar(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """Return a hint with similar names, or another one if none is similar."""
     near = get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "correct reader.row"
-    return f"no value named {name!r}; {hint}"
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def _value(row: Mapping[str, object], name: str) -> object:
