@@ -49,6 +49,7 @@ FAMILIES = {  # name: (config, its own values, whether rows are packed)
         False,
     ),
     "qwen3": (transformers.Qwen3Config, {"head_dim": 8}, True),
+    "gpt_neox": (transformers.GPTNeoXConfig, {"num_key_value_heads": None}, False),
     "smollm3": (transformers.SmolLM3Config, {"no_rope_layers": [1, 0]}, True),
     "gemma": (transformers.GemmaConfig, {"head_dim": 8}, True),
     "gemma2": (

@@ -199,7 +199,7 @@ def test_a_store_lists_its_prompts_and_suggests_similar_names(tmp_path):
 
 def test_a_half_written_folder_is_not_listed_as_a_prompt(tmp_path):
     store = Store(tmp_path)
-    save_artifact(tmp_path / ".mine.x1y2z3", artifact_of("prompt"))
+    save_artifact(tmp_path / ".mine.x1y2z3.draft" / "content", artifact_of("prompt"))
     assert store.names() == []
 
 

@@ -72,6 +72,8 @@ def test_a_batch_waits_for_places_in_the_queue(small):
     )
     rows = [json.loads(line) for line in given.text.splitlines()]
     assert [row["id"] for row in rows] == [str(number) for number in range(60)]
+    assert counted(small, 'code="429"') == 0
+    assert counted(small, 'code="200"') == 60
 
 
 @pytest.mark.parametrize("is_stream", [False, True])

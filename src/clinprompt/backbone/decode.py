@@ -103,4 +103,4 @@ def _in_good_order(asks: Sequence[Ask]) -> list[Ask]:
         return longest_first
     rows = [ask.row for ask in longest_first]
     groups = group_by_common_start(rows, min_tokens=MIN_SHARED_TOKENS)
-    return [longest_first[number] for group in groups for number in group]
+    return [longest_first[number] for group in sorted(groups, key=min) for number in group]

@@ -74,6 +74,6 @@ def key_value_shape(model: PreTrainedModel) -> tuple[int, int, int]:
     head_size = getattr(config, "head_dim", None)
     return (
         int(config.num_hidden_layers),
-        int(config.num_key_value_heads),
+        int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads),
         int(head_size or config.hidden_size // config.num_attention_heads),
     )

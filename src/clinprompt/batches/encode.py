@@ -201,7 +201,7 @@ class Encoder:
         fields = _tokens_of_fields(self.form.shown(example), encoded["offset_mapping"])
         removed = set(chain.from_iterable(_middles(fields, num_tokens - self.max_input_tokens)))
         kept = tuple(id_ for index, id_ in enumerate(ids) if index not in removed)
-        return kept, True
+        return kept, bool(removed)
 
     def _tokenized(self, example: Example) -> BatchEncoding:
         """Return the ids and offsets of the whole input."""

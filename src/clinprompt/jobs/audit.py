@@ -8,7 +8,7 @@ the shadows are trained. Here all rows are known, so the online variant costs no
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,12 @@ def _audit(
 
 
 def _losses_at_start(spec: ShadowSpec, pool: Pool) -> NDArray[np.float64]:
-    """Return the loss of each row with the prompt that training starts from."""
-    with spec.method.started(spec.start) as (tuner, _):
+    """Return the loss of each row with the prompt that training starts from.
+
+    Some starts depend on the rows that are trained on (``adapt.routing = "nearest"``).
+    """
+    start = replace(spec.start, rows=[pool.rows[number] for number in pool.drawn])
+    with spec.method.started(start) as (tuner, _):
         bank = bank_of(spec.start.backbone, [tuner])
         return np.array(row_losses(spec.start.backbone, bank, pool.rows))
 

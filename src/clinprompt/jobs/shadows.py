@@ -15,7 +15,7 @@ from clinprompt.backbone.bank import Bank
 from clinprompt.batches.encode import Row
 from clinprompt.batches.mixture import balanced_draws
 from clinprompt.errors import DataError, RunError, number_of
-from clinprompt.files import append_line
+from clinprompt.files import append_line, complete_lines
 from clinprompt.jobs.adapt import (
     Fit,
     adapt,
@@ -165,10 +165,8 @@ def _banks(fits: Sequence[Fit], workspace: Workspace) -> Iterator[Bank]:
 
 def _known(path: Path, key: str) -> Iterator[Shadow]:
     """Yield the finished shadows of a prompt; an incomplete last line does not count."""
-    if not path.is_file():
-        return
-    *complete, _ = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate(complete, start=1):
+    lines, _ = complete_lines(path)
+    for number, line in enumerate(lines, start=1):
         try:
             values = json.loads(line)
             if values.pop("prompt") == key:

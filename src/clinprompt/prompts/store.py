@@ -27,7 +27,9 @@ class Store:
         """Return the names of all prompts and metaprompts."""
         found = self.root.glob(f"**/{_MANIFEST}")
         names = (path.parent.relative_to(self.root) for path in found)
-        return sorted(str(name) for name in names if not name.name.startswith("."))
+        return sorted(
+            str(name) for name in names if not any(part.startswith(".") for part in name.parts)
+        )
 
     def save(self, artifact: Artifact, name: str = "") -> Path:
         """Save an artifact under its name (a metaprompt under its hash); return its folder."""

@@ -1,7 +1,7 @@
 """The rows of tasks, each encoded once for a backbone. Owns the rows encoded so far."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -171,11 +171,21 @@ def encode_all(
     encoder: Encoder, card: TaskCard, examples: Sequence[Example], task: int = 0
 ) -> tuple[Row, ...]:
     """Encode the examples of one task; an example that is too long may give several rows."""
-    return tuple(
-        encoder.encode(part, task)
-        for example in examples
-        for part in parts_of(card, example, encoder).examples
-    )
+    return tuple(row for _, row in _encoded(encoder, card, examples, task))
+
+
+def _encoded(
+    encoder: Encoder, card: TaskCard, examples: Iterable[Example], task: int = 0
+) -> Iterator[tuple[Example, Row]]:
+    """Yield the parts of the examples of one task with their rows, which carry their note."""
+    notes: dict[str, int] = {}
+    for example in examples:
+        for part in parts_of(card, example, encoder).examples:
+            note = part.record.group or part.record.id
+            yield (
+                part,
+                replace(encoder.encode(part, task), note=notes.setdefault(note, len(notes))),
+            )
 
 
 def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) -> tuple[Row, ...]:
@@ -270,13 +280,7 @@ def candidates(encoder: Encoder, data: TaskData, *, seed: int) -> Candidates:
     ``training_rows`` leaves out are not among them.
     """
     whole = (training_example(data.card, record, seed=seed) for record in data.splits["train"])
-    examples = (part for one in whole for part in parts_of(data.card, one, encoder).examples)
-    notes: dict[str, int] = {}
-    encoded = []
-    for example in examples:
-        note = example.record.group or example.record.id
-        row = replace(encoder.encode(example), note=notes.setdefault(note, len(notes)))
-        encoded.append((example, row))
+    encoded = tuple(_encoded(encoder, data.card, whole))
     fitting = [pair for pair in encoded if _shows_its_answer(data.card, pair[1])]
     listing = kind_of(data.card).listing
     answers = [example.record.answer for example, _ in fitting]

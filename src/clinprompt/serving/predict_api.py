@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -10,11 +10,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
+from clinprompt.jobs.task_table import ServedTask
 from clinprompt.serving.access import Refused, failed
 from clinprompt.serving.engine import Job
 from clinprompt.serving.error_answers import without_input
 from clinprompt.serving.predict_requests import NoteAnswers, NoteRequest
 from clinprompt.serving.state import ServerState, answer_values
+from clinprompt.tasks.records import Record
 
 _IN_FLIGHT = 32  # notes of one batch request that are in the queue at a time
 
@@ -46,14 +48,16 @@ def predict_routes(state: ServerState) -> APIRouter:
 
 
 async def _answer(
-    state: ServerState, note: NoteRequest, is_gone: Callable[[], Awaitable[bool]]
+    state: ServerState,
+    note: NoteRequest,
+    is_gone: Callable[[], Awaitable[bool]],
+    *,
+    waits: bool = False,
 ) -> NoteAnswers:
     started = perf_counter()
     tasks = [state.task(name) for name in note.tasks] or [state.only_task()]
     with state.counted(tasks, started=started):
-        record = note.record()
-        jobs = [Job(await state.question(task, record)) for task in tasks]
-        state.submit(jobs)
+        jobs = await _submitted(state, tasks, note.record(), waits=waits)
         predictions = await state.answers(jobs, is_gone)
     pairs = zip(tasks, predictions, strict=True)
     return NoteAnswers(
@@ -61,6 +65,21 @@ async def _answer(
         answers=[answer_values(*pair) for pair in pairs],
         seconds=round(perf_counter() - started, 4),
     )
+
+
+async def _submitted(
+    state: ServerState, tasks: Sequence[ServedTask], record: Record, *, waits: bool
+) -> list[Job]:
+    """Add the tasks on a note to the queue; if it is full and this request ``waits``, try again."""
+    while True:
+        try:
+            jobs = [Job(await state.question(task, record)) for task in tasks]
+            state.submit(jobs)
+            return jobs
+        except Refused as refused:
+            if refused.status != 429 or not waits:
+                raise
+        await asyncio.sleep(0.1)
 
 
 async def _batch(
@@ -93,13 +112,7 @@ async def _line(
             note = NoteRequest.model_validate_json(line)
         except ValidationError as error:
             raise Refused(422, "invalid_request", without_input(error.errors())) from error
-        while True:
-            try:
-                return (await _answer(state, note, is_gone)).model_dump()
-            except Refused as refused:
-                if refused.status != 429:
-                    raise
-                await asyncio.sleep(0.1)  # the queue is full: this batch can wait
+        return (await _answer(state, note, is_gone, waits=True)).model_dump()
     except Refused as refused:
         return {"line": number, **refused.content()}
     except Exception as error:

@@ -59,6 +59,12 @@ def test_the_whole_text_can_be_cut_but_never_the_wording():
     assert words_of(encode(example_of(), limit=3).input_ids) == "Text: \nAnswer:"
 
 
+def test_an_input_of_which_nothing_can_be_cut_is_not_cut():
+    row = encode(example_of(body=""), limit=10)
+    assert words_of(row.input_ids) == "Text: \nAnswer:"
+    assert not row.input_was_cut
+
+
 def test_wording_longer_than_the_context_is_refused():
     """Wording has 14 tokens; with room for 10 answer tokens that is over a context of 23."""
     encoder = Encoder(TOKENIZER, 5, 10, context=23)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+from clinprompt.batches.mixture import hold_out
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.runs.task_rows import TaskRows, max_test_rows
 from clinprompt.settings.groups import DataSettings
@@ -32,3 +33,20 @@ def test_validation_rows_are_encoded_once_and_carry_the_number_asked_for(tiny_ll
     other.take_validation({source.card.name: first})
     other.tokenizer = None
     assert other.validation(source, 2) == rows.validation(source, 2)
+
+
+def test_all_training_rows_know_their_notes_so_that_whole_notes_can_be_held_out(tiny_llama):
+    """Windows of a note have its number; a fifth of the notes can choose the best state."""
+    [data] = [
+        one
+        for one in load_suite("practice", DataSettings(), None).targets
+        if one.card.name == "practice-ner-drugs"
+    ]
+    settings = DataSettings(max_input_tokens=120, train_rows=80)
+    rows = TaskRows(tiny_llama.tokenizer, 4096, settings, 0).training(data)
+    notes = [row.note for row in rows]
+    assert set(notes) == set(range(80))
+    assert len(notes) > 80
+    kept, held = hold_out(notes, 16, seed=0)
+    assert len(held) in range(12, 17)
+    assert not {notes[one] for one in kept} & {notes[one] for one in held}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import RunError
+from clinprompt.files import complete_lines
 from clinprompt.settings.groups import JudgedBy, SearchSettings
 from clinprompt.tasks.load import TaskData
 
@@ -61,9 +62,7 @@ def finished_trials(path: Path, judged_by: JudgedBy) -> dict[str, dict[str, Any]
     Lines of a search that was judged by loss have no score; judged by score, their trials are run
     again.
     """
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    lines, _ = complete_lines(path)
     try:
         finished = {line["key"]: line for line in map(json.loads, lines) if judged_by in line}
         for line in finished.values():

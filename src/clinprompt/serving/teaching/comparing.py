@@ -80,7 +80,7 @@ class Comparisons:
                 "of": found.progress.of,
             }
         if found.work.exception():
-            del self._found[key]  # the next request tries again
+            self._found.pop(key, None)  # the next request tries again
         return found.work.result()
 
     async def _compare(

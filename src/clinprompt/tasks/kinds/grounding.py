@@ -109,7 +109,7 @@ class RelationGrounder:
     """
 
     def __init__(self, text: str) -> None:
-        self._text = FlatText(text)
+        self._text = _flat_text(text)
         self._given: set[Relation] = set()
         self._open: dict[tuple[str, str, str], Iterator[tuple[Place, Place]]] = {}
 

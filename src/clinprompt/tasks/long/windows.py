@@ -93,13 +93,14 @@ class Owners:
 
     def __init__(self, windows: Sequence[Window]) -> None:
         self._windows = windows
-        self._offsets = [window.offset for window in windows]
-        self._ends = [window.end for window in windows]
 
     def of(self, start: int, end: int) -> int | None:
         """Return the number of the window that holds the stretch furthest from a cut, if any."""
-        # Offsets and ends grow from window to window.
-        holding = range(bisect_left(self._ends, end), bisect_right(self._offsets, start))
+        holding = [
+            number
+            for number, window in enumerate(self._windows)
+            if window.offset <= start and end <= window.end
+        ]
         return max(holding, key=lambda number: self._room(number, start, end), default=None)
 
     def _room(self, number: int, start: int, end: int) -> float:

@@ -239,3 +239,15 @@ class TestMerge:
         some = [kind(()), Unparseable(" "), kind(())]
         assert merge(windows, some) == kind((), ("",))
         assert merge(windows, [Unparseable("?")] * 3) == Unparseable("?\n?\n?")
+
+
+def test_a_stretch_is_found_where_a_window_starts_before_the_one_in_front_of_it():
+    """A window that was halved may do so: its last half starts after the next window."""
+    places = [(0, 51), (39, 90), (78, 100), (75, 175)]
+    windows = [
+        Window(Record("1", {"text": "x" * (end - start)}), start, start == 0, end == 175)
+        for start, end in places
+    ]
+    assert long_windows.Owners(windows).of(76, 120) == 3
+    assert long_windows.Owners(windows).of(80, 95) == 3
+    assert long_windows.Owners(windows).of(30, 60) is None
