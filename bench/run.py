@@ -23,10 +23,7 @@ from clinprompt.backbone.load import load_backbone
 from clinprompt.runs.workspace import environment
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "bench"
-PAGES = {
-    "bench": Path(__file__).parents[1] / "docs" / "performance.md",
-    "serve": Path(__file__).parents[1] / "docs" / "serving.md",  # by serve.py
-}
+PAGES = {"bench": Path(__file__).parents[1] / "docs" / "performance.md"}
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 MAIN = {"rows": 16, "tasks": 4, "length": 100, "longest": 128}
 FULL = [

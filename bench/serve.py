@@ -3,7 +3,7 @@
 Run: python bench/serve.py                   (1,000 requests for each part; about two hours)
      python bench/serve.py --requests 40     (a short run)
 
-Writes docs/results/bench/serve.json and serve.md, and the tables of docs/serving.md. Every answer
+Writes docs/results/bench/serve.json and serve.md, which docs/performance.md sums up. Every answer
 is compared with the offline one; each note has a marker, so that swapped answers are found.
 
 The requests are sent in blocks. In each block, offline answers, the server and PEFT take turns, so

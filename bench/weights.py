@@ -1,8 +1,9 @@
 """Compute the memory of a training step for weights of 32, 16, 8 and 4 bits, and measure some.
 
-Run: python bench/weights.py. It prints the tables of docs/scaling.md. The first is computed by the
-planner, for the default settings of an adaptation. The second measures a step on the default
-backbone, each in a process of its own: the resident set at its peak, without that of the libraries.
+Run: python bench/weights.py. It prints two tables. The first, which is in docs/scaling.md, is
+computed by the planner, for the default settings of an adaptation. The second measures a step on
+the default backbone, each in a process of its own: the resident set at its peak, without that of
+the libraries.
 """
 
 import gc

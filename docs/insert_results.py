@@ -46,7 +46,8 @@ def whole_table() -> str:
     num_targets = sum(map(len, types.values()))
     heads = [f"{name} ({len(own)})" for name, own in types.items()]
     lines = [
-        f"| method | trained numbers | {' | '.join(heads)} | mean over {num_targets} targets |",
+        f"| method | trainable parameters | {' | '.join(heads)} "
+        f"| mean over {num_targets} targets |",
         f"|{' --- |' * (len(types) + 3)}",
         *_reference(types),
     ]
@@ -73,7 +74,7 @@ def readme_table() -> str:
     _, summaries = _results(FOUR_TARGETS)
     targets = list(dict.fromkeys(key[0] for key in summaries))
     lines = [
-        f"| examples | method | trained numbers | {' | '.join(targets)} | mean |",
+        f"| examples | method | trainable parameters | {' | '.join(targets)} | mean |",
         f"|{' --- |' * (len(targets) + 4)}",
     ]
     columns = {(one.method, one.shots) for one in summaries.values()}

@@ -1,4 +1,4 @@
-"""Put what a check of the open suite found into tasks.md. Run: make tasks MIRROR=DIR."""
+"""Put what a check of the open suite found into catalog.md. Run: make tasks MIRROR=DIR."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 from clinprompt.tasks.suite import find_suite
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "tasks.md"
+PAGE = ROOT / "docs" / "catalog.md"
 FOUND = ROOT / "docs" / "results" / "open34" / "tasks.json"
 BEGIN, END = "<!-- tasks:begin -->", "<!-- tasks:end -->"
 HEADER = (
@@ -20,7 +20,7 @@ HEADER = (
     "input tokens",
     "answer tokens",
     "answers that fit",
-    "licence",
+    "license",
 )
 LEFT_OUT = ("task", "split", "differs by", "because")
 

@@ -1,4 +1,4 @@
-"""Put a run's metaprompt into the package, with a card of its sources and their licences.
+"""Put a run's metaprompt into the package, with a card of its sources and their licenses.
 
 CONFIG is what it was learned by, and what it is adapted with by default (``adapt``).
 
@@ -18,7 +18,7 @@ from clinprompt.settings.run import load_config
 from clinprompt.tasks.suite import find_suite
 
 SHIPPED = Path(__file__).parents[1] / "src" / "clinprompt" / "prompts" / "shipped"
-MEASURED = Path(__file__).parent / "results" / "open21" / "config.json"
+MEASURED = Path(__file__).parent / "results" / "four-targets" / "config.json"
 SUITE = "shippable"
 LEARNED_BY = ("suite", "backbone", "dtype", "seed", "data", "prompt", "teacher", "distill")
 
@@ -55,8 +55,8 @@ def card_text(manifest: Manifest) -> str:
     ]
     settings, measured = manifest.settings, json.loads(MEASURED.read_text())["data"]
     where = {
-        "layers": "keys and values of every layer",
-        "prefix": "positions in front of the input",
+        "layers": "placement `layers`: keys and values of every layer",
+        "prefix": "placement `prefix`: vectors before the input",
     }
     return "\n".join(
         [
@@ -72,24 +72,24 @@ def card_text(manifest: Manifest) -> str:
             f"of {settings['distill']['rows']}, in {settings['dtype']}, with seed "
             f"{manifest.seed}: {_read(settings['data'])}.",
             "",
-            "It is a start for `clinprompt adapt`: research software under the Apache-2.0 licence, "
+            "It is a start for `clinprompt adapt`: research software under the Apache-2.0 license, "
             "whose answers are not medical advice. How well it does on tasks that it has not seen, "
-            "beside LoRA and others, is in the repository's docs/results/open21: "
+            "beside LoRA and others, is in the repository's docs/results/four-targets: "
             f"{_read(measured)}.",
             "",
             "## Limits",
             "",
             "All sources are public English texts: abstracts, exam questions, dialogs and texts "
-            "from the web, none of them a hospital's own notes. It holds trained numbers and no "
-            "record, but trained numbers may hold traces of what they learned from.",
+            "from the web, none of them a hospital's own notes. It holds trained parameters "
+            "and no record; the parameters may contain traces of what they were trained on.",
             "",
             "## Sources",
             "",
-            "Each has a licence that allows commercial use, stated by its repository or, where "
+            "Each has a license that allows commercial use, stated by its repository or, where "
             "the card says so, by BigBIO's collection (`clinprompt tasks show NAME`); those that "
             "ask for attribution are attributed here.",
             "",
-            "| task | type | licence | source |",
+            "| task | type | license | source |",
             "| --- | --- | --- | --- |",
             *rows,
             "",

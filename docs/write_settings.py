@@ -15,8 +15,10 @@ INTRO = """\
 
 This page is written by `python docs/write_settings.py` from `src/clinprompt/settings/`. A setting
 is changed in a TOML file (`[adapt]`, then `steps = 40`), on the command line (`--set
-adapt.steps=40`) or in Python (`settings={"adapt.steps": 40}`). The defaults are those of the
-package: `adapt` uses the steps, rates and prompt of the metaprompt that it starts from instead."""
+adapt.steps=40`) or in Python (`settings={"adapt.steps": 40}`).
+
+Instead of these defaults, `adapt` takes `backbone`, `[prompt]`, `[adapt]` and `data.input_form`
+from the packaged metaprompt, or all settings except `[at_shots]` from a metaprompt of your own."""
 _LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 

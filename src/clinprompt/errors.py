@@ -58,6 +58,11 @@ def option(name: str, *, argument: str = "") -> str:
     return f"--{name} (in Python: {argument or name.partition(' ')[0].replace('-', '_')})"
 
 
+def how_to_install(extra: str) -> str:
+    """Return how to install an optional part of clinprompt, which is on no package index."""
+    return f"in the checkout of clinprompt, run: pip install '.[{extra}]'"
+
+
 def number_of(count: int, one: str, many: str = "") -> str:
     """Return a count with its noun, "1 task" or "2 tasks"; ``many`` is the plural if it is not -s.
 

@@ -416,7 +416,7 @@ def test_notes_come_from_parquet_and_folders(request_of, tmp_path):
 def test_parquet_without_pyarrow_names_the_package(request_of, tmp_path, monkeypatch):
     monkeypatch.setattr("clinprompt.jobs.note_files.find_spec", lambda _: None)
     notes = write_notes(tmp_path / "notes.jsonl", 3)
-    with pytest.raises(SettingError, match=r"pip install 'clinprompt\[parquet\]'"):
+    with pytest.raises(SettingError, match=r"pip install '\.\[parquet\]'"):
         answer_batch(request_of(notes, form="parquet"), Counted())
     assert not (tmp_path / "out").exists()
 

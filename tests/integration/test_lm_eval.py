@@ -26,7 +26,7 @@ CHOICE, LABEL, SUMMARY = "practice-qa-choice", "practice-nli-history", "practice
 NUM_ROWS = 40
 SCRIPT = Path(__file__).parents[1] / "harness_scores.py"
 needs_lm_eval = pytest.mark.skipif(
-    find_spec("lm_eval") is None, reason="lm_eval is missing: pip install 'clinprompt[eval]'"
+    find_spec("lm_eval") is None, reason="lm_eval is missing: pip install '.[eval]'"
 )
 
 
@@ -157,4 +157,4 @@ def test_without_lm_eval_the_error_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     result = call("lm_eval", "--model_args", "prompt=p", "--tasks", "t")
     assert result.exit_code == 2
-    assert "pip install 'clinprompt[eval]'" in result.stderr
+    assert "pip install '.[eval]'" in result.stderr

@@ -18,9 +18,7 @@ from clinprompt.jobs.batch.run import BatchRequest
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        find_spec("ray") is None, reason="ray is missing: pip install 'clinprompt[scale]'"
-    ),
+    pytest.mark.skipif(find_spec("ray") is None, reason="ray is missing: pip install '.[scale]'"),
 ]
 DOES_NOT_START = "Ray did not start"
 NUM_NOTES, NOTES_PER_CHUNK = 60, 6

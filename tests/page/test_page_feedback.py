@@ -87,7 +87,7 @@ def test_the_list_of_notes_says_what_was_given(workspace, teacher):
     page = opened(teacher)
     page.get_by_text("Notes: 2 corrected").click()
     states(page).first.wait_for()
-    expected = ["corrected: 1 mention", "corrected: nothing here", "skipped", "waiting"]
+    expected = ["corrected: 1 mention", "corrected: no mentions", "skipped", "waiting"]
     assert sorted(states(page).all_inner_texts()) == expected
 
 
@@ -429,4 +429,4 @@ def test_each_order_of_notes_says_what_it_is_for(workspace, teacher):
     page = opened(teacher)
     [words] = described(page, page.get_by_label("Order of notes"))
     assert words.startswith("Least sure first is for teaching")
-    assert "random order is for the honest test" in words
+    assert "random order is for the test on unseen notes" in words

@@ -215,7 +215,7 @@ def test_progress_and_the_time_left_are_shown(workspace, teacher):
     assert len(teacher.requested) == asked
 
 
-def test_the_honest_test_grows_with_notes_in_random_order(workspace, teacher):
+def test_the_test_on_unseen_notes_grows_with_notes_in_random_order(workspace, teacher):
     given(workspace, 12)
     page = teacher.teach("drugs")
     page.get_by_text("Empty. Only notes in random order fill this test").wait_for()

@@ -202,7 +202,7 @@ def test_an_unknown_way_of_storing_is_refused(folder, tmp_path):
 
 def test_a_missing_package_is_named_before_weights_are_read(folder, monkeypatch):
     monkeypatch.setattr(quantized, "find_spec", lambda _: None)
-    with pytest.raises(BackboneError, match=r"run: pip install 'clinprompt\[quantize\]'"):
+    with pytest.raises(BackboneError, match=r"run: pip install '\.\[quantize\]'"):
         load_backbone(str(folder), device="cpu", quantize="4-bit")
     load_backbone(str(folder), device="cpu")
 

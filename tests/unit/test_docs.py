@@ -84,7 +84,7 @@ def test_table_of_tasks_is_made_from_the_committed_check():
         from insert_tasks import BEGIN, END, table_text  # noqa: PLC0415
     finally:
         sys.path.pop(0)
-    page = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "catalog.md").read_text(encoding="utf-8")
     assert page.split(BEGIN)[1].split(END)[0].strip() == table_text().strip()
 
 

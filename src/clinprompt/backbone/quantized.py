@@ -19,7 +19,7 @@ from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from clinprompt.backbone.supported import dequantization
-from clinprompt.errors import BackboneError, SettingError
+from clinprompt.errors import BackboneError, SettingError, how_to_install
 from clinprompt.settings.groups import Quantize
 
 _LARGEST = 127  # the largest number of a weight with 8 bits
@@ -65,7 +65,7 @@ def quantization(
     if find_spec("bitsandbytes") is None:
         raise BackboneError(
             f"backbone {name}: weights with {stored if quantize == 'none' else quantize} need "
-            "bitsandbytes, which is not installed; run: pip install 'clinprompt[quantize]'"
+            f"bitsandbytes, which is not installed; {how_to_install('quantize')}"
         )
     if stored != "none":
         return None

@@ -72,10 +72,10 @@ def audit(
 
 def _show(found: "Audit") -> None:
     rows = [_row("the prompt", found.attack), _row("before training (control)", found.control)]
-    rows.append(["a guess", "0.50", "0.05"])
+    rows.append(["chance level", "0.50", "0.05"])
     left_out = f", {found.num_left_out} left out" if found.num_left_out else ""
     print_table(
-        ["attack on", "AUC", "found at 5 % false alarms"],
+        ["attack on", "AUC", "true-positive rate at 5 % false-positive rate"],
         rows,
         title=f"{found.task}: {found.method}, {number_of(found.steps, 'step')}",
         note=f"{number_of(found.num_members, 'row')} trained on, {found.num_others} not{left_out}; "

@@ -57,23 +57,23 @@ def _sizes(one: "BackbonePlan") -> tuple[str, ...]:
 
 
 def _show_fit(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") -> None:
-    """Say which backbones do not fit on a card, and what would fit."""
-    if plan.cards.num_bytes is None:
+    """Say which backbones do not fit on a GPU, and what would fit."""
+    if plan.gpus.num_bytes is None:
         return
-    card = f"a card of {_gigabytes(plan.cards.num_bytes)} GB"
+    gpu = f"a GPU of {_gigabytes(plan.gpus.num_bytes)} GB"
     for one, costs in known:
         needed = [m.total for m in (costs.prompt_memory, costs.lora_memory) if m]
-        if max(needed, default=costs.weight_bytes) <= plan.cards.num_bytes:
-            say(f"{one.name} fits on {card}.", wraps=True)
+        if max(needed, default=costs.weight_bytes) <= plan.gpus.num_bytes:
+            say(f"{one.name} fits on {gpu}.", wraps=True)
         elif costs.fitting_tokens:
             say(
-                f"{one.name} does not fit on {card}. With micro_batch_tokens = "
+                f"{one.name} does not fit on {gpu}. With micro_batch_tokens = "
                 f"{costs.fitting_tokens} in [teacher], [distill] and [adapt] it does, with the "
                 "same results.",
                 wraps=True,
             )
         else:
-            say(f"{one.name} does not fit on {card}, not even in small micro-batches.", wraps=True)
+            say(f"{one.name} does not fit on {gpu}, not even in small micro-batches.", wraps=True)
     say("")
 
 
@@ -85,7 +85,7 @@ def _show_numbers(known: Sequence[tuple["BackbonePlan", "Costs"]]) -> None:
         if any(costs.numbers[method] for _, costs in known)
     ]
     header = ["method", *(one.name.rpartition("/")[2] for one, _ in known)]
-    title = "Trained numbers, and their share of the backbone's numbers"
+    title = "Trainable parameters, and their share of the backbone's parameters"
     print_table(header, rows, title=title, num_texts=0)
 
 
@@ -99,14 +99,14 @@ def _show_work(known: Sequence[tuple["BackbonePlan", "Costs"]], plan: "Plan") ->
     header = ["phase (cells)", "steps", "M tokens", "PFLOP", "time"]
     print_table(header, rows, title="Estimated work", num_texts=0)
     how = "as given, fully used" if plan.rate else "measured with one layer of each backbone"
-    cards = (
-        f"{plan.cards.count} cards share teachers and cells; a metaprompt is distilled on one. "
-        if plan.cards.count > 1
+    sharing = (
+        f"{plan.gpus.count} GPUs share teachers and cells; a metaprompt is distilled on one. "
+        if plan.gpus.count > 1
         else ""
     )
     speeds = "; ".join(_speed(one, costs) for one, costs in known)
     say(
-        f"{cards}Times are for these speeds, {how}: {speeds}. {_lengths(known, plan)} "
+        f"{sharing}Times are for these speeds, {how}: {speeds}. {_lengths(known, plan)} "
         "Loading the weights is not counted.\n",
         wraps=True,
     )

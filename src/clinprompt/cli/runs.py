@@ -73,11 +73,11 @@ def compare(
             help="With --dry-run: TFLOP/s of the machine. By default measured on this one.",
         ),
     ] = None,
-    cards: Annotated[
+    gpus: Annotated[
         int | None,
         typer.Option(min=1, help="With --dry-run: GPUs that share the work. By default one."),
     ] = None,
-    card_memory: Annotated[
+    gpu_memory: Annotated[
         float | None,
         typer.Option(min=1, help="With --dry-run: GB of a GPU, to say what fits."),
     ] = None,
@@ -93,9 +93,9 @@ def compare(
 
     settings = _settings(config, overrides)
     if dry_run:
-        _print_plan(settings, mirror, rate, (cards or 1, card_memory), as_json=as_json)
+        _print_plan(settings, mirror, rate, (gpus or 1, gpu_memory), as_json=as_json)
         return
-    given = {"--rate": rate, "--cards": cards, "--card-memory": card_memory, "--json": as_json}
+    given = {"--rate": rate, "--gpus": gpus, "--gpu-memory": gpu_memory, "--json": as_json}
     _require_dry_run(given)
     seconds = seconds_of(budget) if budget else None
     command = _command_line(["compare", _shown(config)], mirror or find_mirror(None), overrides)
@@ -307,20 +307,20 @@ def _print_plan(
     settings: "RunConfig",
     mirror: Path | None,
     rate: float | None,
-    cards: tuple[int, float | None],
+    gpus: tuple[int, float | None],
     *,
     as_json: bool,
 ) -> None:
     from time import process_time
 
     from clinprompt.cli.plan_tables import show_plan
-    from clinprompt.jobs.planning.plan import Cards, dry_run
+    from clinprompt.jobs.planning.plan import Gpus, dry_run
 
-    (count, gigabytes), started = cards, process_time()
-    own = Cards(count, None if gigabytes is None else gigabytes * 1e9)
+    (count, gigabytes), started = gpus, process_time()
+    own = Gpus(count, None if gigabytes is None else gigabytes * 1e9)
     operations = None if rate is None else rate * 1e12
     # A run imports about the same, which is most of what this process has done so far.
-    plan = dry_run(settings, mirror, rate=operations, start_seconds=started, cards=own)
+    plan = dry_run(settings, mirror, rate=operations, start_seconds=started, gpus=own)
     show_plan(plan, as_json=as_json)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clinprompt.cli.screen import Device, Dtype, Free, say
-from clinprompt.errors import SettingError, number_of
+from clinprompt.errors import SettingError, how_to_install, number_of
 from clinprompt.settings.defaults import NOTE_CHARACTERS, SHIPPED
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def serve(
         from clinprompt.serving.server import serve as run
     except ModuleNotFoundError as error:
         raise SettingError(
-            f"serve needs the package {error.name}: pip install 'clinprompt[serve]'"
+            f"serve needs the package {error.name}; {how_to_install('serve')}"
         ) from error
     from clinprompt.serving.access import Limits
     from clinprompt.serving.engine import leave_cores_to_engine

@@ -1,4 +1,4 @@
-"""Export a saved prompt for PEFT, with a README whose code answers one made-up example."""
+"""Export a saved prompt for PEFT, with a README whose code answers one synthetic example."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -50,11 +50,11 @@ def fetch_cards(
     """Fetch the missing data of each task, and return one line for each data set.
 
     The data goes below ``folder``, by default into the cache, where tasks find it. A data set whose
-    licence forbids commercial use or is not stated must be ``accepted`` by name. Data sets that are
+    license forbids commercial use or is not stated must be ``accepted`` by name. Data sets that are
     not public are reported first, before anything is fetched.
 
     Raises:
-        SettingError: a licence has to be accepted first.
+        SettingError: a license has to be accepted first.
         DataError: the data of some tasks cannot be fetched; all other data is fetched first.
         RunError: the network is down or the disk is full.
     """
@@ -99,7 +99,7 @@ def _check_accepted(
     ]
     if refused:
         raise SettingError(
-            "no commercial use, or no licence stated:\n- "
+            "no commercial use, or no license stated:\n- "
             + "\n- ".join(refused)
             + "\nread the terms "
             f"there, then repeat with --accept-license NAME for each, or --accept-license {ALL}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from clinprompt.errors import DataError, SettingError
+from clinprompt.errors import DataError, SettingError, how_to_install
 from clinprompt.tasks.records import Record
 
 _TEXT, _PARQUET = ".txt", ".parquet"
@@ -220,7 +220,7 @@ def require_parquet() -> ModuleType:
         SettingError: pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
-        raise SettingError("Parquet needs the package pyarrow: pip install 'clinprompt[parquet]'")
+        raise SettingError(f"Parquet needs the package pyarrow; {how_to_install('parquet')}")
     return import_module("pyarrow.parquet")
 
 

@@ -84,7 +84,7 @@ def _check_seal(path: Path, manifest: Manifest, problems: list[str], remarks: li
 
 
 def provenance(manifest: Manifest) -> dict[str, Any]:
-    """Return where a prompt comes from: data sets with licences, settings, code version."""
+    """Return where a prompt comes from: data sets with licenses, settings, code version."""
     usual = RunConfig(name="any").model_dump(mode="json")
     return {
         "name": manifest.title,

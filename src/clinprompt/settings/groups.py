@@ -36,7 +36,7 @@ class Settings(BaseModel):
 
 
 class SettingsOfRun(Settings):
-    """A group of settings of a run; a truth value is no number."""
+    """A group of settings of a run; ``true`` is not accepted as a number."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -71,12 +71,21 @@ class DataSettings(SettingsOfRun):
     target_tokens: dict[str, Annotated[int, Field(ge=2)]] = Field(
         default_factory=dict, description="max_target_tokens of single tasks, by name"
     )
-    train_rows: int = Field(default=2000, ge=1, description="at most, a source task")
-    validation_rows: int = Field(default=32, ge=1, description="at most, a task")
-    test_rows: int = Field(default=200, ge=1, description="at most, a target task")
+    train_rows: int = Field(
+        default=2000,
+        ge=1,
+        description="maximum training records of a source task, and of a target with shots = "
+        '"all"; a long record gives several rows',
+    )
+    validation_rows: int = Field(
+        default=32, ge=1, description="maximum validation records of a task"
+    )
+    test_rows: int = Field(default=200, ge=1, description="maximum test records of a target")
     overlap_words: int = Field(default=13, ge=3, description="n of the n-grams of the overlap rule")
     test_label_rows: int = Field(
-        default=0, ge=0, description="at most, a target with closed labels; 0: test_rows"
+        default=0,
+        ge=0,
+        description="maximum test records of a target with closed labels; 0: as test_rows",
     )
     constrained: bool = Field(
         default=True, description="mentions and links in answers are words of the text"
@@ -113,8 +122,14 @@ class PromptSettings(SettingsOfRun):
         description="prefix: before the input; suffix: between input and answer; layers: before "
         "the input, as keys and values of every layer",
     )
-    start: Literal["vocabulary", "text"] = "vocabulary"
-    text: str = Field(default="Read the clinical text and answer.", description="of start = text")
+    start: Literal["vocabulary", "text"] = Field(
+        default="vocabulary",
+        description="vocabulary: embeddings of random tokens; text: of the tokens of prompt.text",
+    )
+    text: str = Field(
+        default="Read the clinical text and answer.",
+        description='text that the prompt starts from if start = "text"',
+    )
 
     @model_validator(mode="after")
     def _leaves_general_positions(self) -> Self:
@@ -137,7 +152,7 @@ class FitSettings(SettingsOfRun):
     """How long and how fast something is trained."""
 
     steps: int = Field(default=300, ge=0, description="training steps")
-    rows: int = Field(default=16, ge=1, description="rows a step, over all tasks")
+    rows: int = Field(default=16, ge=1, description="batch size: rows per step")
     warmup_steps: int = Field(
         default=10,
         ge=0,
@@ -150,7 +165,7 @@ class FitSettings(SettingsOfRun):
     checkpoint_every: int = Field(default=25, ge=1, description="steps")
     micro_batch_tokens: int = Field(default=1024, ge=1, description="tokens read at a time")
     row_weights: Weighting = Field(default="row", description=_ROW_WEIGHTS)
-    row_cap: int = Field(default=8, ge=1, description="tokens, of row_weights = capped")
+    row_cap: int = Field(default=8, ge=1, description='token cap if row_weights = "capped"')
 
 
 class SourceFitSettings(FitSettings):
@@ -190,7 +205,11 @@ class DistillSettings(SourceFitSettings):
     sampling_temperature: float = Field(
         default=4.0, ge=1, description="1 draws tasks by size; larger is nearer to equal shares"
     )
-    start: Literal["vocabulary", "text", "teachers"] = "teachers"
+    start: Literal["vocabulary", "text", "teachers"] = Field(
+        default="teachers",
+        description="what the shared prompt starts from. teachers: the mean of their prompts; "
+        "vocabulary, text: as in prompt.start",
+    )
     balance: Literal["types", "tasks"] = Field(
         default="types",
         description="types: draw a task type first, all equally often, then a task of this type; "
@@ -212,7 +231,12 @@ class AdaptSettings(FitSettings):
         default_factory=dict,
         description="steps of single methods, by name; they win over ``steps`` wherever it is set",
     )
-    routing: Routing = "type"
+    routing: Routing = Field(
+        default="type",
+        description="whose factors are averaged to start a new task. all: all source tasks; type: "
+        "those of its type; nearest: either of these or a single source, whichever has the lowest "
+        "loss on its examples",
+    )
     shared_rate: float = Field(default=0.03, gt=0, description="learning rate of the shared prompt")
     factor_rate: float = Field(
         default=0.03, gt=0, description="learning rate of the task's factors"
@@ -230,9 +254,9 @@ class AdaptSettings(FitSettings):
         default=0.0,
         ge=0,
         le=1,
-        description="the result is the mean of the trained numbers over this share of the steps, "
-        "the last ones; 0: the state after the last step. Without effect if validation rows choose "
-        "the state",
+        description="the result is the mean of the trainable parameters over this share of the "
+        "steps, the last ones; 0: the state after the last step. Without effect if validation rows "
+        "choose the state",
     )
     relative_rates: bool = Field(
         default=False,
@@ -243,43 +267,63 @@ class AdaptSettings(FitSettings):
 
 
 class BaselineSettings(SettingsOfRun):
-    """What the metaprompt is compared with; steps and rows are those of ``adapt``.
+    """What the metaprompt is compared with.
 
-    ``prompt_rate`` is that of prompt tuning, of SPoT and of the multitask prompt on a target,
-    ``mpt_rate`` that of PEFT's multitask prompt tuning. ``source_prompt_rate`` and
-    ``source_lora_rate`` are those of one prompt and of LoRA on all source tasks; steps and rows
-    there are those of ``distill``.
+    Steps and rows on a target are those of ``adapt``, on the source tasks those of ``distill``.
     """
 
-    prompt_rate: float = Field(default=0.1, gt=0)
-    mpt_rate: float = Field(default=0.1, gt=0)
-    lora_rate: float = Field(default=0.01, gt=0)
-    lora_rank: int = Field(default=8, ge=1)
-    lora_modules: tuple[str, ...] = Field(
-        default=("q_proj", "k_proj", "v_proj", "o_proj"), min_length=1
+    prompt_rate: float = Field(
+        default=0.1,
+        gt=0,
+        description="learning rate of prompt tuning, SPoT and the multitask prompt on a target",
     )
-    full_rate: float = Field(default=0.0001, gt=0)
-    source_prompt_rate: float = Field(default=0.1, gt=0)
-    source_lora_rate: float = Field(default=0.001, gt=0)
+    mpt_rate: float = Field(
+        default=0.1, gt=0, description="learning rate of PEFT's multitask prompt tuning"
+    )
+    lora_rate: float = Field(default=0.01, gt=0, description="learning rate of LoRA on a target")
+    lora_rank: int = Field(default=8, ge=1, description="rank of LoRA")
+    lora_modules: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj"),
+        min_length=1,
+        description="names of the linear layers that LoRA adapts",
+    )
+    full_rate: float = Field(default=0.0001, gt=0, description="learning rate of full fine-tuning")
+    source_prompt_rate: float = Field(
+        default=0.1, gt=0, description="learning rate of the multitask prompt on all source tasks"
+    )
+    source_lora_rate: float = Field(
+        default=0.001, gt=0, description="learning rate of LoRA on all source tasks"
+    )
 
 
 class CompareSettings(SettingsOfRun):
-    """The grid of results.
+    """The grid of results: each method on each target, for all numbers of examples and seeds."""
 
-    ``methods`` are names of methods, or METHOD@VARIANT (see ``RunConfig.variants``); if empty,
-    the default methods are used. ``shots`` may be "all": the task's training rows, at most
-    ``data.train_rows``. ``targets`` selects some targets of the suite. Without ``backbones``, the
-    grid has the run's ``backbone`` only. ``together`` changes how fast the grid is filled, and
-    changes scores only by rounding.
-    """
-
-    methods: tuple[str, ...] = ()
-    backbones: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    ablations: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    shots: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = (16, 64)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    together: int = Field(default=1, ge=1, description="prompts trained side by side, at most")
+    methods: tuple[str, ...] = Field(
+        default=(), description="METHOD or METHOD@VARIANT; without it, the default methods"
+    )
+    backbones: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="backbones to compare; without it, the run's backbone only"
+    )
+    ablations: tuple[str, ...] = Field(
+        default=(), description="variants that the report shows as ablations of their methods"
+    )
+    targets: tuple[str, ...] = Field(
+        default=(), description="some targets of the suite; without it, all"
+    )
+    shots: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field(
+        default=(16, 64),
+        description='numbers of training examples; "all": at most data.train_rows records',
+    )
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(0,), min_length=1, description="each seed is one draw of the examples"
+    )
+    together: int = Field(
+        default=1,
+        ge=1,
+        description="prompts trained side by side, at most: faster, and scores change only by "
+        "rounding",
+    )
 
     @model_validator(mode="after")
     def _names_each_cell_once(self) -> Self:
@@ -307,16 +351,22 @@ JudgedBy = Literal["score", "loss"]
 class SearchSettings(SettingsOfRun):
     """The trials that search for the settings of each method, on tasks held back from sources.
 
-    ``trials`` maps each method to groups of changed settings. All methods have the same number of
-    trials, so that the search is fair. A trial is judged on validation rows after training on
-    ``shots`` examples: by its score or, faster and with less noise, by its loss.
+    All methods have the same number of trials, so that the search is fair.
     """
 
-    tasks: tuple[str, ...] = Field(min_length=1)
-    shots: int = Field(default=16, ge=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    judged_by: JudgedBy = "score"
-    trials: dict[str, tuple[dict[str, Any], ...]]
+    tasks: tuple[str, ...] = Field(min_length=1, description="the tasks that are held back")
+    shots: int = Field(default=16, ge=1, description="training examples of each trial")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(0,), min_length=1, description="each seed is one draw of the examples"
+    )
+    judged_by: JudgedBy = Field(
+        default="score",
+        description="how a trial is judged on validation rows: by its score or, faster and with "
+        "less noise, by its loss",
+    )
+    trials: dict[str, tuple[dict[str, Any], ...]] = Field(
+        description="for each method, a list of groups of changed settings, one for each trial"
+    )
 
     @model_validator(mode="after")
     def _gives_each_the_same_number(self) -> Self:

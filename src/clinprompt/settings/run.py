@@ -76,7 +76,9 @@ class RunConfig(SettingsOfRun):
     baselines: BaselineSettings = BaselineSettings()
     compare: CompareSettings = CompareSettings()
     variants: dict[Annotated[str, Field(pattern=NAME_PATTERN)], dict[str, Any]] = Field(
-        default_factory=dict
+        default_factory=dict,
+        description="changed settings by the name of the variant, for METHOD@VARIANT in "
+        "compare.methods",
     )
     at_shots: dict[Annotated[str, Field(pattern=SHOTS_PATTERN)], dict[str, dict[str, Any]]] = Field(
         default_factory=dict,

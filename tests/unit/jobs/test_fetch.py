@@ -176,6 +176,6 @@ def test_the_command_lists_terms_to_accept_one_per_line(site):
     result = call("tasks", "fetch", "nli-mqp")
     assert result.exit_code == 2
     head, terms, remedy = result.stderr.splitlines()
-    assert head == "error: no commercial use, or no licence stated:"
+    assert head == "error: no commercial use, or no license stated:"
     assert terms.startswith("- nli-mqp (")
     assert remedy.startswith("read the terms there, ")

@@ -168,7 +168,7 @@ def test_workers_share_processors_and_gpus(resources, num_workers, device, is_ow
 
 def test_without_ray_the_error_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SettingError, match=r"pip install 'clinprompt\[scale\]'"):
+    with pytest.raises(SettingError, match=r"pip install '\.\[scale\]'"):
         engine.ray_engine()
 
 

@@ -43,7 +43,7 @@ def test_every_task_of_the_open_suite_accounts_for_what_is_published():
 
 def test_every_data_set_of_the_mirror_has_a_card_or_a_reason_in_the_docs():
     held = {path.name for path in MIRROR.iterdir() if path.is_dir()}
-    page = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "catalog.md").read_text(encoding="utf-8")
     unread = held - {find_card(name).data_folder for name in catalog()}
     assert [name for name in unread if f"- `{name}`: " not in page] == []
 

@@ -63,7 +63,7 @@ def few_shot_figure(summaries: Summaries) -> Figure:
 
 
 def trained_numbers_figure(summaries: Summaries) -> Figure:
-    """Draw the mean score over targets by trained numbers, for each method at its most shots.
+    """Draw the mean score over targets by trainable parameters, for each method at its most shots.
 
     In an unfinished comparison, shots with results on fewer targets than others do not count.
     Methods that train nothing are dashed lines. A method without results on some target is left
@@ -81,7 +81,7 @@ def trained_numbers_figure(summaries: Summaries) -> Figure:
             has_trained |= any(cell.trained_numbers for one in group for cell in one.cells)
     if has_trained:
         panel.set_xscale("log")
-    panel.set_xlabel("trained numbers a task (log scale)")
+    panel.set_xlabel("trainable parameters a task (log scale)")
     panel.set_ylabel("mean score over targets")
     panel.set_ylim(bottom=0)
     _style(panel)

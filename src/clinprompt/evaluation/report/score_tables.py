@@ -240,7 +240,15 @@ def _costs(cells: Sequence[Cell]) -> Table:
                 bytes_text(peak) if (peak := max(c.peak_bytes for c in group)) else MISSING,
             ]
         )
-    header = ["method", "trained numbers", "bytes", "steps", "train s", "evaluate s", "tokens/s"]
+    header = [
+        "method",
+        "trainable parameters",
+        "bytes",
+        "steps",
+        "train s",
+        "evaluate s",
+        "tokens/s",
+    ]
     note = (
         "Means over targets and seeds; numbers and steps as a range. Peak memory: the maximum of "
         "the process over targets and seeds."

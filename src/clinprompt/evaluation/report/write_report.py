@@ -155,7 +155,7 @@ def _draw(contents: ReportContents, summaries: Mapping[str, Summaries]) -> list[
         ("types", "Mean score by task type; bars are 95 % intervals.", plots.type_figure),
         (
             "trained_numbers",
-            "Mean score by number of trained numbers.",
+            "Mean score by number of trainable parameters.",
             plots.trained_numbers_figure,
         ),
     )

@@ -16,7 +16,7 @@ from secrets import token_hex
 from tempfile import mkdtemp
 from types import ModuleType
 
-from clinprompt.errors import RunError, SettingError
+from clinprompt.errors import RunError, SettingError, how_to_install
 
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # near the least that Ray accepts; only numbers go there
 _LONGEST_FOLDER = 40  # bytes; a socket's path has at most 107, and Ray adds up to 66
@@ -33,7 +33,7 @@ def require_ray() -> None:
         SettingError: it is not.
     """
     if find_spec("ray") is None:
-        raise SettingError("--engine ray needs the package ray: pip install 'clinprompt[scale]'")
+        raise SettingError(f"--engine ray needs the package ray; {how_to_install('scale')}")
 
 
 @contextmanager

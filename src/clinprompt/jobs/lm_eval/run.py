@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
-from clinprompt.errors import SettingError
+from clinprompt.errors import SettingError, how_to_install
 
 _SHORT = {"-M": "--model", "-C": "--config"}
 
@@ -41,5 +41,5 @@ def require_lm_eval() -> None:
     """
     if find_spec("lm_eval") is None:
         raise SettingError(
-            "lm-evaluation-harness is the package lm_eval: pip install 'clinprompt[eval]'"
+            f"lm-evaluation-harness is the package lm_eval; {how_to_install('eval')}"
         )

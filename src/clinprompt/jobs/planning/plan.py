@@ -55,7 +55,7 @@ class TaskPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Cards:
+class Gpus:
     """GPUs of a run, each with a whole backbone: their number, and the bytes of one (None: any)."""
 
     count: int = 1
@@ -64,10 +64,10 @@ class Cards:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Costs of a run on one backbone: memory, trained numbers by method, work by phase, speed.
+    """Costs of a run on one backbone: memory, trainable parameters by method, work by phase, speed.
 
-    ``fitting_tokens`` is the largest ``micro_batch_tokens`` with which the run fits on a card, at
-    most that of the settings; 0: nothing fits, None: the memory of a card is not known.
+    ``fitting_tokens`` is the largest ``micro_batch_tokens`` with which the run fits on a GPU, at
+    most that of the settings; 0: nothing fits, None: the memory of a GPU is not known.
     """
 
     weight_bytes: int
@@ -77,7 +77,7 @@ class Costs:
     num_cells: int
     phases: tuple[Phase, ...]
     speed: Speed
-    num_cards: int
+    num_gpus: int
     fitting_tokens: int | None
 
     @property
@@ -86,8 +86,8 @@ class Costs:
         return sum(map(self.seconds_of, self.phases))
 
     def seconds_of(self, phase: Phase) -> float:
-        """Return the duration of a phase; processes on all cards share what can be shared."""
-        return phase.seconds(self.speed) / (self.num_cards if phase.is_shared else 1)
+        """Return the duration of a phase; processes on all GPUs share what can be shared."""
+        return phase.seconds(self.speed) / (self.num_gpus if phase.is_shared else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Plan:
     backbones: tuple[BackbonePlan, ...]
     tasks: tuple[TaskPlan, ...]
     missing: tuple[str, ...]
-    cards: Cards
+    gpus: Gpus
 
     @property
     def num_tasks(self) -> int:
@@ -139,13 +139,13 @@ def dry_run(
     *,
     rate: float | None = None,
     start_seconds: float = 0.0,
-    cards: Cards | None = None,
+    gpus: Gpus | None = None,
 ) -> Plan:
     """Return what a run needs, what is missing, and what it costs.
 
-    ``rate`` is the speed of one card (or machine) in floating-point operations per second; None
+    ``rate`` is the speed of one GPU (or machine) in floating-point operations per second; None
     measures this machine (see ``measure_speed``). ``start_seconds`` is the time that starting the
-    program takes. Without ``cards``, one is used, of any memory. Rows are counted in tokens of the
+    program takes. Without ``gpus``, one is used, of any memory. Rows are counted in tokens of the
     default backbone where the tokenizer of the run's backbone is not here.
 
     Raises:
@@ -163,7 +163,7 @@ def dry_run(
     here = {one.name for one in tasks if one.role != "overlap" and one.status == "there"}
     known = [card for card, _ in _roles(first, suite) if card.name in here]
     data = {card.name: _timed(partial(load_task, card, place)) for card in known}
-    given = cards or Cards()
+    given = gpus or Gpus()
     shared = _Shared(suite, data, rate, given)
     return Plan(
         name=config.name,
@@ -181,7 +181,7 @@ def dry_run(
         ),
         tasks=tasks,
         missing=suite.missing,
-        cards=given,
+        gpus=given,
     )
 
 
@@ -214,7 +214,7 @@ def _weights(config: RunConfig) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """What all backbones of a plan share: tasks with their data, speed and cards.
+    """What all backbones of a plan share: tasks with their data, speed and GPUs.
 
     ``measured`` changes: it keeps the sizes of rows by tokenizer and settings, because backbones
     without a tokenizer here share the default one, and encoding takes minutes.
@@ -223,7 +223,7 @@ class _Shared:
     suite: Suite
     data: Mapping[str, tuple[TaskData, float]]
     rate: float | None
-    cards: Cards
+    gpus: Gpus
     measured: dict[str, tuple[dict[str, RowSizes], float]] = field(default_factory=dict)
 
     def sizes(self, tokenizer: str, config: RunConfig) -> tuple[dict[str, RowSizes], float]:
@@ -303,8 +303,8 @@ def _costs(
         num_cells=sum(num_cells(name, config, len(targets)) for name in methods),
         phases=phases(configs, outline, sources, targets, sizes),
         speed=speed,
-        num_cards=shared.cards.count,
-        fitting_tokens=memory.fitting_tokens(shared.cards.num_bytes),
+        num_gpus=shared.gpus.count,
+        fitting_tokens=memory.fitting_tokens(shared.gpus.num_bytes),
     )
 
 

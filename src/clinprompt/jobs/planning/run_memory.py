@@ -1,4 +1,4 @@
-"""Find the most memory that a run on one backbone needs, and the micro-batch that fits a card."""
+"""Find the most memory that a run on one backbone needs, and the micro-batch that fits a GPU."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

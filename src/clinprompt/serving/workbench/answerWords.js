@@ -10,7 +10,8 @@ export const NOTHING_FOUND = "The model found nothing here.";
 export function inBrief(answer) {
   const items = answer.entities ?? answer.relations;
   if (!items) return answer.label ?? answer.text;
-  return items.length ? many(items.length, answer.entities ? "mention" : "link") : "nothing here";
+  const word = answer.entities ? "mention" : "link";
+  return items.length ? many(items.length, word) : `no ${word}s`;
 }
 
 /** Return an answer to a note of a task in words. */

@@ -8,7 +8,7 @@ import { correct, offer, skip, undo } from "./workspace.js";
 
 const KEPT = "clinprompt-order"; // how the notes are chosen; nothing of a note is kept in the browser
 const ORDERS = { least_sure: "least sure first", random: "random" };
-const WHY = "Least sure first is for teaching the model with few corrections; random order is for the honest test, which counts only such notes.";
+const WHY = "Least sure first is for teaching the model with few corrections; random order is for the test on unseen notes, which counts no others.";
 
 /**
  * Return the panel that offers notes. `onChange` is called with the counts when a note is done,

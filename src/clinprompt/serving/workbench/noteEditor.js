@@ -50,7 +50,7 @@ export function noteEditor(task, offer, answer, does) {
     "div",
     { class: "buttons", role: "group", "aria-label": "Note" },
     keyed("Accept and next", inner.isText ? "Control+Enter" : "Enter", accept, inner.isText ? "Ctrl Enter" : "Enter", { class: "primary" }),
-    inner.nothing ? keyed("Nothing here", "N", acts.n) : null,
+    inner.nothing ? keyed(`No ${task.answer === "relations" ? "links" : "mentions"}`, "N", acts.n) : null,
     plain("Skip", "S", does.skip),
     plain("Undo", "Z", undo),
   );

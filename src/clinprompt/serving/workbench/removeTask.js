@@ -18,7 +18,7 @@ export function removePanel(task) {
     element(
       "div",
       { class: "stack" },
-      element("p", {}, "Its notes, corrections and prompts are deleted from the server, and it is no longer answered. This cannot be undone. Take out first what you want to keep."),
+      element("p", {}, "Its notes, corrections and prompts are deleted from the server, and it is no longer answered. This cannot be undone. Export first what you want to keep."),
       button(`Remove ${task.name} for good`, remove, { class: "danger at-start" }),
       error,
     ),

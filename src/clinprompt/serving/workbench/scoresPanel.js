@@ -1,4 +1,4 @@
-// The honest test: how each prompt did on the notes that were corrected while it was served.
+// The test on unseen notes: how each prompt did on the notes that were corrected while it was served.
 
 import { attempt } from "./attempts.js";
 import { many } from "./counts.js";
@@ -11,7 +11,7 @@ export function scoresPanel(task, signal, correcting) {
   const error = errorLine();
   const list = element("ul", { class: "score-rows" });
   const note = element("p", { class: "hint" });
-  const panel = titled("Honest test", { class: "card stack" }, list, element("details", {}, element("summary", {}, "What is counted"), note), error);
+  const panel = titled("Test on unseen notes", { class: "card stack" }, list, element("details", {}, element("summary", {}, "What is counted"), note), error);
   let asked = 0;
 
   async function show() {

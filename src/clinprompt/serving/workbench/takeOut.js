@@ -1,4 +1,4 @@
-// Take out of a task: its corrections in several forms, its folder, and its prompt.
+// Export a task: its corrections in several forms, its folder, and its prompt.
 
 import { attempt } from "./attempts.js";
 import { button, element, errorLine, titled } from "./elements.js";
@@ -19,7 +19,7 @@ export function takeOutPanel(task) {
     .map(([form, words]) => button(words, () => take(`corrections/file?form=${form}`)));
   const prompt = button("Served prompt", () => take("artifact"));
   const panel = titled(
-    "Take out",
+    "Export",
     { class: "card stack" },
     element("p", {}, "Corrections"),
     element("div", { class: "buttons" }, ...forms),

@@ -1,1 +1,1 @@
-"""Invented clinical notes with known answers."""
+"""Synthetic clinical notes with known answers."""

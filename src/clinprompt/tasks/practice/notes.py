@@ -1,4 +1,4 @@
-"""Invent short clinical notes with known answers for ten tasks. Knows no cards.
+"""Make short synthetic clinical notes with known answers for ten tasks. Knows no cards.
 
 No line is real: vocabularies and sentence patterns are invented. The split of a note depends only
 on its text, so no note is in two splits, whatever the seed.

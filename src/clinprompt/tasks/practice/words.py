@@ -1,4 +1,4 @@
-"""The invented vocabularies and sentence patterns of the practice notes. Knows no tasks.
+"""The vocabularies and sentence patterns of the synthetic practice notes. Knows no tasks.
 
 A slot in braces is filled by a word of that kind and becomes a typed span; a digit at its end
 (``{drug2}``) distinguishes several slots of a kind. Patterns are grouped by what they state.

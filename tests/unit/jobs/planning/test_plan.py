@@ -12,7 +12,7 @@ from clinprompt.cli.plan_tables import show_plan
 from clinprompt.errors import SettingError
 from clinprompt.jobs.planning.memory import adapter_memory, prompt_memory, trained_numbers
 from clinprompt.jobs.planning.phases import num_cells, phases
-from clinprompt.jobs.planning.plan import Cards, dry_run
+from clinprompt.jobs.planning.plan import Gpus, dry_run
 from clinprompt.jobs.planning.speed import Speed, measure_speed
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.counts import metaprompt_numbers
@@ -376,8 +376,8 @@ def test_the_papers_plan_says_what_is_missing(tmp_path):
     assert any("UF Health" in lack for lack in plan.missing)
 
 
-def test_all_three_backbones_of_the_paper_train_on_a_card_of_80_gigabytes(tmp_path):
-    plan = dry_run(load_config(PAPER), tmp_path, rate=4e14, cards=Cards(num_bytes=80e9))
+def test_all_three_backbones_of_the_paper_train_on_a_gpu_of_80_gigabytes(tmp_path):
+    plan = dry_run(load_config(PAPER), tmp_path, rate=4e14, gpus=Gpus(num_bytes=80e9))
     for one in plan.backbones:
         assert one.costs.prompt_memory.total < 80e9, one.name
         assert one.costs.lora_memory.total < 80e9, one.name
@@ -388,20 +388,20 @@ def test_a_micro_batch_that_fits_is_found_and_named(tmp_path, capsys):
     tokens = [f"{phase}.micro_batch_tokens=8192" for phase in ("teacher", "distill", "adapt")]
     name = "openai/gpt-oss-20b"
     config = load_config(PAPER, [*tokens, f"backbone={name}", f'compare.backbones=["{name}"]'])
-    plan = dry_run(config, tmp_path, rate=4e14, cards=Cards(num_bytes=80e9))
+    plan = dry_run(config, tmp_path, rate=4e14, gpus=Gpus(num_bytes=80e9))
     [one] = plan.backbones
     assert one.costs.prompt_memory.total > 80e9
     assert one.costs.fitting_tokens == 1024
     show_plan(plan, as_json=False)
     assert "micro_batch_tokens = 1024 in" in " ".join(capsys.readouterr().out.split())
-    too_small = dry_run(config, tmp_path, rate=4e14, cards=Cards(num_bytes=40e9))
+    too_small = dry_run(config, tmp_path, rate=4e14, gpus=Gpus(num_bytes=40e9))
     assert too_small.backbones[0].costs.fitting_tokens == 0
 
 
-def test_two_cards_share_teachers_and_cells_but_not_a_distillation(tmp_path):
+def test_two_gpus_share_teachers_and_cells_but_not_a_distillation(tmp_path):
     config = load_config(PAPER, ['compare.methods=["adapted-metaprompt"]'])
     one, two = (
-        dry_run(config, tmp_path, rate=4e14, cards=Cards(count)).backbones[0].costs
+        dry_run(config, tmp_path, rate=4e14, gpus=Gpus(count)).backbones[0].costs
         for count in (1, 2)
     )
     teachers, distillation, cells = one.phases

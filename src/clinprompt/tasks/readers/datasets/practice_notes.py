@@ -1,4 +1,4 @@
-"""Read the invented practice notes as if they were a data set. Opens no files."""
+"""Read the synthetic practice notes as if they were a data set. Opens no files."""
 
 from collections.abc import Iterator
 from functools import cache
