@@ -196,8 +196,10 @@ def _update(trainers: Sequence["_Trainer"], found: _Results, number: int, log: R
     for trainer, _ in both:
         trainer.state.optimizer.step()
     seconds = perf_counter() - found.started
-    for (trainer, result), norm in zip(both, norms, strict=True):
-        trainer.count(result, norm, seconds * result.tokens / found.tokens, log)
+    log.add_all(
+        trainer.count(result, norm, seconds * result.tokens / found.tokens)
+        for (trainer, result), norm in zip(both, norms, strict=True)
+    )
 
 
 def _progress(found: _Results) -> dict[str, float]:
@@ -273,8 +275,10 @@ class _Trainer:
         tasks = ", ".join(self._tasks(number))
         return f"with learning rate {', '.join(rates)}" + (f", on rows of {tasks}" if tasks else "")
 
-    def count(self, result: StepResult, norm: float, seconds: float, log: RunLog) -> None:
-        """Add a step to the progress and the log."""
+    def count(
+        self, result: StepResult, norm: float, seconds: float
+    ) -> tuple[str, int, dict[str, float]]:
+        """Add a step to the progress; return its phase, step and values for the log."""
         progress = self.state.progress
         progress.step += 1
         progress.tokens += result.tokens
@@ -282,7 +286,7 @@ class _Trainer:
         progress.last_loss = result.loss
         self._average()
         measured = {"gradient_norm": norm, "seconds": seconds, "tokens": float(result.tokens)}
-        log.add(self.name, progress.step, {"loss": result.loss, **result.terms, **measured})
+        return self.name, progress.step, {"loss": result.loss, **result.terms, **measured}
 
     def validate(self, step: int, log: RunLog) -> None:
         """Validate if it is time to; keep a copy of the parameters if they are the best so far."""

@@ -5,6 +5,7 @@ interruption adds a line with ``resumed`` and a step: its older lines after that
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ class RunLog:
 
     def add(self, phase: str, step: int, values: dict[str, float]) -> None:
         """Append one line."""
-        append_line(self.path, json.dumps({"phase": phase, "step": step, **values}))
+        self.add_all([(phase, step, values)])
+
+    def add_all(self, rows: Iterable[tuple[str, int, dict[str, float]]]) -> None:
+        """Append a line for each phase, step and values, with one write to the disk."""
+        lines = [json.dumps({"phase": phase, "step": step, **own}) for phase, step, own in rows]
+        append_line(self.path, "\n".join(lines))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the lines that count, in order, without an incomplete last line.

@@ -1,5 +1,7 @@
 """The log keeps each step once."""
 
+import os
+
 import pytest
 
 from clinprompt.errors import RunError
@@ -49,3 +51,16 @@ def test_a_line_that_is_no_text_is_named(tmp_path):
     path.write_bytes(b'{"phase": "a", "step": 1}\n\xff\xff\n')
     with pytest.raises(RunError, match=r"metrics\.jsonl:2: this line is damaged"):
         RunLog(path).rows()
+
+
+def test_the_lines_of_a_step_are_written_at_once(tmp_path, monkeypatch):
+    log = RunLog(tmp_path / "metrics.jsonl")
+    writes = []
+    write = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: (writes.append(number), write(number))[1])
+    log.add_all([("a", 1, {"loss": 0.5}), ("b", 1, {"loss": 0.25})])
+    rows = [("a", 1, 0.5), ("b", 1, 0.25)]
+    assert [(row["phase"], row["step"], row["loss"]) for row in log.rows()] == rows
+    first = len(writes)
+    log.add_all([("a", 2, {}), ("b", 2, {})])
+    assert len(writes) == first + 1
