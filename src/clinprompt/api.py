@@ -22,6 +22,7 @@ from clinprompt.jobs.note_files import read_notes
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
 from clinprompt.prompts.artifact import load_artifact, make_artifact, save_artifact
+from clinprompt.prompts.find_prompt import MANIFEST
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.settings.defaults import SHADOWS, SHIPPED, SHOTS, TEST_ROWS
 from clinprompt.settings.run import Changes, RunConfig, load_config
@@ -387,6 +388,6 @@ def _check_replaceable(folder: Path) -> None:
     """Check that a folder is missing or empty, or holds the prompt of one task."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    is_saved = (folder / "manifest.json").is_file()
+    is_saved = (folder / MANIFEST).is_file()
     if not is_saved or load_artifact(folder).manifest.kind == "metaprompt":
         raise ArtifactError(f"{folder}: exists and is not a saved prompt; choose a new folder")

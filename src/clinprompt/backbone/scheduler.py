@@ -239,7 +239,7 @@ class Scheduler:
         """Score the choices of rows whose inputs were read."""
         first = torch.log_softmax(self._head(hidden), dim=-1)
         pairs = [(row, ids) for row, ask in enumerate(asks) for ids in ask.choices]
-        scores = torch.stack([first[row, ids[0]] for row, ids in pairs])
+        scores = first[[row for row, _ in pairs], [ids[0] for _, ids in pairs]]
         best = first.argmax(dim=-1).tolist()
         is_greedy = torch.tensor([best[row] == ids[0] for row, ids in pairs])
         longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]

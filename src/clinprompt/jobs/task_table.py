@@ -17,6 +17,7 @@ from clinprompt.batches.encode import Encoder
 from clinprompt.errors import ArtifactError, SettingError, did_you_mean
 from clinprompt.evaluation.questions import PromptUse, Question, questions
 from clinprompt.jobs.annotate import LoadedPrompt, prompt_on
+from clinprompt.prompts.find_prompt import MANIFEST
 from clinprompt.prompts.store import Store, open_prompt
 from clinprompt.settings.groups import Placement
 from clinprompt.tasks.kinds import make_example
@@ -149,7 +150,7 @@ def prompt_folders(folder: Path, names: Sequence[str] = ()) -> dict[str, Path]:
 
 
 def _all_prompt_folders(folder: Path) -> dict[str, Path]:
-    if (folder / "manifest.json").is_file():
+    if (folder / MANIFEST).is_file():
         return {folder.resolve().name: folder}
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder; name a store, such as runs/NAME/store")
@@ -164,7 +165,7 @@ def _all_prompt_folders(folder: Path) -> dict[str, Path]:
 def _prompts_in(folder: Path) -> dict[str, Path]:
     """Return the folder of each task's prompt in a store; none if it is missing."""
     store = Store(folder)
-    kinds = {name: store.load(name).manifest.kind for name in store.names()}
+    kinds = {name: store.manifest(name).kind for name in store.names()}
     return {name: folder / name for name, kind in kinds.items() if kind != "metaprompt"}
 
 

@@ -223,7 +223,7 @@ def load_artifact(folder: Path) -> Artifact:
     Raises:
         ArtifactError: a file is missing, damaged, or was changed after saving.
     """
-    manifest = _load_manifest(find_folder(folder))
+    manifest = load_manifest(find_folder(folder))
     path = folder / "prompt.safetensors"
     try:
         stored = load(path.read_bytes())
@@ -243,7 +243,12 @@ def load_artifact(folder: Path) -> Artifact:
     return Artifact(manifest=manifest, tensors=tensors)
 
 
-def _load_manifest(folder: Path) -> Manifest:
+def load_manifest(folder: Path) -> Manifest:
+    """Load the manifest of a saved prompt or metaprompt, without its vectors.
+
+    Raises:
+        ArtifactError: the folder holds no prompt, or its manifest is damaged.
+    """
     check_is_prompt(folder)
     path = folder / MANIFEST
     try:

@@ -11,10 +11,17 @@ from torch import Tensor
 
 from clinprompt.errors import ArtifactError, did_you_mean
 from clinprompt.files import find_folder
-from clinprompt.prompts.artifact import Artifact, Manifest, load_artifact, save_artifact
+from clinprompt.prompts.artifact import (
+    Artifact,
+    Manifest,
+    load_artifact,
+    load_manifest,
+    save_artifact,
+)
 from clinprompt.prompts.decomposed import compose
+from clinprompt.prompts.find_prompt import MANIFEST
 
-_METAPROMPTS, _MANIFEST = "metaprompts", "manifest.json"
+_METAPROMPTS = "metaprompts"
 
 
 class Store:
@@ -25,7 +32,7 @@ class Store:
 
     def names(self) -> list[str]:
         """Return the names of all prompts and metaprompts."""
-        found = self.root.glob(f"**/{_MANIFEST}")
+        found = self.root.glob(f"**/{MANIFEST}")
         names = (path.parent.relative_to(self.root) for path in found)
         return sorted(
             str(name) for name in names if not any(part.startswith(".") for part in name.parts)
@@ -47,7 +54,7 @@ class Store:
             ArtifactError: the prompt is damaged.
         """
         folder = find_folder(self.root / name)
-        return load_artifact(folder).manifest.name if (folder / _MANIFEST).is_file() else ""
+        return load_artifact(folder).manifest.name if (folder / MANIFEST).is_file() else ""
 
     def free_name(self, names: Sequence[str], made_as: str) -> str:
         """Return the first name that is free or has the prompt made as ``made_as``, else the last.
@@ -63,12 +70,23 @@ class Store:
         Raises:
             ArtifactError: there is no artifact with that name, or it is damaged.
         """
+        return load_artifact(self._folder(name))
+
+    def manifest(self, name: str) -> Manifest:
+        """Load the manifest of an artifact by name, without its vectors.
+
+        Raises:
+            ArtifactError: there is no artifact with that name, or its manifest is damaged.
+        """
+        return load_manifest(self._folder(name))
+
+    def _folder(self, name: str) -> Path:
         folder = find_folder(self.root / name)
-        if not (folder / _MANIFEST).is_file():
+        if not (folder / MANIFEST).is_file():
             raise ArtifactError(
                 f"{self.root}: no prompt {name!r}; {did_you_mean(name, self.names())}"
             )
-        return load_artifact(folder)
+        return folder
 
     def metaprompt(self, content_hash: str) -> Artifact:
         """Load a metaprompt by its content hash.

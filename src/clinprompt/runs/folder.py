@@ -13,6 +13,7 @@ from typing import Any
 
 from clinprompt.errors import RunError, option
 from clinprompt.files import complete_lines, locked
+from clinprompt.prompts.find_prompt import MANIFEST
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 
@@ -204,7 +205,7 @@ def _shots_of_results(folder: Path, results_folder: Path) -> set[str]:
     fitted = chain((folder / "checkpoints").glob("*"), (folder / "store").glob("*/*"))
     found = {match[1] for path in fitted if (match := _SHOTS_IN_NAME.search(path.name))}
     # ``adapt`` saves prompts under short names.
-    for manifest in (folder / "store").glob("*/manifest.json"):
+    for manifest in (folder / "store").glob(f"*/{MANIFEST}"):
         found.add(str(read_json(manifest).get("shots")))
     for line in chain(*(complete_lines(results_folder / name)[0] for name in _RESULTS)):
         # A damaged line is named by those who read the results.

@@ -33,6 +33,7 @@ from clinprompt.jobs.task_table import (
     load_tasks,
     prompt_folders,
 )
+from clinprompt.prompts.find_prompt import MANIFEST
 from clinprompt.prompts.store import open_prompt
 from clinprompt.settings.defaults import NOTE_CHARACTERS, NOTES_PER_CHUNK
 from clinprompt.tasks.card import TaskCard
@@ -176,7 +177,7 @@ def _description(
     return {
         "input": {"bytes": digest.num_bytes, "sha256": digest.sha256},
         "tasks": {
-            name: hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+            name: hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
             for name, path in paths.items()
         },
         "format": request.form,

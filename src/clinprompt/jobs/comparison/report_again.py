@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ CONTENTS = "contents.json"  # what a report shows in addition to its cells
 
 def save_contents(folder: Path, contents: ReportContents) -> None:
     """Save what a report shows in addition to its cells, so that it can be written again."""
-    kept = asdict(contents)
+    kept = asdict(replace(contents, cells=()))
     del kept["cells"]
     write_text(folder / CONTENTS, json.dumps(kept, default=str) + "\n")
 

@@ -14,6 +14,7 @@ from typing import Any
 from clinprompt.errors import DataError, SettingError
 from clinprompt.files import write_text
 from clinprompt.prompts.artifact import Artifact, load_artifact, save_artifact
+from clinprompt.prompts.find_prompt import MANIFEST
 from clinprompt.serving.teaching.notes import Note
 from clinprompt.serving.teaching.places import Places, make_private
 
@@ -78,7 +79,7 @@ class KeptPrompts:
 
         A prompt that somebody else put there becomes a version of its own.
         """
-        if not (self._stored / "manifest.json").is_file():
+        if not (self._stored / MANIFEST).is_file():
             return
         artifact = load_artifact(self._stored)
         known = self.named(digest_of(artifact))
@@ -130,7 +131,7 @@ class KeptPrompts:
             if 0 not in self:
                 self.keep(0, make(), ())
             self.use(0)
-        elif not (self._stored / "manifest.json").is_file():
+        elif not (self._stored / MANIFEST).is_file():
             self._put(self._history)
 
     def keep(self, version: int, artifact: Artifact, notes: Sequence[Note]) -> KeptPrompt:

@@ -7,6 +7,7 @@ from pathlib import Path
 from clinprompt.errors import ClinpromptError, SettingError
 from clinprompt.files import new_folder, remove_folder, removing, write_text
 from clinprompt.prompts.artifact import Artifact
+from clinprompt.prompts.find_prompt import MANIFEST
 from clinprompt.serving.teaching.new_card import FieldError, NewTask, card_text, parse_card
 from clinprompt.serving.teaching.places import (
     START_AGAIN,
@@ -40,7 +41,7 @@ class TaughtTasks:
             ArtifactError: a prompt is damaged.
             RunError: a run is damaged, or a file cannot be written.
         """
-        if (store / "manifest.json").is_file():
+        if (store / MANIFEST).is_file():
             raise SettingError(
                 f"{store}: is a single prompt, and a workspace needs a store for several; leave it "
                 "out, or name the folder above it"
