@@ -608,3 +608,11 @@ def test_a_folder_that_is_not_a_run_is_not_changed(tmp_path, tiny_llama_folder):
     with pytest.raises(RunError, match="not empty and not a run"):
         fill(own, config)
     assert [path.name for path in own.iterdir()] == ["notes.txt"]
+
+
+def test_a_report_names_a_metaprompt_only_if_a_method_has_one(tmp_path, tiny_llama_folder):
+    grid = {"methods": ["instruction"], "targets": ["practice-nli-social"]}
+    config = config_of(tmp_path, tiny_llama_folder, compare=grid)
+    fill(tmp_path / "run", config, command=COMMAND)
+    title = (tmp_path / "run" / "report" / "report.md").read_text().splitlines()[0]
+    assert title == "# tiny: 1 unseen task"
