@@ -11,7 +11,7 @@ W = L·2·G·D.
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from clinprompt.backbone.shared_prefix import Prefix, read_prompts
 from clinprompt.backbone.tensor_parallel import all_heads, own_heads
@@ -71,9 +71,13 @@ def key_value_shape(model: PreTrainedModel) -> tuple[int, int, int]:
             "prompt.placement = 'layers' does not support; set prompt.placement to 'prefix' or "
             "'suffix'"
         )
-    head_size = getattr(config, "head_dim", None)
+    return int(config.num_hidden_layers), *key_value_heads(config)
+
+
+def key_value_heads(config: PretrainedConfig) -> tuple[int, int]:
+    """Return the number of key-value heads G of a model or a layer, and the head size D."""
+    query_heads = int(config.num_attention_heads)
     return (
-        int(config.num_hidden_layers),
-        int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads),
-        int(head_size or config.hidden_size // config.num_attention_heads),
+        int(getattr(config, "num_key_value_heads", None) or query_heads),
+        int(getattr(config, "head_dim", None) or config.hidden_size // query_heads),
     )

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from clinprompt.backbone.layers import key_value_heads
 from clinprompt.backbone.stored import (
     WHEELS,
     find_folder,
@@ -170,12 +171,8 @@ def _widths_of_heads(config: PretrainedConfig) -> tuple[list[int], list[int]]:
     layers = [config]
     if getattr(config, "is_heterogeneous", False):
         layers = [config.per_layer_config[number] for number in range(config.num_hidden_layers)]
-    query_heads = int(config.num_attention_heads)
-    sizes = [
-        int(getattr(one, "head_dim", None) or one.hidden_size // query_heads) for one in layers
-    ]
-    heads = [int(getattr(one, "num_key_value_heads", None) or query_heads) for one in layers]
-    return sizes, [count * size for count, size in zip(heads, sizes, strict=True)]
+    heads = [key_value_heads(one) for one in layers]
+    return [size for _, size in heads], [count * size for count, size in heads]
 
 
 def _layer_weights(model: PreTrainedModel) -> int:

@@ -41,7 +41,7 @@ def report_contents(
     config = plain.config
     targets = [data.card.name for data in suite.targets]
     return ReportContents(
-        title=f"{config.name}: {_what(config)}{number_of(len(targets), 'unseen task')}",
+        title=f"{config.name}: {_subject(config)}{number_of(len(targets), 'unseen task')}",
         suite=suite.name,
         cells=cells,
         baselines={data.card.name: _baseline(config, data) for data in suite.targets},
@@ -135,7 +135,7 @@ def _curve_name(phase: str, variant: str, shown: Set[str]) -> str:
     return f"{panel}{'@' if variant else ''}{variant}/{line or panel}"
 
 
-def _what(config: RunConfig) -> str:
+def _subject(config: RunConfig) -> str:
     """Return what the title of a report names before the tasks."""
     has_metaprompt = variants_with(config, lambda method: method.needs_metaprompt)
     return "one metaprompt, " if has_metaprompt else ""
