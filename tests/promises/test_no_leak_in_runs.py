@@ -181,7 +181,7 @@ def full(*_, **__):
 SEAMS = {
     "training": "clinprompt.training.loop._Trainer.clip",
     "saving": "clinprompt.prompts.store.save_artifact",
-    "logging": "clinprompt.training.runlog.RunLog.add",
+    "logging": "clinprompt.training.runlog.RunLog.add_all",
 }
 
 
