@@ -96,7 +96,7 @@ def test_the_page_of_settings_is_made_from_the_settings():
         sys.path.pop(0)
     text = page_text()
     assert PAGE.read_text(encoding="utf-8") == text, "run: python docs/write_settings.py"
-    assert "| `adapt.steps` | `60` | at least 0 | training steps |" in text
+    assert "| `distill.steps` | `2000` | at least 0 | training steps |" in text
     assert '| `prompt.start` | `"vocabulary"` | `vocabulary`, `text` |' in text
 
 

@@ -28,7 +28,7 @@ from clinprompt.runs.suite_data import copies_left_out
 from clinprompt.runs.task_rows import task_rows_of
 from clinprompt.runs.work_folder import work_folder
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
-from clinprompt.settings.groups import AdaptSettings
+from clinprompt.settings.groups import AdaptSettings, FitSettings, StepSettings
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import catalog
@@ -41,6 +41,7 @@ from clinprompt.training.progress import Reporter
 
 LEAST_ROWS = 64  # with fewer examples, or fewer steps than this, nothing is kept for validation
 LEAST_STEPS = 50
+_STEPS = {256: 200, LEAST_ROWS: 60, 0: 20}  # unless set: with at least so many rows, the most first
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,23 +233,27 @@ def adapt_together(fits: Sequence[Fit], workspace: Workspace) -> list[Adapted]:
 
 def _member(fit: Fit, tuner: Tuner, rates: Rates) -> FitMember:
     settings = fit.start.config.adapt
-    steps = steps_of(fit.method, settings)
-    every = settings.checkpoint_every if fit.method.is_checkpointed else 0
-    own = settings.model_copy(update={"steps": steps, "checkpoint_every": every})
+    steps = steps_of(fit.method, settings, len(fit.start.rows))
+    of_steps = {name: getattr(settings, name) for name in StepSettings.model_fields}
     rows, validation = _divided(fit.start, steps)
     spec = FitSpec(
-        own,
+        FitSettings(**of_steps, steps=steps),
         rates,
         fit.start.seed,
         validate_every=settings.validate_every,
         averaged_share=settings.averaged_share,
+        is_checkpointed=fit.method.is_checkpointed,
     )
     return FitMember(fit.name, tuner, [rows], spec, validation)
 
 
-def steps_of(method: Method, settings: AdaptSettings) -> int:
-    """Return the number of steps that a method trains on a task."""
-    return settings.method_steps.get(method.name, settings.steps)
+def steps_of(method: Method, settings: AdaptSettings, num_rows: int) -> int:
+    """Return the number of steps that a method trains on so many rows of a task."""
+    if method.name in settings.method_steps:
+        return settings.method_steps[method.name]
+    if settings.steps is not None:
+        return settings.steps
+    return next(steps for least, steps in _STEPS.items() if num_rows >= least)
 
 
 def may_validate(settings: AdaptSettings, steps: int) -> bool:

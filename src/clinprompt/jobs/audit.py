@@ -144,7 +144,7 @@ def _audit(
         task=spec.start.card.name,
         method=manifest.method,
         shots=manifest.shots,
-        steps=steps_of(spec.method, spec.start.config.adapt),
+        steps=steps_of(spec.method, spec.start.config.adapt, manifest.shots),
         num_shadows=len(shadows),
         num_members=int(test.is_member.sum()),
         num_others=int((~test.is_member).sum()),

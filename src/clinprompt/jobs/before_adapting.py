@@ -66,7 +66,7 @@ def usable_rows(backbone: Backbone, card: TaskCard, config: RunConfig) -> Usable
     rows = task_rows_of(with_shape(config, metaprompt), backbone)
     found = rows.candidates(load_apart(card, None))
     count = len(found.rows)
-    steps = steps_of(METHODS[ADAPT_ALL], config.at(count).adapt)
+    steps = steps_of(METHODS[ADAPT_ALL], config.at(count).adapt, count)
     return Usable(count, found.num_too_long + found.num_cut, steps)
 
 

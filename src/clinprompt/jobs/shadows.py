@@ -77,7 +77,8 @@ class ShadowSpec:
         """Return how training with a seed uses the rows of a pool that it is given."""
         config = self.start.config
         rows = [pool.rows[row] for row in drawn]
-        kept, held = divided(rows, config, steps_of(self.method, config.adapt), seed=seed)
+        steps = steps_of(self.method, config.adapt, len(rows))
+        kept, held = divided(rows, config, steps, seed=seed)
         return Division(tuple(drawn[row] for row in kept), tuple(drawn[row] for row in held))
 
     def fit(self, number: int, rows: Sequence[Row], num_shadows: int) -> Fit:

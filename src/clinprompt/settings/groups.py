@@ -148,10 +148,9 @@ _ROW_WEIGHTS = (
 )
 
 
-class FitSettings(SettingsOfRun):
-    """How long and how fast something is trained."""
+class StepSettings(SettingsOfRun):
+    """What a training step reads, and how the learning rates change over the steps."""
 
-    steps: int = Field(default=300, ge=0, description="training steps")
     rows: int = Field(default=16, ge=1, description="batch size: rows per step")
     warmup_steps: int = Field(
         default=10,
@@ -166,6 +165,12 @@ class FitSettings(SettingsOfRun):
     micro_batch_tokens: int = Field(default=1024, ge=1, description="tokens read at a time")
     row_weights: Weighting = Field(default="row", description=_ROW_WEIGHTS)
     row_cap: int = Field(default=8, ge=1, description='token cap if row_weights = "capped"')
+
+
+class FitSettings(StepSettings):
+    """How long and how fast something is trained."""
+
+    steps: int = Field(default=300, ge=0, description="training steps")
 
 
 class SourceFitSettings(FitSettings):
@@ -217,7 +222,7 @@ class DistillSettings(SourceFitSettings):
     )
 
 
-class AdaptSettings(FitSettings):
+class AdaptSettings(StepSettings):
     """A method fitted to a new task, on a few training examples or on all.
 
     With at least 64 examples and 50 steps, a part of them is kept for validation, and the state
@@ -225,7 +230,12 @@ class AdaptSettings(FitSettings):
     are used if there are any, without the least number of examples.
     """
 
-    steps: int = Field(default=60, ge=0, description="training steps")
+    steps: int | None = Field(
+        default=None,
+        ge=0,
+        description="training steps. none: 20, with at least 64 examples 60, with at least 256 "
+        "examples 200",
+    )
     row_weights: Weighting = Field(default="capped", description=_ROW_WEIGHTS)
     method_steps: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict,

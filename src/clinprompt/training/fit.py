@@ -123,7 +123,7 @@ def _trainable(backbone: Backbone, numbered: NumberedMember) -> Trainable:
             decay=settings.decay,
             clip_norm=settings.clip_norm,
             validate_every=validate_every,
-            checkpoint_every=settings.checkpoint_every,
+            checkpoint_every=settings.checkpoint_every if spec.is_checkpointed else 0,
             averaged_steps=0 if validate_every else ceil(spec.averaged_share * settings.steps),
         ),
         lambda: mean_loss(

@@ -41,9 +41,9 @@ def row_weights_of(settings: FitSettings) -> RowWeights:
 class FitSpec:
     """How to train: length, learning rate of each parameter group, loss, and how tasks are drawn.
 
-    ``validate_every`` counts steps; 0 keeps the last state, or the mean over ``averaged_share`` of
-    the states. ``groups`` has the group of each task;
-    all groups are drawn equally often. Without it, all tasks are in one group.
+    ``validate_every`` counts steps. 0 keeps the last state, or the mean of the states of the last
+    ``averaged_share`` of the steps. ``groups`` has the group of each task; all groups are drawn
+    equally often. Without it, all tasks are in one group.
     """
 
     settings: FitSettings
@@ -54,6 +54,7 @@ class FitSpec:
     validate_every: int = 0
     groups: Sequence[str] = ()
     averaged_share: float = 0.0
+    is_checkpointed: bool = True
 
     def described(self) -> str:
         """Return all values as text, the loss by the weights of its terms."""

@@ -7,13 +7,14 @@ import torch
 from tiny import random_rows
 
 from clinprompt.batches.mixture import hold_out
-from clinprompt.jobs.adapt import Fit, adapt, adapt_together, divided
+from clinprompt.jobs.adapt import Fit, adapt, adapt_together, divided, steps_of
 from clinprompt.methods.method import Start
 from clinprompt.methods.table import METHODS
 from clinprompt.prompts.artifact import make_artifact
 from clinprompt.prompts.decomposed import compose
 from clinprompt.runs.manifest import manifest_of
 from clinprompt.runs.workspace import Workspace
+from clinprompt.settings.groups import AdaptSettings
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card
 from clinprompt.training.fit import mean_loss
@@ -149,6 +150,14 @@ def test_a_method_trains_for_its_own_number_of_steps(fit_of, workspace):
     for method, expected in (("adapted-factors", 2), ("prompt-tuning", 3)):
         with adapt(fit_of(method, name=method, method_steps=steps), workspace) as fitted:
             assert fitted.progress.step == expected
+
+
+def test_more_rows_are_trained_for_more_steps_unless_the_steps_are_set():
+    method = METHODS["lora"]
+    for rows, steps in ((0, 20), (1, 20), (63, 20), (64, 60), (255, 60), (256, 200), (9999, 200)):
+        assert steps_of(method, AdaptSettings(), rows) == steps
+        assert steps_of(method, AdaptSettings(steps=0), rows) == 0
+        assert steps_of(method, AdaptSettings(method_steps={"lora": 7}), rows) == 7
 
 
 def test_zero_steps_give_the_start(fit_of, workspace):

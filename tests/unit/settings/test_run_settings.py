@@ -20,7 +20,7 @@ def check(*overrides, **values):
 
 def test_defaults_stand_where_nothing_is_set():
     config = check()
-    assert (config.prompt.length, config.adapt.steps, config.teacher.steps) == (100, 60, 300)
+    assert (config.prompt.length, config.adapt.steps, config.teacher.steps) == (100, None, 300)
 
 
 def test_settings_are_restored_from_their_json():
@@ -267,8 +267,8 @@ def test_changes_may_be_given_as_values(tmp_path):
     assert config.distill.cache_teachers is False
     assert config.prompt.text == "\N{GRINNING FACE}"
     assert config.backbone == str(tmp_path)
-    with pytest.raises(SettingError, match=r"adapt\.steps: must be a whole number \(given: None\)"):
-        check_config(values, source="x", overrides={"adapt.steps": None})
+    with pytest.raises(SettingError, match=r"adapt\.rows: must be a whole number \(given: None\)"):
+        check_config(values, source="x", overrides={"adapt.rows": None})
 
 
 def test_one_change_may_be_one_text():

@@ -67,7 +67,9 @@ def steps_in_all(folder: Path, config: RunConfig) -> tuple[int, int]:
     """Return how many training steps a comparison without variants takes, and how many are done."""
     suite, compared = find_suite(config.suite), config.compare
     of_one_draw = sum(
-        steps_of(method, config.at(shots).adapt)
+        steps_of(
+            method, config.at(shots).adapt, config.data.train_rows if shots == "all" else shots
+        )
         for shots in compared.shots
         for method in map(method_of, compared.methods)
         if method.trains != "nothing"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.methods.counts import metaprompt_numbers, prompt_numbers
 from clinprompt.methods.table import method_of
-from clinprompt.settings.groups import FitSettings, split_method
+from clinprompt.settings.groups import StepSettings, split_method
 from clinprompt.settings.run import RunConfig
 
 # A scale of one byte for 64 weights of 4 bits, and one of four bytes for 256 of these scales.
@@ -116,7 +116,7 @@ def adapter_memory(
     )
 
 
-def _positions(config: RunConfig, fit: FitSettings) -> int:
+def _positions(config: RunConfig, fit: StepSettings) -> int:
     """Return the positions of the largest micro-batch; a row that is longer has its own."""
     return max(fit.micro_batch_tokens, config.data.max_input_tokens + config.data.max_target_tokens)
 

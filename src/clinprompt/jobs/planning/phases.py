@@ -194,7 +194,7 @@ def _cells(
         for task, known in sizes.items():
             rows = known or _longest(own, task)
             work += _cell(name, fitted, outline, rows, shots).times(seeds)
-            steps += seeds * _steps(name, fitted) if is_trained else 0
+            steps += seeds * _steps(name, fitted, rows, shots) if is_trained else 0
     cells = num_cells(name, plain, len(sizes))
     return _phase(f"{name} ({cells})", steps, work, is_shared=True)
 
@@ -212,7 +212,8 @@ def _cell(
     work += _calibration(count, config, rows, shots)
     if not method.count(config, outline):
         return work
-    prompts, steps, fit = int(method.reads_prompt), _steps(name, config), config.adapt
+    prompts, fit = int(method.reads_prompt), config.adapt
+    steps = _steps(name, config, rows, shots)
     is_full = method.trains == "weights"
     step = count.trained(fit.rows, rows.inputs, rows.answers, prompts, weights=is_full)
     validated = _validation_row(count, rows).times(_validation_rows(config, rows, shots, steps))
@@ -225,8 +226,8 @@ def _num_shots(config: RunConfig, rows: RowSizes, shots: Shots) -> int:
     return min(rows.train_rows, limit)
 
 
-def _steps(name: str, config: RunConfig) -> int:
-    return steps_of(method_of(name), config.adapt)
+def _steps(name: str, config: RunConfig, rows: RowSizes, shots: Shots) -> int:
+    return steps_of(method_of(name), config.adapt, _num_shots(config, rows, shots))
 
 
 def _calibration(count: Counter, config: RunConfig, rows: RowSizes, shots: Shots) -> Amount:

@@ -235,7 +235,7 @@ def test_a_variant_and_steps_of_a_method_count_as_its_own(tiny):
         by_variant(config), tiny, {}, ["b"]
     )  # none of these needs a metaprompt
     assert short.operations < plain.operations
-    assert (plain.steps, full.steps) == (60, 3)
+    assert (plain.steps, full.steps) == (20, 3)
 
 
 def test_steps_and_rows_count_as_they_are_for_each_number_of_examples(tiny):
