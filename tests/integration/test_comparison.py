@@ -493,6 +493,24 @@ def test_variants_with_the_same_teachers_start_spot_from_them(tmp_path, tiny_lla
     assert [cell.method for cell in fill(tmp_path / "run", config).cells] == grid["methods"]
 
 
+def test_a_team_removes_the_checkpoint_of_a_cell_that_was_trained_alone_before(
+    tmp_path, tiny_llama_folder
+):
+    grid = {"methods": ["prompt-tuning", "prompt-tuning@slow"], "shots": [2], "seeds": [0]}
+    grid |= {"targets": ["practice-nli-social"], "together": 2}
+    variants = {"slow": {"baselines": {"prompt_rate": 0.001}}}
+    values = {"compare": grid, "variants": variants}
+    fill(tmp_path / "run", config_of(tmp_path, tiny_llama_folder, **values))
+    name = "practice-nli-social__prompt-tuning@slow-k2-seed1.safetensors"
+    left = tmp_path / "run" / "variants" / "slow" / "checkpoints" / name
+    left.parent.mkdir(exist_ok=True)
+    left.touch()
+    values["compare"] = {**grid, "seeds": [0, 1]}
+    cells = fill(tmp_path / "run", config_of(tmp_path, tiny_llama_folder, **values)).cells
+    assert len(cells) == 4
+    assert not left.exists()
+
+
 def test_factors_of_a_variant_find_the_metaprompt_of_the_run(tmp_path, tiny_llama_folder):
     grid = {"methods": ["adapted-factors@slow"], "shots": [2], "targets": ["practice-nli-social"]}
     variants = {"slow": {"adapt": {**FIT, "factor_rate": 0.001}}}

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from opened_run import open_run, teachers_in
-from small_comparison import FIT, config_of
+from small_comparison import FIT, SUITE, config_of
 from tiny import KillAfter, Killed
 
 from clinprompt.errors import RunError
@@ -14,6 +14,8 @@ from clinprompt.methods.resolve import resolve_all
 from clinprompt.runs.suite_data import load_suite
 from clinprompt.runs.workspace import Workspace
 from clinprompt.training.progress import Silent
+
+MORE_TARGETS = '"practice-nli-social", "practice-re-frequency"'
 
 
 class OneAtATime:
@@ -48,6 +50,26 @@ def test_a_variant_that_shares_teachers_opens_their_run_outside_its_own_claim(
     assert varied.teacher_workspace is runs.open_plain().workspace
     assert varied.workspace is not varied.teacher_workspace
     assert runs.open_plain().teacher_workspace is runs.open_plain().workspace
+
+
+def test_a_variant_whose_suite_has_more_targets_reads_its_own_rows(tmp_path, tiny_llama_folder):
+    (tmp_path / "more.toml").write_text(SUITE.replace('"practice-nli-social"', MORE_TARGETS))
+    variants = {
+        "more": {"suite": str(tmp_path / "more.toml")},
+        "slow": {"adapt": {"factor_rate": 0.001}},
+    }
+    methods = ["adapted-factors", "adapted-factors@more", "adapted-factors@slow"]
+    grid = {"methods": methods, "shots": [2]}
+    config = config_of(tmp_path, tiny_llama_folder, variants=variants, compare=grid)
+    suite = load_suite(config.suite, config.data, None)
+    folder, settings, claims = tmp_path / "run", resolve_all(config), OneAtATime()
+    runs = Runs(folder, config.backbone, settings, suite, None, claims, Silent())
+    plain = runs.open_plain()
+    more, slow = (runs.open(config.backbone, name) for name in ("more", "slow"))
+    assert slow.task_rows is plain.task_rows
+    assert slow.teacher_workspace is plain.workspace
+    assert more.task_rows is not plain.task_rows
+    assert more.teacher_workspace is more.workspace
 
 
 def trained(folder, model, **teacher):

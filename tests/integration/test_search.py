@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from small_comparison import config_of
 
-from clinprompt.errors import SettingError
+from clinprompt.errors import RunError, SettingError
 from clinprompt.files import Claims
 from clinprompt.jobs.comparison.search import search
 from clinprompt.jobs.comparison.search_table import mean_ranks_and_shares
@@ -126,6 +126,29 @@ def test_a_search_judged_by_loss_writes_no_answers_and_ranks_by_loss(tmp_path, t
         assert len(set(losses.values())) == 2
         shown = [(row[1], row[4]) for row in table.rows if row[0] == method]
         assert shown == [(one, f"{losses[one]:.3f}") for one in sorted(losses, key=losses.get)]
+
+
+def test_a_trial_without_a_step_has_no_training_loss(tmp_path, tiny_llama_folder):
+    trials = {"adapted-factors": [{"adapt": {"steps": 0}}]}
+    config = searched(tmp_path, tiny_llama_folder, judged_by="loss", trials=trials)
+    search(tmp_path / "run", config, mirror=None, reporter=Silent())
+    [line] = lines_of(tmp_path / "run")
+    assert (line["steps"], line["training_loss"]) == (0, None)
+    assert line["loss"] > 0
+
+
+def test_a_search_does_not_continue_on_changed_records_of_a_held_back_task(
+    tmp_path, tiny_llama_folder
+):
+    config = searched(tmp_path, tiny_llama_folder, trials={"lora": [LORA_TRIAL]})
+    search(tmp_path / "run", config, mirror=None, reporter=Silent())
+    saved = tmp_path / "run" / "tasks.json"
+    hashes = json.loads(saved.read_text())
+    hashes["practice-ner-problems"]["whole"] = "0" * 64
+    saved.write_text(json.dumps(hashes))
+    more = searched(tmp_path, tiny_llama_folder, shots=3, trials={"lora": [LORA_TRIAL]})
+    with pytest.raises(RunError, match=r"practice-ner-problems .* changed since this run began"):
+        search(tmp_path / "run", more, mirror=None, reporter=Silent())
 
 
 @pytest.mark.parametrize("judged_by", ["loss", "score"])

@@ -11,6 +11,7 @@ from clinprompt.prompts.artifact import Artifact
 from clinprompt.settings.groups import OF_ANSWERS, AdaptSettings, split_method
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
+from clinprompt.tasks.suite import find_suite
 
 SHAPE = ("length", "rank", "segment", "placement")
 _OF_METAPROMPT: Mapping[str, tuple[str, ...]] = {"prompt": SHAPE, "data": ("input_form",)}
@@ -152,8 +153,21 @@ def same_on_sources(one: RunConfig, other: RunConfig) -> bool:
     return first == second
 
 
+def cleaned_alike(one: RunConfig, other: RunConfig) -> bool:
+    """Return whether the suites of two runs remove the same rows of a source that both have.
+
+    Rows that overlap with a target are removed, so this depends on the targets.
+    """
+    if one.suite == other.suite:
+        return True
+    first, second = (set(find_suite(config.suite).targets) for config in (one, other))
+    return first == second
+
+
 def same_teachers(one: RunConfig, other: RunConfig) -> bool:
     """Return whether two runs train the same prompt for each source that both have."""
+    if not cleaned_alike(one, other):
+        return False
     first, second = (
         config.model_dump(
             include=_OF_TEACHERS,

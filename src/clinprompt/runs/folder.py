@@ -27,12 +27,11 @@ _MAY_CHANGE = {
     "tensor_parallel",
     "gradient_checkpointing",
 }
-_OF_RESULTS = {"adapt", "baselines"}  # may change as long as there is no result
 _RESULTS = ("cells.jsonl", "search.jsonl")
 _BEGUN = ("metrics.jsonl", "finished.json", *_RESULTS, "checkpoints/*", "store/*")
 _SHOTS_IN_NAME = re.compile(r"-k([0-9]+|all)-")
 _CHOOSE_ANOTHER = f"choose another {option('out', argument='folder')}"
-_BEFORE_RESULTS = {"teachers", "metaprompts"}  # in the store
+_BEFORE_RESULTS = {"teachers", "metaprompts"}  # in the store, as "sources" is
 
 
 @contextmanager
@@ -96,7 +95,7 @@ def check_folder(folder: Path, config: RunConfig, *, results_folder: Path) -> No
     now = _fixed(config.model_dump(mode="json"))
     begun = _shots_of_results(folder, results_folder)
     before, now = (_with_shots(settings, begun) for settings in (before, now))
-    may_change = _MAY_CHANGE if _has_results(folder, results_folder) else _MAY_CHANGE | _OF_RESULTS
+    may_change = _MAY_CHANGE | _of_missing_results(folder, results_folder)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed := [key for key in changed if key not in may_change]:
         first = _difference(changed[0], before.get(changed[0]), now.get(changed[0]))
@@ -214,13 +213,17 @@ def _shots_of_results(folder: Path, results_folder: Path) -> set[str]:
     return found
 
 
-def _has_results(folder: Path, results_folder: Path) -> bool:
-    """Return whether a fit to a task was started, or a cell scored."""
+def _of_missing_results(folder: Path, results_folder: Path) -> set[str]:
+    """Return the groups of settings that nothing was made with yet: those of fits to targets.
+
+    Methods that learn from the source tasks use the baselines, but not the settings of adaptation.
+    """
     checkpoints = (folder / "checkpoints").glob("*.safetensors*")  # also those before the last ones
     started = {path.name.partition(".safetensors")[0] for path in checkpoints} - {"distill"}
+    on_sources = {name for name in started if "__" not in name}  # the others are TASK__METHOD
+    on_targets = {name for name in started - on_sources if not name.startswith("teachers__")}
     saved = {path.name for path in (folder / "store").glob("*")} - _BEFORE_RESULTS
-    return (
-        bool(saved)
-        or any((results_folder / name).is_file() for name in _RESULTS)
-        or not all(name.startswith("teachers__") for name in started)
-    )
+    has_scores = any((results_folder / name).is_file() for name in _RESULTS)
+    if on_targets or saved - {"sources"} or has_scores:
+        return set()
+    return {"adapt"} if on_sources or saved else {"adapt", "baselines"}

@@ -25,7 +25,7 @@ from clinprompt.settings.groups import (
     TeacherSettings,
     split_method,
 )
-from clinprompt.settings.local_names import with_absolute_paths
+from clinprompt.settings.local_names import plain_name, with_absolute_paths
 from clinprompt.settings.plain_messages import plain_message
 from clinprompt.settings.toml_text import parse_toml
 
@@ -111,6 +111,12 @@ class RunConfig(SettingsOfRun):
             raise ValueError(
                 f"compare.backbones: lacks the run's own backbone, {self.backbone!r}; add it, or "
                 "set backbone to one of them"
+            )
+        names = [plain_name(name) for name in self.backbones]
+        if same := [name for name in names if names.count(name) > 1]:
+            raise ValueError(
+                f"compare.backbones: two folders are named {same[0]!r}, and results would not tell "
+                "them apart; rename one"
             )
         return self
 

@@ -127,7 +127,11 @@ def _trainable(backbone: Backbone, numbered: NumberedMember) -> Trainable:
             averaged_steps=0 if validate_every else ceil(spec.averaged_share * settings.steps),
         ),
         lambda: mean_loss(
-            backbone, member.tuner, member.validation, row_weights=row_weights_of(settings)
+            backbone,
+            member.tuner,
+            member.validation,
+            max_tokens=settings.micro_batch_tokens,
+            row_weights=row_weights_of(settings),
         ),
         numbered.names,
     )

@@ -135,6 +135,14 @@ def test_settings_of_cells_may_change_before_there_is_a_result(begin):
     begin(**ONLY_CELLS)
 
 
+@pytest.mark.parametrize("learned", ["store/sources", "checkpoints/lora-multitask.safetensors"])
+def test_steps_on_targets_may_change_after_training_on_sources_but_not_its_shape(begin, learned):
+    put(begin().workspace.folder, learned)
+    begin(adapt=ONLY_CELLS["adapt"])
+    with pytest.raises(RunError, match="other settings: baselines"):
+        begin(**ONLY_CELLS)
+
+
 @pytest.mark.parametrize(
     "result", ["cells.jsonl", "search.jsonl", "checkpoints/lora__a-k4.safetensors"]
 )

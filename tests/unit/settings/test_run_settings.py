@@ -83,6 +83,10 @@ STEPS_OF_NO_METHOD = {"adapt": {"method_steps": {"x": 1}}}
             "lacks the run's own backbone, 'c'",
         ),
         (
+            {"backbone": "/a/model", "compare": {"backbones": ["/a/model", "/b/model"]}},
+            "compare.backbones: two folders are named 'model'",
+        ),
+        (
             {"dtype": "bfloat16", "compare": {"methods": ["full"]}},
             "method full changes the weights themselves: set dtype = 'float32'",
         ),

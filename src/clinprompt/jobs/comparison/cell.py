@@ -68,6 +68,7 @@ def compute_cells(team: Sequence[Member]) -> Iterator[Cell]:
         if fitted.artifact:
             one.opened.workspace.store.save(_with_results(fitted.artifact, given, cell))
         workspace.forget(fit.name)
+        one.opened.workspace.forget(fit.name)  # if it was trained alone, or first, before a kill
         yield cell
 
 

@@ -129,6 +129,7 @@ def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
         metaprompt = runs.metaprompt(runs.backbone, "")
         check_unseen(metaprompt, (card.name,))
     plain = runs.open_plain()
+    runs.record_tasks(plain, [trial.data])
     workspace = plain.workspace
     config = plain.config.changed(dict(trial.changes), source=source).at(trial.shots)
     task_rows = _rows_under(config, plain)
@@ -173,7 +174,7 @@ def _results(opened: OpenVariant, trial: Trial, fit: Fit, judged_by: JudgedBy) -
     return {
         **scored,
         "loss": loss,
-        "training_loss": progress.last_loss,
+        "training_loss": progress.last_loss if progress.step else None,
         "steps": progress.step,
         "seconds": progress.seconds,
     }

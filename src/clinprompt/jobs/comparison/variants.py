@@ -20,7 +20,13 @@ from clinprompt.jobs.sources import load_from_sources, train_on_sources
 from clinprompt.jobs.teachers import help_with_teachers, load_teacher, train_teachers
 from clinprompt.methods.metaprompts import check_unseen, find_metaprompt
 from clinprompt.methods.method import Start
-from clinprompt.methods.resolve import Resolved, same_metaprompt, same_on_sources, same_teachers
+from clinprompt.methods.resolve import (
+    Resolved,
+    cleaned_alike,
+    same_metaprompt,
+    same_on_sources,
+    same_teachers,
+)
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.folder import check_folder
@@ -30,6 +36,7 @@ from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspa
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.load import TaskData
 from clinprompt.training.progress import Reporter
 
 
@@ -191,7 +198,7 @@ class Runs:
         help_with_teachers(
             self._config_of_teachers(opened),
             opened.backbone,
-            self._suite_of(opened.config).sources,
+            self._sources_of(opened),
             workspace=opened.teacher_workspace,
             task_rows=opened.task_rows,
         )
@@ -214,7 +221,7 @@ class Runs:
                 method,
                 opened.config,
                 opened.backbone,
-                self._suite_of(opened.config).sources,
+                self._sources_of(opened),
                 workspace=workspace,
                 task_rows=opened.task_rows,
             )
@@ -227,7 +234,7 @@ class Runs:
 
     def _distilled(self, opened: OpenVariant, key: tuple[str, str]) -> Artifact:
         config, backbone, task_rows = opened.config, opened.backbone, opened.task_rows
-        sources = self._suite_of(config).sources
+        sources = self._sources_of(opened)
         with self.claims.claim(metaprompt_claim(*key), wait=True):
             opened.workspace.refresh()
             opened.teacher_workspace.refresh()
@@ -263,7 +270,9 @@ class Runs:
     def _rows_of(self, config: RunConfig, loaded: Backbone) -> TaskRows:
         """Return the rows of tasks, which variants that encode them alike share."""
         for opened in self._opened.values():
-            if opened.backbone is loaded and _encoding(opened.config) == _encoding(config):
+            known = opened.config
+            is_same = _encoding(known) == _encoding(config) and cleaned_alike(known, config)
+            if opened.backbone is loaded and is_same:
                 return opened.task_rows
         return task_rows_of(config, loaded, find_packed(self.mirror))
 
@@ -283,15 +292,25 @@ class Runs:
         self._opened.clear()
         return load_run_backbone(self._folder(*key), config, results_folder=self.folder)
 
-    def _suite_of(self, config: RunConfig) -> SuiteData:
-        """Return the suite whose sources a run learns from.
+    def record_tasks(self, opened: OpenVariant, tasks: Sequence[TaskData]) -> None:
+        """Record the data of more tasks in a run, or check that they are still the same.
+
+        Raises:
+            RunError: they have changed since the run began.
+        """
+        with self.claims.claim("open", wait=True):
+            opened.workspace.record_tasks(tasks)
+
+    def _sources_of(self, opened: OpenVariant) -> tuple[TaskData, ...]:
+        """Return the source tasks that a run learns from.
 
         Raises:
             SettingError: the variant's suite lacks a target, so its sources may overlap with it.
+            RunError: the data of a source have changed since the run began.
         """
-        plain = self.settings[self.backbone, ""]
+        config, plain = opened.config, self.settings[self.backbone, ""]
         if (config.suite, config.data) == (plain.suite, plain.data):
-            return self.suite
+            return self.suite.sources
         key = f"{config.suite} {config.data}"
         if key not in self._suites:
             suite = load_suite(config.suite, config.data, self.mirror)
@@ -302,8 +321,9 @@ class Runs:
                     f"suite {config.suite} lacks the target {min(missing)} of suite "
                     f"{plain.suite}, so its sources were not cleaned of it; add it there"
                 )
+            self.record_tasks(opened, suite.sources)
             self._suites[key] = suite
-        return self._suites[key]
+        return self._suites[key].sources
 
 
 def _encoding(config: RunConfig) -> Hashable:
