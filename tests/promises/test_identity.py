@@ -16,7 +16,14 @@ from clinprompt.backbone.load import check_fits, load_backbone
 from clinprompt.errors import ArtifactError
 from clinprompt.jobs.annotate import load_prompt
 from clinprompt.jobs.task_table import load_tasks
-from clinprompt.prompts.artifact import Manifest, load_artifact, make_artifact, sealed
+from clinprompt.prompts.artifact import (
+    Manifest,
+    load_artifact,
+    make_artifact,
+    save_scores,
+    seal_of,
+    sealed,
+)
 from clinprompt.prompts.belongs import check_backbone
 from clinprompt.prompts.store import Store, open_prompt
 from clinprompt.runs.manifest import manifest_of
@@ -245,6 +252,21 @@ def test_verify_says_that_an_earlier_version_recorded_no_hash(prompt, tmp_path, 
     code, said, _ = verified(folder, "--backbone", tiny_llama_folder)
     assert code == 0
     assert "saved by a version that did not record its hash" in said
+
+
+def test_a_prompt_of_a_version_with_fewer_fields_is_not_taken_for_a_changed_one(
+    prompt, tmp_path, tiny_llama_folder
+):
+    folder = shutil.copytree(prompt, tmp_path / "earlier")
+    values = json.loads((folder / "manifest.json").read_text())
+    del values["nothing_offset"]
+    values["seal"] = seal_of(values)
+    (folder / "manifest.json").write_text(json.dumps(values))
+    save_scores(folder, {"f1": 0.5})
+    assert load_artifact(folder).manifest.scores == {"f1": 0.5}
+    code, said, _ = verified(folder, "--backbone", tiny_llama_folder)
+    assert code == 0
+    assert "undamaged" in said
 
 
 def test_another_metaprompt_in_the_folder_of_the_right_one_is_refused(factors, tiny_llama_folder):

@@ -22,7 +22,7 @@ from clinprompt.evaluation.predict import AnswerCount, answer_questions
 from clinprompt.evaluation.questions import Prediction, PromptUse, questions
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
 from clinprompt.jobs.annotate import LoadedPrompt, of_other_version
-from clinprompt.prompts.artifact import load_artifact, save_manifest
+from clinprompt.prompts.artifact import load_artifact, save_scores
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.defaults import TEST_ROWS
@@ -160,10 +160,10 @@ def keep_score(folder: Path, loaded: LoadedPrompt, data: TaskData, cell: Cell) -
         saved = load_artifact(folder).manifest
         if saved.content_hash != manifest.content_hash:
             return loaded
-        scored = saved.model_copy(update={"scores": scores_of(cell)})
-        save_manifest(folder, scored)
+        save_scores(folder, scores_of(cell))
     except (ArtifactError, RunError):
         return loaded
+    scored = saved.model_copy(update={"scores": scores_of(cell)})
     return replace(loaded, artifact=loaded.artifact.model_copy(update={"manifest": scored}))
 
 

@@ -1,5 +1,6 @@
 """Check that a saved prompt and its metaprompt are unchanged, and tell where they come from."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 from clinprompt.backbone.load import check_fits, load_backbone_of
 from clinprompt.errors import ClinpromptError
 from clinprompt.jobs.annotate import task_of
-from clinprompt.prompts.artifact import Manifest, load_artifact, sealed
+from clinprompt.prompts.artifact import Manifest, load_artifact, seal_of
 from clinprompt.prompts.find_prompt import MANIFEST
 from clinprompt.prompts.store import metaprompt_of
 from clinprompt.settings.run import RunConfig
@@ -42,14 +43,14 @@ def verify_prompt(path: Path, *, backbone: str = "") -> Verified:
     if own is None:
         return Verified(tuple(problems), (), None, None)
     manifest = own.manifest
-    _check_seal(path, manifest, problems, remarks)
+    _check_seal(path, problems, remarks)
     above = None
     if manifest.kind == "factors":
         found = _kept(problems, lambda: metaprompt_of(path, manifest))
         if found:
             folder, metaprompt = found
             above = metaprompt.manifest
-            _check_seal(folder, above, problems, remarks)
+            _check_seal(folder, problems, remarks)
     if manifest.kind != "metaprompt":
         _kept(problems, lambda: task_of(path, manifest))
     model = _kept(problems, lambda: load_backbone_of(manifest, backbone, device="cpu"))
@@ -73,13 +74,14 @@ def _kept(problems: list[str], check: Callable[[], Value]) -> Value | None:
         return None
 
 
-def _check_seal(path: Path, manifest: Manifest, problems: list[str], remarks: list[str]) -> None:
-    if not manifest.seal:
+def _check_seal(path: Path, problems: list[str], remarks: list[str]) -> None:
+    values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    if not values.get("seal"):
         remarks.append(
             f"{path / MANIFEST}: saved by a version that did not record its hash, so changes of "
             "this file cannot be noticed"
         )
-    elif sealed(manifest).seal != manifest.seal:
+    elif seal_of(values) != values["seal"]:
         problems.append(f"{path / MANIFEST}: was changed after saving; copy the artifact again")
 
 

@@ -178,14 +178,18 @@ def make_artifact(manifest: Manifest, tensors: Mapping[str, Tensor]) -> Artifact
 
 
 def sealed(manifest: Manifest) -> Manifest:
-    """Return a manifest with the hash of all that it says, except the scores.
+    """Return a manifest with the hash of all that it says, except the scores."""
+    return manifest.model_copy(update={"seal": seal_of(manifest.model_dump(mode="json"))})
+
+
+def seal_of(values: Mapping[str, Any]) -> str:
+    """Return the sha256 of the values in the file of a manifest, except the scores and the hash.
 
     The hash shows whether the file was damaged or edited. It does not protect against someone who
-    computes it again.
+    computes it again. It is that of the file, so a field that a later version adds changes nothing.
     """
-    values = manifest.model_dump(mode="json", exclude={"scores", "seal"})
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    return manifest.model_copy(update={"seal": digest})
+    kept = {name: value for name, value in values.items() if name not in {"scores", "seal"}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def content_hash(tensors: Mapping[str, Tensor], fingerprint: str) -> str:
@@ -215,6 +219,19 @@ def save_manifest(folder: Path, manifest: Manifest) -> None:
         RunError: the disk is full or the folder cannot be written.
     """
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+
+
+def save_scores(folder: Path, scores: Mapping[str, float]) -> None:
+    """Replace the scores in the manifest of a saved prompt, and leave the rest of it as it is.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    path = folder / MANIFEST
+    values = json.loads(path.read_text(encoding="utf-8"))
+    write_text(
+        path, json.dumps(values | {"scores": dict(scores)}, indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 def load_artifact(folder: Path) -> Artifact:
