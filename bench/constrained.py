@@ -1,4 +1,4 @@
-"""Time decoding with and without constraints: rows that list words of made-up notes.
+"""Time decoding with and without constraints: rows that list words of synthetic notes.
 
 All answers have the same number of tokens: without constraints, ends are ignored; with them, the
 masks are computed as usual, but each row writes a given list of its note's words. Both ways are

@@ -192,7 +192,7 @@ def _peft_loras(backbone: Backbone, tasks: int) -> PeftModel:
 
 
 def _note_rows(backbone: Backbone, tasks: int, length: int) -> list[Row]:
-    """Return one made-up note before a question of each task."""
+    """Return one synthetic note before a question of each task."""
     suite = load_suite("practice", DataSettings(), None)
     notes = " ".join(
         example.record.text for example in examples_of(suite.sources[0], "train", limit=60, seed=0)

@@ -1,6 +1,6 @@
 """Requests for the bench of the server, each with a marker of its own, and checks of the answers.
 
-The notes are made up: two of the practice notes each, about as long as the rows of open21. The
+The notes are synthetic: two of the practice notes each, about as long as the rows of open21. The
 marker is added as a drug that the note names, so that swapped answers can be found.
 """
 

@@ -1,6 +1,6 @@
 """Take the pictures of the page in docs/images/. Run: make screenshots STORE=RUN/store.
 
-The store must have prompts for the practice tasks below; the notes are made up.
+The store must have prompts for the practice tasks below; the notes are synthetic.
 """
 
 import json

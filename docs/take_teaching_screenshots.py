@@ -1,6 +1,6 @@
 """Take the pictures of teaching in docs/images/. Run: make screenshots STORE=RUN/store.
 
-A task is made in a new workspace, corrected on made-up notes, adapted and used. The first sixteen
+A task is made in a new workspace, corrected on synthetic notes, adapted and used. The first sixteen
 corrections are sent by this script, the rest is done on the page.
 """
 

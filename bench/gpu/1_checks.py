@@ -2,7 +2,7 @@
 
 Each check is a process of its own with its own limit, and what it finds is OUT/check-NAME.json:
 
-1. answers: constrained and free answers of made-up tasks, and where they first differ;
+1. answers: constrained and free answers of synthetic tasks, and where they first differ;
 2. gradients: one step with prompts of each placement;
 3. decoding: a step of 64 rows with and without a CUDA graph;
 4. tests: tests/promises/test_gpu_reads_as_the_cpu.py, if pytest is installed;
@@ -171,7 +171,7 @@ CHECKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 def _case(given: argparse.Namespace) -> Any:  # noqa: ANN401 - of a module that imports torch
     from devices import make_case  # noqa: PLC0415
 
-    # Notes are made up: a folder of packed tasks, meant for other scripts, does not have them.
+    # Notes are synthetic: a folder of packed tasks, meant for other scripts, does not have them.
     os.environ.pop("CLINPROMPT_MIRROR", None)
     fixed = {**TINY, "backbone": str(given.tiny)} if given.tiny else {}
     return make_case(SEARCH, [*overrides(list(fixed.items())), *given.set])

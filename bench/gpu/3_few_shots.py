@@ -1,7 +1,7 @@
 """Compare a metaprompt with LoRA and prompt tuning at 16 and 64 examples, on one GPU.
 
 Fills configs/few-shots.toml for 16 examples first, draw by draw, with rates that were searched on a
-CPU. Then it searches the rates of each method for 64 examples on held-back tasks
+CPU. Then it searches the rates of each method for 64 examples on held-out tasks
 (search-few-shots.toml), with four trials a method, and fills the config for 64 examples with them.
 README.md says what it needs and returns.
 

@@ -1,6 +1,6 @@
 """Compare answers and gradients of a device with those of the CPU, and show where they differ.
 
-The rows are those of made-up tasks: spans, links, labels and free text. In float32 the answers must
+The rows are those of synthetic tasks: spans, links, labels and free text. In float32 the answers must
 be equal. In 16 bits rounding may decide between two tokens. Knows nothing of sessions.
 
 Axes: B rows, V vocabulary, P prompt positions, W width of a prompt.
@@ -78,7 +78,7 @@ class Case:
 
 
 def make_case(config_path: Path, settings: Sequence[str]) -> Case:
-    """Return made-up examples with the start of a metaprompt, or with random prompts if none."""
+    """Return synthetic examples with the start of a metaprompt, or with random prompts if none."""
     config = load_config(config_path, [*settings, 'suite="practice"', "data.max_target_tokens=40"])
     backbone = load_backbone(config.backbone, device="cpu")
     found = find_metaprompt(config.metaprompt, config.backbone) if config.metaprompt else None

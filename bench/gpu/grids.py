@@ -1,4 +1,4 @@
-"""Search the settings of each method on held-back tasks and fill grids, in lanes of processes.
+"""Search the settings of each method on held-out tasks and fill grids, in lanes of processes.
 
 Prompts are trained and answered in teams. LoRA cells run one after the other in parallel processes.
 All processes of a lane share its cells. Knows nothing of which grid it is.

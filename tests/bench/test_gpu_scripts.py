@@ -299,7 +299,7 @@ def test_second_backbone_learns_a_metaprompt_and_compares_it(tmp_path, tiny_llam
 
 def test_search_looks_at_no_target_and_at_nothing_that_the_metaprompt_has_seen(scripts):
     choice, grids = scripts
-    held_back, suite = find_suite(str(FOLDER / "held-back.toml")), find_suite("shippable")
+    held_back, suite = find_suite(str(FOLDER / "held-out.toml")), find_suite("shippable")
     assert held_back.sources == suite.sources
     assert not set(held_back.targets) & {*suite.sources, *suite.targets}
     search = load_config(choice.SEARCH)

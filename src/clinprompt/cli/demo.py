@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NUM_PROCESSES = 2
 _STEPS = """\
-The whole method on made-up notes with one frozen language model. It takes about five minutes
+The whole method on synthetic notes with one frozen language model. It takes about six minutes
 on two CPU cores; Ctrl-C stops it and the same command continues.
 
   1. Train a teacher: a prompt for each of {sources} source tasks.

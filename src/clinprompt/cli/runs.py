@@ -128,7 +128,7 @@ def report(
 
 
 def quickstart(out: Out = None, overrides: Overrides = None) -> None:
-    """Run all steps on made-up notes: no download and no private data."""
+    """Run all steps on synthetic notes: no download and no private data."""
     from importlib.resources import files
 
     from clinprompt.cli.demo import run_demo

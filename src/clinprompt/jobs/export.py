@@ -17,7 +17,7 @@ from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import fields_of, make_example
 from clinprompt.tasks.records import Example, Record
 
-_WITHOUT_LIMIT = 1 << 30  # the made-up example is short and shown whole
+_WITHOUT_LIMIT = 1 << 30  # the synthetic example is short and shown whole
 _TEXT = "The patient has type 2 diabetes. She takes metformin 500 mg twice a day."
 _PAIR = "The patient has << type 2 diabetes >>. She takes [[ metformin ]] 500 mg twice a day."
 _FIELDS = {
@@ -83,7 +83,7 @@ def made_up_record(card: TaskCard) -> Record:
     is_pair = (card.type, card.answer) == ("re", "label")
     text = _PAIR if is_pair else _TEXT
     fields = {name: _FIELDS.get(name, text) for name in sorted(fields_of(card))}
-    return Record("made-up", fields, options=_OPTIONS if card.answer == "choice" else ())
+    return Record("synthetic", fields, options=_OPTIONS if card.answer == "choice" else ())
 
 
 def _public_name(manifest: Manifest) -> str:
@@ -120,7 +120,7 @@ def _readme(shown: _Contents) -> str:
         f"the task `{card.name}`.\nIt was trained by clinprompt {manifest.code_version} on "
         f"`{shown.base}`, whose weights are frozen.\n{_weights(manifest)}",
         "Run this code in the folder of this file. It needs `pip install torch transformers "
-        "peft`.\nThe example is made up. PEFT and transformers may warn, for instance that "
+        "peft`.\nThe example is synthetic. PEFT and transformers may warn, for instance that "
         "position ids are ignored;\nthat changes nothing here.",
         f"```python\n{_code(shown)}```",
         f"The answer is {_HOW_TO_READ[card.answer]}.\n{_rule(shown)}",
@@ -166,7 +166,7 @@ def _rule(shown: _Contents) -> str:
 
 
 def _code(shown: _Contents) -> str:
-    """Return a program that loads the adapter and prints the answer to the made-up example."""
+    """Return a program that loads the adapter and prints the answer to the synthetic example."""
     example, encoder = shown.example, replace(shown.encoder, max_input_tokens=_WITHOUT_LIMIT)
     num_tokens = len(encoder.encode(example).input_ids)
     with_special = encoder.form.is_first and not encoder.chat

@@ -36,7 +36,7 @@ def choose_cards(names: Sequence[str], suite: str = "") -> tuple[TaskCard, ...]:
             )
     with_data = tuple(card for card in cards if not isinstance(card.reader, PracticeReader))
     if not with_data:
-        raise SettingError("nothing to fetch; name a task or a suite whose data is not made up")
+        raise SettingError("nothing to fetch; name a task or a suite whose data is not synthetic")
     return with_data
 
 

@@ -97,7 +97,7 @@ class DataSettings(SettingsOfRun):
     )
     input_form: Literal[1, 2] = Field(
         default=2,
-        description="1: the card's template alone; 2: its instruction behind the text too, and the "
+        description="1: the card's template alone; 2: its instruction after the text too, and the "
         "chat template of the backbone if it has one",
     )
     nothing_share: float | None = Field(
@@ -359,12 +359,12 @@ JudgedBy = Literal["score", "loss"]
 
 
 class SearchSettings(SettingsOfRun):
-    """The trials that search for the settings of each method, on tasks held back from sources.
+    """The trials that search for the settings of each method, on held-out tasks, apart from sources.
 
     All methods have the same number of trials, so that the search is fair.
     """
 
-    tasks: tuple[str, ...] = Field(min_length=1, description="the tasks that are held back")
+    tasks: tuple[str, ...] = Field(min_length=1, description="the held-out tasks")
     shots: int = Field(default=16, ge=1, description="training examples of each trial")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         default=(0,), min_length=1, description="each seed is one draw of the examples"

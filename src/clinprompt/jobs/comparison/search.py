@@ -1,6 +1,6 @@
-"""Search the settings of each method on tasks that are held back, with equally many trials each.
+"""Search the settings of each method on held-out tasks, with equally many trials each.
 
-A trial is fitted to a few examples of each held-back task and judged on validation rows of that
+A trial is fitted to a few examples of each held-out task and judged on validation rows of that
 task: by the score of its answers or, without answering, by its loss. Trials of a method are
 compared by their mean rank over tasks, so no task counts more than another. Targets are not used.
 The same command continues a search after a stop.
@@ -55,7 +55,7 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
     """Run every missing trial; return the trials of each method, the best first.
 
     Raises:
-        SettingError: the config has no [search], or a held-back task is a source or a target.
+        SettingError: the config has no [search], or a held-out task is a source or a target.
         ClinpromptError: a task, file or backbone is not usable.
     """
     plan = config.search
@@ -83,7 +83,7 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
 
 
 def _suite(config: RunConfig, settings: SearchSettings, mirror: Path | None) -> SuiteData:
-    """Load the sources if a metaprompt must be distilled first; check the held-back tasks."""
+    """Load the sources if a metaprompt must be distilled first; check the held-out tasks."""
     whole, held_back = find_suite(config.suite), cards_of(settings.tasks)
     if seen := sorted(held_back.keys() & cards_of([*whole.sources, *whole.targets]).keys()):
         raise SettingError(
@@ -191,7 +191,7 @@ def _rows_under(config: RunConfig, plain: OpenVariant) -> TaskRows:
 
 
 def _judging_examples(task_rows: TaskRows, data: TaskData) -> tuple[Example, ...]:
-    """Return validation examples, or test examples if the held-back task has no validation rows."""
+    """Return validation examples, or test examples if the held-out task has no validation rows."""
     split: Split = "validation" if data.splits["validation"] else "test"
     return examples_of(data, split, limit=task_rows.settings.validation_rows, seed=task_rows.seed)
 

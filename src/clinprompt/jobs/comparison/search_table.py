@@ -28,9 +28,9 @@ def table_of_trials(settings: SearchSettings, finished: Mapping[str, Mapping[str
         rows += _method_rows(method, complete, tasks, settings.judged_by)
     seeds = "one seed" if len(settings.seeds) == 1 else f"mean over {len(settings.seeds)} seeds"
     what = (
-        "Scores on validation rows of tasks held back, by the metric of each task"
+        "Scores on validation rows of held-out tasks, by the metric of each task"
         if settings.judged_by == "score"
-        else "Losses on validation rows of tasks held back"
+        else "Losses on validation rows of held-out tasks"
     )
     note = (
         f"{what}, after {settings.shots} examples; {seeds}. Rank: of the trials of a method on a "

@@ -20,7 +20,7 @@ SEARCH_FILE = "search.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One method with other settings on one held-back task with one seed."""
+    """One method with other settings on one held-out task with one seed."""
 
     method: str
     number: int

@@ -1,6 +1,6 @@
 """Measure how fast this machine reads, trains and decodes with a backbone of given sizes.
 
-One layer of the backbone's sizes is run on made-up numbers by the code that runs the real layers.
+One layer of the backbone's sizes is run on random inputs by the code that runs the real layers.
 So the times include everything that a layer does. No weights are loaded.
 
 Axes: L layers, H hidden size, V vocabulary, N positions, B rows.

@@ -223,7 +223,7 @@ def parse_card(text: str) -> TaskCard:
 
 def _check_card(kind: TeachableKind, text: str) -> None:
     """Check that a card can be read, and a record be put into its words."""
-    card, made_up = parse_card(text), Record("made-up", dict.fromkeys(kind.fields, "x"))
+    card, made_up = parse_card(text), Record("example", dict.fromkeys(kind.fields, "x"))
     assert instruction_of(card) == make_example(card, made_up).instruction
 
 
