@@ -26,9 +26,9 @@ from answers_table import write_table
 from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.load import Backbone
 from clinprompt.evaluation.cells import Cell, append_cell, read_cells
-from clinprompt.jobs.adapt import Fit, adapt, bank_of
+from clinprompt.evaluation.score_cells import CellInput, Cost, score_cell
 from clinprompt.jobs.calibrate import Answering, calibrate
-from clinprompt.jobs.evaluate import CellInput, Cost, evaluate
+from clinprompt.jobs.fit_method import MethodFit, bank_of, fit_method
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import resolve
@@ -178,8 +178,8 @@ def fitted_to(
     rows = task_rows_of(own, backbone).shots(data, shots, seed=seed)
     found = find_metaprompt(own.metaprompt, own.backbone) if own.metaprompt else None
     start = Start(own, backbone, data.card, rows, seed, found)
-    fit = Fit(method_of(method), start, f"{data.card.name}/{method}-seed{seed}")
-    with adapt(fit, workspace) as fitted:
+    fit = MethodFit(method_of(method), start, f"{data.card.name}/{method}-seed{seed}")
+    with fit_method(fit, workspace) as fitted:
         bank, progress = bank_of(backbone, [fitted.tuner]), fitted.progress
         cost = Cost(
             fitted.trained_numbers, fitted.num_bytes, len(rows), progress.step, progress.seconds
@@ -205,7 +205,7 @@ def answered_by(fitted: Fitted, data: TaskData, own: RunConfig, name: str) -> Ce
         cost=fitted.cost,
         calibration=calibrate(answering, data, own.data, seed=own.seed, may_validate=False),
     )
-    return evaluate(fitted.backbone, given, fitted.bank)
+    return score_cell(fitted.backbone, given, fitted.bank)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Compare answers and gradients of a device with those of the CPU, and show where they differ.
 
-The rows are those of synthetic tasks: spans, links, labels and free text. In float32 the answers must
-be equal. In 16 bits rounding may decide between two tokens. Knows nothing of sessions.
+The rows are those of synthetic tasks: spans, links, labels and free text. In float32 the answers
+must be equal. In 16 bits rounding may decide between two tokens. Knows nothing of sessions.
 
 Axes: B rows, V vocabulary, P prompt positions, W width of a prompt.
 """

@@ -1,6 +1,6 @@
 """Compare answers of the server's queue on a device with those of the same queue on the CPU.
 
-Synthetic notes of several tasks arrive at random times, each with prompts of every placement, so that
+Synthetic notes of several tasks arrive at random times, each with prompts of every placement, so
 the rows join and leave the running batch. Each side has its own times. In float32 the answers must
 be equal, except where the tokens that differ are equally likely up to rounding. Knows nothing of
 sessions.

@@ -11,7 +11,7 @@ import clinprompt
 from clinprompt.batches.encode import make_encoder
 from clinprompt.errors import SettingError
 from clinprompt.evaluation.predict import predict
-from clinprompt.jobs.adapt import Fit, adapt
+from clinprompt.jobs.fit_method import MethodFit, fit_method
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import with_shape
@@ -82,7 +82,7 @@ def test_adapted_it_is_ahead_of_a_vocabulary_start_at_equal_steps(shipped, tmp_p
     losses = {}
     for method in ("prompt-tuning", "adapted-metaprompt"):
         start = Start(config, run.backbone, data.card, rows, metaprompt=shipped)
-        with adapt(Fit(METHODS[method], start, method), run.workspace) as fitted:
+        with fit_method(MethodFit(METHODS[method], start, method), run.workspace) as fitted:
             losses[method] = mean_loss(run.backbone, fitted.tuner, held)
     assert losses["adapted-metaprompt"] < 0.8 * losses["prompt-tuning"]
 

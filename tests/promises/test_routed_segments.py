@@ -9,7 +9,7 @@ from opened_run import manifest_in, metaprompt_in, open_run
 from tiny import HIDDEN, change_json, random_prompts, random_rows
 
 from clinprompt.errors import ArtifactError, SettingError
-from clinprompt.jobs.adapt import Fit, adapt
+from clinprompt.jobs.fit_method import MethodFit, fit_method
 from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import with_shape
 from clinprompt.methods.routing import starting_prompt
@@ -199,7 +199,7 @@ def test_an_adapted_prompt_is_opened_as_it_was_trained(run, task, method, placem
     own.workspace.store.save(metaprompt)
     rows = [replace(row, task=0) for row in random_rows([(9, 2), (12, 3)])]
     start = Start(own.config, own.backbone, find_card(task), rows, metaprompt=metaprompt)
-    with adapt(Fit(METHODS[method], start, "mine"), own.workspace) as fitted:
+    with fit_method(MethodFit(METHODS[method], start, "mine"), own.workspace) as fitted:
         trained = fitted.tuner.prompts([0])[0].detach()
         folder = own.workspace.store.save(fitted.artifact)
     assert trained.shape[0] == LENGTH
@@ -210,7 +210,9 @@ def test_an_adapted_copy_of_a_routed_metaprompt_trains_as_many_numbers_as_a_plai
     own = run()
     card, rows = find_card(SOURCES[0]), random_rows([(9, 2)])
     start = Start(own.config, own.backbone, card, rows, metaprompt=metaprompt_of(own))
-    with adapt(Fit(METHODS["adapted-metaprompt"], start, "mine"), own.workspace) as fitted:
+    with fit_method(
+        MethodFit(METHODS["adapted-metaprompt"], start, "mine"), own.workspace
+    ) as fitted:
         assert fitted.trained_numbers == LENGTH * HIDDEN + RANK * (LENGTH + HIDDEN)
 
 

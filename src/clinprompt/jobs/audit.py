@@ -26,7 +26,7 @@ from clinprompt.evaluation.statistics.membership import (
     likelihood_ratios,
 )
 from clinprompt.files import write_text
-from clinprompt.jobs.adapt import bank_of, steps_of
+from clinprompt.jobs.fit_method import bank_of, steps_of
 from clinprompt.jobs.provenance import metaprompt_of, training_config
 from clinprompt.jobs.shadows import Division, Pool, Shadow, ShadowSpec, pool_of, train_shadows
 from clinprompt.methods.method import Start

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from clinprompt.backbone.load import Backbone, check_fits
 from clinprompt.backbone.model_sizes import inspect_backbone
-from clinprompt.jobs.adapt import Adaptation, Fit, artifact_of, steps_of
+from clinprompt.jobs.adapt import Adaptation
+from clinprompt.jobs.fit_method import MethodFit, steps_of, untrained
 from clinprompt.jobs.planning.memory import prompt_memory
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import with_shape
-from clinprompt.methods.table import ADAPT_ALL, METHODS, ZERO_SHOT
+from clinprompt.methods.table import ADAPT_ALL, METHODS
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.runs.task_rows import task_rows_of
@@ -35,12 +36,10 @@ def untrained_prompt(backbone: Backbone, card: TaskCard, config: RunConfig) -> A
     config = with_shape(config, metaprompt).model_copy(update={"metaprompt": ""})
     method = METHODS[ADAPT_ALL]
     start = Start(config, backbone, card, seed=config.seed, metaprompt=metaprompt)
-    fit = Fit(method, start, Adaptation(ADAPT_ALL, 0).name(card.name, metaprompt))
-    with method.started(start) as (tuner, _):
-        artifact = artifact_of(fit, tuner)
-    assert artifact is not None
-    manifest = artifact.manifest.model_copy(update={"method": ZERO_SHOT})
-    return artifact.model_copy(update={"manifest": manifest})
+    fit = MethodFit(method, start, Adaptation(ADAPT_ALL, 0).name(card.name, metaprompt))
+    with untrained(fit) as fitted:
+        assert fitted.artifact is not None
+        return fitted.artifact
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from clinprompt.batches.encode import Row
 from clinprompt.batches.mixture import balanced_draws
 from clinprompt.errors import DataError, RunError, number_of
 from clinprompt.files import append_line, complete_lines
-from clinprompt.jobs.adapt import (
-    Fit,
-    adapt,
-    adapt_together,
+from clinprompt.jobs.fit_method import (
+    MethodFit,
     bank_of,
-    divided,
+    fit_method,
+    fit_methods,
+    split_rows,
     steps_of,
 )
 from clinprompt.methods.method import Method, Start
@@ -78,14 +78,14 @@ class ShadowSpec:
         config = self.start.config
         rows = [pool.rows[row] for row in drawn]
         steps = steps_of(self.method, config.adapt, len(rows))
-        kept, held = divided(rows, config, steps, seed=seed)
+        kept, held = split_rows(rows, config, steps, seed=seed)
         return Division(tuple(drawn[row] for row in kept), tuple(drawn[row] for row in held))
 
-    def fit(self, number: int, rows: Sequence[Row], num_shadows: int) -> Fit:
+    def fit(self, number: int, rows: Sequence[Row], num_shadows: int) -> MethodFit:
         """Return the training of one shadow."""
         start = replace(self.start, rows=rows, seed=self.seed_of(number))
         shown = f"shadow prompt {number + 1} of {num_shadows}"
-        return Fit(self.method, start, self.name_of(number), shown)
+        return MethodFit(self.method, start, self.name_of(number), shown)
 
     def name_of(self, number: int) -> str:
         """Return the name of a shadow's training in the log and of its checkpoint."""
@@ -154,13 +154,13 @@ def train_shadows(
     return [known[number] for number in range(num_shadows)]
 
 
-def _banks(fits: Sequence[Fit], workspace: Workspace) -> Iterator[Bank]:
+def _banks(fits: Sequence[MethodFit], workspace: Workspace) -> Iterator[Bank]:
     """Yield the trained prompt of each fit, as a bank of its own."""
     if len(fits) == 1:
-        with adapt(fits[0], workspace) as fitted:
+        with fit_method(fits[0], workspace) as fitted:
             yield bank_of(fits[0].start.backbone, [fitted.tuner])
         return
-    for fit, fitted in zip(fits, adapt_together(fits, workspace), strict=True):
+    for fit, fitted in zip(fits, fit_methods(fits, workspace), strict=True):
         yield bank_of(fit.start.backbone, [fitted.tuner])
 
 

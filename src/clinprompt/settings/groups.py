@@ -359,7 +359,7 @@ JudgedBy = Literal["score", "loss"]
 
 
 class SearchSettings(SettingsOfRun):
-    """The trials that search for the settings of each method, on held-out tasks, apart from sources.
+    """The trials that search for the settings of each method, on held-out tasks.
 
     All methods have the same number of trials, so that the search is fair.
     """

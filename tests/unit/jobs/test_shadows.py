@@ -8,8 +8,8 @@ from made_metaprompt import save_metaprompt
 
 import clinprompt
 from clinprompt.errors import DataError, RunError
-from clinprompt.jobs.adapt import Fit, adapt, bank_of
 from clinprompt.jobs.adapt_settings import adapt_config
+from clinprompt.jobs.fit_method import MethodFit, bank_of, fit_method
 from clinprompt.jobs.shadows import SHADOWS_FILE, Pool, ShadowSpec, pool_of, train_shadows
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Start
@@ -87,7 +87,7 @@ def test_a_shadow_is_what_an_adaptation_to_its_rows_gives(spec, tmp_path):
     start = Start(
         spec.start.config, spec.start.backbone, spec.start.card, rows, 4, spec.start.metaprompt
     )
-    with adapt(Fit(spec.method, start, "own"), Workspace(tmp_path / "own")) as fitted:
+    with fit_method(MethodFit(spec.method, start, "own"), Workspace(tmp_path / "own")) as fitted:
         bank = bank_of(start.backbone, [fitted.tuner])
         assert list(shadow.losses) == row_losses(start.backbone, bank, POOL.rows)
 

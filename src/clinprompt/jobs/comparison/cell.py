@@ -7,11 +7,17 @@ from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.memory import start_peak
 from clinprompt.batches.encode import Encoder, Row
 from clinprompt.evaluation.cells import Cell
-from clinprompt.jobs.adapt import Adapted, Fit, adapt, adapt_together, bank_of
+from clinprompt.evaluation.score_cells import (
+    CellInput,
+    Cost,
+    score_cell,
+    score_cells,
+    scores_of,
+)
 from clinprompt.jobs.calibrate import Answering, calibrate, with_calibration
 from clinprompt.jobs.comparison.grid import CellSpec
 from clinprompt.jobs.comparison.variants import OpenVariant
-from clinprompt.jobs.evaluate import CellInput, Cost, evaluate, evaluate_together, scores_of
+from clinprompt.jobs.fit_method import Fitted, MethodFit, bank_of, fit_method, fit_methods
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.settings.local_names import plain_name
@@ -37,7 +43,7 @@ def compute_cell(member: Member) -> Cell:
     if method_of(spec.method).trains == "nothing":
         return _untrained_cell(opened, spec, metaprompt)
     fit = _fit(opened, spec, metaprompt)
-    with adapt(fit, opened.workspace) as fitted:
+    with fit_method(fit, opened.workspace) as fitted:
         return _fitted_cell(opened, spec, fit, fitted)
 
 
@@ -53,7 +59,7 @@ def compute_cells(team: Sequence[Member]) -> Iterator[Cell]:
     backbone, workspace = team[0].opened.backbone, team[0].opened.workspace
     start_peak(backbone.device)
     fits = [_fit(one.opened, one.spec, one.metaprompt) for one in team]
-    all_fitted = adapt_together(fits, workspace)
+    all_fitted = fit_methods(fits, workspace)
     bank = bank_of(backbone, [fitted.tuner for fitted in all_fitted])
     plain = (
         _cell_input(one.opened, one.spec, _cost(fitted, len(fit.start.rows)))
@@ -63,7 +69,7 @@ def compute_cells(team: Sequence[Member]) -> Iterator[Cell]:
         _calibrated(one.opened, one.spec, given, bank, number)
         for number, (one, given) in enumerate(zip(team, plain, strict=True))
     ]
-    cells = zip(inputs, evaluate_together(backbone, inputs, bank), strict=True)
+    cells = zip(inputs, score_cells(backbone, inputs, bank), strict=True)
     for one, fit, fitted, (given, cell) in zip(team, fits, all_fitted, cells, strict=True):
         if fitted.artifact:
             one.opened.workspace.store.save(_with_results(fitted.artifact, given, cell))
@@ -82,22 +88,22 @@ def _untrained_cell(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | 
     bank, num_shown = method.untrained(start, encoder, records)
     encoder = encoder.after_solved() if num_shown else encoder
     plain = _cell_input(opened, spec, Cost(num_examples=num_shown), encoder)
-    return evaluate(opened.backbone, _calibrated(opened, spec, plain, bank), bank)
+    return score_cell(opened.backbone, _calibrated(opened, spec, plain, bank), bank)
 
 
-def _fitted_cell(opened: OpenVariant, spec: CellSpec, fit: Fit, fitted: Adapted) -> Cell:
+def _fitted_cell(opened: OpenVariant, spec: CellSpec, fit: MethodFit, fitted: Fitted) -> Cell:
     """Return the cell of a fitted method; save what was trained, remove its checkpoint."""
     bank = bank_of(opened.backbone, [fitted.tuner])
     plain = _cell_input(opened, spec, _cost(fitted, len(fit.start.rows)))
     given = _calibrated(opened, spec, plain, bank)
-    cell = evaluate(opened.backbone, given, bank)
+    cell = score_cell(opened.backbone, given, bank)
     if fitted.artifact:
         opened.workspace.store.save(_with_results(fitted.artifact, given, cell))
     opened.workspace.forget(fit.name)
     return cell
 
 
-def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fit:
+def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> MethodFit:
     validation: Sequence[Row] = ()
     if spec.shots == "all":
         rows = opened.task_rows.training(spec.data)
@@ -106,7 +112,7 @@ def _fit(opened: OpenVariant, spec: CellSpec, metaprompt: Artifact | None) -> Fi
         rows = opened.task_rows.shots(spec.data, _count(opened, spec), seed=spec.seed)
     start = opened.start(spec.data.card, rows, seed=spec.seed, metaprompt=metaprompt)
     start = replace(start, config=opened.config.at(spec.shots), validation=validation)
-    return Fit(method_of(spec.method), start, spec.name)
+    return MethodFit(method_of(spec.method), start, spec.name)
 
 
 def _calibrated(
@@ -145,7 +151,7 @@ def _count(opened: OpenVariant, spec: CellSpec) -> int:
     return min(spec.shots, max(1, len(opened.task_rows.candidates(spec.data).rows)))
 
 
-def _cost(fitted: Adapted, num_examples: int) -> Cost:
+def _cost(fitted: Fitted, num_examples: int) -> Cost:
     progress = fitted.progress
     return Cost(
         trained_numbers=fitted.trained_numbers,

@@ -20,8 +20,8 @@ from typing import NoReturn
 import torch
 
 from clinprompt.errors import ClinpromptError, RunError, place_of
-from clinprompt.jobs.adapt import steps_of
 from clinprompt.jobs.comparison.compare import compare
+from clinprompt.jobs.fit_method import steps_of
 from clinprompt.methods.table import method_of
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.suite import find_suite

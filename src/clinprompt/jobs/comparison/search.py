@@ -18,8 +18,8 @@ from clinprompt.batches.encode import Row
 from clinprompt.errors import RunError, SettingError
 from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.report.score_tables import Table
+from clinprompt.evaluation.score_cells import CellInput, score_cell
 from clinprompt.files import Claims, append_line
-from clinprompt.jobs.adapt import Fit, adapt, bank_of
 from clinprompt.jobs.calibrate import Answering, calibrate
 from clinprompt.jobs.comparison.search_table import judged_value, table_of_trials
 from clinprompt.jobs.comparison.trials import (
@@ -30,7 +30,7 @@ from clinprompt.jobs.comparison.trials import (
     trials_of,
 )
 from clinprompt.jobs.comparison.variants import OpenVariant, Runs, check_undivided
-from clinprompt.jobs.evaluate import CellInput, evaluate
+from clinprompt.jobs.fit_method import MethodFit, bank_of, fit_method
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.metaprompts import check_unseen
 from clinprompt.methods.resolve import resolve
@@ -137,7 +137,7 @@ def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
     changed = replace(plain, config=config, task_rows=task_rows)
     start = changed.start(card, rows, seed=trial.seed, metaprompt=metaprompt)
     try:
-        results = _results(changed, trial, Fit(method, start, trial.phase), judged_by)
+        results = _results(changed, trial, MethodFit(method, start, trial.phase), judged_by)
     except DivergedError:
         runs.reporter.say(f"{source}: diverged on {card.name}, so it counts as the worst one")
         scored = {"metric": card.metric, "score": 0.0} if judged_by == "score" else {}
@@ -154,13 +154,15 @@ def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
     }
 
 
-def _results(opened: OpenVariant, trial: Trial, fit: Fit, judged_by: JudgedBy) -> dict[str, Any]:
+def _results(
+    opened: OpenVariant, trial: Trial, fit: MethodFit, judged_by: JudgedBy
+) -> dict[str, Any]:
     """Fit a method and return how it is judged, with the loss on the judging rows.
 
     Raises:
         DivergedError: a loss or a gradient is not finite.
     """
-    with adapt(fit, opened.workspace) as fitted:
+    with fit_method(fit, opened.workspace) as fitted:
         examples = _judging_examples(opened.task_rows, trial.data)
         rows = _judging_rows(opened.task_rows, trial.data, examples)
         loss = mean_loss(opened.backbone, fitted.tuner, rows)
@@ -238,4 +240,4 @@ def _scored(opened: OpenVariant, trial: Trial, tuner: Tuner, examples: Sequence[
         interval_seed=opened.config.seed,
         calibration=calibration,
     )
-    return evaluate(opened.backbone, given, bank)
+    return score_cell(opened.backbone, given, bank)

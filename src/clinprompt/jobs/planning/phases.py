@@ -9,8 +9,8 @@ from operator import add
 from statistics import fmean
 
 from clinprompt.backbone.model_sizes import ModelSizes
-from clinprompt.jobs.adapt import may_validate, num_held_out, steps_of
 from clinprompt.jobs.calibrate import NUM_INPUTS
+from clinprompt.jobs.fit_method import may_validate, num_held_out, steps_of
 from clinprompt.jobs.planning.row_sizes import decoding_work
 from clinprompt.jobs.planning.work import Amount, AnswerWork, Counter, Phase, RowSizes
 from clinprompt.methods.resolve import (
@@ -249,7 +249,7 @@ def _calibration(count: Counter, config: RunConfig, rows: RowSizes, shots: Shots
 
 
 def _validation_rows(config: RunConfig, rows: RowSizes, shots: Shots, steps: int) -> int:
-    """Return how many rows choose the best state of a fit; see ``jobs.adapt``."""
+    """Return how many rows choose the best state of a fit; see ``jobs.fit_method``."""
     if shots == "all" and rows.validation_rows:
         return rows.validation_rows if may_validate(config.adapt, steps) else 0
     return num_held_out(config, _num_shots(config, rows, shots), steps)

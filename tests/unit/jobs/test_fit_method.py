@@ -7,7 +7,7 @@ import torch
 from tiny import random_rows
 
 from clinprompt.batches.mixture import hold_out
-from clinprompt.jobs.adapt import Fit, adapt, adapt_together, divided, steps_of
+from clinprompt.jobs.fit_method import MethodFit, fit_method, fit_methods, split_rows, steps_of
 from clinprompt.methods.method import Start
 from clinprompt.methods.table import METHODS
 from clinprompt.prompts.artifact import make_artifact
@@ -53,7 +53,7 @@ def fit_of(tiny_llama, tiny_llama_folder):
             seed,
             make_artifact(manifest, tensors),
         )
-        return Fit(METHODS[method], start, name)
+        return MethodFit(METHODS[method], start, name)
 
     return fit_of
 
@@ -83,13 +83,13 @@ def is_changed(module, fit):
 
 def test_adapting_the_factors_leaves_the_shared_prompt_bitwise_unchanged(fit_of, workspace):
     fit = fit_of("adapted-factors")
-    with adapt(fit, workspace) as fitted:
+    with fit_method(fit, workspace) as fitted:
         assert is_changed(fitted.tuner.module, fit) == (False, True, True)
 
 
 def test_adapting_the_metaprompt_changes_the_shared_prompt_and_the_factors(fit_of, workspace):
     fit = fit_of("adapted-metaprompt")
-    with adapt(fit, workspace) as fitted:
+    with fit_method(fit, workspace) as fitted:
         assert is_changed(fitted.tuner.module, fit) == (True, True, True)
 
 
@@ -97,7 +97,7 @@ def test_adapting_the_metaprompt_changes_the_shared_prompt_and_the_factors(fit_o
 def test_adapting_does_not_change_the_metaprompt_itself(fit_of, workspace, method):
     fit = fit_of(method)
     before = {name: one.clone() for name, one in fit.start.metaprompt.tensors.items()}
-    with adapt(fit, workspace):
+    with fit_method(fit, workspace):
         pass
     after = fit.start.metaprompt.tensors
     assert all(torch.equal(after[name], before[name]) for name in before)
@@ -114,13 +114,13 @@ def test_the_shared_prompt_and_the_factors_learn_at_their_own_rates(
     fit_of, workspace, rates, changed
 ):
     fit = fit_of("adapted-metaprompt", **rates)
-    with adapt(fit, workspace) as fitted:
+    with fit_method(fit, workspace) as fitted:
         assert is_changed(fitted.tuner.module, fit) == changed
 
 
 def test_adapted_factors_are_saved_alone_with_the_hash_of_their_metaprompt(fit_of, workspace):
     fit = fit_of("adapted-factors")
-    with adapt(fit, workspace) as fitted:
+    with fit_method(fit, workspace) as fitted:
         saved, module = fitted.artifact, fitted.tuner.module
     metaprompt = fit.start.metaprompt.manifest
     assert (saved.manifest.kind, saved.manifest.metaprompt) == ("factors", metaprompt.content_hash)
@@ -131,7 +131,7 @@ def test_adapted_factors_are_saved_alone_with_the_hash_of_their_metaprompt(fit_o
 
 def test_an_adapted_metaprompt_is_saved_as_the_prompt_that_was_trained(fit_of, workspace):
     fit = fit_of("adapted-metaprompt")
-    with adapt(fit, workspace) as fitted:
+    with fit_method(fit, workspace) as fitted:
         saved, module = fitted.artifact, fitted.tuner.module
     assert (saved.manifest.kind, saved.manifest.shots) == ("prompt", 3)
     [expected] = compose(module.shared, module.u, module.v).detach()
@@ -140,7 +140,7 @@ def test_an_adapted_metaprompt_is_saved_as_the_prompt_that_was_trained(fit_of, w
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_trained_weights_are_not_saved_but_their_size_is_known(fit_of, workspace, method):
-    with adapt(fit_of(method), workspace) as fitted:
+    with fit_method(fit_of(method), workspace) as fitted:
         assert fitted.artifact is None
         assert fitted.num_bytes == 4 * fitted.trained_numbers
 
@@ -148,7 +148,7 @@ def test_trained_weights_are_not_saved_but_their_size_is_known(fit_of, workspace
 def test_a_method_trains_for_its_own_number_of_steps(fit_of, workspace):
     steps = {"adapted-factors": 2}
     for method, expected in (("adapted-factors", 2), ("prompt-tuning", 3)):
-        with adapt(fit_of(method, name=method, method_steps=steps), workspace) as fitted:
+        with fit_method(fit_of(method, name=method, method_steps=steps), workspace) as fitted:
             assert fitted.progress.step == expected
 
 
@@ -162,7 +162,7 @@ def test_more_rows_are_trained_for_more_steps_unless_the_steps_are_set():
 
 def test_zero_steps_give_the_start(fit_of, workspace):
     fit = fit_of("adapted-metaprompt", steps=0)
-    with adapt(fit, workspace) as fitted:
+    with fit_method(fit, workspace) as fitted:
         assert is_changed(fitted.tuner.module, fit) == (False, False, False)
 
 
@@ -174,10 +174,10 @@ def test_adapting_several_together_equals_adapting_each_alone(fit_of, workspace)
         for method in ("adapted-factors", "adapted-metaprompt")
         for task in rows
     ]
-    together = adapt_together(fits, workspace)
+    together = fit_methods(fits, workspace)
     for fit, one in zip(fits, together, strict=True):
         workspace.forget(fit.name)
-        with adapt(fit, workspace) as alone:
+        with fit_method(fit, workspace) as alone:
             for name, tensor in alone.artifact.tensors.items():
                 torch.testing.assert_close(one.artifact.tensors[name], tensor)
         assert one.trained_numbers == alone.trained_numbers
@@ -189,7 +189,7 @@ MANY = tuple((3 + number % 5, 1 + number % 3) for number in range(70))
 @pytest.mark.parametrize("method", ["adapted-metaprompt", "prompt-tuning", "lora", "full"])
 def test_a_fifth_of_64_examples_or_more_chooses_the_best_state(fit_of, workspace, method):
     fit = fit_of(method, rows=MANY[:64], steps=50, validate_every=25)
-    with adapt(fit, workspace) as fitted:
+    with fit_method(fit, workspace) as fitted:
         assert fitted.progress.best_step in {25, 50}
         held = hold_out(range(64), 12, seed=0)[1]
         best = loss_of(fit, fitted.tuner, [fit.start.rows[row] for row in held])
@@ -199,7 +199,7 @@ def test_a_fifth_of_64_examples_or_more_chooses_the_best_state(fit_of, workspace
 def test_windows_of_one_note_are_not_on_both_sides(fit_of):
     start = fit_of("prompt-tuning", rows=MANY[:64], validate_every=25).start
     rows = [replace(row, note=number // 5) for number, row in enumerate(start.rows)]
-    kept, held = divided(rows, start.config, 50, seed=1)
+    kept, held = split_rows(rows, start.config, 50, seed=1)
     assert (len(kept), len(held)) == (54, 10)  # 12 wanted: two notes of five
     assert not {rows[row].note for row in kept} & {rows[row].note for row in held}
 
@@ -210,7 +210,7 @@ def test_windows_of_one_note_are_not_on_both_sides(fit_of):
 )
 def test_few_examples_or_steps_are_all_trained_on(fit_of, workspace, changes):
     fit = fit_of("prompt-tuning", **{"rows": MANY[:64], "steps": 50, **changes})
-    with adapt(fit, workspace) as fitted:
+    with fit_method(fit, workspace) as fitted:
         assert fitted.progress.best_step == 0
 
 
@@ -218,7 +218,7 @@ def test_validation_rows_of_a_task_leave_its_training_rows_whole(fit_of, workspa
     fit = fit_of("prompt-tuning", steps=50, validate_every=25)  # three training rows
     validation = random_rows([(4, 2), (6, 1)], seed=3)
     start = replace(fit.start, validation=validation)
-    with adapt(replace(fit, start=start), workspace) as fitted:
+    with fit_method(replace(fit, start=start), workspace) as fitted:
         assert fitted.progress.best_step in {25, 50}
         best = loss_of(fit, fitted.tuner, validation)
         assert best == pytest.approx(fitted.progress.best_loss, rel=1e-4)
@@ -231,9 +231,9 @@ def test_prompts_trained_together_are_validated_as_alone(fit_of, workspace):
         fit_of("adapted-metaprompt", rows=MANY[:64], seed=seed, name=name, **changes)
         for seed, name in enumerate(("one", "two"))
     ]
-    together = adapt_together(fits, workspace)
+    together = fit_methods(fits, workspace)
     for fit, joint in zip(fits, together, strict=True):
         alone_fit = replace(fit, name=f"alone-{fit.name}")
-        with adapt(alone_fit, workspace) as alone:
+        with fit_method(alone_fit, workspace) as alone:
             assert joint.progress.best_step == alone.progress.best_step > 0
             assert joint.progress.best_loss == pytest.approx(alone.progress.best_loss, rel=1e-4)
