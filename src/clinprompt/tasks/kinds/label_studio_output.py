@@ -2,12 +2,11 @@
 
 The reader of such exports reads the same records back: mentions and links with their offsets,
 labels and texts. One exception: ends of links without a type are called ``Mention``, because a
-region needs a label. ``interface`` returns the settings of a project that shows such tasks.
+region needs a label.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 from clinprompt.tasks.records import (
     Answer,
@@ -33,28 +32,6 @@ def label_studio_tasks(records: Sequence[Record]) -> list[dict[str, Any]]:
     record whose answer lists nothing has one without results.
     """
     return [_task(number, record) for number, record in enumerate(records, start=1)]
-
-
-def interface(fields: Sequence[str], labels: Iterable[str], answer: type[Answer]) -> str:
-    """Return the labeling interface (XML) of a project for tasks with these fields and labels."""
-    shown = [f"  <Text name={quoteattr(name)} value={quoteattr('$' + name)}/>" for name in fields]
-    on = _TEXT if _TEXT in fields else fields[0]
-    target = f"toName={quoteattr(on)}"
-    if answer in (SpansAnswer, RelationsAnswer):
-        names = [*([_UNTYPED] if answer is RelationsAnswer else labels)]
-        control = _choices("Labels", "Label", f"name={quoteattr(REGIONS)} {target}", names)
-        if answer is RelationsAnswer:
-            control += _choices("Relations", "Relation", "", labels)
-    elif answer is LabelAnswer:
-        control = _choices("Choices", "Choice", f"name={quoteattr(CHOICE)} {target}", labels)
-    else:
-        control = [f"  <TextArea name={quoteattr(WRITTEN)} {target}/>"]
-    return "\n".join(["<View>", *shown, *control, "</View>", ""])
-
-
-def _choices(tag: str, item: str, attributes: str, labels: Iterable[str]) -> list[str]:
-    lines = [f"    <{item} value={quoteattr(label)}/>" for label in labels]
-    return [f"  <{tag} {attributes}".rstrip() + ">", *lines, f"  </{tag}>"]
 
 
 def _task(number: int, record: Record) -> dict[str, Any]:

@@ -3,18 +3,12 @@
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from xml.etree import ElementTree
 
 from hypothesis import given
 from hypothesis import strategies as st
 from test_brat_output import records as listed_records
 
-from clinprompt.tasks.kinds.label_studio_output import (
-    CHOICE,
-    WRITTEN,
-    interface,
-    label_studio_tasks,
-)
+from clinprompt.tasks.kinds.label_studio_output import CHOICE, WRITTEN, label_studio_tasks
 from clinprompt.tasks.readers.generic.data_files import open_files
 from clinprompt.tasks.readers.generic.label_studio import LabelStudioReader
 from clinprompt.tasks.records import (
@@ -57,16 +51,3 @@ def test_labels_and_texts_come_back():
     for answer in (LabelAnswer("yes"), TextAnswer("Rest, and fluids.")):
         record = Record("a/1", {"text": "Takes  nothing.\nRests."}, answer)
         assert read_back([record], type(answer)) == [(record.id, record.fields, answer)]
-
-
-def test_the_interface_names_every_label_and_control():
-    made = interface(("text",), ["A & B", "C"], SpansAnswer)
-    labels = ElementTree.fromstring(made).findall(".//Label")
-    assert [one.get("value") for one in labels] == ["A & B", "C"]
-    pair = ElementTree.fromstring(interface(("statement", "text"), ["yes", "no"], LabelAnswer))
-    assert [one.get("value") for one in pair.findall("Text")] == ["$statement", "$text"]
-    assert pair.find("Choices").get("name") == CHOICE
-    assert pair.find("Choices").get("toName") == "text"
-    links = ElementTree.fromstring(interface(("text",), ["dose"], RelationsAnswer))
-    assert [one.get("value") for one in links.findall(".//Relation")] == ["dose"]
-    assert ElementTree.fromstring(interface(("text",), [], TextAnswer)).find("TextArea") is not None
