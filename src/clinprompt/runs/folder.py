@@ -151,7 +151,12 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise RunError(f"{path}: damaged; {_CHOOSE_ANOTHER}, or delete the folder") from error
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> RunError:
+    """Return the error for a damaged file of a run."""
+    return RunError(f"{path}: damaged; {_CHOOSE_ANOTHER}, or delete the folder")
 
 
 def _fixed(settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from clinprompt.errors import option
+from clinprompt.runs.folder import damaged
 from clinprompt.tasks.card import FOUND_IN_RECORDS, SPLITS
 from clinprompt.tasks.load import TaskData
 
-_NOT_HASHED = set(FOUND_IN_RECORDS) - {"density"}  # so that the hashes of earlier runs stay equal
+_NOT_HASHED = set(FOUND_IN_RECORDS)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskHashes:
-    """A sha256 of a whole task, and short ones of its parts by name (none in earlier runs)."""
+    """A sha256 of a whole task, and short ones of its parts by name."""
 
     whole: str
     parts: Mapping[str, str]
@@ -27,11 +28,16 @@ class TaskHashes:
         return cls(_digest_of(data), dict(_parts(data)))
 
     @classmethod
-    def read(cls, value: object) -> Self:
-        """Return the hashes that a run has saved; earlier runs saved only that of the whole."""
-        if isinstance(value, Mapping):
-            return cls(str(value["whole"]), value["parts"])
-        return cls(str(value), {})
+    def read(cls, value: object, path: Path) -> Self:
+        """Return the hashes that ``as_json`` gave, as they are in the file ``path``.
+
+        Raises:
+            RunError: they are damaged.
+        """
+        match value:
+            case {"whole": str(whole), "parts": dict(parts)}:
+                return cls(whole, parts)
+        raise damaged(path)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for ``read``."""
@@ -39,8 +45,6 @@ class TaskHashes:
 
     def changed(self, before: Self) -> list[str]:
         """Return the names of the parts that differ from earlier ones."""
-        if not before.parts:
-            return ["card or records"]
         names = [*self.parts, *(name for name in before.parts if name not in self.parts)]
         return [name for name in names if self.parts.get(name) != before.parts.get(name)]
 
@@ -62,7 +66,7 @@ def _free(folder: Path) -> Path:
 
 
 def _parts(data: TaskData) -> Iterator[tuple[str, str]]:
-    for key, value in data.card.model_dump(mode="json", exclude=set(FOUND_IN_RECORDS)).items():
+    for key, value in data.card.model_dump(mode="json", exclude=_NOT_HASHED).items():
         inner = {f"{key}.{name}": one for name, one in value.items()} if _is_group(value) else {}
         for name, one in (inner or {key: value}).items():
             yield name, _short(repr(one))
@@ -79,7 +83,7 @@ def _short(text: str) -> str:
 
 
 def _digest_of(data: TaskData) -> str:
-    """Return a sha256 of a task's card, without the names of ends of links, and its records."""
+    """Return a sha256 of a task's card, without what records can tell, and of its records."""
     digest = hashlib.sha256(data.card.model_dump_json(exclude=_NOT_HASHED).encode())
     for split in SPLITS:
         for record in data.splits[split]:

@@ -97,7 +97,7 @@ class Workspace:
         path = self.folder / "tasks.json"
         now = {data.card.name: TaskHashes.of(data) for data in tasks}
         saved = read_json(path) if path.is_file() else {}
-        before = {name: TaskHashes.read(value) for name, value in saved.items()}
+        before = {name: TaskHashes.read(value, path) for name, value in saved.items()}
         changed = {
             name: hashes.changed(before[name])
             for name, hashes in now.items()
