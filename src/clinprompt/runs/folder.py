@@ -169,15 +169,11 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
     of backbone and suite are checked elsewhere.
     """
     free = {"distill": "cache_teachers", "teacher": "together"}
-    settings = {"quantize": "none"} | _with_earlier_balance(settings)
     groups = {name: settings[name] for name in free if isinstance(settings.get(name), dict)}
     names = {name: plain_name(settings[name]) for name in ("backbone", "suite") if name in settings}
-    # Runs from before this setting existed have input form 1.
-    form = {"data": {"input_form": 1} | settings["data"]} if "data" in settings else {}
     return (
         settings
         | names
-        | form
         | {
             name: {key: value for key, value in group.items() if key != free[name]}
             for name, group in groups.items()
@@ -185,20 +181,9 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _with_earlier_balance(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings with ``distill.balance``: runs of earlier versions drew among all tasks.
-
-    So such a run is not continued with another balance.
-    """
-    distill = settings.get("distill")
-    if not isinstance(distill, dict):
-        return settings
-    return settings | {"distill": {"balance": "tasks", **distill}}
-
-
 def _with_shots(settings: dict[str, Any], begun: set[str]) -> dict[str, Any]:
     """Return settings in which ``at_shots`` has only these numbers of examples."""
-    own = settings.get("at_shots") or {}
+    own = settings.get("at_shots")
     if not isinstance(own, dict):
         return settings
     return settings | {"at_shots": {shots: own[shots] for shots in own.keys() & begun}}

@@ -56,15 +56,17 @@ def test_other_settings_are_refused_by_name(begin):
         begin(seed=3)
 
 
-def test_a_run_from_before_input_forms_continues_in_form_1_only(begin, tmp_path):
-    train_in(begin(data={"input_form": 1}))
-    path = tmp_path / "run" / "config.json"
-    values = json.loads(path.read_text())
-    del values["data"]["input_form"]
-    path.write_text(json.dumps(values))
-    with pytest.raises(RunError, match="other settings: data"):
+@pytest.mark.parametrize(
+    "name", ["quantize", "data.input_form", "distill.balance", "at_shots", "data", "distill"]
+)
+def test_a_folder_in_which_a_setting_is_missing_is_refused(begin, name):
+    path = train_in(begin()).workspace.folder / "config.json"
+    settings = json.loads(path.read_text())
+    group, _, key = name.rpartition(".")
+    del (settings[group] if group else settings)[key]
+    path.write_text(json.dumps(settings))
+    with pytest.raises(RunError, match=f"other settings: {name} is null there"):
         begin()
-    begin(data={"input_form": 1})
 
 
 def test_the_cache_of_teachers_outputs_may_change(begin):
@@ -88,18 +90,6 @@ def test_the_backbone_of_a_run_may_be_divided_over_processes_later(begin, tmp_pa
             config.model_copy(update={"tensor_parallel": True, "seed": 1}),
             results_folder=tmp_path / "run",
         )
-
-
-def test_a_run_of_an_earlier_version_goes_on_drawing_among_all_tasks(begin):
-    """Its settings have no ``distill.balance``."""
-    run = train_in(begin(distill={"balance": "tasks"}))
-    path = run.workspace.folder / "config.json"
-    settings = json.loads(path.read_text())
-    del settings["distill"]["balance"]
-    path.write_text(json.dumps(settings))
-    with pytest.raises(RunError, match=r"other settings: distill."):
-        begin()
-    begin(distill={"balance": "tasks"})
 
 
 def test_a_file_that_another_process_is_writing_does_not_block_the_folder(tmp_path):
@@ -166,14 +156,6 @@ def test_settings_for_a_number_of_examples_stay_once_there_is_a_result_with_it(b
     for changed in ({}, {"4": {"adapt": {"steps": 8}}}):
         with pytest.raises(RunError, match="other settings: at_shots"):
             begin(at_shots=changed)
-
-
-def test_a_run_from_before_settings_by_number_of_examples_goes_on(begin):
-    folder = train_in(begin()).workspace.folder
-    saved = json.loads((folder / "config.json").read_text())
-    del saved["at_shots"]
-    (folder / "config.json").write_text(json.dumps(saved))
-    begin()
 
 
 def test_other_settings_are_named_with_both_values(begin):
