@@ -10,16 +10,9 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.settings.groups import NAME_PATTERN, Settings
@@ -243,12 +236,6 @@ class TaskCard(Settings):
         if both := sorted(set(self.ignore) & set(self.labels)):
             raise ValueError(f"ignore: {both[0]!r} has a word in labels; remove one of the two")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_empty_ignore(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what has no effect, so that the hashes of earlier runs stay the same."""
-        values: dict[str, Any] = serialize(self)
-        return values if self.ignore else {k: v for k, v in values.items() if k != "ignore"}
 
     @model_validator(mode="after")
     def _rules_are_those_of_mentions(self) -> Self:

@@ -52,10 +52,8 @@ def test_what_is_no_link_is_refused_with_its_line(tmp_path, links):
         read(tmp_path, {"links": [LINK]}, {"links": links})
 
 
-def test_links_exclude_other_answers_and_an_unused_setting_is_not_saved():
+def test_links_exclude_other_answers():
     with pytest.raises(ValidationError, match="give not both"):
         reader(spans="spans")
     with pytest.raises(ValidationError, match="links needs row"):
         reader(row={"fields": {"text": "text"}, "label": "label"})
-    assert reader().model_dump()["links"] == "links"
-    assert "links" not in reader(links="").model_dump()

@@ -5,9 +5,9 @@ Knows no cards.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import model_validator
 
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
@@ -91,12 +91,6 @@ class JsonlReader(Settings):
             name = "spans" if self.spans else "links"
             raise ValueError(f"{name} needs row.fields.text and neither row.label nor row.text")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_empty_links(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what has no effect, so that the hashes of earlier runs stay the same."""
-        values: dict[str, Any] = serialize(self)
-        return values if self.links else {k: v for k, v in values.items() if k != "links"}
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield one record per line and skip blank lines.
