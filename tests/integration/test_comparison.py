@@ -542,14 +542,14 @@ def test_a_default_that_the_user_sets_must_fit_the_saved_metaprompt_too(compared
 def test_the_input_form_is_that_of_the_saved_metaprompt(compared, tmp_path):
     folder, config, _ = compared
     [saved] = (folder / "store" / "metaprompts").iterdir()
-    old = tmp_path / "old"
-    shutil.copytree(saved, old)
-    manifest = json.loads((old / "manifest.json").read_text())
-    assert manifest["settings"]["data"].pop("input_form") == 2
-    (old / "manifest.json").write_text(json.dumps(manifest))
+    form_1 = tmp_path / "form-1"
+    shutil.copytree(saved, form_1)
+    manifest = json.loads((form_1 / "manifest.json").read_text())
+    manifest["settings"]["data"]["input_form"] = 1
+    (form_1 / "manifest.json").write_text(json.dumps(manifest))
     data = config.data.model_dump(exclude={"input_form"})
     values = config.model_dump(exclude={"variants", "prompt", "compare", "data"})
-    own = check_config({**values, "metaprompt": str(old), "data": data}, source="x")
+    own = check_config({**values, "metaprompt": str(form_1), "data": data}, source="x")
     assert resolve(own).data.input_form == 1
     own = check_config({**values, "metaprompt": str(saved), "data": data}, source="x")
     assert resolve(own).data.input_form == 2

@@ -19,7 +19,7 @@ def prompt(tmp_path, tiny_llama_folder):
 
 WRONG = {
     "tasks": ([{"name": "x"}], [{"type": "ner", "name": None}], [1]),
-    "settings": ({"data": [1]}, {"data": {"input_form": "x"}}, {"data": 1}),
+    "settings": ({"data": [1]}, {"data": {"input_form": "x"}}, {"data": 1}, {"data": None}),
     "metaprompt": ("../../other", "ABC"),
     "content_hash": ("../x",),
     "calibration": ({"yes": "NaN"}, {"yes": 1e999}),
@@ -60,6 +60,13 @@ def test_settings_that_this_version_cannot_use_are_named(prompt, settings):
     manifest = load_artifact(prompt).manifest
     with pytest.raises(ArtifactError, match=r"this version does not know (its task|no_such)"):
         task_of(prompt, manifest)
+
+
+@pytest.mark.parametrize("settings", [{}, {"data": {}}])
+def test_an_input_form_that_no_setting_names_is_not_guessed(prompt, settings):
+    change_json(prompt / "manifest.json", settings=settings)
+    with pytest.raises(ArtifactError, match=r"do not name data\.input_form"):
+        assert load_artifact(prompt).manifest.input_form
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

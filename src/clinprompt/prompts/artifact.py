@@ -95,14 +95,12 @@ class Manifest(BaseModel):
 
     @field_validator("settings")
     @classmethod
-    def _names_its_input_form(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Fill in form 1, which was the only one before the setting existed."""
-        data = settings.get("data")
-        if not isinstance(data, dict | None) or (
-            data and not isinstance(data.get("input_form", 1), int)
-        ):
+    def _has_groups_of_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Check the entries that are read without reading all settings."""
+        data = settings.get("data", {})
+        if not isinstance(data, dict) or not isinstance(data.get("input_form", 1), int):
             raise ValueError("settings.data must be settings by name")
-        return settings | {"data": {"input_form": 1} | data} if data else settings
+        return settings
 
     @field_validator("tasks")
     @classmethod
@@ -120,8 +118,17 @@ class Manifest(BaseModel):
 
     @property
     def input_form(self) -> int:
-        """Return the form of the inputs that the prompt was trained with."""
-        return int(self.settings.get("data", {}).get("input_form", 1))
+        """Return the form of the inputs that the prompt was trained with.
+
+        Raises:
+            ArtifactError: the settings do not say it.
+        """
+        try:
+            return int(self.settings["data"]["input_form"])
+        except KeyError as error:
+            raise ArtifactError(
+                f"{self.title}: its settings do not name data.input_form; train the prompt again"
+            ) from error
 
     @property
     def segments(self) -> Segments:
