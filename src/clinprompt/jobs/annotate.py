@@ -21,7 +21,7 @@ from clinprompt.evaluation.predict import predict
 from clinprompt.evaluation.questions import Prediction, PromptUse
 from clinprompt.files import new_folder, write_text
 from clinprompt.jobs.note_files import read_notes
-from clinprompt.prompts.artifact import Artifact, Manifest
+from clinprompt.prompts.artifact import Artifact, Manifest, of_other_version
 from clinprompt.prompts.store import open_prompt
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.card import TaskCard
@@ -171,15 +171,6 @@ def task_of(path: Path, manifest: Manifest) -> tuple[TaskCard, DataSettings]:
     except ValidationError as error:
         raise of_other_version(manifest, error) from error
     return card, data
-
-
-def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactError:
-    """Return an error that names the saved setting that this version does not know."""
-    place = ".".join(map(str, error.errors()[0]["loc"])) or "its task or settings"
-    return ArtifactError(
-        f"{manifest.title}: saved by clinprompt {manifest.code_version}; this version does not "
-        f"know {place}; use that version, or train the prompt again"
-    )
 
 
 def annotate_file(

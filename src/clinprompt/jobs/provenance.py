@@ -6,9 +6,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from clinprompt.errors import ArtifactError, DataError, SettingError
-from clinprompt.jobs.annotate import of_other_version, task_of
+from clinprompt.jobs.annotate import task_of
 from clinprompt.methods.table import METHODS
-from clinprompt.prompts.artifact import Artifact, Manifest, load_artifact
+from clinprompt.prompts.artifact import Artifact, Manifest, load_artifact, of_other_version
 from clinprompt.runs.folder import read_json
 from clinprompt.runs.task_hashes import TaskHashes
 from clinprompt.settings.run import RunConfig

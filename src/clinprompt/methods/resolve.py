@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from clinprompt.errors import SettingError
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Method
 from clinprompt.methods.table import method_of
-from clinprompt.prompts.artifact import Artifact
+from clinprompt.prompts.artifact import Artifact, of_other_version
 from clinprompt.settings.groups import OF_ANSWERS, AdaptSettings, split_method
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
@@ -25,7 +27,8 @@ def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConf
     given.
 
     Raises:
-        ArtifactError: the given metaprompt is missing, damaged, or of another backbone.
+        ArtifactError: the given metaprompt is missing, damaged, or of another backbone, or has
+            settings of adaptation that this version does not know.
         SettingError: a setting contradicts the shape of the given metaprompt.
     """
     own = config.varied(variant) if variant else config
@@ -36,10 +39,12 @@ def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConf
     fitting = with_shape(own, metaprompt)
     given = set(config.variants[variant].get("adapt", {})) if variant else set()
     given |= config.adapt.model_fields_set
-    brought: dict[str, Any] = dict(metaprompt.manifest.settings["adapt"])
-    values = {name: brought[name] for name in AdaptSettings.model_fields if name in brought}
-    values |= {name: getattr(own.adapt, name) for name in given}
-    adapted = AdaptSettings.model_validate(values)
+    brought: dict[str, Any] = metaprompt.manifest.settings["adapt"]
+    values = {**brought, **{name: getattr(own.adapt, name) for name in given}}
+    try:
+        adapted = AdaptSettings.model_validate(values)
+    except ValidationError as error:
+        raise of_other_version(metaprompt.manifest, error) from error
     fitting = fitting.model_copy(update={"adapt": adapted})
     groups: Mapping[str, Any] = config.variants[variant] if variant else {}
     for group, names in _OF_METAPROMPT.items():

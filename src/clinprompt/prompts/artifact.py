@@ -17,7 +17,15 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -282,6 +290,15 @@ def load_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(values)
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged; copy the artifact again") from error
+
+
+def of_other_version(manifest: Manifest, error: ValidationError) -> ArtifactError:
+    """Return an error that names the saved setting that this version does not know."""
+    place = ".".join(map(str, error.errors()[0]["loc"])) or "its task or settings"
+    return ArtifactError(
+        f"{manifest.title}: saved by clinprompt {manifest.code_version}; this version does not "
+        f"know {place}; use that version, or train the prompt again"
+    )
 
 
 def _to_stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
