@@ -40,9 +40,7 @@ class Lines(Silent):
 def test_two_started_processes_give_the_cells_of_one(tmp_path, tiny_llama_folder):
     config = config_of(tmp_path, tiny_llama_folder)
     reporters = [Lines(), Lines()]
-    processes.fill_in_processes(
-        tmp_path / "run", config, mirror=None, reporters=reporters, num_threads=1
-    )
+    processes.fill_in_processes(tmp_path / "run", config, reporters=reporters, num_threads=1)
     alone = fill(tmp_path / "alone", config).cells
     assert without_times(fill(tmp_path / "run", config).cells) == without_times(alone)
     assert artifacts(tmp_path / "run") == artifacts(tmp_path / "alone")
@@ -61,7 +59,6 @@ def test_the_error_of_a_started_process_is_raised_and_ends_the_others(tmp_path, 
         processes.fill_in_processes(
             tmp_path / "mine",
             config,
-            mirror=None,
             reporters=[Silent(), Silent()],
             num_threads=1,
         )
@@ -111,7 +108,7 @@ def test_a_process_trains_no_teacher_that_another_one_trains(tmp_path, tiny_llam
 def test_the_demo_ends_with_a_note_of_each_target(tmp_path, tiny_llama_folder, monkeypatch):
     """One process does all; the tiny model's answers are poor, but their offsets are right."""
 
-    def fill_here(folder, config, *, mirror, reporters, num_threads):
+    def fill_here(folder, config, *, reporters, num_threads):
         fill(folder, config, reporters[0])
 
     monkeypatch.setattr(processes, "fill_in_processes", fill_here)
@@ -141,7 +138,7 @@ def test_example_notes_are_test_rows_with_something_to_find(tmp_path, tiny_llama
     grid = {"methods": ("adapted-metaprompt",), "shots": [1, 2]}
     config = config_of(tmp_path, tiny_llama_folder, compare=grid)
     fill(tmp_path / "run", config)
-    notes = list(example_notes(tmp_path / "run", config, "adapted-metaprompt", mirror=None))
+    notes = list(example_notes(tmp_path / "run", config))
     suite = load_suite(config.suite, config.data, None)
     assert [note.card.name for note in notes] == [data.card.name for data in suite.targets]
     for note, data in zip(notes, suite.targets, strict=True):

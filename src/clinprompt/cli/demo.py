@@ -53,9 +53,7 @@ def _fill(settings: "RunConfig", folder: Path, num_processes: int, *, num_thread
     locate(settings.backbone)
     with SharedBars(console, *steps_in_all(folder, settings)) as bars:
         reporters = [bars.line(f"{number}:") for number in range(1, num_processes + 1)]
-        fill_in_processes(
-            folder, settings, mirror=None, reporters=reporters, num_threads=num_threads
-        )
+        fill_in_processes(folder, settings, reporters=reporters, num_threads=num_threads)
 
 
 def _show(settings: "RunConfig", folder: Path, command: str) -> None:
@@ -70,7 +68,7 @@ def _show(settings: "RunConfig", folder: Path, command: str) -> None:
     show_outcome(outcome, folder)
     if ADAPT_ALL in settings.compare.methods and settings.compare.shots:
         say("")
-        show_example_notes(example_notes(folder, settings, ADAPT_ALL, mirror=None))
+        show_example_notes(example_notes(folder, settings))
 
 
 def _num_cores() -> int:

@@ -85,7 +85,6 @@ def fill_in_processes(
     folder: Path,
     config: RunConfig,
     *,
-    mirror: Path | None,
     reporters: Sequence[Reporter],
     num_threads: int,
 ) -> None:
@@ -102,7 +101,7 @@ def fill_in_processes(
     processes = [
         context.Process(
             target=_compute,
-            args=(folder, config, mirror, _Sender(number, events), num_threads),
+            args=(folder, config, _Sender(number, events), num_threads),
             daemon=True,
         )
         for number in range(len(reporters))
@@ -143,9 +142,7 @@ def _relay(
             running.remove(event.process)
 
 
-def _compute(
-    folder: Path, config: RunConfig, mirror: Path | None, sender: _Sender, num_threads: int
-) -> None:
+def _compute(folder: Path, config: RunConfig, sender: _Sender, num_threads: int) -> None:
     """Compute cells in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     signal.signal(signal.SIGTERM, _exit)
@@ -153,7 +150,7 @@ def _compute(
     torch.set_num_threads(num_threads)
     error: ClinpromptError | None = None
     try:
-        compare(folder, config, mirror=mirror, command=None, reporter=sender)
+        compare(folder, config, mirror=None, command=None, reporter=sender)
     except ClinpromptError as raised:
         error = raised
     except Exception as raised:  # multiprocessing would print its message, which may hold a record
