@@ -22,7 +22,6 @@ from clinprompt.tasks.records import Answer, Record, Unparseable
 class Rates:
     """Shares of rows that no rule could read, and of mentions or links not found in their text."""
 
-    num_rows: int
     unparseable: float
     ungrounded: float
 
@@ -60,18 +59,15 @@ def rates(kind: Kind, answers: Sequence[Answer]) -> Rates:
         lost = sum(map(kind.listing.num_ungrounded, answers))
         found = sum(len(kind.listing.items(answer)) for answer in answers)
     unread = sum(isinstance(answer, Unparseable) for answer in answers)
-    return Rates(len(answers), unread / len(answers), lost / max(lost + found, 1))
+    return Rates(unread / len(answers), lost / max(lost + found, 1))
 
 
 def stored_scores(metric: str, scorer: str, statistics: Sequence[Sequence[float]]) -> Scores:
     """Return scores from statistics [N, S] that were stored.
 
     Raises:
-        DataError: there are none.
         SettingError: the metric is not known.
     """
-    if not statistics:
-        raise DataError(f"no statistics of {metric} were kept; compute the cell again")
     rows = np.array(statistics, dtype=np.float64)
     return Scores(metric, scorer, rows, metric_named(metric).formula)
 
