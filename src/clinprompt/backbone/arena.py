@@ -111,7 +111,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
         super().__init__()
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self._blocks = [part[:0, :, :0] for part in (keys, values)]
-        self._ends, self._width = torch.zeros(0, dtype=torch.long), 0
+        self._ends = torch.zeros(0, dtype=torch.long)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -140,7 +140,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
 
     def expect(self, ends: Int[Tensor, " B"], width: int) -> None:
         """Say where the next keys and values of each row go, and how much of a line is read."""
-        self._ends, self._width = ends, width
+        self._ends = ends
         self.keys, self.values = (block[: len(ends), :, :width] for block in self._blocks)
 
     def update(

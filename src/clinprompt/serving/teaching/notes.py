@@ -87,9 +87,7 @@ class Notes:
         """
         self._path = path
         rows = read_lines(path)
-        gone = {row["note"] for row in rows if "removed" in row}
-        kept = [row for row in rows if "removed" not in row and row["note"] not in gone]
-        self._notes = {row["note"]: _note(row) for row in kept}
+        self._notes = {row["note"]: _note(row) for row in rows if "removed" not in row}
         self._last = max((row["note"] for row in rows), default=0)
         self._posting = max((one.posting for one in self._notes.values()), default=0)
 
