@@ -278,9 +278,6 @@ class Claims:
         Raises:
             RunError: the lock file cannot be written.
         """
-        if self._folder.is_file():  # earlier versions locked bytes of one file
-            with suppress(OSError):
-                self._folder.unlink()
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         with locked(self._folder / f"{digest}.lock", wait=wait) as is_ours:
             yield is_ours

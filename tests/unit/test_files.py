@@ -355,13 +355,6 @@ def test_whoever_waits_for_a_claim_gets_it_when_the_other_process_ends(tmp_path)
             assert process.wait(timeout=60) != 0
 
 
-def test_claims_replace_the_file_that_earlier_versions_kept(tmp_path):
-    (tmp_path / "claims").touch()
-    with Claims(tmp_path / "claims").claim("a cell") as is_ours:
-        assert is_ours
-    assert (tmp_path / "claims").is_dir()
-
-
 def test_a_new_file_appears_when_it_is_complete(tmp_path):
     path = tmp_path / "inner" / "table.csv"
     with new_file(path) as draft:
