@@ -130,9 +130,8 @@ def load_checkpoint(path: Path, states: Sequence[State]) -> None:
     try:
         with safe_open(path, framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            metadata = stored.metadata()
-        # Checkpoints of earlier versions have no checksum.
-        if metadata.pop(_CHECKSUM, "") not in ("", _checksum(tensors, metadata)):
+            metadata = stored.metadata() or {}
+        if metadata.pop(_CHECKSUM) != _checksum(tensors, metadata):
             raise ValueError("changed after it was written")
         if metadata.keys() != {_prefix(number) + "progress" for number in range(len(states))}:
             raise ValueError("other states")
