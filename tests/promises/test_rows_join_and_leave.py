@@ -94,7 +94,6 @@ def test_canceled_rows_free_their_place_and_change_no_other_answer(precise):
         if open_ones:
             canceled.append(draw.choice(open_ones))
             scheduler.cancel(canceled[-1])
-    assert (scheduler.num_waiting, scheduler.num_active) == (0, 0)
     assert scheduler._arena.num_rows == 0
     assert scheduler._arena.num_free == 600
     assert len(canceled) > 5
@@ -134,7 +133,8 @@ def test_a_row_that_is_larger_than_the_limit_is_answered_alone(tiny_llama):
     scheduler = Scheduler(tiny_llama, max_positions=64)
     for ask in asks:
         scheduler.submit(ask)
-    scheduler.drain()
+    while not scheduler.is_idle:
+        scheduler.step()
     assert [len(ask.written.ids) for ask in asks] == [3, 3, 3]
 
 

@@ -105,11 +105,6 @@ class Scheduler:
         self._hidden: Tensor | None = None
 
     @property
-    def num_waiting(self) -> int:
-        """Return the number of rows whose input has not been read."""
-        return len(self._waiting)
-
-    @property
     def num_active(self) -> int:
         """Return the number of rows being written."""
         return len(self._active)
@@ -141,11 +136,6 @@ class Scheduler:
         if self._active:
             finished += self._write()
         return finished
-
-    def drain(self) -> None:
-        """Answer all rows."""
-        while not self.is_idle:
-            self.step()
 
     def _admitted(self) -> list[Ask]:
         """Return the rows to read in this step: the first that wait, while there is space."""
