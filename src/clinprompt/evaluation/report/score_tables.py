@@ -91,8 +91,7 @@ def headed(tables: Iterable[Table], backbone: str, backbones: Iterable[str]) -> 
     """Return the tables with the backbone in their titles, if there are several backbones."""
     if len(list(backbones)) == 1:
         return list(tables)
-    name = backbone or "backbone not recorded"
-    return [replace(table, title=f"{name}: {table.title}") for table in tables]
+    return [replace(table, title=f"{backbone}: {table.title}") for table in tables]
 
 
 def cost_tables(cells: Sequence[Cell]) -> list[Table]:
