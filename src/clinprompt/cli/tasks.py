@@ -116,7 +116,7 @@ def new(
     folder = choose_folder(origin, out=out, name=name)
     draft = draft_task(type_, origin, name or folder.name, named, test_share=test_share)
     write_task(draft, folder)
-    show_examples(draft.examples(3))
+    show_examples(draft.examples)
     console.rule()
     for line in (*draft.found, f"task: {folder} ({origin} is not changed)"):
         say(line)

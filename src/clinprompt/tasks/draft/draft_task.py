@@ -41,6 +41,7 @@ from clinprompt.tasks.records import Example, Record
 _CLASSIFICATION = "classification"  # of single texts; cards call it nli
 _KINDS = (*TASK_TYPES, _CLASSIFICATION)
 _TWO_TEXTS = "nli with two --text (in Python: text=[FIRST, SECOND])"
+_NUM_EXAMPLES = 3  # that a draft shows
 _OTHER_WORDS = {
     ("text-classification", "labels", "label"): _CLASSIFICATION,
     ("pair-classification", "entailment", "similarity"): _TWO_TEXTS,
@@ -60,11 +61,12 @@ class Draft:
     files: OwnFiles
     found: tuple[str, ...]
 
-    def examples(self, count: int) -> tuple[Example, ...]:
-        """Return the first training examples, beginning with those whose answer is not empty."""
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """Return a few training examples, beginning with those whose answer is not empty."""
         card = self.data.card
         records = sorted(self.data.splits["train"], key=lambda record: _is_empty(card, record))
-        return tuple(make_example(card, record) for record in records[:count])
+        return tuple(make_example(card, record) for record in records[:_NUM_EXAMPLES])
 
 
 def task_type(word: str) -> TaskType:

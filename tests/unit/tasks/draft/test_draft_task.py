@@ -81,7 +81,7 @@ class TestFormats:
         assert record.text[record.answer.spans[0].start :].startswith("stent")
         assert "text: column note" in draft.found
         assert "label MEDICAL_DEVICE: medical device" in draft.found
-        first = draft.examples(3)[0]
+        first = draft.examples[0]
         assert first.input.endswith("later a rash.\nEntities (medical device):")
         assert first.target == "stent"
 
@@ -171,7 +171,7 @@ class TestFormats:
             assert data.card.setting == "end-to-end"
         else:
             assert record.answer.spans == (drug, dose)
-            assert draft.examples(1)[0].target == "drug: iron\ndose: 5 mg"
+            assert draft.examples[0].target == "drug: iron\ndose: 5 mg"
 
     def test_a_flat_brat_folder_is_divided_into_splits(self, tmp_path):
         for number in range(12):
