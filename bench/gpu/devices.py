@@ -411,11 +411,11 @@ def _gradient(case: Case, backbone: Backbone, placement: Any) -> Tensor:  # noqa
     """Return the gradient of the prompts of all tasks [K, P, W], on the CPU."""
     encoder, settings = case.encoder(backbone), case.config.prompt
     rows = [
-        row
+        replace(row, task=number)
         for number, card in enumerate(case.cards.values())
         for example in case.examples
         if example.task == card.name
-        for row in encode_all(encoder, card, [example], number)
+        for row in encode_all(encoder, card, [example])
     ]
     start = start_vectors(
         backbone, settings.model_copy(update={"placement": placement}), seed=0

@@ -167,25 +167,20 @@ def _drawn(data: TaskData, split: Split, *, limit: int, seed: int) -> Sequence[R
     return sample(data.splits.get(split, ()), limit, seed=seed + SPLIT_SEEDS[split])
 
 
-def encode_all(
-    encoder: Encoder, card: TaskCard, examples: Sequence[Example], task: int = 0
-) -> tuple[Row, ...]:
+def encode_all(encoder: Encoder, card: TaskCard, examples: Sequence[Example]) -> tuple[Row, ...]:
     """Encode the examples of one task; an example that is too long may give several rows."""
-    return tuple(row for _, row in _encoded(encoder, card, examples, task))
+    return tuple(row for _, row in _encoded(encoder, card, examples))
 
 
 def _encoded(
-    encoder: Encoder, card: TaskCard, examples: Iterable[Example], task: int = 0
+    encoder: Encoder, card: TaskCard, examples: Iterable[Example]
 ) -> Iterator[tuple[Example, Row]]:
     """Yield the parts of the examples of one task with their rows, which carry their note."""
     notes: dict[str, int] = {}
     for example in examples:
         for part in parts_of(card, example, encoder).examples:
             note = part.record.group or part.record.id
-            yield (
-                part,
-                replace(encoder.encode(part, task), note=notes.setdefault(note, len(notes))),
-            )
+            yield part, replace(encoder.encode(part), note=notes.setdefault(note, len(notes)))
 
 
 def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) -> tuple[Row, ...]:
