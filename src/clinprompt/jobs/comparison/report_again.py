@@ -32,8 +32,7 @@ def report_again(run_folder: Path) -> Path:
     and numbers of examples that an earlier command compared.
 
     Raises:
-        RunError: the folder holds no comparison, or its report was written by a version that did
-            not save what a report shows in addition to its cells.
+        RunError: the folder holds no comparison, or its report lacks ``contents.json``.
     """
     cells_path, folder = run_folder / "cells.jsonl", run_folder / "report"
     if not cells_path.is_file():
