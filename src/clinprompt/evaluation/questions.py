@@ -128,11 +128,11 @@ def questions(
     *,
     cards: Mapping[str, TaskCard],
     bank: Bank,
-    prompts: Sequence[PromptUse] = (),
+    prompts: Sequence[PromptUse],
 ) -> list[Question]:
     """Return a question for each example, in order.
 
-    ``prompts`` gives the prompt of ``bank`` for each example; without it, the first prompt answers
+    ``prompts`` gives the prompt of ``bank`` for each example; if empty, the first prompt answers
     all. An example that several prompts answer is encoded once if it is the same object.
     """
     uses = prompts or [PromptUse()] * len(examples)

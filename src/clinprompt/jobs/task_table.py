@@ -132,10 +132,10 @@ def load_backbone_for(
     return load_backbone_of(manifest, backbone, device=device, dtype=dtype)
 
 
-def prompt_folders(folder: Path, names: Sequence[str] = ()) -> dict[str, Path]:
+def prompt_folders(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """Return the folder of each task's prompt, by the name that requests use.
 
-    ``names`` are the tasks to return, in order; without them, all.
+    ``names`` are the tasks to return, in order; if there are none, all.
 
     Raises:
         ArtifactError: there is no prompt of a task.

@@ -83,7 +83,7 @@ def weight_of(rows: Sequence[Row], row_weights: RowWeights) -> int:
     return int(row_weights(torch.tensor([len(row.target_ids) for row in rows])).sum())
 
 
-def rows_by_step(member: FitMember, first_task: int = 0) -> list[list[Row]]:
+def rows_by_step(member: FitMember, first_task: int) -> list[list[Row]]:
     """Draw the rows of each step, with the tasks of the member numbered from ``first_task``."""
     spec = member.spec
     drawn = schedule(

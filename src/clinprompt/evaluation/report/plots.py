@@ -177,7 +177,7 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _panels(number: int, *, legend_height: float = 0.5) -> tuple[Figure, list[Axes]]:
+def _panels(number: int, *, legend_height: float) -> tuple[Figure, list[Axes]]:
     columns = min(3, number)
     rows = -(-number // columns)
     size = (max(columns * _PANEL_WIDTH, 6.0), rows * _PANEL_HEIGHT + legend_height)

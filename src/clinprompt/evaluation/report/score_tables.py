@@ -64,7 +64,7 @@ def score_tables(
 
 
 def summary_tables(
-    summaries: Summaries, baselines: Mapping[str, Baseline], shown_methods: Sequence[str] = ()
+    summaries: Summaries, baselines: Mapping[str, Baseline], shown_methods: Sequence[str]
 ) -> list[Table]:
     """Return the scores of one backbone without ablations, a table for each number of shots."""
     tables: list[Table] = []

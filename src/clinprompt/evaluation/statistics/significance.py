@@ -27,7 +27,7 @@ class Interval:
     standard_error: float
 
 
-def bootstrap_values(scores: Scores, generator: Generator, *, num_draws: int = 2000) -> Numbers:
+def bootstrap_values(scores: Scores, generator: Generator, *, num_draws: int) -> Numbers:
     """Return the scores [D] of resamples of the rows, drawn with replacement."""
     return bootstrap_groups([[scores]], generator, num_draws=num_draws)[0][:, 0]
 
@@ -51,16 +51,13 @@ def bootstrap_groups(
     return _group_scores(np.concatenate(sums), groups)
 
 
-def confidence_interval(
-    scores: Scores, generator: Generator, *, num_draws: int = 2000, level: float = 0.95
-) -> Interval:
-    """Return the percentile bootstrap interval of a score over its rows.
+def confidence_interval(scores: Scores, generator: Generator, *, num_draws: int = 2000) -> Interval:
+    """Return the 95 % percentile bootstrap interval of a score over its rows.
 
     If all rows have the same score (all wrong or all right), the interval has no width.
     """
     values = bootstrap_values(scores, generator, num_draws=num_draws)
-    tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
+    low, high = np.quantile(values, [0.025, 0.975])
     return Interval(float(low), float(high), float(values.std(ddof=1)))
 
 
