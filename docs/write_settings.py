@@ -19,6 +19,15 @@ adapt.steps=40`) or in Python (`settings={"adapt.steps": 40}`).
 
 Instead of these defaults, `adapt` takes `backbone`, `[prompt]`, `[adapt]` and `data.input_form`
 from the packaged metaprompt, or all settings except `[at_shots]` from a metaprompt of your own."""
+ENVIRONMENT = """\
+## Environment variables
+
+| variable | meaning |
+| --- | --- |
+| `CLINPROMPT_CACHE` | folder of the cache, which holds fetched data sets (default: `~/.cache/clinprompt`) |
+| `CLINPROMPT_MIRROR` | folder with the files of public data sets, as `--mirror` |
+| `CLINPROMPT_FETCH_BASE` | address of a server that `tasks fetch` downloads everything from |
+| `CLINPROMPT_TRACEBACK` | `1` shows the message of a bug, which may hold text of records |"""
 _LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
@@ -34,7 +43,7 @@ def page_text() -> str:
     for name, field in RunConfig.model_fields.items():
         if group := _group_of(field):
             parts += [f"## `{name}`", _about(group), _table(f"{name}.", group.model_fields)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, ENVIRONMENT]) + "\n"
 
 
 def _group_of(field: FieldInfo) -> type[BaseModel] | None:
