@@ -63,7 +63,14 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP])
+def number(request):
+    """Return a signal, and let it reach new processes also if the tests run under nohup."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
 def test_a_command_that_gets_a_signal_to_end_leaves_no_half_written_folder(tmp_path, number):
     command = [sys.executable, "-c", _MAKES_A_FOLDER_AND_WAITS, "wait", tmp_path / "f"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
