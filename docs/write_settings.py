@@ -24,7 +24,7 @@ ENVIRONMENT = """\
 
 | variable | meaning |
 | --- | --- |
-| `CLINPROMPT_CACHE` | folder of the cache, as of fetched data (default: `~/.cache/clinprompt`) |
+| `CLINPROMPT_CACHE` | cache folder, for fetched data sets (default: `~/.cache/clinprompt`) |
 | `CLINPROMPT_MIRROR` | folder with the files of public data sets, as `--mirror` |
 | `CLINPROMPT_FETCH_BASE` | address of a server that `tasks fetch` downloads everything from |
 | `CLINPROMPT_TRACEBACK` | `1` shows the message of a bug, which may hold text of records |"""
