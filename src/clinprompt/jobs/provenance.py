@@ -89,14 +89,15 @@ def _check_same_records(path: Path, data: TaskData) -> None:
     """
     name = data.card.name
     files = [above / "tasks.json" for above in path.resolve().parents]
-    saved_in = next((one for one in files if one.is_file() and name in read_json(one)), None)
-    if saved_in is None:
+    saved = ((one, read_json(one)) for one in files if one.is_file())
+    file, known = next(((one, tasks[name]) for one, tasks in saved if name in tasks), (path, None))
+    if known is None:
         raise ArtifactError(
             f"{path}: the folder of its run is missing, so it cannot be checked that the records "
             f"of {name} are those that it was trained on; give the prompt in its run: "
             "RUN/store/NAME"
         )
-    before, now = TaskHashes.read(read_json(saved_in)[name], saved_in), TaskHashes.of(data)
+    before, now = TaskHashes.read(known, file), TaskHashes.of(data)
     if before.whole != now.whole:
         raise DataError(
             f"{name}: {', '.join(now.changed(before))} changed since the prompt was trained, so "
