@@ -5,6 +5,7 @@ Axes: B rows, T text tokens. Rows are padded on the right.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from itertools import accumulate, chain
 
 import torch
@@ -18,6 +19,7 @@ from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.records import Example
 
 IGNORED = -100
+_SHORT = 400  # characters; the lengths of texts up to this are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ class Encoder:
 
     def length_of(self, text: str) -> int:
         """Return the number of tokens of a text, without special tokens."""
-        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        measure = _kept_length if len(text) <= _SHORT else _length
+        return measure(self.tokenizer, text)
 
     def _num_tokens(self, text: str) -> int:
         return len(self.tokenizer(text, verbose=False)["input_ids"])
@@ -211,6 +214,14 @@ class Encoder:
             return_offsets_mapping=True,
             verbose=False,
         )
+
+
+def _length(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
+    return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+# Questions about one long text measure the same sentences and words again and again.
+_kept_length = lru_cache(maxsize=1 << 12)(_length)
 
 
 def make_encoder(

@@ -62,6 +62,22 @@ class TaskRows:
             )
         return self._training[name]
 
+    def check(self, data: TaskData, *, is_source: bool) -> None:
+        """Check that a task has a row to learn from; encode no more rows than that takes.
+
+        Raises:
+            DataError: it has none; see ``training`` for a source, ``shots`` for a target.
+        """
+        limit = self.settings.train_rows if is_source else len(data.splits["train"])
+        examples = _training_examples(data, limit=limit, seed=self.seed)
+        encoded = _encoded(self.encoder(), data.card, examples)
+        if any(_shows_its_answer(data.card, row) for _, row in encoded):
+            return
+        if is_source:
+            self.training(data)
+        else:
+            self.shots(data, 1, seed=self.seed)
+
     def take_training(self, rows: Mapping[str, tuple[Row, ...]]) -> None:
         """Take training rows, by task, that other processes encoded with the same settings."""
         self._training.update(rows)
@@ -163,11 +179,16 @@ def training_example(card: TaskCard, record: Record, *, seed: int) -> Example:
     return make_example(card, record, paraphrase=number)
 
 
+def _training_examples(data: TaskData, *, limit: int, seed: int) -> Iterator[Example]:
+    for record in _drawn(data, "train", limit=limit, seed=seed):
+        yield training_example(data.card, record, seed=seed)
+
+
 def _drawn(data: TaskData, split: Split, *, limit: int, seed: int) -> Sequence[Record]:
     return sample(data.splits.get(split, ()), limit, seed=seed + SPLIT_SEEDS[split])
 
 
-def encode_all(encoder: Encoder, card: TaskCard, examples: Sequence[Example]) -> tuple[Row, ...]:
+def encode_all(encoder: Encoder, card: TaskCard, examples: Iterable[Example]) -> tuple[Row, ...]:
     """Encode the examples of one task; an example that is too long may give several rows."""
     return tuple(row for _, row in _encoded(encoder, card, examples))
 
@@ -193,8 +214,7 @@ def training_rows(encoder: Encoder, data: TaskData, *, limit: int, seed: int) ->
     Raises:
         DataError: no row is left.
     """
-    records = _drawn(data, "train", limit=limit, seed=seed)
-    examples = [training_example(data.card, record, seed=seed) for record in records]
+    examples = _training_examples(data, limit=limit, seed=seed)
     rows = encode_all(encoder, data.card, examples)
     return _with_whole_answers(data, encoder, rows)
 
@@ -274,8 +294,8 @@ def candidates(encoder: Encoder, data: TaskData, *, seed: int) -> Candidates:
     A row is one input of the model: a whole note, or one window of a long note. The rows that
     ``training_rows`` leaves out are not among them.
     """
-    whole = (training_example(data.card, record, seed=seed) for record in data.splits["train"])
-    encoded = tuple(_encoded(encoder, data.card, whole))
+    every = _training_examples(data, limit=len(data.splits["train"]), seed=seed)
+    encoded = tuple(_encoded(encoder, data.card, every))
     fitting = [pair for pair in encoded if _shows_its_answer(data.card, pair[1])]
     listing = kind_of(data.card).listing
     answers = [example.record.answer for example, _ in fitting]

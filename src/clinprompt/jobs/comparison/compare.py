@@ -153,11 +153,11 @@ def _check_layers(settings: Resolved) -> None:
 
 
 def _check_answers(plain: OpenVariant, suite: SuiteData) -> None:
-    """Check, before hours of training, that each task has answers that are short enough."""
+    """Check, before hours of training, that each task has an answer that is short enough."""
     for data in suite.sources:
-        plain.task_rows.training(data)
+        plain.task_rows.check(data, is_source=True)
     for data in suite.targets if plain.config.compare.shots else ():
-        plain.task_rows.shots(data, 1, seed=plain.config.compare.seeds[0])
+        plain.task_rows.check(data, is_source=False)
 
 
 def _fill(runs: Runs, grid: Sequence[Block], team_size: int, budget: Budget) -> None:

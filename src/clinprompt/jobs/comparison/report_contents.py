@@ -155,12 +155,13 @@ def _baseline(config: RunConfig, data: TaskData) -> Baseline:
 
 def _task_row(task_rows: TaskRows, data: TaskData, split: Split) -> TaskRow:
     settings, seed = task_rows.settings, task_rows.seed
-    num_test_rows = max_test_rows(settings, data.card)
-    limit = settings.train_rows if split == "train" else num_test_rows
     encoder = task_rows.encoder()
-    used = encode_all(encoder, data.card, examples_of(data, split, limit=limit, seed=seed))
     examples = examples_of(data, "train", limit=settings.train_rows, seed=seed)
-    training = encode_all(encoder, data.card, examples)
+    used = training = encode_all(encoder, data.card, examples)
+    if split == "test":
+        limit = max_test_rows(settings, data.card)
+        examples = examples_of(data, "test", limit=limit, seed=seed)
+        used = encode_all(encoder, data.card, examples)
     train, validation, test = (len(data.splits[name]) for name in SPLITS)
     return TaskRow(
         name=data.card.name,

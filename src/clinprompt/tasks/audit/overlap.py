@@ -7,12 +7,17 @@ digits, in lower case. A source record that overlaps could show a model text tha
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.load import TaskData, without
 from clinprompt.tasks.records import Record, TextAnswer
 
 _WORD = re.compile(r"[^\W_]+")
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no bit of a value is lost
 
 
 def drop_overlapping(
@@ -26,16 +31,14 @@ def drop_overlapping(
     """
     assert n > 0
     numbers: dict[str, int] = {}
-    seen = {
-        gram for target in targets for text in _joined(target) for gram in _grams(text, n, numbers)
-    }
+    seen, _ = _grams([text for target in targets for text in _joined(target)], n, numbers)
+    seen.sort()
     kept, num_dropped = [], {}
     for source in sources:
-        dropped = frozenset(
-            record.id
-            for record in _records([source])
-            if any(gram in seen for text in _texts(record) for gram in _grams(text, n, numbers))
-        )
+        texts = [(record.id, text) for record in _records(source) for text in _texts(record)]
+        grams, places = _grams([text for _, text in texts], n, numbers)
+        is_seen = seen.searchsorted(grams, "left") < seen.searchsorted(grams, "right")
+        dropped = frozenset(texts[place][0] for place in np.unique(places[is_seen]))
         kept.append(without(source, dropped) if dropped else source)
         num_dropped[source.card.name] = len(dropped)
     return tuple(kept), num_dropped
@@ -59,10 +62,8 @@ def _question(record: Record) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(_WORD.findall(text.lower())) for text in texts)
 
 
-def _records(tasks: Sequence[TaskData]) -> Iterator[Record]:
-    for task in tasks:
-        for records in task.splits.values():
-            yield from records
+def _records(task: TaskData) -> Iterator[Record]:
+    return chain.from_iterable(task.splits.values())
 
 
 def _joined(task: TaskData) -> Iterator[str]:
@@ -75,14 +76,27 @@ def _joined(task: TaskData) -> Iterator[str]:
                 yield from _texts(record)
 
 
-def _grams(text: str, n: int, numbers: dict[str, int]) -> Iterator[int]:
-    """Yield a hash of every n consecutive words.
+def _grams(
+    texts: Sequence[str], n: int, numbers: dict[str, int]
+) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
+    """Return a hash of every n consecutive words of a text, and the place of this text in ``texts``.
 
-    The hash is of the words' numbers, because Python's hashes of texts differ between processes.
+    ``numbers`` are the numbers of all words so far; new words are added. Each has a random value of
+    64 bits, the same in every process, and a hash is a polynomial of such values.
     """
-    words = [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())]
-    for start in range(len(words) - n + 1):
-        yield hash(tuple(words[start : start + n]))
+    words = [
+        [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())]
+        for text in texts
+    ]
+    values = np.random.default_rng(0).integers(1 << 64, size=len(numbers), dtype=np.uint64)
+    sequence = values[np.fromiter(chain.from_iterable(words), np.intp)]
+    places = np.repeat(np.arange(len(texts)), [len(own) for own in words])
+    count = max(0, len(sequence) - n + 1)
+    hashes = np.zeros(count, np.uint64)
+    for offset in range(n):
+        hashes = hashes * _FACTOR + sequence[offset : offset + count]
+    is_in_one_text = places[:count] == places[n - 1 :]
+    return hashes[is_in_one_text], places[:count][is_in_one_text]
 
 
 def _texts(record: Record) -> Iterator[str]:

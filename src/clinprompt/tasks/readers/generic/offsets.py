@@ -6,7 +6,7 @@ CR LF as one character. If all texts of a file fit one of these ways to count, t
 White space at the ends of a mention is left out of it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -65,7 +65,7 @@ class Counting:
         if self == PLAIN:
             return offset
         places = _places(text, self)
-        beyond = offset - max(places)
+        beyond = offset - next(reversed(places))
         return len(text) + beyond if beyond > 0 else places.get(offset)
 
     def fragments(self, text: str, fragments: Fragments) -> Fragments:
@@ -96,7 +96,7 @@ _WAYS = (
 
 
 @lru_cache(maxsize=64)
-def _places(text: str, counting: Counting) -> Mapping[int, int]:
+def _places(text: str, counting: Counting) -> dict[int, int]:
     """Return for each offset the first character that starts there; the last one is the end."""
     places: dict[int, int] = {}
     offset = 0
@@ -169,6 +169,8 @@ def _has_white_ends(mention: Written, counting: Counting) -> bool:
 
 def find_counting(mentions: Sequence[Written]) -> Counting:
     """Return the way to count under which most mentions cover their texts, the first of equals."""
+    if next(misfits(mentions, PLAIN), None) is None:  # so it is in nearly all files
+        return PLAIN
     return min(_WAYS, key=lambda counting: sum(1 for _ in misfits(mentions, counting)))
 
 
