@@ -116,7 +116,8 @@ class Grid:
 def fill(given: argparse.Namespace, grid: Grid) -> None:
     """Do the part of one process: search, wait for the others' trials, compare."""
     from clinprompt.backbone import scheduler  # noqa: PLC0415 - --help needs no package
-    from clinprompt.jobs.comparison.compare import Budget, compare  # noqa: PLC0415
+    from clinprompt.jobs.comparison.budget import Budget  # noqa: PLC0415
+    from clinprompt.jobs.comparison.compare import compare  # noqa: PLC0415
     from clinprompt.settings.run import load_config  # noqa: PLC0415
 
     ends, lane, say = monotonic() + given.seconds, LANES[given.worker], Lines(given.worker)

@@ -23,7 +23,7 @@ from tiny import KillAfter, Killed
 
 from clinprompt.errors import ArtifactError, DataError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
-from clinprompt.jobs.comparison.compare import Budget, seconds_of
+from clinprompt.jobs.comparison.budget import Budget, seconds_of
 from clinprompt.jobs.comparison.report_again import report_again
 from clinprompt.jobs.comparison.report_contents import report_contents
 from clinprompt.methods.check_methods import check_methods
@@ -569,7 +569,7 @@ def test_a_metaprompt_that_cannot_start_a_target_is_named_before_anything_is_com
     grid = {"methods": ["prompt-tuning", "metaprompt"], "shots": [2]}
     changes = {"suite": str(tmp_path / "sum.toml"), "compare": grid}
     own = check_config(config.model_dump(exclude={"prompt"}) | changes, source="x")
-    with pytest.raises(SettingError, match="has the type of target practice-sum-plan"):
+    with pytest.raises(SettingError, match="has the type of practice-sum-plan"):
         fill(tmp_path / "run", own)
     assert not (tmp_path / "run" / "cells.jsonl").exists()
 

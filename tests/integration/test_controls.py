@@ -10,7 +10,7 @@ from tiny import KillAfter, Killed
 
 from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.files import Claims
-from clinprompt.jobs.comparison.compare import Budget
+from clinprompt.jobs.comparison.budget import Budget
 from clinprompt.jobs.comparison.variants import Runs
 from clinprompt.methods.resolve import resolve_all
 from clinprompt.prompts.artifact import load_artifact

@@ -88,7 +88,7 @@ def compare(
     The same command continues a run that was stopped. Several processes can share the work, on one
     machine or on several that share the folder.
     """
-    from clinprompt.jobs.comparison.compare import seconds_of
+    from clinprompt.jobs.comparison.budget import seconds_of
     from clinprompt.runs.suite_data import find_mirror
 
     settings = _settings(config, overrides)
@@ -338,7 +338,8 @@ def _compare(
     command: str,
     seconds: float | None = None,
 ) -> None:
-    from clinprompt.jobs.comparison.compare import Budget, compare
+    from clinprompt.jobs.comparison.budget import Budget
+    from clinprompt.jobs.comparison.compare import compare
 
     with shown_progress(folder) as reporter:
         outcome = compare(

@@ -15,7 +15,6 @@ from clinprompt.runs.suite_data import copies_left_out
 from clinprompt.runs.task_rows import task_rows_of
 from clinprompt.runs.work_folder import work_folder
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
-from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import catalog
 from clinprompt.tasks.load import TaskData
@@ -60,7 +59,7 @@ def adapt_task(
         SettingError: the settings ask for another shape or input form than that of the metaprompt.
         RunError: the folder holds something else, or another process works in it.
     """
-    metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
+    metaprompt = find_metaprompt(config.metaprompt, config.backbone)
     check_shape(config, metaprompt)
     # One folder may hold prompts that were adapted from several metaprompts.
     config = with_shape(config, metaprompt).model_copy(update={"metaprompt": ""})

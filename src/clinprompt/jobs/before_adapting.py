@@ -14,7 +14,6 @@ from clinprompt.methods.table import ADAPT_ALL, METHODS
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.suite_data import load_apart
 from clinprompt.runs.task_rows import task_rows_of
-from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard
 
@@ -31,7 +30,7 @@ def untrained_prompt(backbone: Backbone, card: TaskCard, config: RunConfig) -> A
         ArtifactError: the metaprompt is missing, or is of another backbone.
         SettingError: the metaprompt has no source task of the task's type.
     """
-    metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
+    metaprompt = find_metaprompt(config.metaprompt, config.backbone)
     check_fits(backbone, metaprompt.manifest)
     config = with_shape(config, metaprompt).model_copy(update={"metaprompt": ""})
     method = METHODS[ADAPT_ALL]
@@ -61,7 +60,7 @@ def usable_rows(backbone: Backbone, card: TaskCard, config: RunConfig) -> Usable
     Raises:
         DataError: there is no training record, or one does not fit the card.
     """
-    metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
+    metaprompt = find_metaprompt(config.metaprompt, config.backbone)
     rows = task_rows_of(with_shape(config, metaprompt), backbone)
     found = rows.candidates(load_apart(card, None))
     count = len(found.rows)
@@ -80,5 +79,5 @@ def adaptation_bytes(config: RunConfig) -> int:
     sizes = inspect_backbone(config.backbone).sizes
     if sizes is None:
         return 0
-    metaprompt = find_metaprompt(config.metaprompt, plain_name(config.backbone))
+    metaprompt = find_metaprompt(config.metaprompt, config.backbone)
     return prompt_memory(with_shape(config, metaprompt), sizes, 0).total + _PROGRAM_BYTES

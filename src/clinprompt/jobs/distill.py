@@ -4,8 +4,6 @@ Axes: K source tasks, P prompt positions, H hidden size, R rank.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import torch
@@ -14,8 +12,8 @@ from torch import Tensor
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.start_vectors import start_vectors
 from clinprompt.backbone.tuners import PromptTuner
-from clinprompt.batches.encode import Row
 from clinprompt.files import Claims
+from clinprompt.jobs.source_rows import source_rows
 from clinprompt.jobs.teachers import train_teachers
 from clinprompt.prompts.artifact import Artifact, make_artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts, neutral_factors
@@ -26,13 +24,10 @@ from clinprompt.runs.suite_data import load_suite
 from clinprompt.runs.task_rows import TaskRows, task_rows_of
 from clinprompt.runs.work_folder import work_folder
 from clinprompt.runs.workspace import Workspace, load_run_backbone, open_workspace
-from clinprompt.settings.groups import DistillSettings
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.distillation import distillation_loss, open_teachers
 from clinprompt.training.fit import fit
-from clinprompt.training.member import FitMember, FitSpec
 from clinprompt.training.progress import Reporter
 
 _PHASE = "distill"  # in the log, and the name of the checkpoint
@@ -95,22 +90,17 @@ def distill(
     cards, settings = [data.card for data in sources], config.distill
     vectors = [teacher.tensors["vectors"] for teacher in teachers]
     module = _student(config, backbone, vectors, [card.type for card in cards])
-    rows = _numbered([task_rows.training(data) for data in sources])
+    learned = source_rows(sources, task_rows)
     files = workspace.phase_files([_PHASE])
-    opened = open_teachers(backbone, teachers, rows, settings=settings, files=files)
-    spec = FitSpec(
-        settings,
+    opened = open_teachers(backbone, teachers, learned.rows, settings=settings, files=files)
+    member = learned.member(
+        files.phase,
+        PromptTuner(module, config.prompt.placement),
         {"shared": settings.shared_rate, "factors": settings.factor_rate},
-        config.seed,
+        config,
         distillation_loss(opened),
-        settings.sampling_temperature,
-        settings.validate_every,
-        groups_of(settings, cards),
     )
-    tuner = PromptTuner(module, config.prompt.placement)
-    validation = [row for k, data in enumerate(sources) for row in task_rows.validation(data, k)]
-    tasks = [card.name for card in cards]
-    fit(backbone, FitMember(files.phase, tuner, rows, spec, validation, tasks), files)
+    fit(backbone, member, files)
     manifest = manifest_of(
         config, backbone, kind="metaprompt", name=name, method="distilled", cards=cards
     )
@@ -120,11 +110,6 @@ def distill(
     workspace.finish({name: artifact.manifest.content_hash})
     workspace.forget(files.phase)
     return artifact
-
-
-def groups_of(settings: DistillSettings, cards: Sequence[TaskCard]) -> tuple[str, ...]:
-    """Return the groups of source tasks that are drawn equally often: types, or none."""
-    return tuple(card.type for card in cards) if settings.balance == "types" else ()
 
 
 def _student(
@@ -147,12 +132,3 @@ def _student(
     )
     module = DecomposedPrompts(shared, u, v, route=segments.route(types))
     return module.to(backbone.device)
-
-
-def _numbered(rows: Sequence[Sequence[Row]]) -> list[list[Row]]:
-    """Return the rows of all tasks, each with the number of its task and its own number."""
-    numbers = count()
-    return [
-        [replace(row, task=task, number=next(numbers)) for row in own]
-        for task, own in enumerate(rows)
-    ]

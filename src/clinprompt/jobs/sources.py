@@ -11,14 +11,13 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.tuners import trained_tensors
 from clinprompt.errors import ArtifactError
 from clinprompt.files import write_bytes
-from clinprompt.jobs.distill import groups_of
+from clinprompt.jobs.source_rows import source_rows
 from clinprompt.methods.method import Method
 from clinprompt.runs.task_rows import TaskRows
 from clinprompt.runs.workspace import Workspace
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.load import TaskData
 from clinprompt.training.fit import fit
-from clinprompt.training.member import FitMember, FitSpec
 
 
 def train_on_sources(
@@ -39,21 +38,9 @@ def train_on_sources(
     if _name(method.name) in workspace.finished:
         workspace.forget(method.name)  # its process may have been killed before it did
         return
-    settings = config.distill
-    files = workspace.phase_files([method.name])
-    rows = [task_rows.training(data) for data in sources]
-    validation = [row for k, data in enumerate(sources) for row in task_rows.validation(data, k)]
+    files, learned = workspace.phase_files([method.name]), source_rows(sources, task_rows)
     with method.on_sources(config, backbone) as (tuner, rates):
-        spec = FitSpec(
-            settings,
-            rates,
-            config.seed,
-            sampling_temperature=settings.sampling_temperature,
-            validate_every=settings.validate_every,
-            groups=groups_of(settings, [data.card for data in sources]),
-        )
-        tasks = [data.card.name for data in sources]
-        fit(backbone, FitMember(files.phase, tuner, rows, spec, validation, tasks), files)
+        fit(backbone, learned.member(files.phase, tuner, rates, config), files)
         content = save(trained_tensors(tuner))
     write_bytes(_path(workspace, method.name), content)
     workspace.finish({_name(method.name): hashlib.sha256(content).hexdigest()})

@@ -8,23 +8,26 @@ from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.prompts.artifact import Artifact, load_artifact
 from clinprompt.settings.defaults import DEFAULT_BACKBONE, SHIPPED
 from clinprompt.settings.groups import Routing
+from clinprompt.settings.local_names import plain_name
 from clinprompt.tasks.card import TaskCard
 
 
 def find_metaprompt(name: str, backbone: str = DEFAULT_BACKBONE) -> Artifact:
     """Return the metaprompt in a folder or, for ``shipped``, the package's own for a backbone.
 
+    A backbone in a local folder has the name of the folder.
+
     Raises:
         ArtifactError: there is none, it is damaged, or it is the prompt of a single task.
     """
     path = Path(name)
     if name == SHIPPED:
-        shipped = Path(str(files("clinprompt.prompts"))) / "shipped"
-        path = shipped / backbone
+        shipped, plain = Path(str(files("clinprompt.prompts"))) / "shipped", plain_name(backbone)
+        path = shipped / plain
         if not path.is_dir():
             known = ", ".join(sorted(one.name for one in shipped.iterdir())) or "none"
             raise ArtifactError(
-                f"no metaprompt is shipped for backbone {backbone} (for: {known}); distill one "
+                f"no metaprompt is shipped for backbone {plain} (for: {known}); distill one "
                 "with 'clinprompt distill' and name its folder"
             )
     artifact = load_artifact(path)
@@ -44,11 +47,20 @@ def check_start(metaprompt: Artifact, targets: Sequence[TaskCard], routing: Rout
         SettingError: routing is ``type`` and no source has the type of a target.
     """
     check_unseen(metaprompt, tuple(card.name for card in targets))
-    types = {str(task["type"]) for task in metaprompt.manifest.tasks}
-    if lone := [card for card in targets if routing == "type" and card.type not in types]:
+    for card in targets:
+        check_routing(metaprompt, card, routing)
+
+
+def check_routing(metaprompt: Artifact, card: TaskCard, routing: Routing) -> None:
+    """Check that a metaprompt has the factors that a task starts from.
+
+    Raises:
+        SettingError: routing is ``type`` and no source has the task's type.
+    """
+    if routing == "type" and all(task["type"] != card.type for task in metaprompt.manifest.tasks):
         raise SettingError(
-            f"adapt.routing = 'type', but no source of the metaprompt has the type of target "
-            f"{lone[0].name} ({lone[0].type}); use 'all' or 'nearest'"
+            f"adapt.routing = 'type', but no source of the metaprompt has the type of {card.name} "
+            f"({card.type}); use 'all' or 'nearest'"
         )
 
 

@@ -11,7 +11,6 @@ from clinprompt.methods.method import Method
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact, of_other_version
 from clinprompt.settings.groups import OF_ANSWERS, AdaptSettings, split_method
-from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.suite import find_suite
 
@@ -35,7 +34,7 @@ def resolve(config: RunConfig, backbone: str = "", variant: str = "") -> RunConf
     own = own.model_copy(update={"backbone": backbone or config.backbone})
     if not own.metaprompt:
         return own
-    metaprompt = find_metaprompt(own.metaprompt, plain_name(own.backbone))
+    metaprompt = find_metaprompt(own.metaprompt, own.backbone)
     fitting = with_shape(own, metaprompt)
     given = set(config.variants[variant].get("adapt", {})) if variant else set()
     given |= config.adapt.model_fields_set

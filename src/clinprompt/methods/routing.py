@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from clinprompt.backbone.tuners import PromptTuner
 from clinprompt.batches.mixture import sample
-from clinprompt.errors import SettingError
+from clinprompt.methods.metaprompts import check_routing
 from clinprompt.methods.method import Start
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.prompts.decomposed import DecomposedPrompts
@@ -51,11 +51,7 @@ def _routed(given: Start, metaprompt: Artifact) -> list[int]:
     sources = metaprompt.manifest.tasks
     every = list(range(len(sources)))
     same = [k for k in every if sources[k]["type"] == card.type]
-    if routing == "type" and not same:
-        raise SettingError(
-            f"adapt.routing = 'type', but no source task of the metaprompt has type "
-            f"{card.type}; use 'all' or 'nearest'"
-        )
+    check_routing(metaprompt, card, routing)
     if routing == "all":
         return every
     if routing == "type" or not given.rows:

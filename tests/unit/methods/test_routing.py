@@ -71,5 +71,5 @@ def test_nearest_is_at_least_as_good_as_the_averages_and_every_source(start, see
 
 
 def test_a_type_without_a_source_is_refused(start):
-    with pytest.raises(SettingError, match="no source task of the metaprompt has type nli"):
+    with pytest.raises(SettingError, match="has the type of practice-nli-social"):
         start("practice-nli-social", "type", sources=SOURCES[:2])

@@ -91,7 +91,7 @@ def _origins(configs: Mapping[str, RunConfig], targets: Sequence[str]) -> Iterat
 def _origin(name: str, of: str, backbone: str, targets: Sequence[str]) -> list[str]:
     whose = "the one in the package" if name == SHIPPED else f"that of {plain_name(name)}"
     notes = [f"The metaprompt{of} is {whose}; its manifest names its sources."]
-    found = find_metaprompt(name, plain_name(backbone))
+    found = find_metaprompt(name, backbone)
     suite = str(found.manifest.settings["suite"])
     cleaned = find_suite(suite).targets if suite in known_suites() else ()
     if others := sorted(set(targets) - set(cleaned)):

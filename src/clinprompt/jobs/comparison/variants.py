@@ -227,7 +227,7 @@ class Runs:
             )
 
     def _given(self, opened: OpenVariant, name: str) -> Artifact:
-        found = find_metaprompt(name, plain_name(opened.config.backbone))
+        found = find_metaprompt(name, opened.config.backbone)
         check_fits(opened.backbone, found.manifest)
         opened.workspace.store.save(found)
         return found

@@ -13,7 +13,6 @@ from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.prompts.store import Store
 from clinprompt.serving.teaching.adapting import Recipe
 from clinprompt.serving.teaching.workspace import TaughtTasks
-from clinprompt.settings.local_names import plain_name
 
 
 def recipe_of(metaprompt: str, changes: Sequence[str]) -> Recipe:
@@ -26,7 +25,7 @@ def recipe_of(metaprompt: str, changes: Sequence[str]) -> Recipe:
     config = adapt_config(metaprompt, list(changes))
     if config.tensor_parallel:
         raise SettingError("tensor_parallel = true has no effect on a server; leave it out")
-    manifest = find_metaprompt(metaprompt, plain_name(config.backbone)).manifest
+    manifest = find_metaprompt(metaprompt, config.backbone).manifest
     return Recipe(metaprompt, tuple(changes), config, manifest.input_form > 1)
 
 
@@ -47,8 +46,7 @@ def backbone_for(recipe: Recipe, store: Path, backbone: str, *, device: str) -> 
             dtype=DTYPES[config.dtype],
             quantize=config.quantize,
         )
-    name = plain_name(config.backbone)
-    check_fits(found, find_metaprompt(recipe.metaprompt, name).manifest)
+    check_fits(found, find_metaprompt(recipe.metaprompt, config.backbone).manifest)
     return found
 
 

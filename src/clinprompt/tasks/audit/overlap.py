@@ -79,7 +79,7 @@ def _joined(task: TaskData) -> Iterator[str]:
 def _grams(
     texts: Sequence[str], n: int, numbers: dict[str, int]
 ) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
-    """Return a hash of every n consecutive words of a text, and the place of this text in ``texts``.
+    """Return a hash of every n consecutive words of a text, and the place of the text in ``texts``.
 
     ``numbers`` are the numbers of all words so far; new words are added. Each has a random value of
     64 bits, the same in every process, and a hash is a polynomial of such values.
