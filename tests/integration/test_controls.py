@@ -11,6 +11,7 @@ from tiny import KillAfter, Killed
 from clinprompt.errors import ArtifactError, SettingError
 from clinprompt.files import Claims
 from clinprompt.jobs.comparison.budget import Budget
+from clinprompt.jobs.comparison.learned import Learned
 from clinprompt.jobs.comparison.variants import Runs
 from clinprompt.methods.resolve import resolve_all
 from clinprompt.prompts.artifact import load_artifact
@@ -248,7 +249,7 @@ def test_spot_starts_from_the_teachers_of_the_metaprompt(tmp_path, tiny_llama_fo
     runs = Runs(
         tmp_path / "run", config.backbone, resolve_all(config), suite, None, claims, Silent()
     )
-    metaprompt = runs.metaprompt(config.backbone, variant)
+    metaprompt = Learned(runs).metaprompt(config.backbone, variant)
     start = runs.open(config.backbone, variant).start(
         find_card("practice-nli-social"), (), seed=0, metaprompt=metaprompt
     )

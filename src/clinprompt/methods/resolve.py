@@ -10,9 +10,8 @@ from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Method
 from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact, of_other_version
-from clinprompt.settings.groups import OF_ANSWERS, AdaptSettings, split_method
+from clinprompt.settings.groups import AdaptSettings, split_method
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.suite import find_suite
 
 SHAPE = ("length", "rank", "segment", "placement")
 _OF_METAPROMPT: Mapping[str, tuple[str, ...]] = {"prompt": SHAPE, "data": ("input_form",)}
@@ -128,62 +127,3 @@ def suites_to_learn(configs: Mapping[str, RunConfig]) -> tuple[str, ...]:
     trained = variants_with(configs[""], lambda method: method.on_sources is not None)
     variants = (*variants_to_distill(configs), *trained)
     return tuple(dict.fromkeys(configs[name].suite for name in variants))
-
-
-_OF_TEACHERS = {"backbone", "dtype", "quantize", "device", "seed", "data", "prompt", "teacher"}
-_OF_STUDENTS = {"rank", "segment"}  # settings of prompts that teachers do not have
-
-_ON_SOURCES = _OF_TEACHERS - {"teacher"} | {"suite", "distill"}
-_OF_ADAPTERS = ("lora_rank", "lora_modules")
-_SOURCE_RATES = ("source_prompt_rate", "source_lora_rate")
-
-
-def same_on_sources(one: RunConfig, other: RunConfig) -> bool:
-    """Return whether two runs train every method on the source tasks alike."""
-    first, second = (
-        (
-            config.model_dump(
-                include=_ON_SOURCES,
-                exclude={
-                    "data": OF_ANSWERS,
-                    "prompt": _OF_STUDENTS,
-                    "distill": {"cache_teachers"},
-                },
-            ),
-            [getattr(config.baselines, name) for name in (*_OF_ADAPTERS, *_SOURCE_RATES)],
-        )
-        for config in (one, other)
-    )
-    return first == second
-
-
-def cleaned_alike(one: RunConfig, other: RunConfig) -> bool:
-    """Return whether the suites of two runs remove the same rows of a source that both have.
-
-    Rows that overlap with a target are removed, so this depends on the targets.
-    """
-    if one.suite == other.suite:
-        return True
-    first, second = (set(find_suite(config.suite).targets) for config in (one, other))
-    return first == second
-
-
-def same_teachers(one: RunConfig, other: RunConfig) -> bool:
-    """Return whether two runs train the same prompt for each source that both have."""
-    if not cleaned_alike(one, other):
-        return False
-    first, second = (
-        config.model_dump(
-            include=_OF_TEACHERS,
-            exclude={"data": OF_ANSWERS, "prompt": _OF_STUDENTS, "teacher": {"together"}},
-        )
-        for config in (one, other)
-    )
-    return first == second
-
-
-def same_metaprompt(one: RunConfig, other: RunConfig) -> bool:
-    """Return whether two runs distill the same metaprompt, or are given the same one."""
-    names = ("metaprompt", "suite", "distill", "prompt")
-    are_equal = all(getattr(one, name) == getattr(other, name) for name in names)
-    return are_equal and same_teachers(one, other)

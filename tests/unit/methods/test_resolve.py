@@ -7,7 +7,8 @@ from made_metaprompt import ADAPT, save_metaprompt
 from tiny import change_json
 
 from clinprompt.errors import ArtifactError
-from clinprompt.methods.resolve import resolve, same_metaprompt, same_on_sources, same_teachers
+from clinprompt.methods.resolve import resolve
+from clinprompt.methods.same_training import same_metaprompt, same_on_sources, same_teachers
 from clinprompt.settings.run import check_config
 
 SUITE = """

@@ -50,7 +50,7 @@ def compute_cell(member: Member) -> Cell:
 def compute_cells(team: Sequence[Member]) -> Iterator[Cell]:
     """Train the prompts of several cells side by side and answer their test rows in one batch.
 
-    The members have the same team key (see ``Runs.team``). Their training log and checkpoint are
+    The members have the same team key (see ``team_key``). Their training log and checkpoint are
     in the run of the first one. Each cell's peak memory is measured from the start of the team.
 
     Raises:

@@ -1,9 +1,8 @@
 """List the cells of a comparison, in an order that may be stopped anywhere. Computes nothing."""
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from itertools import chain, zip_longest
 
 from clinprompt.errors import SettingError, did_you_mean
 from clinprompt.evaluation.cells import CellKey, cell_name
@@ -41,28 +40,6 @@ class CellSpec:
 
 
 Block = tuple[CellSpec, ...]
-# The key of the cells that can be trained side by side with a cell; None: it is trained alone.
-TeamKey = Callable[[CellSpec], Hashable | None]
-
-
-def team_of(spec: CellSpec, unfinished: Iterable[CellSpec], key: TeamKey) -> Iterator[CellSpec]:
-    """Yield a cell, then the unfinished cells that can be trained side by side with it."""
-    yield spec
-    if team := key(spec):
-        yield from (one for one in unfinished if key(one) == team and one.key != spec.key)
-
-
-def with_team_members(
-    left: Sequence[CellSpec], ahead: Sequence[CellSpec], size: int, key: TeamKey
-) -> list[CellSpec]:
-    """Return the cells of ``left``, and those of ``ahead`` that complete their teams.
-
-    ``size`` is the number of cells in a complete team.
-    """
-    started = list(left)
-    for team, count in Counter(team for one in left if (team := key(one))).items():
-        started += islice((one for one in ahead if key(one) == team), -count % size)
-    return started
 
 
 def blocks(compare: CompareSettings, backbone: str, targets: Sequence[TaskData]) -> Iterator[Block]:

@@ -21,6 +21,7 @@ from clinprompt.evaluation.report.score_tables import Table
 from clinprompt.evaluation.score_cells import CellInput, score_cell
 from clinprompt.files import Claims, append_line
 from clinprompt.jobs.calibrate import Answering, calibrate
+from clinprompt.jobs.comparison.learned import Learned
 from clinprompt.jobs.comparison.search_table import judged_value, table_of_trials
 from clinprompt.jobs.comparison.trials import (
     SEARCH_FILE,
@@ -69,12 +70,12 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
     check_is_run(folder)
     claims = Claims(folder / CLAIMS)
     runs = Runs(folder, config.backbone, settings, suite, mirror, claims, reporter)
-    path = folder / SEARCH_FILE
-    held_back = [load_apart(card, mirror) for card in cards_of(plan.tasks).values()]
-    for trial in trials_of(plan, held_back):
+    learned, path = Learned(runs), folder / SEARCH_FILE
+    held_out = [load_apart(card, mirror) for card in cards_of(plan.tasks).values()]
+    for trial in trials_of(plan, held_out):
         with claims.claim(trial.key) as is_ours:
             if is_ours and trial.key not in finished_trials(path, plan.judged_by):
-                line = _run_trial(runs, trial, plan.judged_by)
+                line = _run_trial(learned, trial, plan.judged_by)
                 append_line(path, json.dumps(line, allow_nan=False))
                 what = line["metric"] if plan.judged_by == "score" else "loss"
                 found = f"{line['task']}: {what} {judged_value(line[plan.judged_by]):.3f}"
@@ -84,8 +85,8 @@ def search(folder: Path, config: RunConfig, *, mirror: Path | None, reporter: Re
 
 def _suite(config: RunConfig, settings: SearchSettings, mirror: Path | None) -> SuiteData:
     """Load the sources if a metaprompt must be distilled first; check the held-out tasks."""
-    whole, held_back = find_suite(config.suite), cards_of(settings.tasks)
-    if seen := sorted(held_back.keys() & cards_of([*whole.sources, *whole.targets]).keys()):
+    whole, held_out = find_suite(config.suite), cards_of(settings.tasks)
+    if seen := sorted(held_out.keys() & cards_of([*whole.sources, *whole.targets]).keys()):
         raise SettingError(
             f"search.tasks: {seen[0]} is a source or target of suite {whole.name}; hold back others"
         )
@@ -117,16 +118,16 @@ def _place_of(method: str, number: int) -> str:
     return f"search.trials.{method}, trial {number + 1}"
 
 
-def _run_trial(runs: Runs, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
+def _run_trial(learned: Learned, trial: Trial, judged_by: JudgedBy) -> dict[str, Any]:
     """Fit the trial's method and return its line of results, with a score if it is judged by it.
 
     A trial that diverges has no loss and a score of 0, so the search goes on with the others.
     """
-    source = _place_of(trial.method, trial.number)
+    runs, source = learned.runs, _place_of(trial.method, trial.number)
     method, card = METHODS[trial.method], trial.data.card
     metaprompt: Artifact | None = None
     if method.needs_metaprompt:
-        metaprompt = runs.metaprompt(runs.backbone, "")
+        metaprompt = learned.metaprompt(runs.backbone, "")
         check_unseen(metaprompt, (card.name,))
     plain = runs.open_plain()
     runs.record_tasks(plain, [trial.data])

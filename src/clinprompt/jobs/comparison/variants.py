@@ -1,33 +1,29 @@
 """Open the runs of a comparison: one for each backbone and variant, each when first needed.
 
-The run without variant is in the folder of the comparison, the others are in folders below it. If a
-variant would train the same teachers or the same metaprompt as the run without variant, they are
-trained once, in the run without variant.
+The run without variant is in the folder of the comparison, the others are in folders below it. What
+a variant would learn in the same way as the run without variant is learned once, in that run.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from clinprompt.backbone.load import Backbone, check_fits
+from clinprompt.backbone.load import Backbone
 from clinprompt.batches.encode import Row
 from clinprompt.errors import SettingError
 from clinprompt.files import Claims
-from clinprompt.jobs.comparison.grid import CellSpec
-from clinprompt.jobs.distill import distill, metaprompt_claim
-from clinprompt.jobs.sources import load_from_sources, train_on_sources
-from clinprompt.jobs.teachers import help_with_teachers, load_teacher, train_teachers
-from clinprompt.methods.metaprompts import check_unseen, find_metaprompt
+from clinprompt.jobs.sources import load_from_sources
+from clinprompt.jobs.teachers import load_teacher
 from clinprompt.methods.method import Start
-from clinprompt.methods.resolve import (
-    Resolved,
+from clinprompt.methods.resolve import Resolved
+from clinprompt.methods.same_training import (
+    backbone_of,
     cleaned_alike,
-    same_metaprompt,
+    encoding_of,
     same_on_sources,
     same_teachers,
 )
-from clinprompt.methods.table import method_of
 from clinprompt.prompts.artifact import Artifact
 from clinprompt.runs.folder import check_folder
 from clinprompt.runs.suite_data import SuiteData, check_suite, find_packed, load_suite
@@ -103,7 +99,6 @@ class Runs:
     claims: Claims
     reporter: Reporter
     _opened: dict[tuple[str, str], OpenVariant] = field(default_factory=dict)
-    _metaprompts: dict[tuple[str, str], Artifact] = field(default_factory=dict)
     _suites: dict[str, SuiteData] = field(default_factory=dict)
 
     def open_plain(self) -> OpenVariant:
@@ -150,128 +145,11 @@ class Runs:
         config = self.settings[backbone, variant]
         check_folder(self._folder(backbone, variant), config, results_folder=self.folder)
 
-    def team(self, spec: CellSpec) -> Hashable | None:
-        """Return the key of the cells that can be trained side by side with a cell.
-
-        These are cells of all variants, targets, shots and seeds whose prompts have the same
-        placement, and whose rows are encoded, batched and weighted alike. None: the method trains
-        no prompt, so its cells are computed alone.
-        """
-        method = method_of(spec.method)
-        if method.trains != "prompt":
-            return None
-        config = self.settings[spec.backbone, spec.variant].at(spec.shots)
-        adapt, placement = config.adapt, method.placement or config.prompt.placement
-        batches = (adapt.rows, adapt.micro_batch_tokens, adapt.row_weights, adapt.row_cap)
-        return (*_backbone_of(config), placement, *batches, _encoding(config))
-
-    def metaprompt(self, backbone: str, variant: str) -> Artifact:
-        """Return the metaprompt of a backbone under a variant; distill it if it is missing.
-
-        One process distills; others wait for it.
-
-        Raises:
-            ClinpromptError: it cannot be loaded or distilled, or was trained on a target.
-        """
-        key = self._metaprompt_key(backbone, variant)
-        if key not in self._metaprompts:
-            opened = self.open(*key)
-            name = opened.config.metaprompt
-            found = self._given(opened, name) if name else self._distilled(opened, key)
-            check_unseen(found, tuple(data.card.name for data in self.suite.targets))
-            self._metaprompts[key] = found
-        return self._metaprompts[key]
-
-    def is_awaited(self, spec: CellSpec) -> bool:
-        """Return whether another process is making the metaprompt that a cell starts from."""
-        if not method_of(spec.method).needs_metaprompt:
-            return False
-        key = self._metaprompt_key(spec.backbone, spec.variant)
-        if key in self._metaprompts or self.settings[key].metaprompt:
-            return False
-        with self.claims.claim(metaprompt_claim(*key)) as is_free:
-            return not is_free
-
-    def help_with_metaprompt(self, spec: CellSpec) -> None:
-        """Train teachers for the metaprompt that another process is making for a cell."""
-        opened = self.open(*self._metaprompt_key(spec.backbone, spec.variant))
-        help_with_teachers(
-            self._config_of_teachers(opened),
-            opened.backbone,
-            self._sources_of(opened),
-            workspace=opened.teacher_workspace,
-            task_rows=opened.task_rows,
-        )
-
-    def train_on_sources(self, spec: CellSpec) -> None:
-        """Train the method of a cell on all source tasks, if it needs that and it is not done yet.
-
-        One process trains; others wait for it.
-        """
-        method = method_of(spec.method)
-        if method.on_sources is None:
-            return
-        opened = self.open(spec.backbone, spec.variant)
-        workspace = opened.source_workspace
-        is_shared = workspace is not opened.workspace
-        place = (spec.backbone, "" if is_shared else spec.variant)
-        with self.claims.claim(f"sources of {method.name} {place}", wait=True):
-            workspace.refresh()
-            train_on_sources(
-                method,
-                opened.config,
-                opened.backbone,
-                self._sources_of(opened),
-                workspace=workspace,
-                task_rows=opened.task_rows,
-            )
-
-    def _given(self, opened: OpenVariant, name: str) -> Artifact:
-        found = find_metaprompt(name, opened.config.backbone)
-        check_fits(opened.backbone, found.manifest)
-        opened.workspace.store.save(found)
-        return found
-
-    def _distilled(self, opened: OpenVariant, key: tuple[str, str]) -> Artifact:
-        config, backbone, task_rows = opened.config, opened.backbone, opened.task_rows
-        sources = self._sources_of(opened)
-        with self.claims.claim(metaprompt_claim(*key), wait=True):
-            opened.workspace.refresh()
-            opened.teacher_workspace.refresh()
-            teachers = train_teachers(
-                self._config_of_teachers(opened),
-                backbone,
-                sources,
-                workspace=opened.teacher_workspace,
-                task_rows=task_rows,
-            )
-            return distill(
-                config,
-                backbone,
-                sources,
-                teachers=teachers,
-                workspace=opened.workspace,
-                task_rows=task_rows,
-            )
-
-    def _config_of_teachers(self, opened: OpenVariant) -> RunConfig:
-        """Return the settings that a run's teachers are trained with.
-
-        A shared teacher's manifest holds the settings of the run without variant.
-        """
-        is_shared = opened.teacher_workspace is not opened.workspace
-        return self.settings[opened.config.backbone, ""] if is_shared else opened.config
-
-    def _metaprompt_key(self, backbone: str, variant: str) -> tuple[str, str]:
-        """Return the backbone and variant whose run has the metaprompt of a variant."""
-        key, plain = (backbone, variant), (backbone, "")
-        return plain if same_metaprompt(self.settings[key], self.settings[plain]) else key
-
     def _rows_of(self, config: RunConfig, loaded: Backbone) -> TaskRows:
         """Return the rows of tasks, which variants that encode them alike share."""
         for opened in self._opened.values():
             known = opened.config
-            is_same = _encoding(known) == _encoding(config) and cleaned_alike(known, config)
+            is_same = encoding_of(known) == encoding_of(config) and cleaned_alike(known, config)
             if opened.backbone is loaded and is_same:
                 return opened.task_rows
         return task_rows_of(config, loaded, find_packed(self.mirror))
@@ -287,7 +165,7 @@ class Runs:
         config = self.settings[key]
         for opened in self._opened.values():
             known = opened.config
-            if _backbone_of(known) == _backbone_of(config):
+            if backbone_of(known) == backbone_of(config):
                 return opened.backbone
         self._opened.clear()
         return load_run_backbone(self._folder(*key), config, results_folder=self.folder)
@@ -301,7 +179,7 @@ class Runs:
         with self.claims.claim("open", wait=True):
             opened.workspace.record_tasks(tasks)
 
-    def _sources_of(self, opened: OpenVariant) -> tuple[TaskData, ...]:
+    def sources_of(self, opened: OpenVariant) -> tuple[TaskData, ...]:
         """Return the source tasks that a run learns from.
 
         Raises:
@@ -324,13 +202,3 @@ class Runs:
             self.record_tasks(opened, suite.sources)
             self._suites[key] = suite
         return self._suites[key].sources
-
-
-def _encoding(config: RunConfig) -> Hashable:
-    """Return the settings that the rows of tasks depend on, besides the backbone."""
-    return (config.data.model_dump_json(), config.seed, config.prompt.length)
-
-
-def _backbone_of(config: RunConfig) -> tuple[str, str, str, str]:
-    """Return the settings that decide which backbone is loaded."""
-    return config.backbone, config.dtype, config.quantize, config.device

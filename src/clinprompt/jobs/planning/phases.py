@@ -13,12 +13,8 @@ from clinprompt.jobs.calibrate import NUM_INPUTS
 from clinprompt.jobs.fit_method import may_validate, num_held_out, steps_of
 from clinprompt.jobs.planning.row_sizes import decoding_work
 from clinprompt.jobs.planning.work import Amount, AnswerWork, Counter, Phase, RowSizes
-from clinprompt.methods.resolve import (
-    same_metaprompt,
-    same_on_sources,
-    same_teachers,
-    variants_to_distill,
-)
+from clinprompt.methods.resolve import variants_to_distill
+from clinprompt.methods.same_training import same_metaprompt, same_on_sources, same_teachers
 from clinprompt.methods.table import SHOWN_METHODS, method_of
 from clinprompt.settings.groups import Shots, SourceFitSettings, join_method, split_method
 from clinprompt.settings.run import RunConfig

@@ -2,7 +2,8 @@
 
 from types import SimpleNamespace
 
-from clinprompt.jobs.comparison.grid import blocks, team_of, with_team_members
+from clinprompt.jobs.comparison.grid import blocks
+from clinprompt.jobs.comparison.teams import team_of, with_team_members
 from clinprompt.settings.groups import CompareSettings
 
 METHODS = ("lora", "prompt-tuning", "spot", "prompt-tuning@long")
