@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.jobs.annotate import load_prompt
-from clinprompt.jobs.evaluate import evaluate_prompt, task_of
+from clinprompt.jobs.evaluate import data_of, evaluate_prompt
 from clinprompt.jobs.tune import tune_task
 from clinprompt.settings.run import RunConfig, check_config
 from clinprompt.training.progress import Silent
@@ -52,7 +52,7 @@ def _cell(target: str, placement: str, seed: int) -> dict[str, Any]:
     folder = runs / f"{target}-{placement}-{seed}"
     saved = tune_task(folder, target, config, mirror=mirror, reporter=Silent())
     loaded = load_prompt(saved)
-    cell = evaluate_prompt(loaded, task_of(loaded, mirror), num_rows=TEST_ROWS)
+    cell = evaluate_prompt(loaded, data_of(loaded, mirror), num_rows=TEST_ROWS)
     kept = ("target", "metric", "scorer", "value", "low", "high", "num_rows", "unparseable")
     return {
         "placement": placement,

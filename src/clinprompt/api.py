@@ -17,7 +17,7 @@ from clinprompt.jobs.adapt_settings import adapt_config
 from clinprompt.jobs.annotate import LoadedPrompt, as_json, check_minimum, likely, load_prompt
 from clinprompt.jobs.audit import Audit, Auditing, audit_prompt
 from clinprompt.jobs.distill import distill_suite
-from clinprompt.jobs.evaluate import evaluate_prompt, keep_score, task_of
+from clinprompt.jobs.evaluate import data_of, evaluate_prompt, keep_score
 from clinprompt.jobs.note_files import read_notes
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.table import ADAPT_ALL, ADAPT_FACTORS
@@ -191,7 +191,7 @@ class Annotator:
         """
         _check_number("num_rows", num_rows)
         if task is None:
-            data = self._data or task_of(self.loaded, Path(mirror) if mirror else None)
+            data = self._data or data_of(self.loaded, Path(mirror) if mirror else None)
         else:
             data = task if isinstance(task, TaskData) else load_task(task, mirror=mirror)
         cell = evaluate_prompt(

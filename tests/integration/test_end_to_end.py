@@ -14,7 +14,7 @@ from clinprompt.errors import ArtifactError, BackboneError, RunError, SettingErr
 from clinprompt.evaluation.cells import read_cells
 from clinprompt.jobs.adapt import Adaptation, adapt_task
 from clinprompt.jobs.annotate import annotate_file, load_prompt
-from clinprompt.jobs.evaluate import evaluate_prompt, task_of
+from clinprompt.jobs.evaluate import data_of, evaluate_prompt
 from clinprompt.jobs.tune import tune_task
 from clinprompt.prompts.store import Store
 from clinprompt.tasks.card import find_card
@@ -191,7 +191,7 @@ def test_a_saved_prompt_scores_as_it_did_in_the_comparison(compared, tiny_llama_
     name = "practice-nli-social"
     saved = folder / "store" / name / "adapted-metaprompt-k2-seed0"
     loaded = load_prompt(saved, backbone=str(tiny_llama_folder), device="cpu")
-    found = evaluate_prompt(loaded, task_of(loaded, None), num_rows=3)
+    found = evaluate_prompt(loaded, data_of(loaded, None), num_rows=3)
     [cell] = [c for c in cells if c.target == name and c.method == "adapted-metaprompt"]
     assert (found.value, found.low, found.high) == (cell.value, cell.low, cell.high)
 
@@ -212,7 +212,7 @@ def test_a_prompt_of_another_backbone_is_refused_or_marked(compared, tiny_gpt_os
     with pytest.raises(ArtifactError, match="--allow-backbone"):
         load_prompt(saved, backbone=other, device="cpu")
     loaded = load_prompt(saved, backbone=other, device="cpu", allow_backbone=True)
-    cell = evaluate_prompt(loaded, task_of(loaded, None), num_rows=2)
+    cell = evaluate_prompt(loaded, data_of(loaded, None), num_rows=2)
     assert cell.method == "teacher (other backbone)"
 
 
@@ -281,7 +281,7 @@ def test_a_prompt_of_settings_that_this_version_does_not_know_is_named(compared,
     loaded = load_prompt(saved, backbone=str(tiny_llama_folder), device="cpu")
     loaded.artifact.manifest.settings["adapt"]["gone"] = 1
     with pytest.raises(ArtifactError, match=r"this version does not know adapt\.gone"):
-        evaluate_prompt(loaded, task_of(loaded, None), num_rows=1)
+        evaluate_prompt(loaded, data_of(loaded, None), num_rows=1)
 
 
 def test_a_teacher_is_not_a_metaprompt(compared, tmp_path):

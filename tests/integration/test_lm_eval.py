@@ -18,7 +18,7 @@ from clinprompt.evaluation.predict import answered
 from clinprompt.evaluation.questions import PromptUse
 from clinprompt.jobs.annotate import prompt_on
 from clinprompt.jobs.calibrate import with_calibration
-from clinprompt.jobs.evaluate import evaluate_prompt, rows_of_test, task_of
+from clinprompt.jobs.evaluate import data_of, evaluate_prompt, rows_of_test
 from clinprompt.jobs.lm_eval.task_files import export_task
 from clinprompt.prompts.artifact import save_manifest
 
@@ -41,7 +41,7 @@ def folder(tmp_path_factory, tiny_llama_folder, tiny_llama):
         store, folder / "model", LABEL, placement="layers", seed=1, input_form=1, **limits
     )
     loaded = prompt_on(tiny_llama, own)
-    _, examples = rows_of_test(loaded, task_of(loaded, None), num_rows=NUM_ROWS)
+    _, examples = rows_of_test(loaded, data_of(loaded, None), num_rows=NUM_ROWS)
     scores = [one.asks[0].scores for one in questions_of(loaded, examples)]
     found = calibration_of(examples[0].choices, scores)
     save_manifest(own, with_calibration(loaded.artifact, found).manifest)
@@ -79,7 +79,7 @@ def seen(folder):
 @pytest.mark.parametrize("task", [CHOICE, LABEL])
 def test_each_row_has_the_scores_and_the_choice_of_evaluate(task, seen, folder, tiny_llama):
     loaded = prompt_on(tiny_llama, folder / "store" / task)
-    data = task_of(loaded, None)
+    data = data_of(loaded, None)
     _, examples = rows_of_test(loaded, data, num_rows=200)
     asked, rows = questions_of(loaded, examples), seen[task]["rows"]
     assert len(rows) == len(examples) > 20
@@ -137,7 +137,7 @@ def test_what_a_prompt_cannot_do_is_refused(case, words, seen):
 def test_exported_rows_say_which_of_them_evaluate_cuts(folder, tiny_llama, tmp_path):
     own = save_prompt(tmp_path / "store", folder / "model", LABEL, max_input_tokens=60)
     loaded = prompt_on(tiny_llama, own)
-    written = export_task(loaded, task_of(loaded, None), tmp_path / "tasks", num_rows=5)
+    written = export_task(loaded, data_of(loaded, None), tmp_path / "tasks", num_rows=5)
     assert (written.num_rows, written.num_cut) == (5, 5)
     [table] = (tmp_path / "tasks").glob("*.jsonl")
     assert table.stat().st_mode & 0o077 == 0
@@ -149,7 +149,7 @@ def test_exported_rows_say_which_of_them_evaluate_cuts(folder, tiny_llama, tmp_p
 def test_a_task_without_closed_choices_is_refused(folder, tiny_llama, tmp_path):
     loaded = prompt_on(tiny_llama, save_prompt(tmp_path / "store", folder / "model", SUMMARY))
     with pytest.raises(SettingError, match="lm_eval can score only choices"):
-        export_task(loaded, task_of(loaded, None), tmp_path / "tasks", num_rows=5)
+        export_task(loaded, data_of(loaded, None), tmp_path / "tasks", num_rows=5)
     assert not (tmp_path / "tasks").exists()
 
 

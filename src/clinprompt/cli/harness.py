@@ -34,11 +34,11 @@ def lm_eval_task(
     check_paths(tasks=[task] if task else [], prompts=[prompt])
     from clinprompt import api
     from clinprompt.jobs.annotate import load_prompt
-    from clinprompt.jobs.evaluate import task_of
+    from clinprompt.jobs.evaluate import data_of
     from clinprompt.jobs.lm_eval.task_files import export_task
 
     loaded = load_prompt(prompt, backbone=backbone, device=device)
-    data = api.load_task(task, mirror=mirror) if task else task_of(loaded, mirror)
+    data = api.load_task(task, mirror=mirror) if task else data_of(loaded, mirror)
     written = export_task(loaded, data, folder, num_rows=rows)
     say(f"{written.name}: {number_of(written.num_rows, 'row')} in {folder}")
     if written.num_cut:

@@ -19,7 +19,7 @@ from clinprompt.tasks.records import Answer, Record, Unparseable
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class UnusableShares:
     """Shares of rows that no rule could read, and of mentions or links not found in their text."""
 
     unparseable: float
@@ -46,7 +46,7 @@ def score(
     return metric_named(metric).score(answers, gold, LabelSet(labels, positive))
 
 
-def rates(kind: Kind, answers: Sequence[Answer]) -> Rates:
+def unusable_shares(kind: Kind, answers: Sequence[Answer]) -> UnusableShares:
     """Count the answers that could not be read, and the annotations not found in their text.
 
     Raises:
@@ -59,7 +59,7 @@ def rates(kind: Kind, answers: Sequence[Answer]) -> Rates:
         lost = sum(map(kind.listing.num_ungrounded, answers))
         found = sum(len(kind.listing.items(answer)) for answer in answers)
     unread = sum(isinstance(answer, Unparseable) for answer in answers)
-    return Rates(unread / len(answers), lost / max(lost + found, 1))
+    return UnusableShares(unread / len(answers), lost / max(lost + found, 1))
 
 
 def stored_scores(metric: str, scorer: str, statistics: Sequence[Sequence[float]]) -> Scores:

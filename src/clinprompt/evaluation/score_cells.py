@@ -14,7 +14,7 @@ from clinprompt.backbone.memory import peak_bytes
 from clinprompt.batches.encode import Encoder
 from clinprompt.evaluation.calibration import Calibration
 from clinprompt.evaluation.cells import Cell
-from clinprompt.evaluation.metrics import rates, score
+from clinprompt.evaluation.metrics import score, unusable_shares
 from clinprompt.evaluation.predict import AnswerCount, answer_questions
 from clinprompt.evaluation.questions import Prediction, PromptUse, questions
 from clinprompt.evaluation.statistics.significance import confidence_interval, detectable_difference
@@ -110,7 +110,7 @@ def _scored(
     gold = gold_answers([example.record for example in examples])
     scores = score(card.metric, answers, gold, labels=tuple(card.labels), positive=card.positive)
     interval = confidence_interval(scores, np.random.default_rng(given.interval_seed))
-    counted, paid = rates(kind_of(card), answers), given.cost
+    counted, paid = unusable_shares(kind_of(card), answers), given.cost
     return Cell(
         backbone=given.backbone_name,
         target=card.name,

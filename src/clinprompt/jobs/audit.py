@@ -27,7 +27,7 @@ from clinprompt.evaluation.statistics.membership import (
 )
 from clinprompt.files import write_text
 from clinprompt.jobs.fit_method import bank_of, steps_of
-from clinprompt.jobs.provenance import metaprompt_of, training_config
+from clinprompt.jobs.provenance import metaprompt_in_run, training_config
 from clinprompt.jobs.shadows import Division, Pool, Shadow, ShadowSpec, pool_of, train_shadows
 from clinprompt.methods.method import Start
 from clinprompt.methods.table import METHODS
@@ -108,7 +108,7 @@ def audit_prompt(
     place = {"backbone": wanted.backbone or config.backbone, "device": wanted.device}
     config = config.model_copy(update=place)
     method = METHODS[manifest.method]
-    metaprompt = metaprompt_of(path, manifest) if method.needs_metaprompt else None
+    metaprompt = metaprompt_in_run(path, manifest) if method.needs_metaprompt else None
     check_folder(folder, config, results_folder=folder)
     backbone = load_backbone_of(manifest, wanted.backbone, device=wanted.device, dtype=config.dtype)
     check_fits(backbone, manifest)

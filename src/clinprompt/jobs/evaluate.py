@@ -22,7 +22,7 @@ from clinprompt.tasks.records import Example
 from clinprompt.training.progress import Reporter, Silent, counting_answers
 
 
-def task_of(loaded: LoadedPrompt, mirror: Path | None) -> TaskData:
+def data_of(loaded: LoadedPrompt, mirror: Path | None) -> TaskData:
     """Return the data of the task that a saved prompt was trained for.
 
     Raises:

@@ -40,7 +40,7 @@ def training_config(path: Path, manifest: Manifest, data: TaskData) -> RunConfig
         raise of_other_version(manifest, error) from error
 
 
-def metaprompt_of(path: Path, manifest: Manifest) -> Artifact:
+def metaprompt_in_run(path: Path, manifest: Manifest) -> Artifact:
     """Return the metaprompt that a prompt was adapted from, which is in the store of its run.
 
     Raises:

@@ -38,8 +38,8 @@ from clinprompt.settings.groups import Placement
 from clinprompt.settings.toml_text import is_deeper
 from clinprompt.version import __version__
 
-Kind = Literal["prompt", "metaprompt", "factors"]
-_TENSORS: dict[Kind, dict[str, str]] = {
+ArtifactKind = Literal["prompt", "metaprompt", "factors"]
+_TENSORS: dict[ArtifactKind, dict[str, str]] = {
     "prompt": {"vectors": "P H"},
     "metaprompt": {"shared": "S H", "u": "K P R", "v": "K R H"},
     "factors": {"u": "P R", "v": "R H"},
@@ -61,7 +61,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    kind: Kind
+    kind: ArtifactKind
     name: str
     method: str
     backbone: str

@@ -114,7 +114,7 @@ def _difference(name: str, before: object, now: object) -> str:
     return f"{name} is {json.dumps(before)} there, and {json.dumps(now)} here"
 
 
-def check_backbone(folder: Path, *, fingerprint: str, name: str) -> None:
+def check_same_backbone(folder: Path, *, fingerprint: str, name: str) -> None:
     """Check that the run in a folder, if any, uses this backbone.
 
     Raises:

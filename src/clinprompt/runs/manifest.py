@@ -5,7 +5,7 @@ from typing import Any
 
 from clinprompt.backbone.layers import key_value_shape, prompt_width
 from clinprompt.backbone.load import Backbone
-from clinprompt.prompts.artifact import Kind, Manifest
+from clinprompt.prompts.artifact import ArtifactKind, Manifest
 from clinprompt.settings.local_names import plain_name, with_plain_names
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard
@@ -16,7 +16,7 @@ def manifest_of(
     config: RunConfig,
     backbone: Backbone,
     *,
-    kind: Kind,
+    kind: ArtifactKind,
     name: str,
     method: str,
     cards: Sequence[TaskCard],

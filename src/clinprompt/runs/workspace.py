@@ -23,7 +23,7 @@ from clinprompt.backbone.recompute import recompute_layers
 from clinprompt.errors import RunError
 from clinprompt.files import locked, write_text
 from clinprompt.prompts.store import Store
-from clinprompt.runs.folder import check_backbone, check_folder, has_begun, read_json
+from clinprompt.runs.folder import check_folder, check_same_backbone, has_begun, read_json
 from clinprompt.runs.task_hashes import TaskHashes, changed_message
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.load import TaskData
@@ -128,7 +128,7 @@ def open_workspace(
         RunError: the folder holds a run with other settings or another backbone, or something else.
     """
     check_folder(folder, config, results_folder=results_folder or folder)
-    check_backbone(folder, fingerprint=backbone.fingerprint, name=backbone.name)
+    check_same_backbone(folder, fingerprint=backbone.fingerprint, name=backbone.name)
     write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
     write_text(folder / "environment.json", json.dumps(environment(backbone), indent=2) + "\n")
     workspace = Workspace(folder, reporter or Silent())

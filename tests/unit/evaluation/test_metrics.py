@@ -3,7 +3,7 @@ import pytest
 from made_cards import card_of
 
 from clinprompt.errors import DataError, SettingError
-from clinprompt.evaluation.metrics import chance, majority, rates, score
+from clinprompt.evaluation.metrics import chance, majority, score, unusable_shares
 from clinprompt.tasks.kinds import kind_of, parse_answer
 from clinprompt.tasks.kinds.free_text import exact_match, normalize_answer, token_f1
 from clinprompt.tasks.kinds.ner import NER, partial_entity_f1
@@ -185,7 +185,7 @@ def test_rates_are_shares_of_rows_and_of_mentions():
         Unparseable("?"),
         spans(),
     ]
-    counted = rates(NER, answers)
+    counted = unusable_shares(NER, answers)
     assert counted.unparseable == pytest.approx(1 / 3)
     assert counted.ungrounded == pytest.approx(2 / 3)
 

@@ -25,7 +25,7 @@ from clinprompt.jobs.comparison.grid import (
 from clinprompt.jobs.comparison.report_again import save_contents
 from clinprompt.jobs.comparison.report_contents import report_contents
 from clinprompt.jobs.comparison.variants import OpenVariant, Runs, check_undivided
-from clinprompt.jobs.planning.memory import trained_numbers
+from clinprompt.jobs.planning.memory import numbers_to_train
 from clinprompt.methods.check_methods import check_methods
 from clinprompt.methods.metaprompts import check_start, find_metaprompt
 from clinprompt.methods.resolve import (
@@ -123,7 +123,7 @@ def _check_layers(settings: Resolved) -> None:
         if sizes := inspect_backbone(backbone).sizes:
             configs = on_backbone(settings, backbone)
             for method in configs[""].compare.methods:
-                trained_numbers(method, configs, sizes)
+                numbers_to_train(method, configs, sizes)
 
 
 def _check_answers(plain: OpenVariant, suite: SuiteData) -> None:

@@ -36,7 +36,7 @@ class Memory:
         return self.weights + self.keys_values + self.activations + self.logits + self.trained
 
 
-def trained_numbers(method: str, configs: Mapping[str, RunConfig], outline: ModelSizes) -> int:
+def numbers_to_train(method: str, configs: Mapping[str, RunConfig], outline: ModelSizes) -> int:
     """Return how many numbers METHOD or METHOD@VARIANT trains for one task (0: none).
 
     ``configs`` are the settings by variant.

@@ -12,7 +12,7 @@ from clinprompt.backbone.model_sizes import ModelSizes, inspect_backbone
 from clinprompt.batches.encode import make_encoder
 from clinprompt.errors import DataError, SettingError
 from clinprompt.jobs.comparison.grid import chosen_targets
-from clinprompt.jobs.planning.memory import Memory, trained_numbers, weight_bytes
+from clinprompt.jobs.planning.memory import Memory, numbers_to_train, weight_bytes
 from clinprompt.jobs.planning.phases import num_cells, phases
 from clinprompt.jobs.planning.row_sizes import encoded_share, row_sizes
 from clinprompt.jobs.planning.run_memory import RunMemory
@@ -299,7 +299,7 @@ def _costs(
         weight_bytes=weight_bytes(config, outline),
         prompt_memory=memory.prompts(),
         lora_memory=memory.adapters(),
-        numbers=distilled | {name: trained_numbers(name, configs, outline) for name in methods},
+        numbers=distilled | {name: numbers_to_train(name, configs, outline) for name in methods},
         num_cells=sum(num_cells(name, config, len(targets)) for name in methods),
         phases=phases(configs, outline, sources, targets, sizes),
         speed=speed,

@@ -7,8 +7,8 @@ from clinprompt.backbone.model_sizes import ModelSizes
 from clinprompt.jobs.planning.memory import (
     Memory,
     adapter_memory,
+    numbers_to_train,
     prompt_memory,
-    trained_numbers,
 )
 from clinprompt.methods.resolve import variants_to_distill, variants_with
 from clinprompt.methods.table import method_of
@@ -56,7 +56,7 @@ class RunMemory:
             adapter_memory(
                 _with_batches(self.configs[split_method(name)[1]], most_tokens),
                 self.outline,
-                trained_numbers(name, self.configs, self.outline),
+                numbers_to_train(name, self.configs, self.outline),
                 on_sources=method_of(name).on_sources is not None,
             )
             for name in names

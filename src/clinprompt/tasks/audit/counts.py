@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from clinprompt.tasks.audit.published import KINDS, Balance, Kind, Part
+from clinprompt.tasks.audit.published import KINDS, Balance, Counted, Part
 from clinprompt.tasks.card import SPLITS, Split, TaskCard
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.readers.generic.documents import View
 from clinprompt.tasks.records import LabelAnswer, Record
 
-Counts = Mapping[Kind, int]
+Counts = Mapping[Counted, int]
 
 
 def num_annotations(card: TaskCard, records: Sequence[Record]) -> int:

@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 from clinprompt.settings.groups import Settings
 
 Part = Literal["all", "train", "validation", "test"]
-Kind = Literal["rows", "annotations"]
+Counted = Literal["rows", "annotations"]
 PARTS: tuple[Part, ...] = get_args(Part)
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[Counted, ...] = get_args(Counted)
 
 
 class Stated(Settings):
@@ -48,7 +48,7 @@ class Balance(Settings):
     """One stated number and the number read; even if stated + added = read + left out."""
 
     split: Part
-    kind: Kind
+    kind: Counted
     stated: int
     left_out: int
     added: int
@@ -102,7 +102,7 @@ class Published(Settings):
         """Return the splits with stated numbers; ``all`` is the whole set."""
         return tuple(part for part in PARTS if getattr(self, part))
 
-    def balances(self, read: Mapping[Part, Mapping[Kind, int]]) -> Iterator[Balance]:
+    def balances(self, read: Mapping[Part, Mapping[Counted, int]]) -> Iterator[Balance]:
         """Yield each stated number with the number read of the same published split."""
         for part in self.parts:
             for kind in KINDS:
@@ -117,10 +117,10 @@ class Published(Settings):
                         read=read[part][kind],
                     )
 
-    def _stated(self, part: str, kind: Kind) -> int | None:
+    def _stated(self, part: str, kind: Counted) -> int | None:
         stated: Stated | None = getattr(self, part)
         return None if stated is None else getattr(stated, kind)
 
 
-def _total(differences: tuple[Difference, ...], part: Part, kind: Kind) -> int:
+def _total(differences: tuple[Difference, ...], part: Part, kind: Counted) -> int:
     return sum(getattr(one, kind) or 0 for one in differences if part in {"all", one.split})

@@ -16,7 +16,7 @@ from clinprompt.tasks.draft.columns import (
 )
 from clinprompt.tasks.draft.detected import DetectedReader, of_columns
 from clinprompt.tasks.draft.label_studio_layout import detect_label_studio
-from clinprompt.tasks.draft.own_files import Kind, OwnFiles, open_own_files
+from clinprompt.tasks.draft.own_files import FileKind, OwnFiles, open_own_files
 from clinprompt.tasks.draft.table_layout import detect_table
 from clinprompt.tasks.kinds import TASK_TYPES
 from clinprompt.tasks.readers.generic.brat import count_mentions
@@ -24,7 +24,7 @@ from clinprompt.tasks.readers.generic.conll import TAG
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.json_tables import load_lines
 
-_TYPES: Mapping[Kind, tuple[TaskType, ...]] = {
+_TYPES: Mapping[FileKind, tuple[TaskType, ...]] = {
     "brat": ("ner", "re"),
     "conll": ("ner",),
     "table": ("re", "qa", "nli", "summarization"),
@@ -78,7 +78,7 @@ def detect_reader(
             return of_columns({"name": "table", **table.settings}, columns, table.notes)
 
 
-def _check_kind(place: Path, kind: Kind, type_: TaskType, named: NamedColumns) -> None:
+def _check_kind(place: Path, kind: FileKind, type_: TaskType, named: NamedColumns) -> None:
     if type_ not in _TYPES[kind]:
         others = " or ".join(_SHOWN[other] for other in _TYPES if type_ in _TYPES[other])
         raise SettingError(

@@ -15,9 +15,9 @@ from clinprompt.errors import DataError, number_of
 from clinprompt.tasks.card import SPLITS, Split, TaskType
 from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
 
-Kind = Literal["jsonl", "table", "conll", "brat", "label_studio"]
+FileKind = Literal["jsonl", "table", "conll", "brat", "label_studio"]
 
-_KINDS: Mapping[str, Kind] = {
+_KINDS: Mapping[str, FileKind] = {
     ".jsonl": "jsonl",
     ".json": "label_studio",
     ".csv": "table",
@@ -51,7 +51,7 @@ class OwnFiles:
     """
 
     root: Path
-    kind: Kind
+    kind: FileKind
     files: Mapping[Split, tuple[str, ...]]
     unannotated: tuple[str, ...] = ()
 
@@ -129,7 +129,7 @@ def find_own_files(path: Path, type_: TaskType) -> OwnFiles:
         raise DataError(f"{path}: no such file or folder; correct the path of the data")
     by_name = {name: _kind(name, type_, alone=len(names) == 1) for name in names}
     kinds = _data_kinds(by_name.values())
-    kind: Kind | None = "brat" if "brat" in kinds else min(kinds, default=None)
+    kind: FileKind | None = "brat" if "brat" in kinds else min(kinds, default=None)
     if kind is None and (texts := [name for name in names if name.lower().endswith(".txt")]):
         raise DataError(
             f"{path}: holds {number_of(len(texts), 'text')} (.txt) without annotation; annotate "
@@ -148,7 +148,7 @@ def find_own_files(path: Path, type_: TaskType) -> OwnFiles:
     return OwnFiles(root, kind, _by_split(path, own), unannotated)
 
 
-def _data_kinds(kinds: Iterable[Kind | None]) -> set[Kind]:
+def _data_kinds(kinds: Iterable[FileKind | None]) -> set[FileKind]:
     """Return the formats found, but .json only alone: with others it mostly holds settings."""
     found = {kind for kind in kinds if kind}
     return found if found == {"label_studio"} else found - {"label_studio"}
@@ -166,7 +166,7 @@ def _below(folder: Path) -> Iterable[str]:
             yield place.as_posix()
 
 
-def _kind(name: str, type_: TaskType, *, alone: bool) -> Kind | None:
+def _kind(name: str, type_: TaskType, *, alone: bool) -> FileKind | None:
     """Return a file's format; .txt is CoNLL if it is the only file or belongs to a split."""
     suffix = PurePosixPath(name).suffix.lower()
     if suffix == ".txt" and type_ == "ner" and (alone or split_of(name)):

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 from clinprompt.backbone.model_sizes import PUBLISHED, inspect_backbone, sizes_of_config
 from clinprompt.cli.plan_tables import show_plan
 from clinprompt.errors import SettingError
-from clinprompt.jobs.planning.memory import adapter_memory, prompt_memory, trained_numbers
+from clinprompt.jobs.planning.memory import adapter_memory, numbers_to_train, prompt_memory
 from clinprompt.jobs.planning.phases import num_cells, phases
 from clinprompt.jobs.planning.plan import Gpus, dry_run
 from clinprompt.jobs.planning.speed import Speed, measure_speed
@@ -30,7 +30,7 @@ def settings(*overrides, **values):
 
 
 def numbers_of(method, config, outline):
-    return trained_numbers(method, by_variant(config), outline)
+    return numbers_to_train(method, by_variant(config), outline)
 
 
 def phases_of(config, outline, sources, targets):

@@ -9,7 +9,7 @@ from made_cards import card_of
 from clinprompt.backbone.bank import Bank
 from clinprompt.batches.encode import make_encoder
 from clinprompt.errors import DataError
-from clinprompt.evaluation.metrics import chance, majority, rates, score, stored_scores
+from clinprompt.evaluation.metrics import chance, majority, score, stored_scores, unusable_shares
 from clinprompt.evaluation.predict import predict
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.card import find_card
@@ -163,7 +163,7 @@ def test_its_answers_are_scored_against_baselines(task):
     # Always 2: (1/3 + 2/3) / 2. Grades 0 to 3 in turn: (5/6 + 5/6 + 1/2 + 1/6) / 4 = 7/12.
     assert majority(task.card, test, training) == pytest.approx(1 / 2)
     assert chance(task.card, test, training, np.random.default_rng(0)) == pytest.approx(7 / 12)
-    assert rates(GRADED, [gold[0], Unparseable("?")]).unparseable == 1 / 2
+    assert unusable_shares(GRADED, [gold[0], Unparseable("?")]).unparseable == 1 / 2
 
 
 def test_a_model_answers_a_task_of_the_new_kind(task, tiny_llama):
