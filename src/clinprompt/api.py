@@ -224,7 +224,7 @@ def new_task(
     ner, re, qa, nli, summarization or classification (one label for each text; its card has type
     nli). ``text`` (two for a pair of texts), ``label``, ``question`` and ``options`` name columns
     of a table; without them they are guessed. ``test_share`` is the share of the records to move to
-    the test split if no file is one; without it, 0.1 to 0.3: more where there are few records. Read
+    the test split if no file is one; without it, 0.1 to 0.4, by the number of records. Read
     the card.toml in the folder: it holds the wording that the model sees.
 
     Raises:
