@@ -104,7 +104,7 @@ def new(
         float | None,
         typer.Option(
             help="Share of the records to move to a test split, if no file is one. By default 0.1 "
-            "to 0.3: more where there are few records."
+            "to 0.4, by the number of records."
         ),
     ] = None,
 ) -> None:
