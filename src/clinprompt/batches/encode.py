@@ -3,7 +3,7 @@
 Axes: B rows, T text tokens. Rows are padded on the right.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from itertools import accumulate, chain
@@ -19,7 +19,7 @@ from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.records import Example
 
 IGNORED = -100
-_SHORT = 400  # characters; the lengths of texts up to this are kept
+MAX_KEPT_CHARACTERS = 400  # longer texts are measured each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class Encoder:
     splits: bool = True
     target_limits: Mapping[str, int] = field(default_factory=dict)
     constrained: bool = True
+    kept_length: Callable[[str], int] | None = field(default=None, compare=False, repr=False)
 
     @property
     def chat(self) -> bool:
@@ -105,6 +106,12 @@ class Encoder:
         # A token is at least a byte.
         is_short = len(example.input.encode()) < self.max_input_tokens
         return is_short or self._num_tokens(example.input) <= self.max_input_tokens
+
+    def surely_fits_context(self, example: Example) -> bool:
+        """Return whether the input, cut if needed, is within ``context`` in any tokens."""
+        wording = self.form.shown(example).pieces[::2]  # never cut; a token is at least a byte
+        most = sum(len(piece.encode()) for piece in wording) + self.max_input_tokens
+        return most + self.target_limit(example.task) < self.context
 
     def room(self, example: Example) -> int:
         """Return the number of tokens that the limit leaves for all fields that can be cut."""
@@ -124,8 +131,16 @@ class Encoder:
 
     def length_of(self, text: str) -> int:
         """Return the number of tokens of a text, without special tokens."""
-        measure = _kept_length if len(text) <= _SHORT else _length
-        return measure(self.tokenizer, text)
+        if self.kept_length is not None and len(text) <= MAX_KEPT_CHARACTERS:
+            return self.kept_length(text)
+        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def keeping_lengths(self) -> "Encoder":
+        """Return the encoder for many examples, which keeps the lengths of short texts.
+
+        Questions about one long text measure the same sentences and words again and again.
+        """
+        return replace(self, kept_length=lru_cache(maxsize=1 << 12)(self.length_of))
 
     def _num_tokens(self, text: str) -> int:
         return len(self.tokenizer(text, verbose=False)["input_ids"])
@@ -214,14 +229,6 @@ class Encoder:
             return_offsets_mapping=True,
             verbose=False,
         )
-
-
-def _length(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
-    return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-
-# Questions about one long text measure the same sentences and words again and again.
-_kept_length = lru_cache(maxsize=1 << 12)(_length)
 
 
 def make_encoder(

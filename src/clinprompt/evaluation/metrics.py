@@ -47,7 +47,7 @@ def score(
 
 
 def unusable_shares(kind: Kind, answers: Sequence[Answer]) -> UnusableShares:
-    """Count the answers that could not be read, and the annotations not found in their text.
+    """Return the shares of answers that could not be read, and of annotations not in their text.
 
     Raises:
         DataError: there is no answer.

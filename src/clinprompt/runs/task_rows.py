@@ -63,15 +63,21 @@ class TaskRows:
         return self._training[name]
 
     def check(self, data: TaskData, *, is_source: bool) -> None:
-        """Check that a task has a row to learn from; encode no more rows than that takes.
+        """Check all training records of a task, but encode only as many as this needs.
 
         Raises:
-            DataError: it has none; see ``training`` for a source, ``shots`` for a target.
+            DataError: a record lacks a field of the wording, or no row is left; see ``training``
+                for a source, ``shots`` for a target.
+            SettingError: an input is longer than the backbone supports.
         """
         limit = self.settings.train_rows if is_source else len(data.splits["train"])
-        examples = _training_examples(data, limit=limit, seed=self.seed)
-        encoded = _encoded(self.encoder(), data.card, examples)
-        if any(_shows_its_answer(data.card, row) for _, row in encoded):
+        encoder, has_row = self.encoder().keeping_lengths(), False
+        for example in _training_examples(data, limit=limit, seed=self.seed):
+            if has_row and encoder.surely_fits_context(example):
+                continue
+            rows = encode_all(encoder, data.card, [example])
+            has_row = has_row or any(_shows_its_answer(data.card, row) for row in rows)
+        if has_row:
             return
         if is_source:
             self.training(data)
@@ -197,7 +203,7 @@ def _encoded(
     encoder: Encoder, card: TaskCard, examples: Iterable[Example]
 ) -> Iterator[tuple[Example, Row]]:
     """Yield the parts of the examples of one task with their rows, which carry their note."""
-    notes: dict[str, int] = {}
+    encoder, notes = encoder.keeping_lengths(), dict[str, int]()
     for example in examples:
         for part in parts_of(card, example, encoder).examples:
             note = part.record.group or part.record.id

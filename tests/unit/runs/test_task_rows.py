@@ -1,7 +1,11 @@
 from dataclasses import replace
 
+import pytest
+
+from clinprompt.batches.encode import Encoder
 from clinprompt.batches.mixture import hold_out
-from clinprompt.runs.suite_data import load_suite
+from clinprompt.errors import DataError, SettingError
+from clinprompt.runs.suite_data import load_apart, load_suite
 from clinprompt.runs.task_rows import TaskRows, max_test_rows
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.card import find_card
@@ -50,3 +54,45 @@ def test_all_training_rows_know_their_notes_so_that_whole_notes_can_be_held_out(
     kept, held = hold_out(notes, 16, seed=0)
     assert len(held) in range(12, 17)
     assert not {notes[one] for one in kept} & {notes[one] for one in held}
+
+
+def source_with_last(record_of_first, name="practice-nli-history"):
+    """Return a task whose last training record is made of its first one."""
+    data = load_apart(find_card(name), None)
+    first, *_, last = data.splits["train"]
+    changed = replace(record_of_first(first), id=last.id)
+    return replace(data, splits={**data.splits, "train": (*data.splits["train"][:-1], changed)})
+
+
+@pytest.mark.parametrize("is_source", [True, False])
+def test_a_usable_task_is_checked_without_encoding_all_rows(tiny_llama, is_source, monkeypatch):
+    encoded, encode = [], Encoder.encode
+    monkeypatch.setattr(
+        Encoder, "encode", lambda *given, **more: encoded.append(1) or encode(*given, **more)
+    )
+    data = source_with_last(lambda first: first)
+    TaskRows(tiny_llama.tokenizer, 1 << 20, DataSettings(), 0).check(data, is_source=is_source)
+    assert len(encoded) == 1
+    assert len(data.splits["train"]) > 1
+
+
+@pytest.mark.parametrize("is_source", [True, False])
+def test_a_later_record_that_cannot_be_used_is_refused_by_the_check(tiny_llama, is_source):
+    rows = TaskRows(tiny_llama.tokenizer, 4096, DataSettings(), 0)
+    without = source_with_last(lambda first: replace(first, fields={"other": "x"}))
+    with pytest.raises(DataError):
+        rows.check(without, is_source=is_source)
+    long = source_with_last(
+        lambda first: replace(first, options=tuple(one * 900 for one in first.options)),
+        "practice-qa-choice",
+    )
+    with pytest.raises(SettingError, match="longer than the backbone supports"):
+        rows.check(long, is_source=is_source)
+
+
+@pytest.mark.parametrize("is_source", [True, False])
+def test_a_task_without_a_usable_row_is_refused_by_the_check(tiny_llama, is_source):
+    rows = TaskRows(tiny_llama.tokenizer, 4096, DataSettings(max_target_tokens=2), 0)
+    message = "no training row is left" if is_source else "1 example wanted"
+    with pytest.raises(DataError, match=message):
+        rows.check(source_with_last(lambda first: first), is_source=is_source)

@@ -47,7 +47,7 @@ def expected_seconds(known: Sequence[Cell], spec: CellSpec) -> float:
     """Return the mean seconds of the known cells that are most like a cell; 0 if none is known.
 
     Those of its method and number of examples are most like it, then those of its number of
-    examples, then those of its method.
+    examples, then those of its method. The time to encode rows is not included.
     """
     same = [cell for cell in known if cell.backbone == spec.key[0]]
     of_shots = [cell for cell in same if cell.shots == spec.shots]

@@ -127,7 +127,7 @@ def _check_layers(settings: Resolved) -> None:
 
 
 def _check_answers(plain: OpenVariant, suite: SuiteData) -> None:
-    """Check, before hours of training, that each task has an answer that is short enough."""
+    """Check, before hours of training, that each task has usable records."""
     for data in suite.sources:
         plain.task_rows.check(data, is_source=True)
     for data in suite.targets if plain.config.compare.shots else ():

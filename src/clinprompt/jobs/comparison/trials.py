@@ -47,10 +47,10 @@ def key_of(method: str, changes: Mapping[str, Any], task: str, shots: int, seed:
     return json.dumps([method, changes, task, shots, seed], sort_keys=True)
 
 
-def trials_of(settings: SearchSettings, held_back: Sequence[TaskData]) -> Iterator[Trial]:
+def trials_of(settings: SearchSettings, held_out: Sequence[TaskData]) -> Iterator[Trial]:
     """Yield trials in an order such that a stopped search has tried all methods equally often."""
     for seed in settings.seeds:
-        for data in held_back:
+        for data in held_out:
             for number in range(len(next(iter(settings.trials.values())))):
                 for method, trials in settings.trials.items():
                     yield Trial(method, number, trials[number], data, settings.shots, seed)

@@ -169,7 +169,7 @@ def _has_white_ends(mention: Written, counting: Counting) -> bool:
 
 def find_counting(mentions: Sequence[Written]) -> Counting:
     """Return the way to count under which most mentions cover their texts, the first of equals."""
-    if next(misfits(mentions, PLAIN), None) is None:  # so it is in nearly all files
+    if next(misfits(mentions, PLAIN), None) is None:  # true of nearly all files
         return PLAIN
     return min(_WAYS, key=lambda counting: sum(1 for _ in misfits(mentions, counting)))
 
