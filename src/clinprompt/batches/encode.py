@@ -19,7 +19,7 @@ from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.records import Example
 
 IGNORED = -100
-MAX_KEPT_CHARACTERS = 400  # longer texts are measured each time
+_MAX_KEPT_CHARACTERS = 400  # longer texts are measured each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Encoder:
 
     def length_of(self, text: str) -> int:
         """Return the number of tokens of a text, without special tokens."""
-        if self.kept_length is not None and len(text) <= MAX_KEPT_CHARACTERS:
+        if self.kept_length is not None and len(text) <= _MAX_KEPT_CHARACTERS:
             return self.kept_length(text)
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
@@ -140,6 +140,8 @@ class Encoder:
 
         Questions about one long text measure the same sentences and words again and again.
         """
+        if self.kept_length is not None:
+            return self
         return replace(self, kept_length=lru_cache(maxsize=1 << 12)(self.length_of))
 
     def _num_tokens(self, text: str) -> int:

@@ -15,7 +15,7 @@ from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.audit.counts import balances, counts_of, mismatches
 from clinprompt.tasks.audit.inside_words import inside_words
 from clinprompt.tasks.audit.overlap import drop_copies_of_test, drop_overlapping
-from clinprompt.tasks.audit.published import KINDS
+from clinprompt.tasks.audit.published import COUNTED
 from clinprompt.tasks.audit.round_trip import RoundTrip, count_round_trip
 from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card
 from clinprompt.tasks.kinds import kind_of
@@ -151,7 +151,7 @@ def _row(data: TaskData, trained: TaskData, dropped: int | None, encoder: Encode
         "task": card.name,
         "type": card.type,
         "license": card.source.license,
-        **{kind: {split: counts[split][kind] for split in SPLITS} for kind in KINDS},
+        **{kind: {split: counts[split][kind] for split in SPLITS} for kind in COUNTED},
         "published": [
             {**balance.model_dump(), "is_even": balance.is_even}
             for balance in balances(card, counts)

@@ -90,10 +90,10 @@ def distill(
     cards, settings = [data.card for data in sources], config.distill
     vectors = [teacher.tensors["vectors"] for teacher in teachers]
     module = _student(config, backbone, vectors, [card.type for card in cards])
-    learned = source_rows(sources, task_rows)
+    of_sources = source_rows(sources, task_rows)
     files = workspace.phase_files([_PHASE])
-    opened = open_teachers(backbone, teachers, learned.rows, settings=settings, files=files)
-    member = learned.member(
+    opened = open_teachers(backbone, teachers, of_sources.rows, settings=settings, files=files)
+    member = of_sources.member(
         files.phase,
         PromptTuner(module, config.prompt.placement),
         {"shared": settings.shared_rate, "factors": settings.factor_rate},

@@ -38,9 +38,9 @@ def train_on_sources(
     if _name(method.name) in workspace.finished:
         workspace.forget(method.name)  # its process may have been killed before it did
         return
-    files, learned = workspace.phase_files([method.name]), source_rows(sources, task_rows)
+    files, of_sources = workspace.phase_files([method.name]), source_rows(sources, task_rows)
     with method.on_sources(config, backbone) as (tuner, rates):
-        fit(backbone, learned.member(files.phase, tuner, rates, config), files)
+        fit(backbone, of_sources.member(files.phase, tuner, rates, config), files)
         content = save(trained_tensors(tuner))
     write_bytes(_path(workspace, method.name), content)
     workspace.finish({_name(method.name): hashlib.sha256(content).hexdigest()})

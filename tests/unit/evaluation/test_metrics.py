@@ -179,7 +179,7 @@ def test_value_of_rows_equals_the_score_of_those_rows():
     assert float(of_rows) == pytest.approx(again.value)
 
 
-def test_rates_are_shares_of_rows_and_of_mentions():
+def test_unusable_shares_are_of_rows_and_of_mentions():
     answers = [
         SpansAnswer((Span(0, 1, "drug"),), ungrounded_lines=("zinc", "gold")),
         Unparseable("?"),

@@ -80,7 +80,7 @@ def test_a_usable_task_is_checked_without_encoding_all_rows(tiny_llama, is_sourc
 def test_a_later_record_that_cannot_be_used_is_refused_by_the_check(tiny_llama, is_source):
     rows = TaskRows(tiny_llama.tokenizer, 4096, DataSettings(), 0)
     without = source_with_last(lambda first: replace(first, fields={"other": "x"}))
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="lacks the field"):
         rows.check(without, is_source=is_source)
     long = source_with_last(
         lambda first: replace(first, options=tuple(one * 900 for one in first.options)),

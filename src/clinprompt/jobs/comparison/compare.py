@@ -17,11 +17,7 @@ from clinprompt.evaluation.report.write_report import ReportContents, write_repo
 from clinprompt.files import Claims, write_text
 from clinprompt.jobs.comparison.budget import Budget
 from clinprompt.jobs.comparison.fill import fill
-from clinprompt.jobs.comparison.grid import (
-    Block,
-    blocks,
-    chosen_targets,
-)
+from clinprompt.jobs.comparison.grid import Block, blocks, chosen_targets
 from clinprompt.jobs.comparison.report_again import save_contents
 from clinprompt.jobs.comparison.report_contents import report_contents
 from clinprompt.jobs.comparison.variants import OpenVariant, Runs, check_undivided

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from clinprompt.runs.workspace import environment
 from clinprompt.settings.defaults import SHIPPED
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.card import SPLITS, Split
+from clinprompt.tasks.card import SPLITS
 from clinprompt.tasks.kinds.baselines import gold_answers
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.suite import find_suite, known_suites
@@ -153,7 +154,7 @@ def _baseline(config: RunConfig, data: TaskData) -> Baseline:
     )
 
 
-def _task_row(task_rows: TaskRows, data: TaskData, split: Split) -> TaskRow:
+def _task_row(task_rows: TaskRows, data: TaskData, split: Literal["train", "test"]) -> TaskRow:
     settings, seed = task_rows.settings, task_rows.seed
     encoder = task_rows.encoder()
     examples = examples_of(data, "train", limit=settings.train_rows, seed=seed)

@@ -1,7 +1,7 @@
 """Open the runs of a comparison: one for each backbone and variant, each when first needed.
 
-The run without variant is in the folder of the comparison, the others are in folders below it. What
-a variant would learn in the same way as the run without variant is learned once, in that run.
+The run without variant is in the folder of the comparison, the others are in folders below it. If a
+variant learns something in the same way as the run without variant, it is learned once, there.
 """
 
 from collections.abc import Sequence
@@ -145,31 +145,6 @@ class Runs:
         config = self.settings[backbone, variant]
         check_folder(self._folder(backbone, variant), config, results_folder=self.folder)
 
-    def _rows_of(self, config: RunConfig, loaded: Backbone) -> TaskRows:
-        """Return the rows of tasks, which variants that encode them alike share."""
-        for opened in self._opened.values():
-            known = opened.config
-            is_same = encoding_of(known) == encoding_of(config) and cleaned_alike(known, config)
-            if opened.backbone is loaded and is_same:
-                return opened.task_rows
-        return task_rows_of(config, loaded, find_packed(self.mirror))
-
-    def _folder(self, backbone: str, variant: str) -> Path:
-        folder = self.folder
-        if backbone != self.backbone:
-            folder = folder / "backbones" / plain_name(backbone).replace("/", "--")
-        return folder / "variants" / variant if variant else folder
-
-    def _loaded(self, key: tuple[str, str]) -> Backbone:
-        """Return the backbone; only one backbone at a time is kept in memory."""
-        config = self.settings[key]
-        for opened in self._opened.values():
-            known = opened.config
-            if backbone_of(known) == backbone_of(config):
-                return opened.backbone
-        self._opened.clear()
-        return load_run_backbone(self._folder(*key), config, results_folder=self.folder)
-
     def record_tasks(self, opened: OpenVariant, tasks: Sequence[TaskData]) -> None:
         """Record the data of more tasks in a run, or check that they are still the same.
 
@@ -202,3 +177,28 @@ class Runs:
             self.record_tasks(opened, suite.sources)
             self._suites[key] = suite
         return self._suites[key].sources
+
+    def _rows_of(self, config: RunConfig, loaded: Backbone) -> TaskRows:
+        """Return the rows of tasks, which variants that encode them alike share."""
+        for opened in self._opened.values():
+            known = opened.config
+            is_same = encoding_of(known) == encoding_of(config) and cleaned_alike(known, config)
+            if opened.backbone is loaded and is_same:
+                return opened.task_rows
+        return task_rows_of(config, loaded, find_packed(self.mirror))
+
+    def _folder(self, backbone: str, variant: str) -> Path:
+        folder = self.folder
+        if backbone != self.backbone:
+            folder = folder / "backbones" / plain_name(backbone).replace("/", "--")
+        return folder / "variants" / variant if variant else folder
+
+    def _loaded(self, key: tuple[str, str]) -> Backbone:
+        """Return the backbone; only one backbone at a time is kept in memory."""
+        config = self.settings[key]
+        for opened in self._opened.values():
+            known = opened.config
+            if backbone_of(known) == backbone_of(config):
+                return opened.backbone
+        self._opened.clear()
+        return load_run_backbone(self._folder(*key), config, results_folder=self.folder)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from clinprompt.tasks.audit.published import KINDS, Balance, Counted, Part
+from clinprompt.tasks.audit.published import COUNTED, Balance, Counted, Part
 from clinprompt.tasks.card import SPLITS, Split, TaskCard
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.load import TaskData
@@ -38,7 +38,7 @@ def mismatches(card: TaskCard, counts: Mapping[Split, Counts]) -> list[str]:
     problems = [
         f"{split}: {counts[split][kind]} {kind}, but the card states {getattr(expected, kind)}"
         for split, expected in card.counts.items()
-        for kind in KINDS
+        for kind in COUNTED
         if getattr(expected, kind) not in {None, counts[split][kind]}
     ]
     return problems + [str(balance) for balance in balances(card, counts) if not balance.is_even]
@@ -58,7 +58,7 @@ def balances(card: TaskCard, counts: Mapping[Split, Counts]) -> tuple[Balance, .
     if card.resplit:
         published[card.resplit.source] += card.resplit.made
     read: dict[Part, Counts] = {
-        part: {kind: sum(counts[split][kind] for split in splits) for kind in KINDS}
+        part: {kind: sum(counts[split][kind] for split in splits) for kind in COUNTED}
         for part, splits in published.items()
     }
     return tuple(card.published.balances(read))

@@ -10,7 +10,7 @@ from clinprompt.settings.groups import Settings
 Part = Literal["all", "train", "validation", "test"]
 Counted = Literal["rows", "annotations"]
 PARTS: tuple[Part, ...] = get_args(Part)
-KINDS: tuple[Counted, ...] = get_args(Counted)
+COUNTED: tuple[Counted, ...] = get_args(Counted)
 
 
 class Stated(Settings):
@@ -88,7 +88,7 @@ class Published(Settings):
         if not self.parts:
             raise ValueError(f"states nothing; give one of {', '.join(PARTS)}")
         for one in (*self.left_out, *self.added):
-            for kind in KINDS:
+            for kind in COUNTED:
                 stated = (self._stated(part, kind) for part in {one.split, "all"})
                 if getattr(one, kind) and all(number is None for number in stated):
                     raise ValueError(
@@ -105,7 +105,7 @@ class Published(Settings):
     def balances(self, read: Mapping[Part, Mapping[Counted, int]]) -> Iterator[Balance]:
         """Yield each stated number with the number read of the same published split."""
         for part in self.parts:
-            for kind in KINDS:
+            for kind in COUNTED:
                 stated = self._stated(part, kind)
                 if stated is not None:
                     yield Balance(
