@@ -22,8 +22,8 @@ from clinprompt.backbone.decode import write
 from clinprompt.backbone.grammar import LineConstraint
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.batches.encode import Encoder, Row, make_encoder
+from clinprompt.runs.examples import examples_of
 from clinprompt.runs.suite_data import load_suite
-from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of, make_example

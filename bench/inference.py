@@ -23,8 +23,8 @@ from clinprompt.backbone.decode import generate
 from clinprompt.backbone.load import Backbone, load_backbone
 from clinprompt.batches.encode import Row
 from clinprompt.prompts.initializers import from_vocabulary
+from clinprompt.runs.examples import examples_of
 from clinprompt.runs.suite_data import load_suite
-from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.groups import DataSettings
 
 NEVER = -1  # an id that no token has

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clinprompt.backbone.load import load_tokenizer
 from clinprompt.batches.encode import make_encoder
-from clinprompt.runs.task_rows import training_rows
+from clinprompt.runs.examples import training_rows
 from clinprompt.settings.run import load_config
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task

@@ -15,7 +15,7 @@ from placement import RESULTS, TARGETS
 from clinprompt.backbone.bank import make_bank, target_states
 from clinprompt.batches.encode import collate
 from clinprompt.jobs.annotate import load_prompt
-from clinprompt.runs.task_rows import encode_all, examples_of
+from clinprompt.runs.examples import encode_all, examples_of
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.load import load_task
 

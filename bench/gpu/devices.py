@@ -33,8 +33,8 @@ from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import with_shape
 from clinprompt.methods.routing import starting_prompt
+from clinprompt.runs.examples import encode_all, examples_of
 from clinprompt.runs.suite_data import load_suite
-from clinprompt.runs.task_rows import encode_all, examples_of
 from clinprompt.settings.run import RunConfig, load_config
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of

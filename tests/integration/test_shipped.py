@@ -17,7 +17,7 @@ from clinprompt.methods.method import Start
 from clinprompt.methods.resolve import with_shape
 from clinprompt.methods.table import METHODS
 from clinprompt.prompts.artifact import load_artifact
-from clinprompt.runs.task_rows import encode_all, examples_of
+from clinprompt.runs.examples import encode_all, examples_of
 from clinprompt.settings.defaults import DEFAULT_BACKBONE, SHIPPED
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card

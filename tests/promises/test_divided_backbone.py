@@ -12,7 +12,8 @@ from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
 from clinprompt.backbone.head import float32_head
 from clinprompt.backbone.layers import to_layer_prompts
 from clinprompt.backbone.load import load_backbone
-from clinprompt.batches.encode import collate, micro_batches
+from clinprompt.batches.encode import collate
+from clinprompt.batches.group_rows import micro_batches
 from clinprompt.training.member import TASK_LOSS
 
 NUM_PROCESSES = 2

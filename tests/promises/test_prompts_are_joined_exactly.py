@@ -8,7 +8,8 @@ from torch.nn.functional import cross_entropy, log_softmax
 from clinprompt.backbone.bank import Bank, make_bank
 from clinprompt.backbone.decode import distinct_choices, generate, score_choices
 from clinprompt.backbone.gradients import StepPrompts, accumulate_gradients
-from clinprompt.batches.encode import Row, collate, micro_batches
+from clinprompt.batches.encode import Row, collate
+from clinprompt.batches.group_rows import micro_batches
 from clinprompt.training.member import TASK_LOSS
 
 TASKS = (1, 4)

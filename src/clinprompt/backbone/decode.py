@@ -9,7 +9,8 @@ from clinprompt.backbone.bank import Bank
 from clinprompt.backbone.constraint import Constraint
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.scheduler import MIN_SHARED_TOKENS, Ask, Scheduler, Written
-from clinprompt.batches.encode import Row, group_by_common_start
+from clinprompt.batches.encode import Row
+from clinprompt.batches.group_rows import group_by_common_start
 
 
 def generate(

@@ -27,7 +27,8 @@ from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.shared_prefix import Prefix, read_text
 from clinprompt.backbone.tensor_parallel import num_parts, smallest
-from clinprompt.batches.encode import Row, collate, group_by_common_start, group_within_limit
+from clinprompt.batches.encode import Row, collate
+from clinprompt.batches.group_rows import group_by_common_start, group_within_limit
 
 # The limit on positions (of prompts, inputs and answers) that rows being written reserve:
 MIN_CACHED_POSITIONS = 8192

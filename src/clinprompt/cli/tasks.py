@@ -46,8 +46,8 @@ def show(
     mirror: Mirror = None,
 ) -> None:
     """Show the card of a task, and examples of its inputs and answers as text."""
+    from clinprompt.runs.examples import examples_of
     from clinprompt.runs.suite_data import find_mirror
-    from clinprompt.runs.task_rows import examples_of
     from clinprompt.tasks.card import find_card
     from clinprompt.tasks.kinds import instruction_of
     from clinprompt.tasks.load import load_task

@@ -12,7 +12,7 @@ from clinprompt.evaluation.metrics import score
 from clinprompt.evaluation.predict import answer_questions, nothing_margins
 from clinprompt.evaluation.questions import PromptUse, Question, questions
 from clinprompt.prompts.artifact import Artifact
-from clinprompt.runs.task_rows import examples_of
+from clinprompt.runs.examples import examples_of
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of

@@ -10,8 +10,8 @@ from clinprompt.evaluation.cells import Cell
 from clinprompt.evaluation.score_cells import CellInput, score_cell, scores_of
 from clinprompt.jobs.annotate import LoadedPrompt
 from clinprompt.prompts.artifact import load_artifact, of_other_version, save_scores
+from clinprompt.runs.examples import examples_of
 from clinprompt.runs.suite_data import load_apart
-from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.defaults import TEST_ROWS
 from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.local_names import plain_name

@@ -25,7 +25,7 @@ from clinprompt.jobs.fit_method import (
     steps_of,
 )
 from clinprompt.methods.method import Method, Start
-from clinprompt.runs.task_rows import Candidates
+from clinprompt.runs.candidates import Candidates
 from clinprompt.runs.workspace import Workspace
 from clinprompt.training.row_losses import row_losses
 

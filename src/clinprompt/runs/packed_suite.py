@@ -30,7 +30,7 @@ def pack_tasks(folder: Path, tasks: Sequence[TaskData], config: RunConfig, *, sp
 
     ``splits`` is how many splits are kept, in the order train, validation, test: sources need two.
     """
-    from clinprompt.runs.task_rows import max_test_rows  # noqa: PLC0415 - it imports torch
+    from clinprompt.runs.examples import max_test_rows  # noqa: PLC0415 - it imports torch
 
     total = 0
     for data in tasks:

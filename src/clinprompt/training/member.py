@@ -12,7 +12,8 @@ from clinprompt.backbone.gradients import Loss, RowWeights
 from clinprompt.backbone.load import Backbone
 from clinprompt.backbone.packed import is_packable
 from clinprompt.backbone.tuners import Tuner
-from clinprompt.batches.encode import Batch, Row, collate, group_within_limit, micro_batches
+from clinprompt.batches.encode import Batch, Row, collate
+from clinprompt.batches.group_rows import group_within_limit, micro_batches
 from clinprompt.batches.mixture import schedule
 from clinprompt.settings.groups import FitSettings
 from clinprompt.training.losses import task_loss

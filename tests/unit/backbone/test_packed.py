@@ -12,7 +12,8 @@ from clinprompt.backbone import packed
 from clinprompt.backbone.bank import Bank, target_states
 from clinprompt.backbone.packed import is_packable, pack_rows, use_packed_attention
 from clinprompt.backbone.shared_prefix import read_prompts, read_text
-from clinprompt.batches.encode import IGNORED, collate, group_within_limit
+from clinprompt.batches.encode import IGNORED, collate
+from clinprompt.batches.group_rows import group_within_limit
 
 CPU = torch.device("cpu")
 ROWS = random_rows([(6, 3), (15, 1), (1, 5), (9, 2)], tasks=(0, 1))

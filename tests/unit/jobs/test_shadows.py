@@ -14,7 +14,8 @@ from clinprompt.jobs.shadows import SHADOWS_FILE, Pool, ShadowSpec, pool_of, tra
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.method import Start
 from clinprompt.methods.table import METHODS
-from clinprompt.runs.task_rows import Candidates, task_rows_of
+from clinprompt.runs.candidates import Candidates
+from clinprompt.runs.task_rows import task_rows_of
 from clinprompt.runs.workspace import Workspace
 from clinprompt.tasks.card import find_card
 from clinprompt.tasks.records import Example, Record

@@ -3,9 +3,9 @@
 import pytest
 
 from clinprompt.errors import DataError
+from clinprompt.runs.examples import examples_of
 from clinprompt.runs.packed_suite import is_packed, load_packed, pack_tasks
 from clinprompt.runs.suite_data import load_apart, load_suite
-from clinprompt.runs.task_rows import examples_of
 from clinprompt.settings.run import check_config
 
 DATA = {"train_rows": 7, "validation_rows": 3, "test_rows": 5}

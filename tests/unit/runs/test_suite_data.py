@@ -10,8 +10,10 @@ from tiny import byte_tokenizer
 
 from clinprompt.batches.encode import Encoder
 from clinprompt.errors import DataError, SettingError
+from clinprompt.runs.candidates import candidates
+from clinprompt.runs.examples import training_example, training_rows
 from clinprompt.runs.suite_data import SuiteData, cards_of, check_suite, load_suite
-from clinprompt.runs.task_rows import TaskRows, candidates, training_example, training_rows
+from clinprompt.runs.task_rows import TaskRows
 from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.run import check_config
 from clinprompt.tasks.card import find_card

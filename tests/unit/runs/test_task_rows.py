@@ -5,8 +5,9 @@ import pytest
 from clinprompt.batches.encode import Encoder
 from clinprompt.batches.mixture import hold_out
 from clinprompt.errors import DataError, SettingError
+from clinprompt.runs.examples import max_test_rows
 from clinprompt.runs.suite_data import load_apart, load_suite
-from clinprompt.runs.task_rows import TaskRows, max_test_rows
+from clinprompt.runs.task_rows import TaskRows
 from clinprompt.settings.groups import DataSettings
 from clinprompt.tasks.card import find_card
 

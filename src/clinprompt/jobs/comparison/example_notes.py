@@ -9,8 +9,8 @@ from clinprompt.evaluation.questions import Prediction
 from clinprompt.jobs.annotate import prompt_on
 from clinprompt.jobs.comparison.grid import chosen_targets
 from clinprompt.methods.table import ADAPT_ALL
+from clinprompt.runs.examples import examples_of, max_test_rows
 from clinprompt.runs.suite_data import SuiteData, cards_of, load_suite
-from clinprompt.runs.task_rows import examples_of, max_test_rows
 from clinprompt.runs.workspace import load_run_backbone
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard

@@ -15,10 +15,11 @@ from clinprompt.jobs.comparison.variants import OpenVariant
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.methods.resolve import Resolved, on_backbone, variants_with
 from clinprompt.methods.table import REFERENCES, SHOWN_METHODS
+from clinprompt.runs.examples import encode_all, examples_of, max_test_rows
 from clinprompt.runs.folder import read_json
 from clinprompt.runs.manifest import shareable_settings
 from clinprompt.runs.suite_data import SuiteData
-from clinprompt.runs.task_rows import TaskRows, encode_all, examples_of, max_test_rows
+from clinprompt.runs.task_rows import TaskRows
 from clinprompt.runs.workspace import environment
 from clinprompt.settings.defaults import SHIPPED
 from clinprompt.settings.local_names import plain_name

@@ -37,9 +37,10 @@ from clinprompt.methods.metaprompts import check_unseen
 from clinprompt.methods.resolve import resolve
 from clinprompt.methods.table import METHODS
 from clinprompt.prompts.artifact import Artifact
+from clinprompt.runs.examples import encode_all, examples_of
 from clinprompt.runs.folder import CLAIMS, check_is_run
 from clinprompt.runs.suite_data import SuiteData, cards_of, check_suite, load_apart, load_suite
-from clinprompt.runs.task_rows import TaskRows, encode_all, examples_of, task_rows_of
+from clinprompt.runs.task_rows import TaskRows, task_rows_of
 from clinprompt.settings.groups import JudgedBy, SearchSettings
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig

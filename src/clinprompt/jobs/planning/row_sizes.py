@@ -11,7 +11,7 @@ from clinprompt.batches.encode import Encoder
 from clinprompt.batches.mixture import sample
 from clinprompt.batches.parts import parts_of
 from clinprompt.jobs.planning.work import AnswerWork, Calibrated, RowSizes
-from clinprompt.runs.task_rows import encode_all, max_test_rows
+from clinprompt.runs.examples import encode_all, max_test_rows
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.card import TaskCard
 from clinprompt.tasks.kinds import kind_of, make_example
