@@ -58,6 +58,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest --collect-only -qqq -p no:cacheprovider # a test file that cannot be imported
 
 # Licences and known vulnerabilities of what is installed. The second needs the network.
 PIP_AUDIT := .audit/bin/pip-audit
