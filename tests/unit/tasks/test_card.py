@@ -185,6 +185,13 @@ def test_the_sources_of_the_second_edition_are_free_and_held_back_tasks_are_not_
     assert free.targets == research.targets == find_suite("open21").targets
 
 
+def test_further_targets_are_no_sources_and_no_setting_was_searched_on_them():
+    more, first = find_suite("more-targets"), find_suite("shippable")
+    assert more.sources == first.sources
+    searched = {"ner-vaers", "nli-mqp", "ie-pgxcorpus", "qa-bioasq", "qa-medicationqa"}
+    assert not {*more.targets} & {*first.sources, *first.targets, *searched}
+
+
 def test_the_shippable_suite_names_every_open_task_that_it_leaves_out():
     suite = find_suite("shippable")
     left_out = [line for line in suite.missing if line.startswith("left out, ")]
