@@ -39,10 +39,10 @@ def main() -> None:
 def page_text() -> str:
     """Return the page: the settings of a run, then those of each group."""
     plain = {name: one for name, one in RunConfig.model_fields.items() if not _group_of(one)}
-    parts = [INTRO, "## A run", _about(RunConfig), _table("", plain)]
+    parts = [INTRO, "## A run", about(RunConfig), _table("", plain)]
     for name, field in RunConfig.model_fields.items():
         if group := _group_of(field):
-            parts += [f"## `{name}`", _about(group), _table(f"{name}.", group.model_fields)]
+            parts += [f"## `{name}`", about(group), _table(f"{name}.", group.model_fields)]
     return "\n\n".join([*parts, ENVIRONMENT]) + "\n"
 
 
@@ -52,25 +52,28 @@ def _group_of(field: FieldInfo) -> type[BaseModel] | None:
     return next((one for one in kinds if inspect.isclass(one) and issubclass(one, BaseModel)), None)
 
 
-def _about(group: type[BaseModel]) -> str:
+def about(group: type[BaseModel]) -> str:
     """Return the docstring of a group, whose literals are written as code."""
     return inspect.cleandoc(group.__doc__ or "").replace("``", "`")
 
 
 def _table(section: str, fields: dict[str, FieldInfo]) -> str:
     rows = [
-        f"| `{section}{name}` | {_default(one)} | {_allowed(one)} | {one.description or ''} |"
+        f"| `{section}{name}` | {default_text(one)} | {_allowed(one)} | {one.description or ''} |"
         for name, one in fields.items()
     ]
     header = ["| setting | default | allowed | meaning |", "| --- | --- | --- | --- |"]
     return "\n".join([*header, *rows])
 
 
-def _default(field: FieldInfo) -> str:
+def default_text(field: FieldInfo) -> str:
+    """Return the default of a field as it is written in TOML, as code in a table."""
     if field.is_required():
         return "must be given"
     value: Any = field.get_default(call_default_factory=True)
-    return "none" if value is None else f"`{_toml(value)}`"
+    if value is None or isinstance(value, BaseModel):
+        return "none"
+    return f"`{_toml(value)}`".replace("|", "\\|")
 
 
 def _toml(value: object) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.card import SPLITS, find_card
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.load import load_task
 from clinprompt.tasks.records import Record
 

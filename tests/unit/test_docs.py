@@ -3,12 +3,16 @@
 import re
 import shlex
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer.main
 
 from clinprompt.cli import app
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.card_parts import Files, Resplit, Source, Wording
+from clinprompt.tasks.kinds.table import KINDS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,16 +92,29 @@ def test_table_of_tasks_is_made_from_the_committed_check():
     assert page.split(BEGIN)[1].split(END)[0].strip() == table_text().strip()
 
 
-def test_the_page_of_settings_is_made_from_the_settings():
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        from write_settings import PAGE, page_text  # noqa: PLC0415
-    finally:
-        sys.path.pop(0)
-    text = page_text()
-    assert PAGE.read_text(encoding="utf-8") == text, "run: python docs/write_settings.py"
-    assert "| `distill.steps` | `2000` | at least 0 | training steps |" in text
-    assert '| `prompt.start` | `"vocabulary"` | `vocabulary`, `text` |' in text
+@pytest.mark.parametrize(
+    ("script", "line"),
+    [
+        ("write_settings", "| `distill.steps` | `2000` | at least 0 | training steps |"),
+        ("write_settings", '| `prompt.start` | `"vocabulary"` | `vocabulary`, `text` |'),
+        ("write_commands", "| `--shots` | `64` | Number of training examples; 0 trains nothing. |"),
+        ("write_cards", "| `ner` | `spans` | `entity_f1` | the F1 over all mentions; one is right"),
+        ("write_cards", "| `token` | `0` |"),
+    ],
+)
+def test_the_pages_of_reference_are_made_from_the_code(script, line, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    page = import_module(script)
+    text = page.page_text()
+    assert page.PAGE.read_text(encoding="utf-8") == text, f"run: python docs/{script}.py"
+    assert line in text
+
+
+def test_every_metric_and_every_field_of_a_card_says_what_it_means():
+    metrics = [metric for kind in KINDS.values() for metric in kind.metrics]
+    assert all(metric.meaning for metric in metrics)
+    for part in (TaskCard, Source, Files, Resplit, Wording):
+        assert all(field.description for field in part.model_fields.values()), part
 
 
 def test_the_readme_and_the_page_on_tasks_begin_with_the_users_own_task():

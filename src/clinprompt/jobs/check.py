@@ -17,7 +17,8 @@ from clinprompt.tasks.audit.inside_words import inside_words
 from clinprompt.tasks.audit.overlap import drop_copies_of_test, drop_overlapping
 from clinprompt.tasks.audit.published import COUNTED
 from clinprompt.tasks.audit.round_trip import RoundTrip, count_round_trip
-from clinprompt.tasks.card import SPLITS, TaskCard, catalog, find_card
+from clinprompt.tasks.card import TaskCard, catalog, find_card
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.load import TaskData, check_files, load_task, notes_of, remedy
 from clinprompt.tasks.suite import find_suite

@@ -9,7 +9,8 @@ from clinprompt.batches.mixture import SPLIT_SEEDS, sample
 from clinprompt.batches.parts import parts_of
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import DataSettings
-from clinprompt.tasks.card import Split, TaskCard
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.card_parts import Split
 from clinprompt.tasks.kinds import kind_of, make_example
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example, LabelAnswer, Record

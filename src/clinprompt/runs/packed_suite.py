@@ -17,7 +17,8 @@ from clinprompt.batches.mixture import SPLIT_SEEDS, sample
 from clinprompt.errors import DataError
 from clinprompt.files import write_bytes
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.card import FOUND_IN_RECORDS, SPLITS, Split, TaskCard
+from clinprompt.tasks.card import FOUND_IN_RECORDS, TaskCard
+from clinprompt.tasks.card_parts import SPLITS, Split
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Record
 

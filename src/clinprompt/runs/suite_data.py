@@ -10,7 +10,8 @@ from clinprompt.runs.packed_suite import has_packed, is_packed, load_packed
 from clinprompt.settings.groups import DataSettings
 from clinprompt.settings.run import RunConfig
 from clinprompt.tasks.audit.overlap import drop_copies_of_test, drop_overlapping
-from clinprompt.tasks.card import Split, TaskCard, find_card
+from clinprompt.tasks.card import TaskCard, find_card
+from clinprompt.tasks.card_parts import Split
 from clinprompt.tasks.fetch.task_files import data_cache
 from clinprompt.tasks.load import TaskData, load_task
 from clinprompt.tasks.suite import Suite, find_suite

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from clinprompt.errors import option
 from clinprompt.runs.folder import damaged
-from clinprompt.tasks.card import FOUND_IN_RECORDS, SPLITS
+from clinprompt.tasks.card import FOUND_IN_RECORDS
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.load import TaskData
 
 _NOT_HASHED = set(FOUND_IN_RECORDS)

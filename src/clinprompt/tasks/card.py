@@ -5,20 +5,20 @@ A card is one TOML file. The cards of the catalog are part of the package; a fol
 """
 
 import tomllib
-from collections.abc import Collection
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from clinprompt.errors import DataError, SettingError, did_you_mean
 from clinprompt.settings.groups import NAME_PATTERN, Settings
 from clinprompt.settings.toml_text import parse_toml
 from clinprompt.tasks.audit.published import Published
 from clinprompt.tasks.card_errors import first_problem
+from clinprompt.tasks.card_parts import SPLITS, Count, Files, Resplit, Source, Split, Texts, Wording
 from clinprompt.tasks.fetch.upstream import FromUpstream
 from clinprompt.tasks.kinds.table import KINDS, answers_of, kind_of
 from clinprompt.tasks.readers import FileReader, PracticeReader, Reader
@@ -26,154 +26,79 @@ from clinprompt.tasks.records import one_line
 
 TaskType = str  # ner, re, qa, nli or summarization: a first word of a key of kinds/table.py
 AnswerKind = str  # spans, relations, label, choice or text: a second word of a key
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 FOUND_IN_RECORDS = ("density", "ends", "overlap", "symbols")  # what a card may leave to its data
 
 
-class Source(Settings):
-    """Where the data comes from, so that the same files can be fetched again.
-
-    For data that are not public, ``access`` says how to request them, and ``paths`` are the files
-    and folders to put into the task's folder.
-    """
-
-    repository: str
-    commit: str = ""
-    paths: tuple[str, ...] = ()
-    license: str
-    license_allows: Literal["any", "share-alike", "non-commercial", "unstated"] = "any"
-    access: str = ""
-    note: str = ""
-
-
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-class Wording(Settings):
-    """How a record is written as the input of a model.
-
-    ``template`` is a jinja template over the record's fields (and ``options``, a list of (letter,
-    text) pairs); it ends where the answer begins. In it and in the instruction, ``labels`` ("a, b,
-    c") and ``either`` ("a, b or c") are the words of the labels. ``cut`` names the fields whose
-    middle is cut if the input is too long. ``instruction`` tells a model in words what to do.
-    ``paraphrases`` say the same in other words; in training, one of all is drawn for each record.
-    """
-
-    version: int = Field(ge=1)
-    template: str
-    cut: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("text",)
-    instruction: str
-    paraphrases: tuple[str, ...] = ()
-
-    @property
-    def instructions(self) -> tuple[str, ...]:
-        """Return the instruction, then its paraphrases."""
-        return (self.instruction, *self.paraphrases)
-
-    @model_validator(mode="after")
-    def _says_it_differently(self) -> Self:
-        said = [one_line(text) for text in self.instructions]
-        if len(set(said)) < len(said) or "" in said:
-            raise ValueError("paraphrases: give instruction and paraphrases different words")
-        return self
-
-
-class Files(Settings):
-    """The files of each split; ``notes.tar.gz!inner/*.txt`` names members of an archive."""
-
-    train: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
-
-
-class Resplit(Settings):
-    """Make missing splits: move whole groups out of ``source``, by a hash of ``seed`` and group.
-
-    ``validation`` and ``test`` are the approximate shares of the groups to move.
-    """
-
-    source: Split = "train"
-    validation: float = Field(default=0.0, ge=0, lt=1)
-    test: float = Field(default=0.0, ge=0, lt=1)
-    seed: int = 0
-
-    @property
-    def made(self) -> tuple[Split, ...]:
-        """Return the splits that are made."""
-        return tuple(split for split in ("validation", "test") if getattr(self, split))
-
-    def check(self, named: Collection[str]) -> None:
-        """Check that only splits without files are made, from one of the splits that are ``named``.
-
-        Raises:
-            ValueError: nothing is made, or groups move from or to a wrong split.
-        """
-        made = set(self.made)
-        if not made or self.source not in named:
-            raise ValueError(
-                f"resplit needs a share to move, and files.{self.source} to move it from"
-            )
-        if made & set(named):
-            raise ValueError(
-                f"resplit makes {sorted(made & set(named))}, which already have files; remove one"
-            )
-        if self.validation + self.test >= 1:
-            raise ValueError("resplit: validation + test must be less than 1, or nothing is left")
-
-
-class Count(Settings):
-    """The size of a split, as read from the files with these checksums."""
-
-    rows: int = Field(ge=0)
-    annotations: int | None = Field(default=None, ge=0)
-
-
 class TaskCard(Settings):
-    """Everything that clinprompt knows about a task.
+    """Everything that clinprompt knows about a task."""
 
-    ``labels`` maps each label, span type or relation type of the data to its word in the text.
-    ``readers`` gives the reader of a split whose files have another format. ``counts`` are the
-    numbers that ``tasks check`` compares with, after ``resplit`` and before records are dropped.
-    ``published`` are the numbers of the publisher and the reasons for differences. ``positive`` are
-    the labels that positive F1 counts. ``ignore`` are labels of the data that are left out: the
-    mentions or links that have them or, if a record has one label, the record. ``setting`` of a
-    relation task is ``gold-entities`` if mentions or a marked pair are given, else ``end-to-end``.
-    ``fetch`` says where a file in ``checksums`` comes from, if no path of the source ends with its
-    name. ``density`` is the number of characters in an answer per character of text, in dense
-    texts; windows of long notes are sized by it. None: it is measured when the records are read.
-    ``ends`` are the types of head and tail of each type of link, "" for an end without a type;
-    answers name them. None: they are taken from the training records, where all links of a type
-    agree. ``overlap`` says whether mentions may overlap, ``symbols`` whether a mention may have
-    neither letters nor digits. None: whether one in the training records does.
-    """
-
-    name: str = Field(pattern=NAME_PATTERN)
-    type: TaskType
-    answer: AnswerKind
-    title: str
-    folder: str = ""
-    source: Source
-    reader: Reader
-    readers: dict[Split, FileReader] = Field(default_factory=dict)
-    files: Files = Files()
-    resplit: Resplit | None = None
-    checksums: dict[str, str] = Field(default_factory=dict)
-    fetch: dict[str, FromUpstream] = Field(default_factory=dict)
-    counts: dict[Split, Count] = Field(default_factory=dict)
-    published: Published | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
-    positive: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
-    wording: Wording
-    metric: str
-    ignore: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
-    setting: Literal["", "gold-entities", "end-to-end"] = ""
-    density: float | None = Field(default=None, ge=0)
-    ends: dict[str, tuple[str, str]] | None = None
-    overlap: bool | None = None
-    symbols: bool | None = None
-    path: Path = Field(default=Path(), exclude=True)
+    name: str = Field(pattern=NAME_PATTERN, description="letters, digits, `.`, `_` and `-`")
+    type: TaskType = Field(description="what is asked for, see the table of metrics")
+    answer: AnswerKind = Field(description="the form of the answer, see the table of metrics")
+    title: str = Field(description="one line about the task")
+    folder: str = Field(
+        default="", description="folder of the data in a mirror, if it is not the name of the task"
+    )
+    source: Source = Field(description="where the data comes from")
+    reader: Reader = Field(description="how the files are read")
+    readers: dict[Split, FileReader] = Field(
+        default_factory=dict, description="another reader for the files of a split"
+    )
+    files: Files = Field(default=Files(), description="the files of each split")
+    resplit: Resplit | None = Field(default=None, description="how missing splits are made")
+    checksums: dict[str, str] = Field(
+        default_factory=dict, description="the SHA-256 of each file; compared before it is read"
+    )
+    fetch: dict[str, FromUpstream] = Field(
+        default_factory=dict,
+        description="where a file in `checksums` comes from, if no path of the source ends with "
+        "its name",
+    )
+    counts: dict[Split, Count] = Field(
+        default_factory=dict,
+        description="numbers that `tasks check` compares with, after `resplit` and before records "
+        "are dropped",
+    )
+    published: Published | None = Field(
+        default=None, description="numbers of the publisher, and reasons for differences"
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="each label, or type of mention or link, and its word in input and answer",
+    )
+    positive: Texts = Field(default=(), description="labels that `positive_f1` counts")
+    wording: Wording = Field(description="how a record is written as input")
+    metric: str = Field(description="see the table of metrics")
+    ignore: Texts = Field(
+        default=(),
+        description="labels that are left out: the mentions or links that have them or, if a "
+        "record has one label, the record",
+    )
+    setting: Literal["", "gold-entities", "end-to-end"] = Field(
+        default="",
+        description="of type `re`: whether mentions or a marked pair are given (`gold-entities`)",
+    )
+    density: float | None = Field(
+        default=None,
+        ge=0,
+        description="characters of answer per character of dense text, which windows of long "
+        "texts are sized by; none: it is measured in the records",
+    )
+    ends: dict[str, tuple[str, str]] | None = Field(
+        default=None,
+        description='types of head and tail of each type of link, `""` for an end without a type; '
+        "answers name them; none: from the training records, where all links of a type agree",
+    )
+    overlap: bool | None = Field(
+        default=None,
+        description="whether mentions may overlap; none: whether some in the training records do",
+    )
+    symbols: bool | None = Field(
+        default=None,
+        description="whether a mention may have neither letters nor digits; none: whether one in "
+        "the training records has neither",
+    )
+    path: Path = Field(default=Path(), exclude=True, description="the file of the card")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

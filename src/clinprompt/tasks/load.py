@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 
 from clinprompt.errors import DataError, SettingError, did_you_mean, number_of
-from clinprompt.tasks.card import SPLITS, Resplit, Split, TaskCard, catalog
+from clinprompt.tasks.card import TaskCard, catalog
+from clinprompt.tasks.card_parts import SPLITS, Resplit, Split
 from clinprompt.tasks.fetch.checksums import checksum
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.kinds.density import answer_density

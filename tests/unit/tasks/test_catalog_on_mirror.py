@@ -7,7 +7,8 @@ import pytest
 
 from clinprompt.tasks.audit.counts import counts_of, mismatches
 from clinprompt.tasks.audit.overlap import drop_overlapping
-from clinprompt.tasks.card import SPLITS, catalog, find_card, read_card
+from clinprompt.tasks.card import catalog, find_card, read_card
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.load import load_task
 from clinprompt.tasks.suite import find_suite
 

@@ -6,7 +6,8 @@ import pytest
 from made_cards import CARD_TEXT
 
 from clinprompt.errors import DataError, SettingError
-from clinprompt.tasks.card import Resplit, find_card
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.card_parts import Resplit
 from clinprompt.tasks.load import load_task, move_groups, without_ignored
 from clinprompt.tasks.records import (
     LabelAnswer,

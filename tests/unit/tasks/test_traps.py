@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from openpyxl import Workbook
 
-from clinprompt.tasks.card import SPLITS, find_card
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.load import load_task
 from clinprompt.tasks.readers.generic.data_files import open_files
 from clinprompt.tasks.readers.generic.excel import ExcelReader

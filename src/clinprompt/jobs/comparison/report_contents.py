@@ -24,7 +24,7 @@ from clinprompt.runs.workspace import environment
 from clinprompt.settings.defaults import SHIPPED
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.card import SPLITS
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.kinds.baselines import gold_answers
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.suite import find_suite, known_suites

@@ -44,7 +44,7 @@ from clinprompt.runs.task_rows import TaskRows, task_rows_of
 from clinprompt.settings.groups import JudgedBy, SearchSettings
 from clinprompt.settings.local_names import plain_name
 from clinprompt.settings.run import RunConfig
-from clinprompt.tasks.card import Split
+from clinprompt.tasks.card_parts import Split
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.records import Example
 from clinprompt.tasks.suite import find_suite

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from clinprompt.tasks.audit.published import COUNTED, Balance, Counted, Part
-from clinprompt.tasks.card import SPLITS, Split, TaskCard
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.card_parts import SPLITS, Split
 from clinprompt.tasks.kinds import kind_of
 from clinprompt.tasks.load import TaskData
 from clinprompt.tasks.readers.generic.documents import View

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clinprompt.tasks.card import AnswerKind, Resplit, Split, TaskType
+from clinprompt.tasks.card import AnswerKind, TaskType
+from clinprompt.tasks.card_parts import Resplit, Split
 from clinprompt.tasks.draft.instructions import instructions_for
 from clinprompt.tasks.kinds import KINDS
 from clinprompt.tasks.records import one_line

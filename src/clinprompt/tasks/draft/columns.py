@@ -11,7 +11,8 @@ from itertools import chain
 from typing import Any
 
 from clinprompt.errors import DataError, SettingError, did_you_mean, option
-from clinprompt.tasks.card import AnswerKind, Split, TaskType
+from clinprompt.tasks.card import AnswerKind, TaskType
+from clinprompt.tasks.card_parts import Split
 from clinprompt.tasks.readers.generic.documents import HEAD, TAIL, marked_places
 from clinprompt.tasks.readers.generic.jsonl import parse_span
 from clinprompt.tasks.readers.generic.rows import LETTERS

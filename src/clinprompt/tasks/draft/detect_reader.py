@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from clinprompt.errors import SettingError, number_of
-from clinprompt.tasks.card import SPLITS, AnswerKind, Split, TaskType
+from clinprompt.tasks.card import AnswerKind, TaskType
+from clinprompt.tasks.card_parts import SPLITS, Split
 from clinprompt.tasks.draft.columns import (
     NamedColumns,
     Values,

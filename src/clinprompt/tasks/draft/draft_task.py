@@ -20,7 +20,8 @@ from clinprompt.errors import DataError, SettingError, option
 from clinprompt.files import new_folder, write_text
 from clinprompt.settings.groups import NAME_PATTERN
 from clinprompt.tasks.audit.inside_words import inside_words
-from clinprompt.tasks.card import SPLITS, AnswerKind, Split, TaskCard, TaskType, catalog
+from clinprompt.tasks.card import AnswerKind, TaskCard, TaskType, catalog
+from clinprompt.tasks.card_parts import SPLITS, Split
 from clinprompt.tasks.draft.card_text import CardContents, label_names, toml_value, write_card
 from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.detect_reader import detect_reader

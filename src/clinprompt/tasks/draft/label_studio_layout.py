@@ -5,7 +5,8 @@ from dataclasses import replace
 from itertools import chain
 
 from clinprompt.errors import DataError, option
-from clinprompt.tasks.card import Split, TaskType
+from clinprompt.tasks.card import TaskType
+from clinprompt.tasks.card_parts import Split
 from clinprompt.tasks.draft.columns import (
     NamedColumns,
     Values,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clinprompt.errors import DataError, SettingError, number_of, option
-from clinprompt.tasks.card import SPLITS, Resplit, Split
+from clinprompt.tasks.card_parts import SPLITS, Resplit, Split
 from clinprompt.tasks.draft.own_files import OwnFiles
 from clinprompt.tasks.load import Splits, TaskData, move_groups
 from clinprompt.tasks.records import Record, RelationsAnswer, SpansAnswer

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from clinprompt.errors import DataError, number_of
-from clinprompt.tasks.card import SPLITS, Split, TaskType
+from clinprompt.tasks.card import TaskType
+from clinprompt.tasks.card_parts import SPLITS, Split
 from clinprompt.tasks.readers.generic.data_files import DataFile, open_files
 
 FileKind = Literal["jsonl", "table", "conll", "brat", "label_studio"]

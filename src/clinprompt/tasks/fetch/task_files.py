@@ -21,7 +21,8 @@ from urllib.parse import quote
 
 from clinprompt.errors import DataError, SettingError
 from clinprompt.files import cache_folder, writing
-from clinprompt.tasks.card import SPLITS, TaskCard
+from clinprompt.tasks.card import TaskCard
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.fetch.checksums import CONTENT, checksum, counts_as_member
 from clinprompt.tasks.fetch.download import Progress, download
 from clinprompt.tasks.fetch.upstream import GITHUB, Upstream, match_path

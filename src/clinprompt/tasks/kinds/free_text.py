@@ -96,7 +96,9 @@ def _rouge(*, is_latin: bool) -> Callable[[str, str], Mapping[str, Any]]:
     return compare
 
 
-def _text_metric(name: str, scorer: str, compare: Callable[[str, str], float]) -> Metric:
+def _text_metric(
+    name: str, scorer: str, compare: Callable[[str, str], float], meaning: str = ""
+) -> Metric:
     """Return the mean over rows of a comparison of two texts."""
 
     def count(
@@ -109,11 +111,22 @@ def _text_metric(name: str, scorer: str, compare: Callable[[str, str], float]) -
         ]
         return scorer, np.array(rows, dtype=np.float64)
 
-    return Metric(name, mean, count)
+    return Metric(name, mean, count, meaning=meaning)
 
 
-ROUGE_L = _text_metric("rouge_l", ROUGE_SCORER, rouge_l)
-TOKEN_F1 = _text_metric("token_f1", TOKEN_SCORER, token_f1)
+ROUGE_L = _text_metric(
+    "rouge_l",
+    ROUGE_SCORER,
+    rouge_l,
+    "the mean of ROUGE-L, which is the F1 of the longest common sequence of words (stemmed)",
+)
+TOKEN_F1 = _text_metric(
+    "token_f1",
+    TOKEN_SCORER,
+    token_f1,
+    "the mean F1 of the words that two texts share, as in SQuAD: case, punctuation and articles do "
+    "not count",
+)
 EXACT_MATCH = _text_metric("exact_match", EXACT_SCORER, exact_match)
 _ALL_METRICS = {metric.name: metric for metric in (EXACT_MATCH, ROUGE_L, TOKEN_F1)}
 

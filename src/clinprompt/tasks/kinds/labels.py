@@ -167,9 +167,20 @@ def _count_positive_labels(
     return scorer, _count_by_label(answers, gold, labels.positive).sum(axis=1)
 
 
-ACCURACY = Metric("accuracy", mean, _count_right)
-MACRO_F1 = Metric("macro_f1", macro_f1, _count_all_labels)
-POSITIVE_F1 = Metric("positive_f1", f1, _count_positive_labels, needs_positive=True)
+ACCURACY = Metric("accuracy", mean, _count_right, meaning="the share of right labels")
+MACRO_F1 = Metric(
+    "macro_f1",
+    macro_f1,
+    _count_all_labels,
+    meaning="the mean of the F1 of each label that occurs in the correct answers",
+)
+POSITIVE_F1 = Metric(
+    "positive_f1",
+    f1,
+    _count_positive_labels,
+    needs_positive=True,
+    meaning="the F1 of the labels in `positive`; of several, over all of them at once (micro)",
+)
 LABEL_METRICS = (ACCURACY, MACRO_F1, POSITIVE_F1)
 
 

@@ -145,13 +145,18 @@ class Listing(Generic[Item]):
         owners = Owners(windows)
         return sum(owners.of(*self.extent(item)) is None for item in self.items(record.answer))
 
-    def f1(self, name: str, scorer: str) -> Metric:
+    def f1(self, name: str, scorer: str, meaning: str) -> Metric:
         """Return the F1 over all annotations, exact and as multisets.
 
         Every predicted line that is not in the gold answer is wrong, see ``num_invented``.
         """
         scorer = f"{scorer}; {STRICT}"
-        return Metric(name, f1, lambda answers, gold, _: (scorer, self._counts(answers, gold)))
+        return Metric(
+            name,
+            f1,
+            lambda answers, gold, _: (scorer, self._counts(answers, gold)),
+            meaning=meaning,
+        )
 
     def _counts(self, answers: Sequence[Answer], gold: Sequence[Answer]) -> Numbers:
         """Return (correct, predicted, gold) for each row, [N, 3]."""

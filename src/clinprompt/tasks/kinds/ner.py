@@ -246,7 +246,13 @@ NER = Kind(
     allowed=SpanLines,
     to_json=_to_json,
     labels_in=MENTIONS.types,
-    metrics=(MENTIONS.f1("entity_f1", ENTITY_SCORER),),
+    metrics=(
+        MENTIONS.f1(
+            "entity_f1",
+            ENTITY_SCORER,
+            "the F1 over all mentions; one is right if its start, end and type are",
+        ),
+    ),
     extra_scores=lambda card, answers, gold: {
         "partial_f1": partial_entity_f1(answers, gold, tuple(card.labels))
     },

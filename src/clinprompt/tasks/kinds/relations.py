@@ -187,7 +187,13 @@ RELATIONS = Kind(
     allowed=LinkLines,
     to_json=_to_json,
     labels_in=LINKS.types,
-    metrics=(LINKS.f1("relation_f1", RELATION_SCORER),),
+    metrics=(
+        LINKS.f1(
+            "relation_f1",
+            RELATION_SCORER,
+            "the F1 over all links; one is right if its type and the places of both ends are",
+        ),
+    ),
     chance=chance_of_nothing,
     constant=LINKS.constant,
     listing=LINKS,

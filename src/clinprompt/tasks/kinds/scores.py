@@ -66,12 +66,14 @@ class Metric:
 
     ``count`` returns a description for reports and the statistics [N, S], from answers, gold
     answers and labels. ``needs_positive`` says that the card must name positive labels.
+    ``meaning`` says for readers what is counted.
     """
 
     name: str
     formula: Formula
     count: Count
     needs_positive: bool = False
+    meaning: str = ""
 
     def score(
         self, answers: Sequence[Answer], gold: Sequence[Answer], labels: LabelSet = NO_LABELS

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from clinprompt.cli import app
 from clinprompt.errors import ClinpromptError
-from clinprompt.tasks.card import SPLITS, find_card
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.draft_task import draft_task, write_task
 from clinprompt.tasks.load import load_task

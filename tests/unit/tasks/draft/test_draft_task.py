@@ -14,7 +14,8 @@ from clinprompt.cli import app
 from clinprompt.errors import ClinpromptError, DataError, SettingError
 from clinprompt.methods.metaprompts import find_metaprompt
 from clinprompt.settings.defaults import SHIPPED
-from clinprompt.tasks.card import SPLITS, TaskCard, find_card
+from clinprompt.tasks.card import TaskCard, find_card
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.draft.card_text import CardContents, label_names, write_card
 from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.draft.draft_task import (

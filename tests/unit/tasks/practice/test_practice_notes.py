@@ -6,7 +6,8 @@ from typing import get_args
 import pytest
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.card import SPLITS, find_card
+from clinprompt.tasks.card import find_card
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.kinds import make_example, parse_answer, render_answer
 from clinprompt.tasks.practice.notes import PracticeTask, SourceTask, TargetTask, make_records
 from clinprompt.tasks.practice.words import SOURCE_WORDS, TARGET_WORDS

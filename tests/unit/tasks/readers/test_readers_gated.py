@@ -7,7 +7,8 @@ import pytest
 from packed import SECRET, pack, read_all, read_splits, refusal
 
 from clinprompt.errors import DataError, SettingError
-from clinprompt.tasks.card import SPLITS, catalog, find_card
+from clinprompt.tasks.card import catalog, find_card
+from clinprompt.tasks.card_parts import SPLITS
 from clinprompt.tasks.kinds import make_example
 from clinprompt.tasks.load import load_task
 from clinprompt.tasks.readers.datasets.emrqa import EmrqaReader

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clinprompt.errors import DataError
-from clinprompt.tasks.card import Resplit
+from clinprompt.tasks.card_parts import Resplit
 from clinprompt.tasks.load import move_groups
 from clinprompt.tasks.readers.datasets.bioasq import BioasqReader
 from clinprompt.tasks.readers.generic.data_files import open_files

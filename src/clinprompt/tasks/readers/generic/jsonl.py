@@ -68,11 +68,11 @@ class _Line:
 class JsonlReader(Settings):
     """Read one JSON object per line; ``row`` says what its values become.
 
-    ``spans`` is the key of a list of mentions in the field ``text``, in a form that ``parse_span``
-    reads; a line without it has no mentions, but one line of a file must have it. A mention that is
-    repeated is kept once. If mentions bring their texts, the file's way to count offsets is found
-    from them (see ``offsets.py``). White space at the ends of a mention is left out. ``links`` is
-    the key of a list of links instead: each has a ``label``, and a ``head`` and a ``tail`` that are
+    ``spans`` is the key of a list of mentions in the field ``text``, in the forms of Prodigy,
+    doccano or spaCy; a line without it has no mentions, but one line of a file must have it. A
+    mention that is repeated is kept once. If mentions bring their texts, the file's way to count
+    offsets is found from them. White space at the ends of a mention is left out. ``links`` is the
+    key of a list of links instead: each has a ``label``, and a ``head`` and a ``tail`` that are
     mentions.
     """
 
