@@ -1,33 +1,24 @@
-"""The command that annotates notes: with one saved prompt, or with many tasks of a store."""
+"""The command that annotates notes with one saved prompt, or with many tasks of a store."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from clinprompt.cli.predict_store import engine_of, predict_store
 from clinprompt.cli.runs import Backbone, check_paths, how_trained
 from clinprompt.cli.screen import (
     AllowBackbone,
-    Bar,
     Device,
     Dtype,
     Free,
     TensorParallel,
-    answer_bar,
-    complaints,
-    continued_after_stop,
-    duration,
     one_of_processes,
     say,
 )
 from clinprompt.errors import SettingError, number_of
 from clinprompt.settings.defaults import NOTE_CHARACTERS, NOTES_PER_CHUNK
-
-if TYPE_CHECKING:
-    from clinprompt.jobs.batch.folder import Summary
-    from clinprompt.jobs.batch.run import Engine
 
 
 def predict(
@@ -122,7 +113,7 @@ def predict(
     tensor_parallel: TensorParallel = False,
 ) -> None:
     """Annotate new notes with a saved prompt, or with tasks of a store (--store)."""
-    of_batch = {
+    with_store = {
         "--tasks": tasks or None,
         "--input": input_,
         "--output": output_folder,
@@ -130,11 +121,23 @@ def predict(
         "--notes-per-chunk": notes_per_chunk,
         "--engine": None if engine == "plain" else engine,
     }
-    of_ray = {"--workers": workers, "--ray-address": ray_address or None}
-    _check_alone(of_ray, "--engine ray", is_given=engine == "ray")
+    without_store = {
+        "--tensor-parallel": tensor_parallel or None,
+        "--min-probability": min_probability,
+    }
+    with_ray = {"--workers": workers, "--ray-address": ray_address or None}
+    if engine != "ray":
+        _refuse(with_ray, "without --engine ray")
     if store is None:
+        _refuse(with_store, "without --store")
+        if prompt is None or notes is None or output is None:
+            raise SettingError(
+                "give PROMPT NOTES OUTPUT, or --store STORE --input NOTES --output FOLDER"
+            )
         _predict_one(
-            *_positional(prompt, notes, output, of_batch),
+            prompt,
+            notes,
+            output,
             form=form,
             min_probability=min_probability or 0.0,
             backbone=backbone,
@@ -145,10 +148,7 @@ def predict(
             tensor_parallel=tensor_parallel,
         )
         return
-    if tensor_parallel:
-        raise SettingError("--tensor-parallel has no effect with --store; leave it out")
-    if min_probability is not None:
-        raise SettingError("--min-probability has no effect with --store; leave it out")
+    _refuse(without_store, "with --store")
     if prompt is not None:
         raise SettingError(
             "PROMPT NOTES OUTPUT and --store exclude each other; with --store give --input and "
@@ -158,9 +158,9 @@ def predict(
         raise SettingError("--store needs --input NOTES and --output FOLDER")
     from clinprompt.jobs.batch.folder import table_form
 
-    known_form, known_engine = table_form(form), _engine_of(engine, workers or 0, ray_address)
+    known_form, known_engine = table_form(form), engine_of(engine, workers or 0, ray_address)
     check_paths(notes=[input_])
-    from clinprompt.jobs.batch.run import BatchRequest, answer_batch
+    from clinprompt.jobs.batch.run import BatchRequest
 
     request = BatchRequest(
         store=store,
@@ -176,73 +176,14 @@ def predict(
         max_characters=max_characters or NOTE_CHARACTERS,
         notes_per_chunk=notes_per_chunk or NOTES_PER_CHUNK,
     )
-    with continued_after_stop(output_folder, option="--output"), answer_bar() as bar:
-        summary = answer_batch(request, AnswerProgress(bar, monotonic), known_engine)
-    _show(summary, output_folder)
+    predict_store(request, known_engine)
 
 
-class AnswerProgress:
-    """The progress of a batch: a bar, or without a terminal a line for each tenth of the answers.
-
-    Both show the time left.
-    """
-
-    def __init__(self, bar: Bar, clock: Callable[[], float]) -> None:
-        self._bar, self._clock = bar, clock
-        self._started = 0.0
-        self._total = self._at_start = self._done = self._tenths = 0
-
-    def begin(self, what: str, *, total: int, done: int = 0) -> None:
-        """Start with ``done`` of ``total`` answers."""
-        self._bar.begin(what, total=total, done=done)
-        self._started, self._total = self._clock(), total
-        self._at_start = self._done = done
-        self._tenths = 10 * done // max(total, 1)
-
-    def advance(self, count: int, /) -> None:
-        """Count more answers."""
-        self._bar.advance(count)
-        self._done += count
-        tenths = 10 * self._done // self._total
-        if tenths > self._tenths and not self._bar.is_on_terminal:
-            self._tenths = tenths
-            spent = self._clock() - self._started
-            left = spent * (self._total - self._done) / (self._done - self._at_start)
-            self.say(f"{self._done:,} of {self._total:,} answers, about {duration(left)} left")
-
-    def say(self, message: str) -> None:
-        """Print a line above the bar."""
-        self._bar.say(message)
-
-
-def _positional(
-    prompt: Path | None, notes: Path | None, output: Path | None, of_batch: Mapping[str, object]
-) -> tuple[Path, Path, Path]:
-    _check_alone(of_batch, "--store", is_given=False)
-    if prompt is None or notes is None or output is None:
-        raise SettingError(
-            "give PROMPT NOTES OUTPUT, or --store STORE --input NOTES --output FOLDER"
-        )
-    return prompt, notes, output
-
-
-def _check_alone(options: Mapping[str, object], needed: str, *, is_given: bool) -> None:
-    """Check that no option is given without the one that it needs."""
-    lone = [name for name, value in options.items() if value is not None]
-    if lone and not is_given:
-        raise SettingError(f"{lone[0]} has no effect without {needed}; leave it out")
-
-
-def _engine_of(word: str, num_workers: int, address: str) -> "Engine | None":
-    """Return the engine of a word; None: this process answers."""
-    match word:
-        case "plain":
-            return None
-        case "ray":
-            from clinprompt.jobs.batch.ray_engine import ray_engine
-
-            return ray_engine(num_workers=num_workers, address=address)
-    raise SettingError(f"no engine {word!r}; known: plain, ray")
+def _refuse(options: Mapping[str, object], where: str) -> None:
+    """Refuse options that are given although they have no effect there."""
+    for name, value in options.items():
+        if value is not None:
+            raise SettingError(f"{name} has no effect {where}; leave it out")
 
 
 def _predict_one(
@@ -278,17 +219,3 @@ def _predict_one(
         count = annotate_file(loaded, notes, own, form=known_form, min_probability=min_probability)
         method = how_trained(loaded, loaded.artifact.manifest.method)
         say(f"{number_of(count, 'note')} annotated for {loaded.card.name} ({method}): {output}")
-
-
-def _show(summary: "Summary", folder: Path) -> None:
-    notes, answers = number_of(summary.num_notes, "note"), number_of(summary.num_answers, "answer")
-    say(f"{notes}, {answers}: {folder}")
-    if not summary.num_errors:
-        return
-    rows = number_of(summary.num_errors, "row has", "rows have")
-    say(f"{rows} an error instead of an answer:", screen=complaints)
-    for row in summary.first_errors:
-        task = f", {row['task']}" if "task" in row else ""
-        say(f"  note {row['line']}{task}: {row['error']}", screen=complaints)
-    if summary.num_errors > len(summary.first_errors):
-        say("  ...", screen=complaints)
