@@ -1,6 +1,7 @@
-"""Write committed results as tables: open21's on a page, those on four targets in README.
+"""Write committed results as tables, on pages and in README.
 
-Run: make readme. Writes docs/results/open21/table.md and the part of README.md between two marks.
+Run: make readme. Writes the part of README.md between two marks, docs/results/open21/table.md, and
+docs/results/more-targets/all-targets.md, which joins the targets of two comparisons.
 """
 
 import json
@@ -10,14 +11,23 @@ from pathlib import Path
 import numpy as np
 
 from clinprompt.evaluation.cells import Cell, read_cells, shots_name, shots_order
-from clinprompt.evaluation.report.score_tables import mean_text
-from clinprompt.evaluation.statistics.summaries import Summary, SummaryKey, summarize, types_of
+from clinprompt.evaluation.report.comparison_tables import comparison_tables, type_tables
+from clinprompt.evaluation.report.score_tables import Table, mean_text
+from clinprompt.evaluation.statistics.summaries import (
+    Summary,
+    SummaryKey,
+    methods_of,
+    summarize,
+    types_of,
+)
 from clinprompt.settings.groups import Shots, split_method
 
 ROOT = Path(__file__).parents[1]
 OPEN21 = ROOT / "docs" / "results" / "open21"
 FOUR_TARGETS = ROOT / "docs" / "results" / "four-targets"
+MORE_TARGETS = ROOT / "docs" / "results" / "more-targets"
 TABLE = OPEN21 / "table.md"
+ALL_TARGETS = MORE_TARGETS / "all-targets.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 IN_README = {
     "instruction": "instruction",
@@ -31,8 +41,9 @@ IN_README = {
 
 
 def main() -> None:
-    """Write both tables."""
+    """Write all tables."""
     TABLE.write_text(whole_table() + "\n", encoding="utf-8")
+    ALL_TARGETS.write_text(all_targets(), encoding="utf-8")
     readme = ROOT / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
@@ -85,6 +96,32 @@ def readme_table() -> str:
         mean = mean_text(list(own.values()), len(targets))
         lines.append(f"| {shots} | {name} | {_trained(own):,} | {' | '.join(scores)} | {mean} |")
     return "\n".join(lines)
+
+
+def all_targets() -> str:
+    """Return the differences with 16 examples over the targets of both comparisons, as a page."""
+    cells = [
+        cell
+        for folder in (FOUR_TARGETS, MORE_TARGETS)
+        for cell in read_cells(folder / "cells.jsonl")
+        if cell.shots == 16 and cell.method != "in-context"
+    ]
+    summaries = summarize(cells, np.random.default_rng(0))
+    num_targets = len({cell.target for cell in cells})
+    intro = (
+        "The cells of [four-targets](../four-targets/report.md) and [more-targets](report.md) "
+        f"together: {', '.join(methods_of(summaries.values()))}. Both comparisons have the same "
+        "settings and draws."
+    )
+    tables = [*type_tables(summaries), *comparison_tables(summaries, ["lora", "prompt-tuning"])]
+    parts = [f"# Sixteen examples on {num_targets} unseen targets", intro, *map(_markdown, tables)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    lines = [table.header, ["---"] * len(table.header), *table.rows]
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([f"## {table.title}", rows, *([table.note] if table.note else [])])
 
 
 def _place(column: tuple[str, Shots]) -> tuple[float, int]:

@@ -23,7 +23,7 @@ from tiny import KillAfter, Killed
 
 from clinprompt.errors import ArtifactError, DataError, RunError, SettingError
 from clinprompt.evaluation.cells import read_cells
-from clinprompt.jobs.comparison.budget import Budget, seconds_of
+from clinprompt.jobs.comparison.budget import Budget
 from clinprompt.jobs.comparison.report_again import report_again
 from clinprompt.jobs.comparison.report_contents import report_contents
 from clinprompt.methods.check_methods import check_methods
@@ -605,17 +605,6 @@ def test_a_wrong_grid_is_named(tmp_path, tiny_llama_folder, grid, variants, word
             tmp_path / "run",
             config_of(tmp_path, tiny_llama_folder, compare=grid, variants=variants),
         )
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400)])
-def test_a_duration_is_read(text, seconds):
-    assert seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "30", "m", "-3m", "nanm", "infh"])
-def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(SettingError, match="write a duration such as"):
-        seconds_of(text)
 
 
 def test_a_folder_that_is_not_a_run_is_not_changed(tmp_path, tiny_llama_folder):
