@@ -9,12 +9,8 @@ from typing import Any
 from clinprompt.errors import SettingError, number_of
 from clinprompt.tasks.card import AnswerKind, TaskType
 from clinprompt.tasks.card_parts import SPLITS, Split
-from clinprompt.tasks.draft.columns import (
-    NamedColumns,
-    Values,
-    assign_columns,
-    repeated,
-)
+from clinprompt.tasks.draft.column_search import Values
+from clinprompt.tasks.draft.columns import NamedColumns, assign_columns, repeated
 from clinprompt.tasks.draft.detected import DetectedReader, of_columns
 from clinprompt.tasks.draft.label_studio_layout import detect_label_studio
 from clinprompt.tasks.draft.own_files import FileKind, OwnFiles, open_own_files

@@ -7,14 +7,8 @@ from itertools import chain
 from clinprompt.errors import DataError, option
 from clinprompt.tasks.card import TaskType
 from clinprompt.tasks.card_parts import Split
-from clinprompt.tasks.draft.columns import (
-    NamedColumns,
-    Values,
-    are_closed,
-    assign_columns,
-    assign_text,
-    has_usual,
-)
+from clinprompt.tasks.draft.column_search import Values, are_closed, has_usual
+from clinprompt.tasks.draft.columns import NamedColumns, assign_columns, assign_text
 from clinprompt.tasks.draft.detected import DetectedReader, of_columns
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.label_studio_tasks import Task, load_export

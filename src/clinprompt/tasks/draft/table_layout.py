@@ -10,7 +10,8 @@ from itertools import chain
 from typing import Any
 
 from clinprompt.errors import DataError, number_of
-from clinprompt.tasks.draft.columns import NamedColumns, Values, are_names, is_usual
+from clinprompt.tasks.draft.column_search import Values, are_names, is_usual
+from clinprompt.tasks.draft.columns import NamedColumns
 from clinprompt.tasks.readers.generic.data_files import DataFile
 from clinprompt.tasks.readers.generic.delimited import DELIMITERS, CellError, check_names, read_rows
 
