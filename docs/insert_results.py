@@ -1,7 +1,8 @@
 """Write committed results as tables, on pages and in README.
 
-Run: make readme. Writes the part of README.md between two marks, docs/results/open21/table.md, and
-docs/results/more-targets/all-targets.md, which joins the targets of two comparisons.
+Run: make readme. Writes the part of README.md between two marks and, below docs/results,
+open21/table.md, more-targets/all-targets.md, which joins the targets of two comparisons, and
+controls/differences.md.
 """
 
 import json
@@ -16,10 +17,10 @@ from clinprompt.evaluation.report.score_tables import Table, mean_text
 from clinprompt.evaluation.statistics.summaries import (
     Summary,
     SummaryKey,
-    methods_of,
     summarize,
     types_of,
 )
+from clinprompt.methods.table import CONTROLS as CONTROL_METHODS
 from clinprompt.settings.groups import Shots, split_method
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +28,9 @@ OPEN21 = ROOT / "docs" / "results" / "open21"
 FOUR_TARGETS = ROOT / "docs" / "results" / "four-targets"
 MORE_TARGETS = ROOT / "docs" / "results" / "more-targets"
 TABLE = OPEN21 / "table.md"
+CONTROLS = ROOT / "docs" / "results" / "controls"
 ALL_TARGETS = MORE_TARGETS / "all-targets.md"
+DIFFERENCES = CONTROLS / "differences.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 IN_README = {
     "instruction": "instruction",
@@ -44,6 +47,7 @@ def main() -> None:
     """Write all tables."""
     TABLE.write_text(whole_table() + "\n", encoding="utf-8")
     ALL_TARGETS.write_text(all_targets(), encoding="utf-8")
+    DIFFERENCES.write_text(differences_to_controls(), encoding="utf-8")
     readme = ROOT / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
@@ -106,16 +110,26 @@ def all_targets() -> str:
         for cell in read_cells(folder / "cells.jsonl")
         if cell.shots == 16 and cell.method != "in-context"
     ]
-    summaries = summarize(cells, np.random.default_rng(0))
-    num_targets = len({cell.target for cell in cells})
+    title = f"Sixteen examples on {len({cell.target for cell in cells})} unseen targets"
     intro = (
         "The cells of [four-targets](../four-targets/report.md) and [more-targets](report.md) "
-        f"together: {', '.join(methods_of(summaries.values()))}. Both comparisons have the same "
-        "settings and draws."
+        "together. Both comparisons have the same settings and draws."
     )
-    tables = [*type_tables(summaries), *comparison_tables(summaries, ["lora", "prompt-tuning"])]
-    parts = [f"# Sixteen examples on {num_targets} unseen targets", intro, *map(_markdown, tables)]
-    return "\n\n".join(parts) + "\n"
+    return _differences(title, intro, cells, ["lora", "prompt-tuning"])
+
+
+def differences_to_controls() -> str:
+    """Return the differences of the small metaprompt to methods that learn from the same rows."""
+    cells = [cell for cell in read_cells(CONTROLS / "cells.jsonl") if cell.shots == 16]
+    intro = "Computed from the cells of the [comparison with controls](report.md)."
+    return _differences("Differences to the controls", intro, cells, CONTROL_METHODS)
+
+
+def _differences(title: str, intro: str, cells: Sequence[Cell], references: Sequence[str]) -> str:
+    """Return a page of the differences to references, and of what belongs to them."""
+    summaries = summarize(cells, np.random.default_rng(0))
+    tables = [*type_tables(summaries), *comparison_tables(summaries, references)]
+    return "\n\n".join([f"# {title}", intro, *map(_markdown, tables)]) + "\n"
 
 
 def _markdown(table: Table) -> str:

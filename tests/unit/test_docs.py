@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -47,15 +46,15 @@ def test_make_targets_of_the_readme_exist():
         assert f"\n{target}:" in makefile, target
 
 
-def test_results_tables_are_made_from_the_committed_cells():
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        from insert_results import BEGIN, END, TABLE, readme_table, whole_table  # noqa: PLC0415
-    finally:
-        sys.path.pop(0)
+def test_results_tables_are_made_from_the_committed_cells(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    made = import_module("insert_results")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.split(BEGIN)[1].split(END)[0].strip() == readme_table().strip()
-    assert TABLE.read_text(encoding="utf-8").strip() == whole_table().strip()
+    shown = readme.split(made.BEGIN)[1].split(made.END)[0]
+    assert shown.strip() == made.readme_table().strip()
+    assert made.TABLE.read_text(encoding="utf-8").strip() == made.whole_table().strip()
+    assert made.ALL_TARGETS.read_text(encoding="utf-8") == made.all_targets()
+    assert made.DIFFERENCES.read_text(encoding="utf-8") == made.differences_to_controls()
 
 
 _NUMBER = r"([+-]?\d+(?:\.\d+)?)"
@@ -82,14 +81,11 @@ def test_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_table_of_tasks_is_made_from_the_committed_check():
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        from insert_tasks import BEGIN, END, table_text  # noqa: PLC0415
-    finally:
-        sys.path.pop(0)
+def test_table_of_tasks_is_made_from_the_committed_check(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    made = import_module("insert_tasks")
     page = (ROOT / "docs" / "catalog.md").read_text(encoding="utf-8")
-    assert page.split(BEGIN)[1].split(END)[0].strip() == table_text().strip()
+    assert page.split(made.BEGIN)[1].split(made.END)[0].strip() == made.table_text().strip()
 
 
 @pytest.mark.parametrize(

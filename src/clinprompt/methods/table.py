@@ -42,7 +42,13 @@ DEFAULT_METHODS = tuple(
 )
 ADAPT_ALL, ADAPT_FACTORS = ADAPTED_METAPROMPT.name, ADAPTED_FACTORS.name  # of the job ``adapt``
 ZERO_SHOT = METAPROMPT.name  # what ``adapt`` saves without examples
-REFERENCES = (LORA.name, PROMPT_TUNING.name, INSTRUCTION.name)  # others are tested against these
+CONTROLS = (SPOT.name, MULTITASK_PROMPT.name, LORA_MULTITASK.name)  # these learn from the sources
+REFERENCES = (  # reports show the differences of all other methods to these
+    LORA.name,
+    PROMPT_TUNING.name,
+    INSTRUCTION.name,
+    *CONTROLS,
+)
 SHOWN_METHODS = tuple(  # these read their shots as text, and train nothing
     method.name for method in METHODS.values() if method.trains == "nothing" and method.uses_shots
 )
