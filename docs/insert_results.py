@@ -128,7 +128,7 @@ def differences_to_controls() -> str:
 def _differences(title: str, intro: str, cells: Sequence[Cell], references: Sequence[str]) -> str:
     """Return a page of the differences to references, and of what belongs to them."""
     summaries = summarize(cells, np.random.default_rng(0))
-    tables = [*type_tables(summaries), *comparison_tables(summaries, references)]
+    tables = [*comparison_tables(summaries, references), *type_tables(summaries)]
     return "\n\n".join([f"# {title}", intro, *map(_markdown, tables)]) + "\n"
 
 

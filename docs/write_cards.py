@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel
-from write_settings import about, default_text
+from write_settings import about, allowed_text, default_text
 
+from clinprompt.tasks.audit.published import Difference, Stated
 from clinprompt.tasks.card import TaskCard
-from clinprompt.tasks.card_parts import Files, Resplit, Source, Wording
+from clinprompt.tasks.card_parts import Count, Files, Resplit, Source, Wording
+from clinprompt.tasks.fetch.upstream import Upstream
 from clinprompt.tasks.kinds.table import KINDS
 from clinprompt.tasks.readers import FileReader
 from clinprompt.tasks.readers.generic.documents import View
@@ -21,6 +23,12 @@ INTRO = """\
 This page is written by `python docs/write_cards.py` from `src/clinprompt/tasks/`. It lists the
 fields of a `card.toml`, the metrics and the readers. [tasks.md](tasks.md#your-own-task) shows how
 to make a card from your data, and an example."""
+OTHER_TABLES: dict[str, type[BaseModel]] = {
+    "`[counts.SPLIT]`": Count,
+    "`[published.SPLIT]`, `[published.all]`": Stated,
+    "`[[published.left_out]]`, `[[published.added]]`": Difference,
+    "`[fetch]`, for each file": Upstream,
+}
 READERS = """\
 ## Readers
 
@@ -35,7 +43,7 @@ def main() -> None:
 
 def page_text() -> str:
     """Return the page: the fields of a card, the metrics, and the readers."""
-    parts = [INTRO, "## Fields", _fields("", TaskCard, without=("path",))]
+    parts = [INTRO, "## Fields", _fields("", TaskCard)]
     for name, part in (
         ("source", Source),
         ("files", Files),
@@ -43,34 +51,27 @@ def page_text() -> str:
         ("wording", Wording),
     ):
         parts += [f"### `[{name}]`", about(part), _fields(f"{name}.", part)]
+    parts += ["### Other tables", _other_tables()]
     parts += ["## Types, answers and metrics", _metrics(), READERS]
     readers = get_args(get_args(FileReader)[0])
     general = [one for one in readers if ".generic." in one.__module__]
     for reader in general:
-        parts += [f"### `{_name(reader)}`", about(reader), *_options("", reader)]
-    parts += ["### `reader.row`", about(RowShape), *_options("row.", RowShape)]
-    parts += ["### `reader.view`", about(View), *_options("view.", View)]
+        parts += [f"### `{_name(reader)}`", about(reader), _fields("", reader, word="option")]
+    parts += ["### `reader.row`", about(RowShape), _fields("row.", RowShape, word="option")]
+    parts += ["### `reader.view`", about(View), _fields("view.", View, word="option")]
     parts += ["### Readers of single data sets", _single([r for r in readers if r not in general])]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _fields(section: str, model: type[BaseModel], without: Sequence[str] = ()) -> str:
+def _fields(section: str, model: type[BaseModel], *, word: str = "field") -> str:
+    """Return the table of a model's fields, without those that say nothing to authors."""
     rows = [
-        f"| `{section}{name}` | {default_text(field)} | {field.description} |"
-        for name, field in model.model_fields.items()
-        if name not in without
+        f"| `{section}{name}` | {default_text(one)} | {allowed_text(one)} | {one.description} |"
+        for name, one in model.model_fields.items()
+        if not (one.exclude or get_args(one.annotation) == (_name(model),))
     ]
-    return "\n".join(["| field | default | meaning |", "| --- | --- | --- |", *rows])
-
-
-def _options(section: str, model: type[BaseModel]) -> list[str]:
-    """Return the table of a reader's options, or nothing if it has none."""
-    rows = [
-        f"| `{section}{name}` | {default_text(field)} |"
-        for name, field in model.model_fields.items()
-        if name != "name"
-    ]
-    return ["\n".join(["| option | default |", "| --- | --- |", *rows])] if rows else []
+    head = [f"| {word} | default | allowed | meaning |", "| --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows]) if rows else ""
 
 
 def _metrics() -> str:
@@ -85,14 +86,31 @@ def _metrics() -> str:
     return "\n".join(rows)
 
 
+def _other_tables() -> str:
+    rows = [
+        f"| {table} | {', '.join(f'`{name}`' for name in model.model_fields)} | {_on_line(model)} |"
+        for table, model in OTHER_TABLES.items()
+    ]
+    return "\n".join(["| table | fields | meaning |", "| --- | --- | --- |", *rows])
+
+
 def _single(readers: Sequence[type[BaseModel]]) -> str:
-    firsts = [" ".join(about(one).partition("\n\n")[0].split()) for one in readers]
-    rows = [f"| `{_name(one)}` | {first} |" for one, first in zip(readers, firsts, strict=True)]
-    return "\n".join(["| reader | what it does |", "| --- | --- |", *rows])
+    rows = []
+    for one in readers:
+        options = ", ".join(f"`{name}`" for name in one.model_fields if name != "name")
+        rows.append(f"| `{_name(one)}` | {options} | {_on_line(one)} |")
+    return "\n".join(["| reader | options | meaning |", "| --- | --- | --- |", *rows])
 
 
-def _name(reader: type[BaseModel]) -> str:
-    return str(get_args(reader.model_fields["name"].annotation)[0])
+def _on_line(model: type[BaseModel]) -> str:
+    """Return the whole docstring of a model on one line of a table."""
+    return " ".join(about(model).replace("|", "\\|").split())
+
+
+def _name(model: type[BaseModel]) -> str:
+    """Return the name by which cards choose a reader, or nothing for another model."""
+    name = model.model_fields.get("name")
+    return str(next(iter(get_args(name.annotation)), "")) if name else ""
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ INTRO = """\
 # Commands
 
 This page is written by `python docs/write_commands.py` from the command line itself; `clinprompt
-COMMAND --help` shows the same."""
+COMMAND --help` shows it, too. `clinprompt --version` prints the version."""
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def _first_sentence(command: _Command) -> str:
 
 def _names(one: _Parameter) -> str:
     if isinstance(one, TyperArgument):
-        return f"`{one.metavar or one.name}`"
+        return f"`{(one.metavar or one.name or '').upper()}{' ...' if one.nargs < 0 else ''}`"
     return ", ".join(f"`{name}`" for name in (*one.opts, *one.secondary_opts))
 
 
@@ -80,7 +80,14 @@ def _default(one: _Parameter) -> str:
 
 
 def _meaning(one: _Parameter) -> str:
-    return " ".join((one.help or "").split()).replace("|", "\\|")
+    words = " ".join((one.help or "").split()).replace("|", "\\|")
+    limited = one if hasattr(one, "min") else getattr(one, "type", None)  # older typer: in its type
+    limits = [
+        f"{word} {number:g}"
+        for word, name in (("at least", "min"), ("at most", "max"))
+        if (number := getattr(limited, name, None)) is not None
+    ]
+    return f"{words} ({', '.join(limits)})" if limits else words
 
 
 if __name__ == "__main__":

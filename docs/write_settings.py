@@ -59,7 +59,8 @@ def about(group: type[BaseModel]) -> str:
 
 def _table(section: str, fields: dict[str, FieldInfo]) -> str:
     rows = [
-        f"| `{section}{name}` | {default_text(one)} | {_allowed(one)} | {one.description or ''} |"
+        f"| `{section}{name}` | {default_text(one)} | {allowed_text(one)} "
+        f"| {one.description or ''} |"
         for name, one in fields.items()
     ]
     header = ["| setting | default | allowed | meaning |", "| --- | --- | --- | --- |"]
@@ -88,9 +89,13 @@ def _toml(value: object) -> str:
     return str(value)
 
 
-def _allowed(field: FieldInfo) -> str:
+def allowed_text(field: FieldInfo) -> str:
     """Return the words or numbers that a setting may be, if they are limited."""
-    words = [f"`{one}`" for one in get_args(field.annotation) if isinstance(one, str | int)]
+    words = [
+        f"`{one}`".replace("|", "\\|") if one else '`""`'
+        for one in get_args(field.annotation)
+        if isinstance(one, str | int)
+    ]
     limits = [
         f"{limit} {getattr(one, name)}"
         for one in field.metadata

@@ -87,7 +87,8 @@ def predict(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="With --engine ray: processes, each with a backbone. By default one for each GPU.",
+            help="With --engine ray: processes, each with a backbone. By default one for each GPU "
+            "or, without GPUs, one for each machine.",
             min=1,
         ),
     ] = None,

@@ -48,12 +48,17 @@ _NO_SCREEN = 1000  # columns, more than a table has
 Mirror = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the data, with a folder for each data set. By default $CLINPROMPT_MIRROR."
+        help="Folder of the data, with a folder for each data set. By default $CLINPROMPT_MIRROR "
+        "or, without it, where 'tasks fetch' puts data."
     ),
 ]
 Task = Annotated[str, typer.Argument(help="Name of a task, or a folder with a card.toml.")]
 Out = Annotated[
-    Path | None, typer.Option(help="Folder of the run; an unfinished run in it is continued.")
+    Path | None,
+    typer.Option(
+        help="Folder of the run; an unfinished run in it is continued. By default a folder in "
+        "runs/, named after the run or task."
+    ),
 ]
 Config = Annotated[Path | None, typer.Option(help="TOML file with the settings.")]
 Overrides = Annotated[

@@ -37,17 +37,19 @@ class TaskCard(Settings):
     answer: AnswerKind = Field(description="the form of the answer, see the table of metrics")
     title: str = Field(description="one line about the task")
     folder: str = Field(
-        default="", description="folder of the data in a mirror, if it is not the name of the task"
+        default="",
+        description="folder of the files: of a public task in the mirror (by default its name), of "
+        "your own task below the folder of the card (by default that folder)",
     )
     source: Source = Field(description="where the data comes from")
     reader: Reader = Field(description="how the files are read")
     readers: dict[Split, FileReader] = Field(
         default_factory=dict, description="another reader for the files of a split"
     )
-    files: Files = Field(default=Files(), description="the files of each split")
+    files: Files = Field(default=Files(), description="the files of each split; at least one")
     resplit: Resplit | None = Field(default=None, description="how missing splits are made")
     checksums: dict[str, str] = Field(
-        default_factory=dict, description="the SHA-256 of each file; compared before it is read"
+        default_factory=dict, description="the SHA-256 of each file, compared before it is read"
     )
     fetch: dict[str, FromUpstream] = Field(
         default_factory=dict,
@@ -64,30 +66,34 @@ class TaskCard(Settings):
     )
     labels: dict[str, str] = Field(
         default_factory=dict,
-        description="each label, or type of mention or link, and its word in input and answer",
+        description="each label, or type of mention or link, and its word in input and answer; "
+        "needed with answer `spans`, `relations` or `label`, refused with others",
     )
-    positive: Texts = Field(default=(), description="labels that `positive_f1` counts")
+    positive: Texts = Field(
+        default=(), description="labels that `positive_f1` counts; needed with this metric only"
+    )
     wording: Wording = Field(description="how a record is written as input")
     metric: str = Field(description="see the table of metrics")
     ignore: Texts = Field(
         default=(),
-        description="labels that are left out: the mentions or links that have them or, if a "
-        "record has one label, the record",
+        description="labels to leave out: mentions and links with such a label, or the whole "
+        "record if its answer is such a label",
     )
     setting: Literal["", "gold-entities", "end-to-end"] = Field(
         default="",
-        description="of type `re`: whether mentions or a marked pair are given (`gold-entities`)",
+        description="needed with type `re`: whether the input gives the mentions or a marked pair",
     )
     density: float | None = Field(
         default=None,
         ge=0,
-        description="characters of answer per character of dense text, which windows of long "
-        "texts are sized by; none: it is measured in the records",
+        description="characters of answer per character of text, where mentions or links are "
+        "dense; it decides the size of the windows of long texts; none: measured in the records",
     )
     ends: dict[str, tuple[str, str]] | None = Field(
         default=None,
-        description='types of head and tail of each type of link, `""` for an end without a type; '
-        "answers name them; none: from the training records, where all links of a type agree",
+        description="types of head and tail of each type of link, which answers name; "
+        '`""`: an end without a type; none: taken from the training records, if all links of a '
+        "type agree there",
     )
     overlap: bool | None = Field(
         default=None,

@@ -50,12 +50,14 @@ class Wording(Settings):
     )
     cut: Texts = Field(
         default=("text",),
-        description="one or more fields whose middle is cut if the input is too long",
+        description="fields whose middle is cut if the input is too long; the template shows each "
+        "of them once, as it is",
     )
     instruction: str = Field(description="what the model should do, in words")
     paraphrases: tuple[str, ...] = Field(
         default=(),
-        description="the same in other words; in training, one of all is drawn for each record",
+        description="the instruction in other words; in training, each record gets one of them or "
+        "the instruction itself",
     )
 
     @property
@@ -72,7 +74,11 @@ class Wording(Settings):
 
 
 class Files(Settings):
-    """The files of each split; ``notes.tar.gz!inner/*.txt`` names members of an archive."""
+    """The files of each split, relative to the folder of the task.
+
+    A file may be packed as ``.gz``. ``*.ann`` is a pattern, ``notes.tar.gz!inner/*.txt`` names
+    members of an archive, ``book.xlsx!train`` a sheet.
+    """
 
     train: tuple[str, ...] = Field(default=(), description="files of the training split")
     validation: tuple[str, ...] = Field(default=(), description="files of the validation split")
@@ -80,7 +86,10 @@ class Files(Settings):
 
 
 class Resplit(Settings):
-    """Make missing splits: move whole groups of records, chosen by a hash of seed and group."""
+    """Make missing splits: move whole groups of records, chosen by a hash of seed and group.
+
+    Records without a group form groups by equal text.
+    """
 
     source: Split = Field(default="train", description="the split that groups are moved out of")
     validation: float = Field(

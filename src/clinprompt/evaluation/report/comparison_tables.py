@@ -183,7 +183,10 @@ def _type_table(grid: Grid, shots: Shots) -> Table:
         [f"{name} ({len(targets)})", *(_type_mean(grid, targets, method) for method in methods)]
         for name, targets in types_of(grid.values()).items()
     ]
-    note = "Mean over the targets of a type (their number in parentheses); intervals as above."
+    note = (
+        "Mean over the targets of a type (their number in parentheses), with a 95 % bootstrap "
+        "interval over test rows."
+    )
     return Table(f"Means by task type, {shots_name(shots)}", ["type", *methods], rows, note)
 
 

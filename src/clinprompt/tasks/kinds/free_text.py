@@ -118,7 +118,8 @@ ROUGE_L = _text_metric(
     "rouge_l",
     ROUGE_SCORER,
     rouge_l,
-    "the mean of ROUGE-L, which is the F1 of the longest common sequence of words (stemmed)",
+    "the mean of ROUGE-L: the F1 of the longest common subsequence of words, which may have gaps; "
+    "English words are stemmed",
 )
 TOKEN_F1 = _text_metric(
     "token_f1",

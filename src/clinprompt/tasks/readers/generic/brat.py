@@ -46,19 +46,28 @@ class BratReader(Settings):
     A mention in several fragments is read as one span from the first to the last, because brat also
     splits mentions at line ends. Whitespace at the ends of a mention is left out.
 
-    ``values`` names attributes: a link to a mention that has one gets the type ``LINK:VALUE``. With
-    ``event_types``, a link from an event has the event's type in its own: ``EVENT.ROLE``. With
-    ``group_before = "_"``, files whose names are equal before the first "_" form one group.
-    ``corrected`` gives, for ``DOCUMENT:ID``, the right offsets of a mention whose own are wrong or
-    whose text column is damaged; the text column is not checked there.
     """
 
     name: Literal["brat"]
-    view: View
-    values: tuple[str, ...] = ()
-    event_types: bool = False
-    group_before: str = ""
-    corrected: dict[str, str] = Field(default_factory=dict)
+    view: View = Field(description="which task to make of a document")
+    values: tuple[str, ...] = Field(
+        default=(),
+        description="names of attributes; a link to a mention that has one gets the type "
+        "`LINK:VALUE`",
+    )
+    event_types: bool = Field(
+        default=False,
+        description="whether a link from an event has the event's type in its own: `EVENT.ROLE`",
+    )
+    group_before: str = Field(
+        default="",
+        description='with `"_"`, files whose names are equal before the first `_` form one group',
+    )
+    corrected: dict[str, str] = Field(
+        default_factory=dict,
+        description="for `DOCUMENT:ID`, the right offsets of a mention, if its own are wrong or "
+        "its text column is damaged; that column is then not checked",
+    )
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:

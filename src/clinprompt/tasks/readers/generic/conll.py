@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from pydantic import Field
+
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
@@ -21,17 +23,17 @@ class ConllReader(Settings):
     """Read columns of tokens and tags; a blank line ends a sentence.
 
     Tags may be IOB2 (``B-x``, ``I-x``), IO (``I-x``), BIOES or BILOU (``E-x`` and ``L-x`` are the
-    last token of a mention, ``S-x`` and ``U-x`` the only one) or bare (``B``, ``I`` ...), which get
-    the type ``bare_type``. A tag that should continue a span of its type but does not starts one.
-    The text is the tokens joined by single blanks. Sentences after one ``-DOCSTART-`` line form one
-    group. An id consists of the file, with its folder, and the first line of the sentence.
+    last token of a mention, ``S-x`` and ``U-x`` the only one) or bare (``B``, ``I`` ...). A tag
+    that should continue a span of its type but does not starts one. The text is the tokens joined
+    by single blanks. Sentences after one ``-DOCSTART-`` line form one group. An id consists of the
+    file, with its folder, and the first line of the sentence.
     """
 
     name: Literal["conll"]
-    token: int = 0
-    tag: int = -1
-    separator: Literal["tab", "blank"] = "tab"
-    bare_type: str = ""
+    token: int = Field(default=0, description="column of the token, counted from 0")
+    tag: int = Field(default=-1, description="column of the tag; -1 is the last one")
+    separator: Literal["tab", "blank"] = Field(default="tab", description="what is between columns")
+    bare_type: str = Field(default="", description="type of mentions whose tags are bare")
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield one record per sentence.

@@ -5,6 +5,8 @@ import io
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
@@ -15,16 +17,19 @@ DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 
 
 class TableReader(Settings):
-    """Read one record per row; ``row`` names columns by header, or by number from "0" without one.
-
-    With ``quotes = false`` a quotation mark is an ordinary character.
-    """
+    """Read one record per row of a table."""
 
     name: Literal["table"]
-    row: RowShape
-    delimiter: Literal["comma", "tab", "semicolon", "bar"] = "comma"
-    header: bool = True
-    quotes: bool = True
+    row: RowShape = Field(
+        description='what the columns become; without a header their names are `"0"`, `"1"` ...'
+    )
+    delimiter: Literal["comma", "tab", "semicolon", "bar"] = Field(
+        default="comma", description="what is between columns"
+    )
+    header: bool = Field(default=True, description="whether the first row names the columns")
+    quotes: bool = Field(
+        default=True, description="false: a quotation mark is an ordinary character"
+    )
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield one record per row and skip rows without any value.

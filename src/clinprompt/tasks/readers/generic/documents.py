@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
@@ -56,26 +56,41 @@ class Document:
 
 
 class View(Settings):
-    """Which task to make of a document.
+    """Which task to make of a document with mentions and links.
 
-    Only ``link_types`` are kept, whatever their ends are, and only mentions of the ``types``
-    (empty: all). With ``given``, the field ``mentions`` lists these, in the form of ``listed``.
-    ``pairs`` are the (head type, tail type) of candidates; a candidate without a link has the label
-    ``negative``. If links are not ``directed``, or both ends have the same type, the end that
-    appears first is the head of a candidate. If two ends have several links, the one that comes
-    first in ``link_types`` counts. Candidates whose mentions all overlap are left out, because the
-    marks cannot show them. Without ``self_links``, links whose two ends are the same words are left
-    out.
+    Candidates for a link whose mentions all overlap are left out, because the marks cannot show
+    them.
     """
 
-    answer: Literal["entities", "relations", "pairs"]
-    types: tuple[str, ...] = ()
-    link_types: tuple[str, ...] = ()
-    given: bool = False
-    pairs: tuple[tuple[str, str], ...] = ()
-    negative: str = "none"
-    directed: bool = True
-    self_links: bool = True
+    answer: Literal["entities", "relations", "pairs"] = Field(
+        description="mentions (answer `spans` of the card), links (`relations`), or for each "
+        "candidate pair its link (`label`)"
+    )
+    types: tuple[str, ...] = Field(
+        default=(), description="types of the mentions that are read; empty: all"
+    )
+    link_types: tuple[str, ...] = Field(
+        default=(),
+        description="types of the links that are read, whatever their ends are; if two ends have "
+        "several links, the type that stands first here counts",
+    )
+    given: bool = Field(
+        default=False,
+        description="whether the field `mentions` lists the mentions, one line `type: mention` "
+        "for each, in order of appearance",
+    )
+    pairs: tuple[tuple[str, str], ...] = Field(
+        default=(), description="the types of head and tail of the candidates"
+    )
+    negative: str = Field(default="none", description="label of a candidate without a link")
+    directed: bool = Field(
+        default=True,
+        description="false: the end that appears first is the head of a candidate (so it is, too, "
+        "if both ends have the same type)",
+    )
+    self_links: bool = Field(
+        default=True, description="false: links whose two ends are the same words are left out"
+    )
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:

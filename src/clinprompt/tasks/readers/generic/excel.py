@@ -8,6 +8,7 @@ from zipfile import ZipFile
 
 from openpyxl import load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
+from pydantic import Field
 
 from clinprompt.errors import DataError, did_you_mean
 from clinprompt.settings.groups import Settings
@@ -56,8 +57,8 @@ class ExcelReader(Settings):
     """
 
     name: Literal["excel"]
-    row: RowShape
-    sheet: str = ""
+    row: RowShape = Field(description="what the values of a row become")
+    sheet: str = Field(default="", description="name of the sheet, if the address names none")
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield one record per row and skip blank rows.

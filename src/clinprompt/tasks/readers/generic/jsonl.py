@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
@@ -66,20 +66,25 @@ class _Line:
 
 
 class JsonlReader(Settings):
-    """Read one JSON object per line; ``row`` says what its values become.
+    """Read one JSON object per line.
 
-    ``spans`` is the key of a list of mentions in the field ``text``, in the forms of Prodigy,
-    doccano or spaCy; a line without it has no mentions, but one line of a file must have it. A
+    A line without a list of mentions or links has none, but one line of a file must have it. A
     mention that is repeated is kept once. If mentions bring their texts, the file's way to count
-    offsets is found from them. White space at the ends of a mention is left out. ``links`` is the
-    key of a list of links instead: each has a ``label``, and a ``head`` and a ``tail`` that are
-    mentions.
+    offsets is found from them. White space at the ends of a mention is left out.
     """
 
     name: Literal["jsonl"]
-    row: RowShape
-    spans: str = ""
-    links: str = ""
+    row: RowShape = Field(description="what the values of an object become")
+    spans: str = Field(
+        default="",
+        description="key of a list of mentions in the field `text`, in the forms of Prodigy, "
+        "doccano or spaCy",
+    )
+    links: str = Field(
+        default="",
+        description="key of a list of links instead; each has a `label`, and a `head` and a `tail` "
+        "that are mentions",
+    )
 
     @model_validator(mode="after")
     def _lists_need_text(self) -> Self:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from clinprompt.errors import DataError, number_of
 from clinprompt.settings.groups import Settings
@@ -26,19 +26,21 @@ _Read = list[tuple[Task, Record]]
 
 
 class LabelStudioReader(Settings):
-    """Read one task of each annotated text; ``row`` says what its data and choices become.
+    """Read one record from each annotated task of Label Studio.
 
     With ``view``, the answer is made of the marked spans and their relations; otherwise it is
     ``row.label``, the name of a control with single choices, or ``row.text``, the name of a text
-    area; tasks without a choice or text are left out. ``controls`` names the controls whose spans
-    are read; empty: all. White space at the ends of a span is left out. Of several annotations of a
-    task, the first that is not cancelled counts; tasks without one are left out.
+    area; tasks without a choice or text are left out. White space at the ends of a span is left
+    out. Of several annotations of a task, the first that is not cancelled counts; tasks without
+    one are left out.
     """
 
     name: Literal["label_studio"]
-    row: RowShape
-    view: View | None = None
-    controls: tuple[str, ...] = ()
+    row: RowShape = Field(description="what the data and choices of a task become")
+    view: View | None = Field(default=None, description="which task to make of spans and relations")
+    controls: tuple[str, ...] = Field(
+        default=(), description="names of the controls whose spans are read; empty: all"
+    )
 
     @model_validator(mode="after")
     def _one_answer(self) -> Self:

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Literal
 
+from pydantic import Field
+
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
@@ -38,19 +40,22 @@ _Block = list[tuple[int, str]]
 
 
 class PubtatorReader(Settings):
-    """Read documents that are separated by blank lines; ``view`` says which task they make.
+    """Read documents that are separated by blank lines.
 
-    A concept with all its mentions is one entity. A mention of several concepts (their ids joined
-    by ``separator``) belongs to each of them. A mention without a concept (id ``-1``, ``-`` or
-    none) appears in a view of entities, but cannot be an end of a link or a pair. Documents that
-    are also in the file ``exclude``, in the same folder, are left out. Columns after a mention's
+    A concept with all its mentions is one entity. A mention of several concepts belongs to each of
+    them. A mention without a concept (id ``-1``, ``-`` or none) appears in a view of entities, but
+    cannot be an end of a link or a pair. Columns after a mention's
     concept, or after the two ends of a link, are not read.
     """
 
     name: Literal["pubtator"]
-    view: View
-    separator: Literal["|", ","] = "|"
-    exclude: str = ""
+    view: View = Field(description="which task to make of a document")
+    separator: Literal["|", ","] = Field(
+        default="|", description="what is between the ids of several concepts"
+    )
+    exclude: str = Field(
+        default="", description="a file in the same folder whose documents are left out"
+    )
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield the records that the view makes of each document.

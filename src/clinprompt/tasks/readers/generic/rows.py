@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from string import ascii_uppercase
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from clinprompt.errors import DataError
 from clinprompt.settings.groups import Settings
@@ -19,22 +19,32 @@ LETTERS = ascii_uppercase
 class RowShape(Settings):
     """Which values of a row make a record; a value is named as in the file: column, key or path.
 
-    ``fields`` maps each field of the record to a value. The answer is a ``label`` or a ``text``.
-    With ``options`` (one value with all options, or one value per option) the label is a letter in
-    either case. A value with all options is a list of texts, a mapping from letters, a list of
-    ``{"key": letter, "value": text}``, or one of these in Python's notation as a text. With
-    ``above``, the label is "1" if the value is a number above it, and "0" otherwise. Runs of
-    whitespace become single blanks, except with ``verbatim``, which keeps offsets correct.
+    A record has one answer, a label or a text. A value with all options is a list of texts, a
+    mapping from letters, a list of ``{"key": letter, "value": text}``, or one of these in Python's
+    notation as a text.
     """
 
-    fields: dict[str, str]
-    id: str = ""
-    group: str = ""
-    label: str = ""
-    text: str = ""
-    options: str | tuple[str, ...] = ()
-    above: float | None = None
-    verbatim: bool = False
+    fields: dict[str, str] = Field(description="each field of the record, and its value in the row")
+    id: str = Field(default="", description="the id; by default the place in the file")
+    group: str = Field(
+        default="", description="what records of one group have in common, such as a patient"
+    )
+    label: str = Field(default="", description="the answer, if it is a label")
+    text: str = Field(default="", description="the answer, if it is a text")
+    options: str | tuple[str, ...] = Field(
+        default=(),
+        description="one value with all options, or one value for each option; the label is then a "
+        "letter",
+    )
+    above: float | None = Field(
+        default=None,
+        description='the label is `"1"` if the value is a number above this one, else `"0"`',
+    )
+    verbatim: bool = Field(
+        default=False,
+        description="whether fields keep runs of white space, so that offsets stay right; "
+        "otherwise each becomes one blank (`jsonl` and `label_studio` with mentions keep them)",
+    )
 
     @model_validator(mode="after")
     def _one_answer(self) -> Self:

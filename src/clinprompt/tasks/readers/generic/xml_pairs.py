@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Literal, cast
 
 from lxml import etree
+from pydantic import Field
 
 from clinprompt.settings.groups import Settings
 from clinprompt.tasks.readers.generic.data_files import DataFile
@@ -13,16 +14,18 @@ from clinprompt.tasks.records import Record, TextAnswer
 
 
 class XmlPairsReader(Settings):
-    """Read one record per element named ``pair``; ``row`` names attributes (``@name``) and paths.
+    """Read one record per element.
 
-    A path may lead up: ``../question`` is a child of the element around the pair. If the file is
-    in an archive, its pairs form one group unless ``row`` names one, and it may have no pairs. A
-    pair whose answer is an empty text is skipped.
+    If the file is in an archive, its pairs form one group unless ``row`` names one, and it may have
+    no pairs. A pair whose answer is an empty text is skipped.
     """
 
     name: Literal["xml_pairs"]
-    row: RowShape
-    pair: str = "pair"
+    row: RowShape = Field(
+        description="what attributes (`@name`) and paths become; a path may lead up: `../question` "
+        "is a child of the element around the pair"
+    )
+    pair: str = Field(default="pair", description="name of the element")
 
     def read(self, file: DataFile) -> Iterator[Record]:
         """Yield one record per element. Entities that the file defines are refused.
