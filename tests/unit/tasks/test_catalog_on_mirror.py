@@ -61,3 +61,11 @@ def test_no_source_of_open_mini_overlaps_its_targets():
     targets = [load_task(find_card(name), MIRROR) for name in suite.targets]
     _, dropped = drop_overlapping(sources, targets)
     assert dropped == dict.fromkeys(suite.sources, 0)
+
+
+def test_further_targets_share_hardly_any_text_with_each_other():
+    targets = [load_task(find_card(name), MIRROR) for name in find_suite("more-targets").targets]
+    for number, target in enumerate(targets):
+        num_records = sum(map(len, target.splits.values()))
+        _, dropped = drop_overlapping([target], targets[:number] or targets[1:])
+        assert dropped[target.card.name] <= 0.01 * num_records, target.card.name
