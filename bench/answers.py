@@ -10,6 +10,7 @@ stop. At the end it writes docs/results/answers/table.md.
 
 Run, from the root of the repository:
      python bench/answers.py --mirror DATA
+     python bench/answers.py --mirror DATA --tasks NAMES --results FOLDER   (other tasks)
      python bench/answers.py --table            (only the table, from the results so far)
 """
 
@@ -75,25 +76,35 @@ def main() -> None:
     parser.add_argument("--mirror", type=Path, help="folder with the tasks' data")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "answers", help="run folder")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of cells and table")
+    parser.add_argument("--tasks", help="names of tasks, with commas, instead of the usual ones")
     parser.add_argument("--table", action="store_true", help="only write the table")
     parser.add_argument("--set", action="append", default=[], help="change a setting")
     given = parser.parse_args()
     config = load_config(CONFIG, given.set)
+    names = given.tasks.split(",") if given.tasks else usual_tasks(config)
+    cards = [find_card(name) for name in names]
     given.results.mkdir(parents=True, exist_ok=True)
     if not given.table:
-        fill(config, given.out, given.results / "cells.jsonl", given.mirror)
+        fill(config, cards, given.out, given.results / "cells.jsonl", given.mirror)
         copyfile(given.out / "environment.json", given.results / "environment.json")
-    write_table(given.results, config, num_planned=num_planned(config))
+    write_table(given.results, config, num_planned=num_planned(config, cards))
 
 
-def fill(config: RunConfig, folder: Path, path: Path, mirror: Path | None) -> None:
+def usual_tasks(config: RunConfig) -> tuple[str, ...]:
+    """Return the targets of the suite, and real tasks that are neither sources nor targets."""
+    return (*find_suite(config.suite).targets, *HELD_BACK)
+
+
+def fill(
+    config: RunConfig, cards: Sequence[TaskCard], folder: Path, path: Path, mirror: Path | None
+) -> None:
     """Compute the cells that are missing in a file of cells."""
     plain = resolve(config)
     backbone = load_run_backbone(folder, plain)
     workspace = open_workspace(folder, plain, backbone)
-    tasks = {card.name: load_apart(card, mirror) for card in _cards(config)}
+    tasks = {card.name: load_apart(card, mirror) for card in cards}
     workspace.record_tasks(list(tasks.values()))
-    for training in trainings(config, _cards(config)):
+    for training in trainings(config, cards):
         known = {(cell.target, cell.method, cell.seed) for cell in read_cells(path)}
         target, seed = training.card.name, training.seed
         answered = [one for one in training.answered if (target, one, seed) not in known]
@@ -104,12 +115,12 @@ def fill(config: RunConfig, folder: Path, path: Path, mirror: Path | None) -> No
                 print(f"{target} {cell.method} seed {seed}: {cell.value:.3f}", flush=True)
 
 
-def num_planned(config: RunConfig) -> int:
+def num_planned(config: RunConfig, cards: Sequence[TaskCard]) -> int:
     """Return the number of cells that a complete run computes."""
     return len(
         {
             (one.card.name, method, one.seed)
-            for one in trainings(config, _cards(config))
+            for one in trainings(config, cards)
             for method in one.answered
         }
     )
@@ -126,10 +137,6 @@ def trainings(config: RunConfig, cards: Sequence[TaskCard]) -> Iterator[Training
                     answered = (variant, *([] if variant else answers))
                     names = tuple(join_method(base, one) for one in answered)
                     yield Training(card, names[0], seed, names)
-
-
-def _cards(config: RunConfig) -> list[TaskCard]:
-    return [find_card(name) for name in (*find_suite(config.suite).targets, *HELD_BACK)]
 
 
 def _matters(card: TaskCard, variant: str) -> bool:

@@ -27,6 +27,12 @@ def config(script):
     return script.load_config(script.CONFIG)
 
 
+@pytest.fixture
+def num_planned(script, config):
+    """Return the number of cells of a complete run on the usual tasks."""
+    return script.num_planned(config, [find_card(name) for name in script.usual_tasks(config)])
+
+
 def cell(method, seed, hits, **changes):
     """Return a cell of four labels, of which ``hits`` are right."""
     rows = [(1.0, 1.0)] * hits + [(0.0, 1.0)] * (4 - hits)
@@ -85,7 +91,7 @@ def test_variants_differ_in_nothing_else(script, config):
     assert instructed["adapt"] == plain["adapt"]
 
 
-def test_page_compares_the_draws_that_both_sides_have(script, config, tmp_path):
+def test_page_compares_the_draws_that_both_sides_have(script, config, num_planned, tmp_path):
     for one in (
         cell("lora", 0, 1),
         cell("lora", 1, 2),
@@ -94,7 +100,7 @@ def test_page_compares_the_draws_that_both_sides_have(script, config, tmp_path):
         cell("lora@calibrated", 1, 2),
     ):
         append_cell(tmp_path / "cells.jsonl", one)
-    script.write_table(tmp_path, config, num_planned=script.num_planned(config))
+    script.write_table(tmp_path, config, num_planned=num_planned)
     page = (tmp_path / "table.md").read_text(encoding="utf-8")
     [row] = [line for line in page.splitlines() if line.startswith("| practice-nli-social | lora")]
     _, _, _, off, on, difference, draws, _ = (part.strip() for part in row.split("|"))
@@ -106,9 +112,14 @@ def test_page_compares_the_draws_that_both_sides_have(script, config, tmp_path):
     assert "**Not complete: 5 of 111 results.**" in page
 
 
-def test_page_is_made_from_the_committed_cells(script, config, tmp_path):
+def test_page_is_made_from_the_committed_cells(script, config, num_planned, tmp_path):
     committed = (RESULTS / "cells.jsonl").read_bytes()
     (tmp_path / "cells.jsonl").write_bytes(committed)
-    script.write_table(tmp_path, config, num_planned=script.num_planned(config))
+    script.write_table(tmp_path, config, num_planned=num_planned)
     found = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert found == (RESULTS / "table.md").read_text(encoding="utf-8")
+
+
+def test_other_tasks_have_the_cells_of_their_kind(script, config):
+    # In each of three draws: both methods, calibrated and not, and LoRA with the instruction.
+    assert script.num_planned(config, [find_card("nli-healthver")]) == 3 * (2 + 2 + 1)
