@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from markdown_table import markdown_table
 
 from clinprompt.evaluation.cells import Cell, read_cells, shots_name, shots_order
 from clinprompt.evaluation.report.comparison_tables import comparison_tables, type_tables
@@ -133,8 +134,7 @@ def _differences(title: str, intro: str, cells: Sequence[Cell], references: Sequ
 
 
 def _markdown(table: Table) -> str:
-    lines = [table.header, ["---"] * len(table.header), *table.rows]
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = markdown_table(table.header, table.rows)
     return "\n\n".join([f"## {table.title}", rows, *([table.note] if table.note else [])])
 
 

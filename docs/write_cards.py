@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from markdown_table import markdown_table
 from pydantic import BaseModel
 from write_settings import about, allowed_text, default_text
 
@@ -66,45 +67,38 @@ def page_text() -> str:
 def _fields(section: str, model: type[BaseModel], *, word: str = "field") -> str:
     """Return the table of a model's fields, without those that say nothing to authors."""
     rows = [
-        f"| `{section}{name}` | {default_text(one)} | {allowed_text(one)} | {one.description} |"
+        (f"`{section}{name}`", default_text(one), allowed_text(one), one.description or "")
         for name, one in model.model_fields.items()
         if not (one.exclude or get_args(one.annotation) == (_name(model),))
     ]
-    head = [f"| {word} | default | allowed | meaning |", "| --- | --- | --- | --- |"]
-    return "\n".join([*head, *rows]) if rows else ""
+    return markdown_table((word, "default", "allowed", "meaning"), rows) if rows else ""
 
 
 def _metrics() -> str:
     """Return the metrics of each kind of task; the meaning of a metric is given once."""
-    rows = ["| type | answer | metric | meaning |", "| --- | --- | --- | --- |"]
+    rows: list[tuple[str, ...]] = []
     said: set[str] = set()
     for (type_, answer), kind in KINDS.items():
         for metric in kind.metrics:
             meaning = "as above" if metric.name in said else metric.meaning
-            rows.append(f"| `{type_}` | `{answer}` | `{metric.name}` | {meaning} |")
+            rows.append((f"`{type_}`", f"`{answer}`", f"`{metric.name}`", meaning))
             said.add(metric.name)
-    return "\n".join(rows)
+    return markdown_table(("type", "answer", "metric", "meaning"), rows)
 
 
 def _other_tables() -> str:
-    rows = [
-        f"| {table} | {', '.join(f'`{name}`' for name in model.model_fields)} | {_on_line(model)} |"
-        for table, model in OTHER_TABLES.items()
-    ]
-    return "\n".join(["| table | fields | meaning |", "| --- | --- | --- |", *rows])
+    rows = [(table, _names(model), about(model)) for table, model in OTHER_TABLES.items()]
+    return markdown_table(("table", "fields", "meaning"), rows)
 
 
 def _single(readers: Sequence[type[BaseModel]]) -> str:
-    rows = []
-    for one in readers:
-        options = ", ".join(f"`{name}`" for name in one.model_fields if name != "name")
-        rows.append(f"| `{_name(one)}` | {options} | {_on_line(one)} |")
-    return "\n".join(["| reader | options | meaning |", "| --- | --- | --- |", *rows])
+    rows = [(f"`{_name(one)}`", _names(one), about(one)) for one in readers]
+    return markdown_table(("reader", "options", "meaning"), rows)
 
 
-def _on_line(model: type[BaseModel]) -> str:
-    """Return the whole docstring of a model on one line of a table."""
-    return " ".join(about(model).replace("|", "\\|").split())
+def _names(model: type[BaseModel]) -> str:
+    """Return the names of a model's fields, without the one by which cards choose it."""
+    return ", ".join(f"`{name}`" for name in model.model_fields if name != "name")
 
 
 def _name(model: type[BaseModel]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import typer.main
+from markdown_table import markdown_table
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from clinprompt.cli import app
@@ -29,10 +30,9 @@ def page_text() -> str:
     """Return the page: a list of all commands, then the arguments and options of each."""
     commands = list(_commands(typer.main.get_command(app), "clinprompt"))
     rows = [
-        f"| [`{path}`](#{path.replace(' ', '-')}) | {_first_sentence(one)} |"
-        for path, one in commands
+        (f"[`{path}`](#{path.replace(' ', '-')})", _first_sentence(one)) for path, one in commands
     ]
-    table = "\n".join(["| command | what it does |", "| --- | --- |", *rows])
+    table = markdown_table(("command", "what it does"), rows)
     return "\n\n".join([INTRO, table, *(_section(path, one) for path, one in commands)]) + "\n"
 
 
@@ -49,9 +49,8 @@ def _section(path: str, command: _Command) -> str:
     parts = [f"## {path}", _help_text(command)]
     shown = [one for one in command.params if one.name != "help" and not one.hidden]
     if shown:
-        rows = [f"| {_names(one)} | {_default(one)} | {_meaning(one)} |" for one in shown]
-        header = ["| argument or option | default | meaning |", "| --- | --- | --- |"]
-        parts.append("\n".join([*header, *rows]))
+        rows = [(_names(one), _default(one), _meaning(one)) for one in shown]
+        parts.append(markdown_table(("argument or option", "default", "meaning"), rows))
     return "\n\n".join(parts)
 
 
@@ -80,7 +79,7 @@ def _default(one: _Parameter) -> str:
 
 
 def _meaning(one: _Parameter) -> str:
-    words = " ".join((one.help or "").split()).replace("|", "\\|")
+    words = one.help or ""
     limited = one if hasattr(one, "min") else getattr(one, "type", None)  # older typer: in its type
     limits = [
         f"{word} {number:g}"

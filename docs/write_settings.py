@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 from typing import Any, get_args
 
+from markdown_table import markdown_table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -59,12 +60,10 @@ def about(group: type[BaseModel]) -> str:
 
 def _table(section: str, fields: dict[str, FieldInfo]) -> str:
     rows = [
-        f"| `{section}{name}` | {default_text(one)} | {allowed_text(one)} "
-        f"| {one.description or ''} |"
+        (f"`{section}{name}`", default_text(one), allowed_text(one), one.description or "")
         for name, one in fields.items()
     ]
-    header = ["| setting | default | allowed | meaning |", "| --- | --- | --- | --- |"]
-    return "\n".join([*header, *rows])
+    return markdown_table(("setting", "default", "allowed", "meaning"), rows)
 
 
 def default_text(field: FieldInfo) -> str:
@@ -74,7 +73,7 @@ def default_text(field: FieldInfo) -> str:
     value: Any = field.get_default(call_default_factory=True)
     if value is None or isinstance(value, BaseModel):
         return "none"
-    return f"`{_toml(value)}`".replace("|", "\\|")
+    return f"`{_toml(value)}`"
 
 
 def _toml(value: object) -> str:
@@ -92,7 +91,7 @@ def _toml(value: object) -> str:
 def allowed_text(field: FieldInfo) -> str:
     """Return the words or numbers that a setting may be, if they are limited."""
     words = [
-        f"`{one}`".replace("|", "\\|") if one else '`""`'
+        f"`{one}`" if one else '`""`'
         for one in get_args(field.annotation)
         if isinstance(one, str | int)
     ]
