@@ -87,7 +87,18 @@ def main() -> None:
     if not given.table:
         fill(config, cards, given.out, given.results / "cells.jsonl", given.mirror)
         copyfile(given.out / "environment.json", given.results / "environment.json")
-    write_table(given.results, config, num_planned=num_planned(config, cards))
+    write_table(
+        given.results,
+        config,
+        num_planned=num_planned(config, cards),
+        options=options_of(given.tasks or "", given.set),
+    )
+
+
+def options_of(tasks: str, changes: Sequence[str]) -> str:
+    """Return the options of the command that the page names: other tasks, and changed settings."""
+    chosen = [f" --tasks {tasks} --results FOLDER"] if tasks else []
+    return "".join([*chosen, *(f" --set {change}" for change in changes)])
 
 
 def usual_tasks(config: RunConfig) -> tuple[str, ...]:

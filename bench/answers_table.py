@@ -42,16 +42,19 @@ HEADER = ("task", "method", "off", "on", "on less off", "in each draw")
 RATES = ("task", "method", "invented, off", "invented, on", "unreadable, off", "unreadable, on")
 
 
-def write_table(folder: Path, config: RunConfig, *, num_planned: int) -> None:
-    """Write ``table.md`` of the cells in a folder; it says how many are missing."""
+def write_table(folder: Path, config: RunConfig, *, num_planned: int, options: str = "") -> None:
+    """Write ``table.md`` of the cells in a folder; it says how many are missing.
+
+    ``options`` are those of the command for tasks or settings that are not the usual ones.
+    """
     cells = read_cells(folder / "cells.jsonl")
     lines = ["# Constraint, calibration, instruction and row weights, on and off", ""]
-    lines += [_caption(cells, config), ""]
+    lines += [_caption(cells, config, options), ""]
     if len(cells) < num_planned:
         lines += [
             f"**Not complete: {len(cells)} of {num_planned} results.** `python bench/answers.py "
-            "--mirror DATA` computes the others. An interval of one draw does not include "
-            "differences between draws.",
+            f"--mirror DATA{options}` computes the others. An interval of one draw does not "
+            "include differences between draws.",
             "",
         ]
     for choice in CHOICES:
@@ -59,7 +62,7 @@ def write_table(folder: Path, config: RunConfig, *, num_planned: int) -> None:
     write_text(folder / "table.md", "\n".join(lines).rstrip() + "\n")
 
 
-def _caption(cells: Sequence[Cell], config: RunConfig) -> str:
+def _caption(cells: Sequence[Cell], config: RunConfig, options: str) -> str:
     shots, seeds = config.compare.shots[0], len(config.compare.seeds)
     rows = sorted({cell.num_rows for cell in cells})
     metrics = {cell.target: cell.metric for cell in cells}
@@ -72,7 +75,7 @@ def _caption(cells: Sequence[Cell], config: RunConfig) -> str:
         "resample draws and test rows, those of means the tasks as well; they are not corrected "
         "for their number. Invented: share of the mentions or links in answers that are not in the "
         "text. Unreadable: share of rows whose answer cannot be parsed. Written by "
-        "`python bench/answers.py --table` from `cells.jsonl`."
+        f"`python bench/answers.py --table{options}` from `cells.jsonl`."
     )
 
 

@@ -123,3 +123,19 @@ def test_page_is_made_from_the_committed_cells(script, config, num_planned, tmp_
 def test_other_tasks_have_the_cells_of_their_kind(script, config):
     # In each of three draws: both methods, calibrated and not, and LoRA with the instruction.
     assert script.num_planned(config, [find_card("nli-healthver")]) == 3 * (2 + 2 + 1)
+
+
+def test_page_of_other_tasks_is_made_from_the_committed_cells_and_names_its_command(
+    script, tmp_path
+):
+    folder = RESULTS.parent / "calibration"
+    tasks = "re-crowdtruth-cause,nli-healthver"
+    changes = ["dtype=float32", "data.test_label_rows=150"]
+    config = script.load_config(script.CONFIG, changes)
+    (tmp_path / "cells.jsonl").write_bytes((folder / "cells.jsonl").read_bytes())
+    planned = script.num_planned(config, [find_card(name) for name in tasks.split(",")])
+    options = script.options_of(tasks, changes)
+    script.write_table(tmp_path, config, num_planned=planned, options=options)
+    found = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert found == (folder / "table.md").read_text(encoding="utf-8")
+    assert f"--tasks {tasks} --results FOLDER --set dtype=float32" in found
